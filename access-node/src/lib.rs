@@ -1,0 +1,1 @@
+//! WebRTC termination and selective forwarding.

@@ -1,0 +1,3 @@
+//! The `kaigi-access-node` process.
+
+fn main() {}

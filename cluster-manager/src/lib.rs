@@ -1,0 +1,1 @@
+//! Who is alive, who serves what, and the only owner of durable state.

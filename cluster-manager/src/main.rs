@@ -1,0 +1,3 @@
+//! The `kaigi-cluster-manager` process.
+
+fn main() {}

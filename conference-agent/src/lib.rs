@@ -1,0 +1,1 @@
+//! Rooms: participants, streams, subscriptions, layouts. Decides, never touches media.

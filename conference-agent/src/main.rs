@@ -1,0 +1,3 @@
+//! The `kaigi-conference-agent` process.
+
+fn main() {}

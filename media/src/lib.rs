@@ -1,0 +1,1 @@
+//! RTP, RTCP, codecs and the SRTP media link between nodes, all without I/O.

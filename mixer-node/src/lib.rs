@@ -1,0 +1,1 @@
+//! Mixed streams: decoding, composing, mixing and encoding with GStreamer.

@@ -1,0 +1,3 @@
+//! The `kaigi-mixer-node` process.
+
+fn main() {}

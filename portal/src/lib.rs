@@ -1,0 +1,1 @@
+//! The edge for clients: Socket.IO signaling, tokens, management REST, web pages.

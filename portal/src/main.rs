@@ -1,0 +1,3 @@
+//! The `kaigi-portal` process.
+
+fn main() {}

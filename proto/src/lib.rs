@@ -1,0 +1,11 @@
+//! The only language Kaigi's processes share: gRPC services ([`v1`]), identifier types ([`ids`]) and the
+//! cluster secret that every call carries ([`auth`]).
+
+pub mod auth;
+pub mod ids;
+
+/// Messages, clients and servers generated from `proto/kaigi/v1/*.proto`; the comments there are the reference.
+#[allow(missing_docs, unreachable_pub, clippy::all, rust_2018_idioms)]
+pub mod v1 {
+    tonic::include_proto!("kaigi.v1");
+}

@@ -1,0 +1,177 @@
+//! Registration at the cluster-manager and the heartbeats that keep it.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use kaigi_proto::{
+    ids::WorkerId,
+    v1::{self, cluster_client::ClusterClient},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+
+use crate::Channel;
+
+/// Longest wait for an answer of the cluster-manager.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// First and longest pause between attempts to reach a cluster-manager that does not answer.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// A new random worker id.
+#[must_use]
+pub fn new_worker_id(purpose: v1::Purpose) -> WorkerId {
+    let name = match purpose {
+        v1::Purpose::Portal => "portal",
+        v1::Purpose::Conference => "conference",
+        v1::Purpose::Access => "access",
+        v1::Purpose::Mixer => "mixer",
+        v1::Purpose::Unspecified => "worker",
+    };
+    WorkerId::new(format!("{name}-{:016x}", rand::random::<u64>())).expect("hex and letters are allowed")
+}
+
+/// The load that heartbeats report, 0..1; set by whoever measures it.
+#[derive(Clone, Debug, Default)]
+pub struct LoadGauge(Arc<AtomicU64>);
+
+impl LoadGauge {
+    /// Sets it; values outside of 0..1 are clamped.
+    pub fn set(&self, load: f64) {
+        self.0.store(load.clamp(0.0, 1.0).to_bits(), Ordering::Relaxed);
+    }
+
+    /// The last value set.
+    #[must_use]
+    pub fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// The tasks that heartbeats report (room ids of an agent).
+#[derive(Clone, Debug, Default)]
+pub struct Tasks(Arc<Mutex<BTreeSet<String>>>);
+
+impl Tasks {
+    /// A task begins.
+    pub fn insert(&self, task: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task.to_owned());
+    }
+
+    /// A task has ended.
+    pub fn remove(&self, task: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(task);
+    }
+
+    /// The tasks as they stand.
+    #[must_use]
+    pub fn list(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+/// One worker's place in the cluster.
+#[derive(Debug)]
+pub struct Registration {
+    /// The cluster-manager.
+    pub cluster: ClusterClient<Channel>,
+    /// What is registered; its load is taken from `load`.
+    pub worker: v1::Worker,
+    /// What heartbeats report.
+    pub load: LoadGauge,
+    /// What heartbeats report.
+    pub tasks: Tasks,
+}
+
+impl Registration {
+    /// Registers, calls `on_registered` each time that it worked, and heartbeats until `stop` is cancelled; then gives the lease back.
+    /// A cluster-manager that is away is waited for; one that forgot this worker is told again.
+    pub async fn run(mut self, stop: CancellationToken, on_registered: impl Fn() + Send) {
+        let mut pause = RETRY.0;
+        while !stop.is_cancelled() {
+            match self.register().await {
+                Ok(lease) => {
+                    pause = RETRY.0;
+                    on_registered();
+                    tracing::info!(worker = self.worker.worker_id, lease_ms = lease.as_millis(), "registered");
+                    self.keep(lease, &stop).await;
+                }
+                Err(status) => {
+                    tracing::debug!(%status, "cluster-manager not reached");
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = stop.cancelled() => {}
+                    }
+                    pause = (pause * 2).min(RETRY.1);
+                }
+            }
+        }
+        let leave = v1::LeaveRequest { worker_id: self.worker.worker_id.clone() };
+        let _: Result<_, _> = tokio::time::timeout(CALL_TIMEOUT, self.cluster.leave(leave)).await;
+    }
+
+    async fn register(&mut self) -> Result<Duration, tonic::Status> {
+        let worker = v1::Worker { load: self.load.get(), ..self.worker.clone() };
+        let mut request = tonic::Request::new(v1::RegisterRequest { worker: Some(worker) });
+        request.set_timeout(CALL_TIMEOUT);
+        let reply = self.cluster.register(request).await?.into_inner();
+        Ok(Duration::from_millis(reply.lease_ms.max(300).into()))
+    }
+
+    /// Returns when the lease has to be taken anew, or at `stop`.
+    async fn keep(&mut self, lease: Duration, stop: &CancellationToken) {
+        let mut tick = tokio::time::interval(lease / 3);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            let mut request = tonic::Request::new(v1::HeartbeatRequest {
+                worker_id: self.worker.worker_id.clone(),
+                load: self.load.get(),
+                tasks: self.tasks.list(),
+            });
+            request.set_timeout(CALL_TIMEOUT);
+            match self.cluster.heartbeat(request).await {
+                Ok(_) => {}
+                Err(status) if status.code() == Code::NotFound => return,
+                Err(status) => tracing::debug!(%status, "heartbeat not answered"),
+            }
+        }
+    }
+}
+
+/// Measures this process's CPU use once a second into `load`: 1.0 = all cores of the machine. Runs until cancelled.
+pub async fn process_cpu_load(load: LoadGauge, stop: CancellationToken) {
+    let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
+    let mut last = (Instant::now(), process_cpu_seconds());
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = stop.cancelled() => return,
+        }
+        let now = (Instant::now(), process_cpu_seconds());
+        let wall = now.0.duration_since(last.0).as_secs_f64();
+        if let (Some(then), Some(used)) = (last.1, now.1) {
+            load.set((used - then) / wall / cores);
+            metrics::gauge!("kaigi_process_cpu_load").set(load.get());
+        }
+        last = now;
+    }
+}
+
+/// User and system time of this process, in seconds.
+fn process_cpu_seconds() -> Option<f64> {
+    use nix::sys::{
+        resource::{UsageWho, getrusage},
+        time::TimeValLike,
+    };
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    Some((usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6)
+}
