@@ -1,1 +1,4 @@
-//! RTP, RTCP, codecs and the SRTP media link between nodes, all without I/O.
+//! RTP headers ([`rtp`]) and the SRTP media link between nodes ([`link`]), without I/O: bytes and times in, bytes out.
+
+pub mod link;
+pub mod rtp;

@@ -3,7 +3,8 @@
 use crate::{
     KindFlags, Role,
     media::{
-        AudioFormat, MediaIn, MediaOut, Transcoding, TranscodingVideo, VideoFormat, VideoOut, VideoParameterFlags, VideoParameterLists, View,
+        AudioFormat, MediaIn, MediaOut, Transcoding, TranscodingVideo, VideoFormat, VideoOut,
+        VideoParameterFlags, VideoParameterLists, View,
     },
 };
 
@@ -31,7 +32,11 @@ pub(crate) fn views() -> Vec<View> {
 }
 
 fn audio_formats(aac: AudioFormat) -> Vec<AudioFormat> {
-    let format = |codec: &str, sample_rate, channel_num| AudioFormat { codec: codec.to_owned(), sample_rate, channel_num };
+    let format = |codec: &str, sample_rate, channel_num| AudioFormat {
+        codec: codec.to_owned(),
+        sample_rate,
+        channel_num,
+    };
     vec![
         AudioFormat::opus(),
         format("isac", Some(16000), None),
@@ -60,11 +65,22 @@ pub(crate) fn media_in() -> MediaIn {
 pub(crate) fn media_out() -> MediaOut {
     let names = |list: &[&str]| list.iter().map(|&n| n.to_owned()).collect();
     MediaOut {
-        audio: audio_formats(AudioFormat { codec: "aac".to_owned(), sample_rate: Some(48000), channel_num: Some(2) }),
+        audio: audio_formats(AudioFormat {
+            codec: "aac".to_owned(),
+            sample_rate: Some(48000),
+            channel_num: Some(2),
+        }),
         video: VideoOut {
-            format: vec![video("vp8", None), video("h264", Some("CB")), video("h264", Some("B")), video("vp9", None)],
+            format: vec![
+                video("vp8", None),
+                video("h264", Some("CB")),
+                video("h264", Some("B")),
+                video("vp9", None),
+            ],
             parameters: VideoParameterLists {
-                resolution: names(&["x3/4", "x2/3", "x1/2", "x1/3", "x1/4", "hd1080p", "hd720p", "svga", "vga", "qvga", "cif"]),
+                resolution: names(&[
+                    "x3/4", "x2/3", "x1/2", "x1/3", "x1/4", "hd1080p", "hd720p", "svga", "vga", "qvga", "cif",
+                ]),
                 framerate: vec![6, 12, 15, 24, 30, 48, 60],
                 bitrate: names(&["x0.8", "x0.6", "x0.4", "x0.2"]),
                 key_frame_interval: vec![100, 30, 5, 2, 1],
@@ -78,7 +94,12 @@ pub(crate) fn transcoding() -> Transcoding {
         audio: true,
         video: Some(TranscodingVideo {
             format: true,
-            parameters: Some(VideoParameterFlags { resolution: true, framerate: true, bitrate: true, key_frame_interval: true }),
+            parameters: Some(VideoParameterFlags {
+                resolution: true,
+                framerate: true,
+                bitrate: true,
+                key_frame_interval: true,
+            }),
         }),
     }
 }

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use media::{
-    AudioFormat, BgColor, FitPolicy, LayoutSpec, MediaIn, MediaOut, Region, RegionArea, Template, Templates, Transcoding, TranscodingVideo,
-    VideoFormat, VideoOut, VideoParameterFlags, VideoParameterLists, VideoParameters, View, ViewAudio, ViewVideo,
+    AudioFormat, BgColor, FitPolicy, LayoutSpec, MediaIn, MediaOut, Region, RegionArea, Template, Templates,
+    Transcoding, TranscodingVideo, VideoFormat, VideoOut, VideoParameterFlags, VideoParameterLists,
+    VideoParameters, View, ViewAudio, ViewVideo,
 };
 pub use resolution::{Resolution, named_resolution};
 
@@ -146,7 +147,12 @@ impl RoomConfig {
     ///
     /// # Errors
     /// See [`RoomConfigError`].
-    pub fn from_options(id: &str, name: &str, service: &str, options: &Map<String, Value>) -> Result<Self, RoomConfigError> {
+    pub fn from_options(
+        id: &str,
+        name: &str,
+        service: &str,
+        options: &Map<String, Value>,
+    ) -> Result<Self, RoomConfigError> {
         let mut document = options.clone();
         document.insert("name".into(), name.into());
         Self::new(id, name, service).updated(&document)
@@ -196,13 +202,18 @@ impl RoomConfig {
         }
         for (i, view) in self.views.iter().enumerate() {
             if self.views[..i].iter().any(|other| other.label == view.label) {
-                return Err(RoomConfigError::Invalid(format!("views.{i}.label: '{}' is used twice", view.label)));
+                return Err(RoomConfigError::Invalid(format!(
+                    "views.{i}.label: '{}' is used twice",
+                    view.label
+                )));
             }
             view.validate().map_err(|e| RoomConfigError::Invalid(format!("views.{i}.{e}")))?;
             if !self.media_out.audio.contains(&view.audio.format) {
                 return Err(RoomConfigError::ViewConflict);
             }
-            if let Some(video) = view.video.as_ref() && !self.media_out.video.format.contains(&video.format) {
+            if let Some(video) = view.video.as_ref()
+                && !self.media_out.video.format.contains(&video.format)
+            {
                 return Err(RoomConfigError::ViewConflict);
             }
         }
@@ -212,10 +223,12 @@ impl RoomConfig {
 
 fn without_nulls(value: Value) -> Value {
     match value {
-        Value::Object(members) => {
-            Value::Object(members.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect())
+        Value::Object(members) => Value::Object(
+            members.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect(),
+        ),
+        Value::Array(items) => {
+            Value::Array(items.into_iter().filter(|v| !v.is_null()).map(without_nulls).collect())
         }
-        Value::Array(items) => Value::Array(items.into_iter().filter(|v| !v.is_null()).map(without_nulls).collect()),
         other => other,
     }
 }
@@ -238,7 +251,10 @@ mod tests {
         let room = RoomConfig::from_options("0".repeat(24).as_str(), "my room", "s", &Map::new()).unwrap();
         let shown = room.to_rest(true);
         assert_eq!(shown["views"][0]["label"], "common");
-        assert_eq!(shown["views"][0]["video"]["parameters"]["resolution"], json!({"width": 640, "height": 480}));
+        assert_eq!(
+            shown["views"][0]["video"]["parameters"]["resolution"],
+            json!({"width": 640, "height": 480})
+        );
         assert_eq!(shown["mediaOut"]["audio"].as_array().map(Vec::len), Some(10));
         assert_eq!(shown["mediaOut"]["video"]["format"][1], json!({"codec": "h264", "profile": "CB"}));
         assert_eq!(shown["inputLimit"], -1);
@@ -266,11 +282,14 @@ mod tests {
 
     #[test]
     fn views_must_be_encodable_and_sane() {
-        let refuse = |value| RoomConfig::from_options("1", "r", "s", &options(value)).unwrap_err().to_string();
+        let refuse =
+            |value| RoomConfig::from_options("1", "r", "s", &options(value)).unwrap_err().to_string();
         assert!(refuse(json!({"views": [{"video": {"format": {"codec": "av1"}}}]})).contains("conflicts"));
         assert!(refuse(json!({"views": [{"label": "x"}, {"label": "x"}]})).contains("twice"));
         assert!(refuse(json!({"views": [{"video": {"maxInput": 0}}]})).contains("maxInput"));
-        assert!(refuse(json!({"views": [{"video": {"bgColor": {"r": 300, "g": 0, "b": 0}}}]})).contains("300"));
+        assert!(
+            refuse(json!({"views": [{"video": {"bgColor": {"r": 300, "g": 0, "b": 0}}}]})).contains("300")
+        );
         assert!(refuse(json!({"inputLimit": "many"})).starts_with("ValidationError"));
     }
 }

@@ -1,6 +1,6 @@
 //! Formats, parameters, views and layouts of a room document.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::resolution::Resolution;
 
@@ -137,7 +137,10 @@ impl Default for View {
 
 impl View {
     pub(crate) fn validate(&self) -> Result<(), String> {
-        if self.label.is_empty() || self.label.len() > 64 || !self.label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
+        if self.label.is_empty()
+            || self.label.len() > 64
+            || !self.label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        {
             return Err("label: 1 to 64 letters, digits, '-' and '_' are allowed".to_owned());
         }
         let Some(video) = &self.video else { return Ok(()) };
@@ -149,7 +152,10 @@ impl View {
             return Err(format!("video.parameters.resolution: {width}x{height} is out of range"));
         }
         if !(1..=120).contains(&video.parameters.framerate) {
-            return Err(format!("video.parameters.framerate: {} is not in 1..120", video.parameters.framerate));
+            return Err(format!(
+                "video.parameters.framerate: {} is not in 1..120",
+                video.parameters.framerate
+            ));
         }
         Ok(())
     }
@@ -222,7 +228,12 @@ pub struct VideoParameters {
 
 impl Default for VideoParameters {
     fn default() -> Self {
-        Self { resolution: Resolution { width: 640, height: 480 }, framerate: 24, bitrate: None, key_frame_interval: 100 }
+        Self {
+            resolution: Resolution { width: 640, height: 480 },
+            framerate: 24,
+            bitrate: None,
+            key_frame_interval: 100,
+        }
     }
 }
 
@@ -316,7 +327,8 @@ pub struct RegionArea {
 
 /// `None` is `false` in JSON; `true` is the default value.
 mod or_false {
-    use super::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, de::Error};
+    use serde_json::Value;
 
     pub(super) fn serialize<T: Serialize, S: Serializer>(value: &Option<T>, s: S) -> Result<S::Ok, S::Error> {
         match value {
@@ -325,16 +337,12 @@ mod or_false {
         }
     }
 
-    pub(super) fn deserialize<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(d: D) -> Result<Option<T>, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either<T> {
-            Flag(bool),
-            Value(T),
+    pub(super) fn deserialize<'de, T: DeserializeOwned + Default, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<Option<T>, D::Error> {
+        match Value::deserialize(d)? {
+            Value::Bool(flag) => Ok(flag.then(T::default)),
+            value => T::deserialize(value).map(Some).map_err(D::Error::custom),
         }
-        Ok(match Either::deserialize(d)? {
-            Either::Flag(flag) => flag.then(T::default),
-            Either::Value(value) => Some(value),
-        })
     }
 }

@@ -98,7 +98,11 @@ impl Registration {
                 Ok(lease) => {
                     pause = RETRY.0;
                     on_registered();
-                    tracing::info!(worker = self.worker.worker_id, lease_ms = lease.as_millis(), "registered");
+                    tracing::info!(
+                        worker = self.worker.worker_id,
+                        lease_ms = lease.as_millis(),
+                        "registered"
+                    );
                     self.keep(lease, &stop).await;
                 }
                 Err(status) => {
