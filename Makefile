@@ -1,0 +1,58 @@
+# `make run` starts Kaigi, `make test` tests it. Both bring what is missing first (scripts/setup.sh).
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# Arguments for `kaigi up`, for example: make run ARGS="--http-port 8088"
+ARGS ?=
+# Arguments for the end-to-end tests, for example: make e2e E2E="conference -t 'leaves'"
+E2E ?=
+
+.PHONY: run build setup setup-test binaries web test lint unit web-test e2e bench doctor clean help
+
+run: build ## set up, build and start Kaigi (ARGS="…" are passed on to `kaigi up`)
+	exec target/release/kaigi up $(ARGS)
+
+build: setup binaries web ## build all binaries (target/release) and the web pages (web/dist)
+
+binaries:
+	cargo build --release --workspace --bins --locked
+
+web: setup ## build the web pages and the browser SDK (web/dist)
+	cd web && npm run build
+
+test: setup-test lint unit web-test binaries e2e ## all checks and tests, from formatting to real browsers
+
+lint: ## formatting and lints of the Rust code
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+unit: ## tests of the Rust code
+	cargo test --workspace --locked
+
+# The build comes last and serves the end-to-end tests too.
+web-test: setup-test ## types, tests and build of the web pages
+	cd web && npm run check && npm test && npm run build
+
+# Needs what `make build` makes. The tests are in tests/e2e; each file starts Kaigi for itself.
+e2e: setup-test ## end-to-end tests on what is built: real processes, real Chromium
+	cd tests/e2e && npm run --silent check && npx vitest run $(E2E)
+
+bench: ## benchmarks of hot paths
+	@if compgen -G '*/benches/*.rs' >/dev/null; then cargo bench --workspace --bench '*'; else echo 'bench: there are no benchmarks yet'; fi
+
+doctor: build ## look for what would keep Kaigi from running here
+	target/release/kaigi doctor
+
+setup:
+	@scripts/setup.sh
+
+setup-test:
+	@scripts/setup.sh --test
+
+clean: ## remove everything that was built
+	rm -rf target web/dist web/node_modules tests/e2e/node_modules tests/e2e/artifacts
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'

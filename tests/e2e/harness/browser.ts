@@ -1,0 +1,174 @@
+import { createWriteStream, mkdirSync, readFileSync, type WriteStream } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core';
+import { transformWithEsbuild } from 'vite';
+import type { Lab, SubscribeWish } from '../page/lab';
+import type { Look, Rgb } from './colours';
+import { ARTIFACTS, type Kaigi } from './kaigi';
+import { Picture } from './picture';
+
+const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
+
+const FLAGS = [
+  '--headless=new',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-dev-shm-usage',
+  '--autoplay-policy=no-user-gesture-required',
+  '--use-fake-ui-for-media-stream',
+  '--use-fake-device-for-media-stream',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--no-first-run',
+];
+
+const LAB = fileURLToPath(new URL('../page/lab.ts', import.meta.url));
+
+declare global {
+  interface Window {
+    lab: Lab;
+  }
+}
+
+export interface PageOptions {
+  width?: number;
+  height?: number;
+}
+
+/** A real browser, with a context of its own for each page: as if each were another person's. */
+export class Chromium {
+  private constructor(
+    private readonly browser: Browser,
+    private readonly name: string,
+    private readonly log: WriteStream,
+  ) {}
+
+  /** `name` names the log of all consoles in the artifacts. */
+  static async launch(name: string): Promise<Chromium> {
+    mkdirSync(ARTIFACTS, { recursive: true });
+    const browser = await chromium.launch({ executablePath: EXECUTABLE, args: FLAGS, ignoreDefaultArgs: ['--mute-audio'] });
+    return new Chromium(browser, name, createWriteStream(path.join(ARTIFACTS, `${name}-browser.log`)));
+  }
+
+  private async context({ width = 800, height = 600 }: PageOptions): Promise<BrowserContext> {
+    return this.browser.newContext({ ignoreHTTPSErrors: true, viewport: { width, height }, permissions: ['camera', 'microphone'] });
+  }
+
+  /** A page at any address. */
+  async page(url: string, who: string, options: PageOptions = {}): Promise<Page> {
+    const page = await (await this.context(options)).newPage();
+    page.on('console', (message) => this.log.write(`${who} ${message.type()}: ${message.text()}\n`));
+    page.on('pageerror', (error) => this.log.write(`${who} uncaught: ${error.stack ?? error.message}\n`));
+    await page.goto(url);
+    return page;
+  }
+
+  /** A bare page that has nothing but the SDK and means to look at what arrives (`page/lab.ts`). */
+  async open(kaigi: Kaigi, who: string): Promise<Participant> {
+    const context = await this.context({});
+    const page = await context.newPage();
+    page.on('console', (message) => this.log.write(`${who} ${message.type()}: ${message.text()}\n`));
+    page.on('pageerror', (error) => this.log.write(`${who} uncaught: ${error.stack ?? error.message}\n`));
+    // The page seems to come from Kaigi itself, so that it may import the SDK as a page of Kaigi's would.
+    const { code } = await transformWithEsbuild(readFileSync(LAB, 'utf8'), LAB, { target: 'es2022' });
+    const html = '<!doctype html><meta charset="utf-8"><title>lab</title><body><script type="module" src="/lab/lab.js"></script>';
+    await page.route(`${kaigi.url}/lab/`, (route) => route.fulfill({ contentType: 'text/html', body: html }));
+    await page.route(`${kaigi.url}/lab/lab.js`, (route) => route.fulfill({ contentType: 'text/javascript', body: code }));
+    await page.goto(`${kaigi.url}/lab/`);
+    await page.waitForFunction(() => 'lab' in window);
+    return new Participant(page, who);
+  }
+
+  async close(): Promise<void> {
+    await this.browser.close();
+    await new Promise<void>((resolve) => this.log.end(resolve));
+  }
+
+  /** Where a picture called `what` of this run belongs. */
+  artifact(what: string): string {
+    return path.join(ARTIFACTS, `${this.name}-${what}.png`);
+  }
+}
+
+/** A participant: a bare page with the SDK. Streams that it subscribes are named by what `subscribe` gave. */
+export class Participant {
+  id = '';
+
+  constructor(
+    private readonly page: Page,
+    readonly who: string,
+  ) {}
+
+  async join(token: string): Promise<void> {
+    this.id = await this.page.evaluate((t) => window.lab.join(t), token);
+  }
+
+  /** Publishes a picture of one colour and a tone; the stream's id. */
+  publish(look: Look): Promise<string> {
+    return this.page.evaluate((l) => window.lab.publish(l), look);
+  }
+
+  unpublish(): Promise<void> {
+    return this.page.evaluate(() => window.lab.unpublish());
+  }
+
+  /** The ids of the others' streams that are known at the moment. */
+  forwardStreams(): Promise<string[]> {
+    return this.page.evaluate(() => window.lab.forwardStreams());
+  }
+
+  mixedStream(): Promise<string> {
+    return this.page.evaluate(() => window.lab.mixedStream());
+  }
+
+  subscribe(stream: string, wish: SubscribeWish = { audio: true, video: true }): Promise<string> {
+    return this.page.evaluate(([s, w]) => window.lab.subscribe(s, w), [stream, wish] as const);
+  }
+
+  unsubscribe(subscription: string): Promise<void> {
+    return this.page.evaluate((s) => window.lab.unsubscribe(s), subscription);
+  }
+
+  /** How many frames were shown so far. */
+  frames(subscription: string): Promise<number> {
+    return this.page.evaluate((s) => window.lab.frames(s), subscription);
+  }
+
+  /** The colours at points of the picture, given as fractions of its width and height. */
+  colours(subscription: string, points: [number, number][]): Promise<Rgb[]> {
+    return this.page.evaluate(([s, p]) => window.lab.colours(s, p), [subscription, points] as const);
+  }
+
+  /** The colour in the middle. */
+  async colour(subscription: string): Promise<Rgb> {
+    const [colour] = await this.colours(subscription, [[0.5, 0.5]]);
+    if (!colour) throw new Error('no colour');
+    return colour;
+  }
+
+  /** The whole picture as it is shown at the moment. */
+  async picture(subscription: string): Promise<Picture> {
+    const { width, height, rgba } = await this.page.evaluate((s) => window.lab.picture(s), subscription);
+    return new Picture(width, height, Buffer.from(rgba, 'base64'));
+  }
+
+  /** How loud each of these frequencies (Hz) is at the moment, in dB of full scale. */
+  levels(subscription: string, tones: number[]): Promise<number[]> {
+    return this.page.evaluate(([s, t]) => window.lab.levels(s, t), [subscription, tones] as const);
+  }
+
+  /** The layout announced last for a mixed stream; of the regions that show a stream. */
+  layout(stream: string): Promise<{ stream: string; left: number; top: number; width: number; height: number }[]> {
+    return this.page.evaluate((s) => window.lab.layout(s), stream);
+  }
+
+  leave(): Promise<void> {
+    return this.page.evaluate(() => window.lab.leave());
+  }
+
+  async close(): Promise<void> {
+    await this.page.context().close();
+  }
+}

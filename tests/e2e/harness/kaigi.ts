@@ -1,0 +1,140 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, openSync, closeSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { request } from './http';
+import { type Ports, freePorts } from './ports';
+import { type Process, childrenOf, isRunning } from './processes';
+import { type Credentials, Rest } from './rest';
+import { until } from './until';
+
+const PROJECT = fileURLToPath(new URL('../../..', import.meta.url));
+const PROGRAM = process.env.KAIGI ?? path.join(PROJECT, 'target/release/kaigi');
+
+/** Where logs and pictures of a run are kept. */
+export const ARTIFACTS = fileURLToPath(new URL('../artifacts', import.meta.url));
+
+/** How long a start may take on a busy machine, in ms. */
+const START = 20_000;
+
+export interface StartOptions {
+  /** Names the log in the artifacts. */
+  name: string;
+  /** A data directory that is kept; default: a fresh one that is removed at the end. */
+  dataDir?: string;
+  /** `https` where TLS is switched on by the arguments. */
+  scheme?: 'http' | 'https';
+  /** Further arguments for `kaigi up`. */
+  args?: string[];
+}
+
+/** A whole Kaigi, started as a user would start it. */
+export class Kaigi {
+  private constructor(
+    private readonly launcher: ChildProcess,
+    readonly dataDir: string,
+    private readonly keepData: boolean,
+    private readonly scheme: string,
+    readonly ports: Ports,
+    /** From the start of the program until it was ready, in ms. */
+    readonly startedIn: number,
+    readonly service: Credentials & { room: string },
+  ) {}
+
+  /** Starts `kaigi up` on free ports and waits until it is ready. */
+  static async start({ name, dataDir, scheme = 'http', args = [] }: StartOptions): Promise<Kaigi> {
+    const data = dataDir ?? newDataDir();
+    const ports = await freePorts();
+    mkdirSync(ARTIFACTS, { recursive: true });
+    const log = openSync(path.join(ARTIFACTS, `${name}.log`), 'a');
+    const flags = {
+      '--data-dir': data,
+      '--bind': '127.0.0.1',
+      '--http-port': String(ports.http),
+      '--management-port': String(ports.management),
+      '--media-port': String(ports.media),
+    };
+    const started = Date.now();
+    const launcher = spawn(PROGRAM, ['up', ...Object.entries(flags).flat(), ...args], { stdio: ['ignore', log, log], cwd: data });
+    closeSync(log);
+    // Nothing that a test forgets outlives the test run.
+    const atExit = (): void => void launcher.kill('SIGTERM');
+    process.once('exit', atExit);
+    launcher.once('exit', () => process.removeListener('exit', atExit));
+    try {
+      await until(
+        `${name}: /ready`,
+        async () => {
+          if (launcher.exitCode !== null) throw new Error(`kaigi ended with ${launcher.exitCode}`);
+          return (await request(`${scheme}://127.0.0.1:${ports.http}/ready`, { timeout: 1000 })).status === 200;
+        },
+        START,
+      );
+    } catch (error) {
+      launcher.kill('SIGTERM');
+      throw error;
+    }
+    const startedIn = Date.now() - started;
+    return new Kaigi(launcher, data, dataDir !== undefined, scheme, ports, startedIn, showService(data));
+  }
+
+  /** Of the web pages, the SDK and signaling. */
+  get url(): string {
+    return `${this.scheme}://127.0.0.1:${this.ports.http}`;
+  }
+
+  /** Of the management API. */
+  get managementUrl(): string {
+    return `${this.scheme}://127.0.0.1:${this.ports.management}`;
+  }
+
+  get rest(): Rest {
+    return new Rest(this.managementUrl, this.service);
+  }
+
+  /** Of the launcher. */
+  get pid(): number {
+    if (this.launcher.pid === undefined) throw new Error('kaigi was never started');
+    return this.launcher.pid;
+  }
+
+  /** The processes that the launcher runs at the moment. */
+  children(): Process[] {
+    return childrenOf(this.pid);
+  }
+
+  child(name: string): Process | undefined {
+    return this.children().find((child) => child.name === name);
+  }
+
+  async isReady(): Promise<boolean> {
+    return (await request(`${this.url}/ready`, { timeout: 1000 })).status === 200;
+  }
+
+  /** Ends it as a user would, and waits until all its processes are gone. How long that took, in ms. */
+  async stop(): Promise<number> {
+    const began = Date.now();
+    const pids = [this.pid, ...this.children().map((child) => child.pid)];
+    this.launcher.kill('SIGTERM');
+    try {
+      await until('all processes have ended', () => !pids.some(isRunning));
+    } catch (error) {
+      for (const pid of pids.filter(isRunning)) process.kill(pid, 'SIGKILL');
+      throw error;
+    } finally {
+      if (!this.keepData) rmSync(this.dataDir, { recursive: true, force: true });
+    }
+    return Date.now() - began;
+  }
+}
+
+export function newDataDir(): string {
+  return mkdtempSync(path.join(tmpdir(), 'kaigi-e2e-'));
+}
+
+/** The first service's credentials, as an operator reads them. */
+export function showService(dataDir: string): Credentials & { room: string } {
+  const json = execFileSync(PROGRAM, ['service', 'show', '--json', '--data-dir', dataDir], { encoding: 'utf8' });
+  return JSON.parse(json) as Credentials & { room: string };
+}

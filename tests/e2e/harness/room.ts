@@ -1,0 +1,74 @@
+import type { Chromium, Participant } from './browser';
+import { type Look, isNear } from './colours';
+import type { Kaigi } from './kaigi';
+import { until } from './until';
+
+/** A view that is cheap to compose and encode, and whose quarters have the size of what the participants publish. */
+export const SMALL_VIEW = {
+  label: 'common',
+  audio: { format: { codec: 'opus', sampleRate: 48000, channelNum: 2 }, vad: true },
+  video: {
+    format: { codec: 'vp8' },
+    parameters: { resolution: { width: 640, height: 480 }, framerate: 15, keyFrameInterval: 100 },
+    layout: { fitPolicy: 'letterbox', templates: { base: 'fluid', custom: [] } },
+  },
+};
+
+/** A room in which all that is published is mixed. */
+export function mixingRoom(kaigi: Kaigi, name: string): Promise<string> {
+  return kaigi.rest.createRoom(name, { autoMix: true, views: [SMALL_VIEW] });
+}
+
+/** One who joined and published. */
+export interface Publisher {
+  page: Participant;
+  look: Look;
+  stream: string;
+}
+
+export async function publisher(browser: Chromium, kaigi: Kaigi, room: string, name: string, look: Look): Promise<Publisher> {
+  const page = await browser.open(kaigi, name);
+  await page.join(await kaigi.rest.token(room, name));
+  return { page, look, stream: await page.publish(look) };
+}
+
+/** Waits until `page` knows of the stream, and subscribes it. */
+export async function subscribeWhenThere(page: Participant, stream: string): Promise<string> {
+  await until(`${page.who} knows of ${stream}`, async () => (await page.forwardStreams()).includes(stream));
+  return page.subscribe(stream);
+}
+
+/** Louder than this, in dB of full scale, is heard. The tones are published at about −14 dB, silence is below −100 dB. */
+export const AUDIBLE = -45;
+/** Softer than this is not heard: what is left of a tone that is not there at all. */
+export const INAUDIBLE = -65;
+
+/** Waits until of the tones exactly the expected are heard, at one moment. */
+export function hears(page: Participant, subscription: string, expected: Look[], all: Look[]): Promise<boolean> {
+  return until(`${page.who} hears ${expected.map((look) => look.tone).join(', ') || 'nothing'} Hz`, async () => {
+    const levels = await page.levels(subscription, all.map((look) => look.tone));
+    const right = all.every((look, i) => {
+      const level = levels[i] ?? -Infinity;
+      return expected.includes(look) ? level > AUDIBLE : level < INAUDIBLE;
+    });
+    if (!right) throw new Error(`levels of ${all.map((look) => look.tone).join(', ')} Hz: ${levels.join(', ')} dB`);
+    return true;
+  });
+}
+
+/** Waits until the colour in the middle of each region that the last layout announced is that of the stream in it. */
+export function showsLayout(page: Participant, mixed: string, subscription: string, publishers: Publisher[]): Promise<boolean> {
+  return until(`${page.who} sees ${publishers.length} streams in their regions`, async () => {
+    const layout = await page.layout(mixed);
+    if (layout.length !== publishers.length) throw new Error(`layout ${JSON.stringify(layout)}`);
+    const points = layout.map(({ left, top, width, height }): [number, number] => [left + width / 2, top + height / 2]);
+    const colours = await page.colours(subscription, points);
+    const right = layout.every(({ stream }, i) => {
+      const of = publishers.find((one) => one.stream === stream);
+      const colour = colours[i];
+      return of !== undefined && colour !== undefined && isNear(colour, of.look.colour);
+    });
+    if (!right) throw new Error(`layout ${JSON.stringify(layout)} shows ${JSON.stringify(colours)}`);
+    return true;
+  });
+}

@@ -1,0 +1,29 @@
+/** How often a condition is looked at, in ms. */
+const INTERVAL = 50;
+
+/** How long conditions are waited for unless told otherwise, in ms. */
+export const PATIENCE = 15_000;
+
+type Falsy = false | undefined | null;
+
+/**
+ * Waits until `probe` returns something, and returns that. A probe that throws counts as "not yet"; what it threw last is
+ * told when the deadline passes.
+ */
+export async function until<T>(what: string, probe: () => Promise<T | Falsy> | T | Falsy, patience = PATIENCE): Promise<T> {
+  const deadline = Date.now() + patience;
+  let last: unknown = 'never true';
+  for (;;) {
+    try {
+      const found = await probe();
+      if (found !== false && found !== undefined && found !== null) return found;
+      last = 'not so';
+    } catch (error) {
+      last = error;
+    }
+    if (Date.now() > deadline) {
+      throw new Error(`waited ${patience} ms for: ${what}; last: ${last instanceof Error ? last.message : String(last)}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, INTERVAL));
+  }
+}
