@@ -1,0 +1,23 @@
+/** The mids of an SDP's m-lines, in order. */
+export function midsOf(sdp: string): string[] {
+  return [...sdp.matchAll(/^a=mid:(\S+)/gm)].map((match) => match[1] ?? '');
+}
+
+/** Whether an answer is for this offer and not for an earlier one that was given up: m-lines match one to one (RFC 3264 §6). */
+export function answers(answer: string, offer: string): boolean {
+  const answered = midsOf(answer);
+  const offered = midsOf(offer);
+  return answered.length === offered.length && answered.every((mid, line) => mid === offered[line]);
+}
+
+/** Puts codecs with one of the names first, in the names' order, and leaves the others behind them as a fallback. */
+export function preferCodecs(transceiver: RTCRtpTransceiver, kind: string, names: readonly string[]): void {
+  if (names.length === 0 || !('setCodecPreferences' in transceiver)) return;
+  const codecs = RTCRtpReceiver.getCapabilities?.(kind)?.codecs;
+  if (!codecs) return;
+  const rank = (codec: { mimeType: string }) => {
+    const index = names.findIndex((name) => `${kind}/${name}`.toLowerCase() === codec.mimeType.toLowerCase());
+    return index < 0 ? names.length : index;
+  };
+  transceiver.setCodecPreferences([...codecs].sort((a, b) => rank(a) - rank(b)));
+}

@@ -1,0 +1,135 @@
+import { Emitter } from './emitter.js';
+import type { LayoutEntry, MediaKind, StreamFields, StreamUpdate, TrackInfo } from './wire.js';
+
+/** What a published audio track comes from. */
+export type AudioSource = 'mic' | 'screen-cast' | 'raw-file' | 'encoded-file';
+/** What a published video track comes from. */
+export type VideoSource = 'camera' | 'screen-cast' | 'raw-file' | 'encoded-file';
+
+export interface LocalStreamOptions {
+  /** What the tracks come from; `mic` and `camera` if not said. */
+  sources?: { audio?: AudioSource; video?: VideoSource };
+  /** Anything JSON can hold; every participant sees it on the stream. */
+  attributes?: Record<string, unknown>;
+}
+
+/** Media of this page, ready to be published. At most the first track of each kind is used. */
+export class LocalStream {
+  readonly sources: Readonly<{ audio: AudioSource; video: VideoSource }>;
+  readonly attributes: Readonly<Record<string, unknown>>;
+
+  constructor(
+    readonly mediaStream: MediaStream,
+    options: LocalStreamOptions = {},
+  ) {
+    this.sources = { audio: options.sources?.audio ?? 'mic', video: options.sources?.video ?? 'camera' };
+    this.attributes = { ...options.attributes };
+  }
+}
+
+/** What changed of a stream: a track's mute, a mix's layout or loudest input, or everything else about it. */
+export type StreamChange = StreamUpdate['field'];
+
+export interface RemoteStreamEvents {
+  /** Something about the stream changed; its properties hold the new values. */
+  updated: { change: StreamChange };
+  /** The stream left the conference. */
+  ended: Record<string, never>;
+}
+
+/** A stream in the conference that may be subscribed. Its properties follow the server's notifications. */
+export class RemoteStream extends Emitter<RemoteStreamEvents> {
+  #fields: StreamFields;
+  #ended = false;
+
+  /** @internal */
+  constructor(fields: StreamFields) {
+    super();
+    this.#fields = fields;
+  }
+
+  get id(): string {
+    return this.#fields.id;
+  }
+
+  /** `forward`: one publisher's stream. `mixed`: a view that the server composes. */
+  get type(): 'forward' | 'mixed' {
+    return this.#fields.type;
+  }
+
+  /** The id of the participant that publishes it; mixed streams have none. */
+  get owner(): string | undefined {
+    return this.#fields.owner;
+  }
+
+  get tracks(): readonly TrackInfo[] {
+    return this.#fields.tracks;
+  }
+
+  /** What the publisher said about it. */
+  get attributes(): Readonly<Record<string, unknown>> {
+    return this.#fields.attributes;
+  }
+
+  /** The view's label, of mixed streams. */
+  get label(): string | undefined {
+    return this.#fields.label;
+  }
+
+  /** Which stream is where in the picture, of mixed streams. */
+  get layout(): readonly LayoutEntry[] {
+    return this.#fields.layout;
+  }
+
+  /** The id of the stream that is loudest now, of mixed and active-audio streams. */
+  get activeInput(): string | undefined {
+    return this.#fields.activeInput;
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Whether it has a track of the kind, muted or not. */
+  has(kind: MediaKind): boolean {
+    return this.tracks.some((track) => track.kind === kind);
+  }
+
+  /** Whether it has a track of the kind that its publisher hasn't muted. */
+  isActive(kind: MediaKind): boolean {
+    return this.tracks.some((track) => track.kind === kind && track.active);
+  }
+
+  /** The source of its track of the kind, such as `screen-cast`. */
+  source(kind: MediaKind): string | undefined {
+    return this.tracks.find((track) => track.kind === kind)?.source;
+  }
+
+  /** @internal */
+  apply(update: StreamUpdate): void {
+    switch (update.field) {
+      case 'status':
+        for (const track of this.#fields.tracks) {
+          if (track.kind === update.kind) track.active = update.active;
+        }
+        break;
+      case 'layout':
+        this.#fields.layout = update.layout;
+        break;
+      case 'activeInput':
+        this.#fields.activeInput = update.stream;
+        break;
+      case 'stream':
+        this.#fields = { ...update.stream, id: this.#fields.id };
+        break;
+    }
+    this.emit('updated', { change: update.field });
+  }
+
+  /** @internal */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.emit('ended', {});
+  }
+}

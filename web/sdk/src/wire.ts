@@ -1,0 +1,352 @@
+// What crosses the wire in protocol 1.2, read into types at the door: a malformed member becomes absent, a malformed
+// message `undefined`.
+
+/** A kind of media. */
+export type MediaKind = 'audio' | 'video';
+/** What a mute or unmute applies to; `av` is both. */
+export type TrackKind = MediaKind | 'av';
+
+/** A picture's size in pixels. */
+export interface Resolution {
+  width: number;
+  height: number;
+}
+
+/** How a track is coded. */
+export interface TrackFormat {
+  codec: string;
+  profile?: string;
+  sampleRate?: number;
+  channelNum?: number;
+}
+
+/** A video track's measures. */
+export interface VideoParameters {
+  resolution?: Resolution;
+  /** Frames per second. */
+  framerate?: number;
+  /** Kilobits per second. */
+  bitrate?: number;
+  /** Seconds between key frames. */
+  keyFrameInterval?: number;
+}
+
+/** What a subscriber may ask for besides a track's own measures. */
+export interface VideoParameterChoices {
+  resolution: Resolution[];
+  framerate: number[];
+  /** Multipliers of the track's own rate, such as `x0.6`. */
+  bitrate: string[];
+  keyFrameInterval: number[];
+}
+
+/** A track of a stream in the conference. */
+export interface TrackInfo {
+  /** Names the track in `subscribe`; tracks of mixed streams have none. */
+  id?: string;
+  kind: MediaKind;
+  /** For example `mic`, `camera` or `screen-cast`. */
+  source?: string;
+  /** The simulcast layer's name. */
+  rid?: string;
+  /** False while its publisher has it muted. */
+  active: boolean;
+  format?: TrackFormat;
+  parameters?: VideoParameters;
+  /** Formats the server can turn the track into. */
+  formatChoices: TrackFormat[];
+  parameterChoices: VideoParameterChoices;
+}
+
+/** Where in a mixed picture a stream is shown. */
+export interface LayoutEntry {
+  /** The stream in this region; absent if the region is empty. */
+  stream?: string;
+  region: unknown;
+}
+
+export interface StreamFields {
+  id: string;
+  type: 'forward' | 'mixed';
+  tracks: TrackInfo[];
+  owner?: string;
+  attributes: Record<string, unknown>;
+  label?: string;
+  layout: LayoutEntry[];
+  activeInput?: string;
+}
+
+export interface ParticipantFields {
+  id: string;
+  user: string;
+  role: string;
+}
+
+/** The kinds of media that a participant may publish or subscribe. */
+export interface KindPermission {
+  audio: boolean;
+  video: boolean;
+}
+
+/** What a participant's role allows. */
+export interface Permission {
+  publish: KindPermission;
+  subscribe: KindPermission;
+}
+
+export interface LoginFields {
+  id: string;
+  user: string;
+  role: string;
+  permission: Permission;
+  roomId: string;
+  views: string[];
+  participants: ParticipantFields[];
+  streams: StreamFields[];
+}
+
+export type StreamUpdate =
+  | { field: 'status'; kind: MediaKind; active: boolean }
+  | { field: 'layout'; layout: LayoutEntry[] }
+  | { field: 'activeInput'; stream: string; volume?: string }
+  | { field: 'stream'; stream: StreamFields };
+
+export type StreamMessage =
+  | { status: 'add'; stream: StreamFields }
+  | { status: 'update'; id: string; update: StreamUpdate }
+  | { status: 'remove'; id: string };
+
+export type ParticipantMessage = { action: 'join'; participant: ParticipantFields } | { action: 'leave'; id: string };
+
+export interface TextFields {
+  from: string;
+  to: string;
+  message: string;
+}
+
+export type Progress =
+  | { transport: string; status: 'answer'; sdp: string }
+  | { transport: string; status: 'candidate'; candidate: RTCIceCandidateInit }
+  | { transport: string; status: 'ready'; session?: string }
+  | { transport: string; status: 'error'; session?: string; reason: string };
+
+export interface SessionAck {
+  id: string;
+  transportId: string;
+}
+
+type Fields = Record<string, unknown>;
+
+function fields(value: unknown): Fields {
+  return typeof value === 'object' && value !== null ? (value as Fields) : {};
+}
+
+function list(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
+}
+
+function number(value: unknown): number | undefined {
+  return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
+}
+
+function present<T>(value: T | undefined): value is T {
+  return value !== undefined;
+}
+
+/** A user is any JSON value that its token was made with; people see text. */
+function userName(value: unknown): string {
+  if (value === undefined || value === null) return '';
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
+function readResolution(value: unknown): Resolution | undefined {
+  const width = number(fields(value).width);
+  const height = number(fields(value).height);
+  return width !== undefined && height !== undefined ? { width, height } : undefined;
+}
+
+function readFormat(value: unknown): TrackFormat | undefined {
+  const { codec, profile, sampleRate, channelNum } = fields(value);
+  const name = text(codec);
+  if (name === undefined) return undefined;
+  return { codec: name, profile: text(profile), sampleRate: number(sampleRate), channelNum: number(channelNum) };
+}
+
+function readParameters(value: unknown): VideoParameters | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { resolution, framerate, bitrate, keyFrameInterval } = fields(value);
+  return {
+    resolution: readResolution(resolution),
+    framerate: number(framerate),
+    bitrate: number(bitrate),
+    keyFrameInterval: number(keyFrameInterval),
+  };
+}
+
+function readTrack(value: unknown): TrackInfo | undefined {
+  const track = fields(value);
+  if (track.type !== 'audio' && track.type !== 'video') return undefined;
+  const optional = fields(track.optional);
+  const choices = fields(optional.parameters);
+  return {
+    id: text(track.id),
+    kind: track.type,
+    source: text(track.source),
+    rid: text(track.rid),
+    active: track.status !== 'inactive',
+    format: readFormat(track.format),
+    parameters: readParameters(track.parameters),
+    formatChoices: list(optional.format).map(readFormat).filter(present),
+    parameterChoices: {
+      resolution: list(choices.resolution).map(readResolution).filter(present),
+      framerate: list(choices.framerate).map(number).filter(present),
+      bitrate: list(choices.bitrate).map(text).filter(present),
+      keyFrameInterval: list(choices.keyFrameInterval).map(number).filter(present),
+    },
+  };
+}
+
+function readLayout(value: unknown): LayoutEntry[] {
+  return list(value).map((entry) => ({ stream: text(fields(entry).stream), region: fields(entry).region }));
+}
+
+export function readStream(value: unknown): StreamFields | undefined {
+  const { id, type, media, info } = fields(value);
+  const streamId = text(id);
+  if (streamId === undefined || (type !== 'forward' && type !== 'mixed')) return undefined;
+  const { owner, attributes, label, layout, activeInput } = fields(info);
+  return {
+    id: streamId,
+    type,
+    tracks: list(fields(media).tracks).map(readTrack).filter(present),
+    owner: text(owner),
+    attributes: fields(attributes),
+    label: text(label),
+    layout: readLayout(layout),
+    activeInput: text(activeInput),
+  };
+}
+
+function readParticipant(value: unknown): ParticipantFields | undefined {
+  const { id, user, role } = fields(value);
+  const participantId = text(id);
+  if (participantId === undefined) return undefined;
+  return { id: participantId, user: userName(user), role: text(role) ?? '' };
+}
+
+function readKinds(value: unknown): KindPermission {
+  const { audio, video } = fields(value);
+  return { audio: audio === true, video: video === true };
+}
+
+export function readLogin(value: unknown): LoginFields | undefined {
+  const login = fields(value);
+  const self = readParticipant(login);
+  const room = fields(login.room);
+  const permission = fields(login.permission);
+  if (self === undefined) return undefined;
+  return {
+    ...self,
+    permission: { publish: readKinds(permission.publish), subscribe: readKinds(permission.subscribe) },
+    roomId: text(room.id) ?? '',
+    views: list(room.views).map(text).filter(present),
+    participants: list(room.participants).map(readParticipant).filter(present),
+    streams: list(room.streams).map(readStream).filter(present),
+  };
+}
+
+function readUpdate(value: unknown): StreamUpdate | undefined {
+  const { field, value: content } = fields(value);
+  switch (field) {
+    case 'audio.status':
+    case 'video.status':
+      return { field: 'status', kind: field === 'audio.status' ? 'audio' : 'video', active: content !== 'inactive' };
+    case 'video.layout':
+      return { field: 'layout', layout: readLayout(content) };
+    case 'activeInput': {
+      const stream = text(content) ?? text(fields(content).id);
+      return stream === undefined ? undefined : { field, stream, volume: text(fields(content).volume) };
+    }
+    case '.': {
+      const stream = readStream(content);
+      return stream && { field: 'stream', stream };
+    }
+    default:
+      return undefined;
+  }
+}
+
+export function readStreamMessage(value: unknown): StreamMessage | undefined {
+  const { id, status, data } = fields(value);
+  const streamId = text(id);
+  if (streamId === undefined) return undefined;
+  switch (status) {
+    case 'add': {
+      const stream = readStream(data);
+      return stream && { status, stream };
+    }
+    case 'update': {
+      const update = readUpdate(data);
+      return update && { status, id: streamId, update };
+    }
+    case 'remove':
+      return { status, id: streamId };
+    default:
+      return undefined;
+  }
+}
+
+export function readParticipantMessage(value: unknown): ParticipantMessage | undefined {
+  const { action, data } = fields(value);
+  if (action === 'join') {
+    const participant = readParticipant(data);
+    return participant && { action, participant };
+  }
+  const id = text(data);
+  return action === 'leave' && id !== undefined ? { action, id } : undefined;
+}
+
+export function readText(value: unknown): TextFields | undefined {
+  const { from, to, message } = fields(value);
+  const sender = text(from);
+  if (sender === undefined) return undefined;
+  return { from: sender, to: text(to) ?? 'all', message: typeof message === 'string' ? message : JSON.stringify(message ?? '') };
+}
+
+export function readProgress(value: unknown): Progress | undefined {
+  const { id, status, sessionId, data } = fields(value);
+  const transport = text(id);
+  if (transport === undefined) return undefined;
+  switch (status) {
+    case 'soac':
+      return readSignal(transport, fields(data));
+    case 'ready':
+      return { transport, status, session: text(sessionId) };
+    case 'error':
+      return { transport, status, session: text(sessionId), reason: text(data) ?? 'The server gave no reason.' };
+    default:
+      return undefined;
+  }
+}
+
+function readSignal(transport: string, signal: Fields): Progress | undefined {
+  const sdp = text(signal.sdp);
+  if (signal.type === 'answer' && sdp !== undefined) return { transport, status: 'answer', sdp };
+  const { candidate, sdpMid, sdpMLineIndex } = fields(signal.candidate);
+  const line = text(candidate);
+  if (signal.type !== 'candidate' || line === undefined) return undefined;
+  return {
+    transport,
+    status: 'candidate',
+    candidate: { candidate: line.replace(/^a=/, ''), sdpMid: text(sdpMid) ?? null, sdpMLineIndex: number(sdpMLineIndex) ?? null },
+  };
+}
+
+export function readSessionAck(value: unknown): SessionAck | undefined {
+  const id = text(fields(value).id);
+  return id === undefined ? undefined : { id, transportId: text(fields(value).transportId) ?? id };
+}
