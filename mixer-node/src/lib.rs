@@ -1,1 +1,2 @@
-//! Mixed streams: decoding, composing, mixing and encoding with GStreamer.
+//! Mixed streams.
+pub mod video;

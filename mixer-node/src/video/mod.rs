@@ -1,0 +1,35 @@
+//! Pictures: decoding of inputs, composing of views, filters, encoding of outputs.
+
+mod canny;
+mod codec;
+mod composer;
+mod decode;
+mod edgedetect;
+mod encode;
+mod geometry;
+mod picture;
+mod slot;
+
+pub use canny::Canny;
+pub use codec::VideoCodec;
+pub use composer::{Composer, Region, Scene};
+pub use decode::{DecoderSignal, VideoDecoder};
+pub use edgedetect::EdgeDetect;
+pub use encode::{Continuity, EncoderSettings, PacketSink, VideoEncoder};
+pub use geometry::{Area, Fit, Fraction, GeometryError, Rect, Size};
+pub use picture::{Canvas, Colour, Frame, Picture, Plane};
+pub use slot::{FrameSlot, Stamped};
+
+/// Why a pipeline could not be built or started.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// An element is missing or refuses its settings.
+    #[error("{0}")]
+    Element(#[from] gstreamer::glib::BoolError),
+    /// The pipeline does not start.
+    #[error("pipeline does not start: {0}")]
+    State(#[from] gstreamer::StateChangeError),
+    /// An element has no such pad; an installation of GStreamer that this was not made for.
+    #[error("element {0} lacks its {1} pad")]
+    Pad(&'static str, &'static str),
+}
