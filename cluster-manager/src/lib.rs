@@ -1,1 +1,104 @@
 //! Who is alive, who serves what, and the only owner of durable state.
+//!
+//! [`registry`] decides (pure), [`store`] remembers, [`serve`] offers both by gRPC, and [`run`] is the whole process.
+
+mod args;
+mod bootstrap;
+mod cluster_service;
+mod hub;
+mod journal;
+pub mod registry;
+mod server;
+pub mod store;
+mod store_service;
+
+use std::{net::SocketAddr, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+
+use kaigi_proto::auth::ClusterSecret;
+use kaigi_telemetry::{Health, HealthServer};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use args::Args;
+pub use bootstrap::{BootstrapError, CREDENTIALS_FILE, bootstrap};
+pub use hub::{Hub, TooManyWatchers, Watch};
+pub use server::{ServeError, serve};
+use store::{EmbeddedStore, OpenError};
+
+/// Name of the store's file in the data directory.
+pub const STORE_FILE: &str = "kaigi.redb";
+
+/// Why the process ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The data directory can't be made.
+    #[error("data directory {path}: {source}")]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// The store can't be opened.
+    #[error("{path}: {source}")]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        source: OpenError,
+    },
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What happened.
+        reason: String,
+    },
+    /// The first start.
+    #[error("first start: {0}")]
+    Bootstrap(#[from] BootstrapError),
+    /// While serving.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// The whole process, until `stop`. Ready when the first call can be answered.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<(), RunError> {
+    let health_server = HealthServer::bind(args.health_listen, health.clone())
+        .await
+        .map_err(|e| RunError::Listen { address: args.health_listen, reason: e.to_string() })?;
+    let health_task = tokio::spawn(health_server.run());
+
+    let dir = args.data_dir.clone();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .map_err(|source| RunError::DataDir { path: dir.clone(), source })?;
+    let path = dir.join(STORE_FILE);
+    let opened = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || EmbeddedStore::open(&path)
+    });
+    let store = opened
+        .await
+        .unwrap_or_else(|e| Err(OpenError::Broken(e.to_string())))
+        .map_err(|source| RunError::Store { path, source })?;
+    let store = Arc::new(store);
+    bootstrap(&*store, &dir).await?;
+
+    let refused = |e: std::io::Error| RunError::Listen { address: args.listen, reason: e.to_string() };
+    let listener = TcpListener::bind(args.listen).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    tracing::info!(%address, data_dir = %dir.display(), lease_ms = args.lease_ms, "cluster-manager serves");
+    health.set_ready(true);
+    let served =
+        serve(listener, store, args.registry(), ClusterSecret::new(&args.cluster_secret), stop).await;
+    health.set_ready(false);
+    health_task.abort();
+    Ok(served?)
+}

@@ -1,3 +1,24 @@
 //! The `kaigi-cluster-manager` process.
 
-fn main() {}
+use clap::Parser;
+use kaigi_cluster_manager::{Args, run};
+use kaigi_telemetry::{Health, init_logs};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    init_logs(&args.log);
+    let health = Health::install()?;
+    let stop = CancellationToken::new();
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            kaigi_worker::shutdown_signal().await;
+            tracing::info!("stopping");
+            stop.cancel();
+        }
+    });
+    run(args, health, stop).await?;
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use kaigi_telemetry::LogArgs;
+
+use crate::registry::{RegistryConfig, StrategyOption};
+
+/// Decides who is alive and who serves what, and keeps the durable state.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "kaigi-cluster-manager", version)]
+pub struct Args {
+    /// Address for calls from the other processes; port 0 takes a free one
+    #[arg(long, env = "KAIGI_LISTEN", default_value = "127.0.0.1:10080")]
+    pub listen: SocketAddr,
+    /// Address for /health, /ready and /metrics; port 0 takes a free one
+    #[arg(long, env = "KAIGI_HEALTH_LISTEN", default_value = "127.0.0.1:0")]
+    pub health_listen: SocketAddr,
+    /// Directory for the store (kaigi.redb) and the first credentials (credentials.json); made if missing
+    #[arg(long, env = "KAIGI_DATA_DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
+    /// Secret that the processes of this cluster share; empty = no check
+    #[arg(long, env = "KAIGI_CLUSTER_SECRET", default_value = "", hide_env_values = true)]
+    pub cluster_secret: String,
+    /// Milliseconds after which a worker that is not heard counts as dead. Workers send three heartbeats in this time; shorter
+    /// notices a death earlier and takes a busy machine for a dead one more easily
+    #[arg(long, env = "KAIGI_LEASE_MS", default_value_t = 1500, value_parser = clap::value_parser!(u64).range(300..=60_000))]
+    pub lease_ms: u64,
+    /// Who gets a new task: last-used, least-used, most-used, round-robin or randomly-pick; for one purpose alone:
+    /// mixer=most-used (portal, conference, access, mixer). Separated by commas; default: least-used
+    #[arg(long, env = "KAIGI_STRATEGY", value_delimiter = ',')]
+    pub strategy: Vec<StrategyOption>,
+    /// Logs
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+impl Args {
+    /// What the registry goes by.
+    #[must_use]
+    pub fn registry(&self) -> RegistryConfig {
+        RegistryConfig {
+            lease: Duration::from_millis(self.lease_ms),
+            strategies: self.strategy.iter().copied().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::registry::{Purpose, Strategy};
+
+    #[test]
+    fn strategies_come_from_the_command_line() {
+        let args =
+            Args::try_parse_from(["x", "--strategy", "round-robin,mixer=most-used", "--lease-ms", "500"])
+                .unwrap();
+        let config = args.registry();
+        assert_eq!(config.strategies.of(Purpose::Access), Strategy::RoundRobin);
+        assert_eq!(config.strategies.of(Purpose::Mixer), Strategy::MostUsed);
+        assert_eq!(config.lease, Duration::from_millis(500));
+        assert!(Args::try_parse_from(["x", "--strategy", "best"]).is_err());
+        assert!(Args::try_parse_from(["x", "--lease-ms", "0"]).is_err());
+    }
+}

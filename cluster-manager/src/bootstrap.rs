@@ -1,0 +1,201 @@
+//! The first start: a service to manage rooms with, a room to meet in, and a file that tells of both.
+
+use std::{
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use kaigi_room_config::{RoomConfig, RoomConfigError};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::store::{Collection, Key, KeyError, PutMode, SecretValue, Store, StoreError};
+
+/// Name of the file in the data directory.
+pub const CREDENTIALS_FILE: &str = "credentials.json";
+/// Name of the service made at first start.
+const SERVICE_NAME: &str = "kaigi";
+/// Name of the room made at first start.
+const ROOM_NAME: &str = "default";
+/// Above the number of services that anybody has.
+const ALL: usize = 100_000;
+
+/// Why the first start did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file could not be written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// The first room is not valid: a mistake in this program.
+    #[error("the first room: {0}")]
+    Room(#[from] RoomConfigError),
+    /// A document could not be written as JSON, or read.
+    #[error("a document of the store: {0}")]
+    Document(#[from] serde_json::Error),
+    /// An id in the store is no key: a mistake in this program.
+    #[error("an id of the store: {0}")]
+    Key(#[from] KeyError),
+}
+
+/// A service (tenant) of the management API, as stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Service {
+    id: String,
+    name: String,
+    /// What its requests are signed with (MAuth).
+    key: String,
+    /// May manage services.
+    #[serde(rename = "super")]
+    is_super: bool,
+}
+
+/// Makes the first service, the first room and the credentials file, as far as they are missing. The file is written last: while it
+/// is missing, a start that was interrupted is taken up again. With services of others in the store and no file nothing is done.
+///
+/// # Errors
+/// See [`BootstrapError`].
+pub async fn bootstrap(store: &dyn Store, data_dir: &Path) -> Result<(), BootstrapError> {
+    let path = data_dir.join(CREDENTIALS_FILE);
+    let services = store.list(Collection::Services, None, ALL).await?;
+    if !services.is_empty() && path.exists() {
+        return Ok(());
+    }
+    let service = if services.is_empty() {
+        let service = Service {
+            id: new_id(),
+            name: SERVICE_NAME.to_owned(),
+            key: STANDARD.encode(SecretValue::random().into_bytes()),
+            is_super: true,
+        };
+        let document = serde_json::to_vec(&service)?;
+        store.put(Collection::Services, &Key::new(&service.id)?, document, None, PutMode::Create).await?;
+        service
+    } else {
+        let first = services
+            .iter()
+            .filter_map(|document| serde_json::from_slice::<Service>(&document.value).ok())
+            .find(|service| service.is_super && service.name == SERVICE_NAME);
+        let Some(first) = first else { return Ok(()) };
+        first
+    };
+    let room = match room_of(store, &service).await? {
+        Some(room) => room,
+        None => make_room(store, &service).await?,
+    };
+    let credentials = json!({"id": service.id, "key": service.key, "room": room});
+    let text = format!("{credentials:#}\n");
+    write_private(&path, text.as_bytes())
+        .map_err(|source| BootstrapError::File { path: path.clone(), source })?;
+    tracing::info!(file = %path.display(), service = service.id, room, "first service and room are ready");
+    Ok(())
+}
+
+async fn room_of(store: &dyn Store, service: &Service) -> Result<Option<String>, StoreError> {
+    let rooms = store.list(Collection::Rooms, None, ALL).await?;
+    let rooms =
+        rooms.iter().filter_map(|document| serde_json::from_slice::<RoomConfig>(&document.value).ok());
+    let mut first = rooms.filter(|room| room.service == service.id && room.name == ROOM_NAME);
+    Ok(first.next().map(|room| room.id))
+}
+
+async fn make_room(store: &dyn Store, service: &Service) -> Result<String, BootstrapError> {
+    let options = json!({
+        "autoMix": true,
+        "views": [{"label": "common", "video": {
+            "parameters": {"resolution": {"width": 1280, "height": 720}, "framerate": 24},
+        }}],
+    });
+    let options = options.as_object().cloned().unwrap_or_default();
+    let room = RoomConfig::from_options(&new_id(), ROOM_NAME, &service.id, &options)?;
+    let document = serde_json::to_vec(&room)?;
+    store.put(Collection::Rooms, &Key::new(&room.id)?, document, None, PutMode::Create).await?;
+    Ok(room.id)
+}
+
+/// 24 hex characters, as OWT's database ids are.
+fn new_id() -> String {
+    hex::encode(rand::random::<[u8; 12]>())
+}
+
+/// Readable by the owner alone, whole or not at all.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let unfinished = path.with_extension("json.new");
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::store::EmbeddedStore;
+
+    async fn start(dir: &Path) -> (Value, EmbeddedStore) {
+        let store = EmbeddedStore::open(&dir.join("kaigi.redb")).unwrap();
+        bootstrap(&store, dir).await.unwrap();
+        let text = std::fs::read(dir.join(CREDENTIALS_FILE)).unwrap();
+        (serde_json::from_slice(&text).unwrap(), store)
+    }
+
+    async fn documents(store: &EmbeddedStore, collection: Collection) -> Vec<Value> {
+        let listed = store.list(collection, None, ALL).await.unwrap();
+        listed.iter().map(|d| serde_json::from_slice(&d.value).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn the_first_start_makes_one_service_one_room_and_a_private_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (told, store) = start(dir.path()).await;
+        let services = documents(&store, Collection::Services).await;
+        assert_eq!(services.len(), 1);
+        assert_eq!(
+            (&services[0]["id"], &services[0]["key"], &services[0]["name"], &services[0]["super"]),
+            (&told["id"], &told["key"], &json!("kaigi"), &json!(true))
+        );
+        assert_eq!(STANDARD.decode(told["key"].as_str().unwrap()).unwrap().len(), 64);
+        let rooms = documents(&store, Collection::Rooms).await;
+        assert_eq!(rooms.len(), 1);
+        assert_eq!((&rooms[0]["_id"], &rooms[0]["service"]), (&told["room"], &told["id"]));
+        assert_eq!(rooms[0]["autoMix"], true);
+        let video = &rooms[0]["views"][0]["video"]["parameters"];
+        assert_eq!((&video["resolution"]["width"], &video["framerate"]), (&json!(1280), &json!(24)));
+        let mode = std::fs::metadata(dir.path().join(CREDENTIALS_FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn later_starts_change_nothing_and_take_up_what_was_interrupted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (told, store) = start(dir.path()).await;
+        drop(store);
+        let (again, store) = start(dir.path()).await;
+        assert_eq!(again, told);
+        // As if the first start had been killed after it made the service.
+        std::fs::remove_file(dir.path().join(CREDENTIALS_FILE)).unwrap();
+        store.delete(Collection::Rooms, &Key::new(told["room"].as_str().unwrap()).unwrap()).await.unwrap();
+        drop(store);
+        let (repaired, store) = start(dir.path()).await;
+        assert_eq!((&repaired["id"], &repaired["key"]), (&told["id"], &told["key"]));
+        assert_eq!(documents(&store, Collection::Services).await.len(), 1);
+        assert_eq!(documents(&store, Collection::Rooms).await[0]["_id"], repaired["room"]);
+    }
+}

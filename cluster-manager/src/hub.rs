@@ -1,0 +1,283 @@
+//! The registry shared between calls, with those who watch it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kaigi_proto::ids::WorkerId;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::registry::{
+    Event, Liveness, Load, Preference, Purpose, Registry, ScheduleError, TaskId, TooManyWorkers,
+    UnknownWorker, Worker,
+};
+
+/// Events that a watcher may be behind before its watch is ended. A whole cluster of this size may come up or die at once.
+const WATCH_BUFFER: usize = 1024;
+/// Most watchers at a time; a cluster has one or two per process.
+const MAX_WATCHERS: usize = 10_000;
+/// Ticks per lease: a death is noticed at most this fraction of a lease late.
+const TICKS_PER_LEASE: u32 = 10;
+
+/// The limit on watchers is reached.
+#[derive(Debug, thiserror::Error, Clone, Copy, PartialEq, Eq)]
+#[error("there are {MAX_WATCHERS} watchers already")]
+pub struct TooManyWatchers;
+
+/// A watch: those alive when it began, and what changes from then on. The changes end if the watcher is too slow, or this
+/// process stops.
+#[derive(Debug)]
+pub struct Watch {
+    /// Alive at the beginning.
+    pub alive: Vec<Worker>,
+    /// Changes since.
+    pub changes: mpsc::Receiver<Event>,
+}
+
+struct State {
+    registry: Registry,
+    watchers: Vec<mpsc::Sender<Event>>,
+}
+
+/// See the module's description. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    state: Arc<Mutex<State>>,
+    /// Counts the changes of anybody's liveness.
+    liveness: Arc<watch::Sender<u64>>,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// Shares that registry.
+    #[must_use]
+    pub fn new(registry: Registry) -> Self {
+        let state = State { registry, watchers: Vec::new() };
+        Self { state: Arc::new(Mutex::new(state)), liveness: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Lets time pass for the registry until `stop`; then ends all watches.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(self.lease() / TICKS_PER_LEASE);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = stop.cancelled() => break,
+            }
+            let mut state = self.state.lock();
+            let events = state.registry.tick(Instant::now());
+            for event in &events {
+                if let Event::Left(worker) = event {
+                    tracing::warn!(worker = %worker.id, endpoint = worker.endpoint, "worker lost");
+                    metrics::counter!("kaigi_cluster_workers_lost_total", "purpose" => worker.purpose.name())
+                        .increment(1);
+                }
+            }
+            self.publish(&mut state, events);
+        }
+        self.state.lock().watchers.clear();
+    }
+
+    /// The registry's lease.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.state.lock().registry.lease()
+    }
+
+    /// See [`Registry::register`].
+    ///
+    /// # Errors
+    /// If there are too many workers.
+    pub fn register(&self, worker: Worker) -> Result<(), TooManyWorkers> {
+        let mut state = self.state.lock();
+        let events = state.registry.register(Instant::now(), worker)?;
+        for event in &events {
+            match event {
+                Event::Joined(worker) => {
+                    tracing::info!(worker = %worker.id, endpoint = worker.endpoint, draining = worker.draining, "worker joined");
+                }
+                Event::Left(worker) => {
+                    tracing::info!(worker = %worker.id, "worker replaced by a new process")
+                }
+            }
+        }
+        self.publish(&mut state, events);
+        // Even without an event: a worker that was only remembered has now been heard.
+        self.liveness.send_modify(|changes| *changes += 1);
+        Ok(())
+    }
+
+    /// See [`Registry::heartbeat`].
+    ///
+    /// # Errors
+    /// If the worker is not registered.
+    pub fn heartbeat(&self, id: &WorkerId, load: Load, tasks: &[TaskId]) -> Result<(), UnknownWorker> {
+        let mut state = self.state.lock();
+        let before = state.registry.liveness(id);
+        state.registry.heartbeat(Instant::now(), id, load, tasks)?;
+        if before != Liveness::Alive {
+            self.liveness.send_modify(|changes| *changes += 1);
+        }
+        Ok(())
+    }
+
+    /// See [`Registry::leave`].
+    pub fn leave(&self, id: &WorkerId) {
+        let mut state = self.state.lock();
+        if let Some(event) = state.registry.leave(id) {
+            tracing::info!(worker = %id, "worker left");
+            self.publish(&mut state, vec![event]);
+        }
+    }
+
+    /// See [`Registry::schedule`].
+    ///
+    /// # Errors
+    /// See [`ScheduleError`].
+    pub fn schedule(
+        &self,
+        purpose: Purpose,
+        task: &TaskId,
+        preference: &Preference,
+    ) -> Result<Worker, ScheduleError> {
+        self.state.lock().registry.schedule(Instant::now(), purpose, task, preference)
+    }
+
+    /// See [`Registry::lookup`].
+    #[must_use]
+    pub fn lookup(&self, purpose: Purpose, task: &TaskId) -> Option<Worker> {
+        self.state.lock().registry.lookup(purpose, task).cloned()
+    }
+
+    /// See [`Registry::place`].
+    ///
+    /// # Errors
+    /// If the worker is not registered.
+    pub fn place(&self, task: &TaskId, id: &WorkerId) -> Result<(), UnknownWorker> {
+        self.state.lock().registry.place(Instant::now(), task, id)
+    }
+
+    /// See [`Registry::release`].
+    pub fn release(&self, purpose: Purpose, task: &TaskId) {
+        self.state.lock().registry.release(purpose, task);
+    }
+
+    /// All that are alive.
+    #[must_use]
+    pub fn workers(&self) -> Vec<Worker> {
+        self.state.lock().registry.workers().cloned().collect()
+    }
+
+    /// What is known of that worker, not [`Liveness::Unheard`]: waits, at most one lease, until it was heard or is gone.
+    pub async fn settled_liveness(&self, id: &WorkerId) -> Liveness {
+        let mut changes = self.liveness.subscribe();
+        loop {
+            let liveness = self.state.lock().registry.liveness(id);
+            if liveness != Liveness::Unheard || changes.changed().await.is_err() {
+                return liveness;
+            }
+        }
+    }
+
+    /// What is known of that worker now.
+    #[must_use]
+    pub fn liveness(&self, id: &WorkerId) -> Liveness {
+        self.state.lock().registry.liveness(id)
+    }
+
+    /// Begins a watch.
+    ///
+    /// # Errors
+    /// If there are too many.
+    pub fn watch(&self) -> Result<Watch, TooManyWatchers> {
+        let mut state = self.state.lock();
+        state.watchers.retain(|watcher| !watcher.is_closed());
+        if state.watchers.len() >= MAX_WATCHERS {
+            return Err(TooManyWatchers);
+        }
+        let (sender, changes) = mpsc::channel(WATCH_BUFFER);
+        state.watchers.push(sender);
+        Ok(Watch { alive: state.registry.workers().cloned().collect(), changes })
+    }
+
+    /// Never blocks: a watcher without room for an event is ended, and opens a new watch.
+    fn publish(&self, state: &mut State, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        for event in events {
+            state.watchers.retain(|watcher| watcher.try_send(event.clone()).is_ok());
+        }
+        for purpose in Purpose::ALL {
+            let alive = state.registry.workers().filter(|worker| worker.purpose == purpose).count();
+            metrics::gauge!("kaigi_cluster_workers", "purpose" => purpose.name()).set(alive as f64);
+        }
+        self.liveness.send_modify(|changes| *changes += 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kaigi_proto::v1;
+
+    use super::*;
+    use crate::registry::{RegistryConfig, Strategies};
+
+    fn worker(id: &str) -> Worker {
+        let purpose = v1::Purpose::Access.into();
+        Worker::try_from(v1::Worker { worker_id: id.into(), purpose, ..Default::default() }).unwrap()
+    }
+
+    fn hub() -> Hub {
+        let config = RegistryConfig { lease: Duration::from_secs(60), strategies: Strategies::default() };
+        Hub::new(Registry::new(config, Instant::now(), 1))
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_does_not_read_is_ended_after_what_fits() {
+        let hub = hub();
+        let mut slow = hub.watch().unwrap();
+        for i in 0..=WATCH_BUFFER {
+            hub.register(worker(&format!("w{i}"))).unwrap();
+        }
+        let mut seen = 0;
+        while slow.changes.recv().await.is_some() {
+            seen += 1;
+        }
+        assert_eq!(seen, WATCH_BUFFER);
+        assert_eq!(hub.watch().unwrap().alive.len(), WATCH_BUFFER + 1);
+    }
+
+    #[tokio::test]
+    async fn stopping_ends_the_watches() {
+        let hub = hub();
+        let mut watch = hub.watch().unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        hub.run(stop).await;
+        assert!(watch.changes.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_remembered_worker_is_waited_for() {
+        let hub = hub();
+        hub.state.lock().registry.restore(Instant::now(), [worker("a"), worker("b")]);
+        let waiting = tokio::spawn({
+            let hub = hub.clone();
+            async move { hub.settled_liveness(&worker("a").id).await }
+        });
+        hub.register(worker("b")).unwrap();
+        assert_eq!(hub.settled_liveness(&worker("b").id).await, Liveness::Alive);
+        hub.leave(&worker("a").id);
+        assert_eq!(waiting.await.unwrap(), Liveness::Gone);
+    }
+}

@@ -1,0 +1,104 @@
+//! The two gRPC services on one listener, and what runs beside them.
+
+use std::{sync::Arc, time::Duration, time::Instant};
+
+use kaigi_proto::{
+    auth::{ClusterSecret, Require},
+    v1::{cluster_server::ClusterServer, store_server::StoreServer},
+};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::{
+    cluster_service::ClusterService,
+    hub::Hub,
+    journal,
+    registry::{Registry, RegistryConfig},
+    store::{Store, StoreError},
+    store_service::StoreService,
+};
+
+/// Longest time for any call but a watch, which it bounds only until its stream begins.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// A peer that is gone without a word is noticed after this interval plus [`KEEP_ALIVE_TIMEOUT`].
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// See [`KEEP_ALIVE_INTERVAL`].
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often expired documents are removed. They are invisible from the moment they expire; this is for the disk alone.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// Longest time for calls under way to end when stopping.
+const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Why the server ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// What the predecessor left could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The listener broke.
+    #[error(transparent)]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Serves both services until `stop`.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn serve(
+    listener: TcpListener,
+    store: Arc<dyn Store>,
+    config: RegistryConfig,
+    secret: ClusterSecret,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let now = Instant::now();
+    let mut registry = Registry::new(config, now, rand::random());
+    registry.restore(now, journal::known_workers(&*store).await?);
+    let hub = Hub::new(registry);
+
+    let stop_all = stop.child_token();
+    let _stop_all_at_the_end = stop_all.clone().drop_guard();
+    tokio::spawn(hub.clone().run(stop_all.clone()));
+    let journal = tokio::spawn(journal::keep(hub.clone(), store.clone(), stop_all.clone()));
+    tokio::spawn(sweep(store.clone(), stop_all.clone()));
+
+    let require = Require(secret);
+    let cluster = ClusterService::new(hub.clone(), store.clone());
+    let serving = Server::builder()
+        .timeout(CALL_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .add_service(ClusterServer::with_interceptor(cluster, require.clone()))
+        .add_service(StoreServer::with_interceptor(StoreService::new(hub, store), require))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop_all.clone().cancelled_owned());
+    let stopped_long_ago = async {
+        stop_all.cancelled().await;
+        tokio::time::sleep(STOP_TIMEOUT).await;
+    };
+    let served = tokio::select! {
+        served = serving => served,
+        () = stopped_long_ago => Ok(()),
+    };
+    stop_all.cancel();
+    if tokio::time::timeout(STOP_TIMEOUT, journal).await.is_err() {
+        tracing::warn!("the last changes of who is alive were not recorded");
+    }
+    Ok(served?)
+}
+
+async fn sweep(store: Arc<dyn Store>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+        match store.sweep().await {
+            Ok(0) => {}
+            Ok(swept) => tracing::debug!(documents = swept, "expired documents removed"),
+            Err(error) => tracing::warn!(%error, "expired documents not removed"),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The tables of the file and what is done with them in one transaction.
+
+use std::time::Duration;
+
+use kaigi_proto::ids::{RoomId, WorkerId};
+use redb::{
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table,
+    TableDefinition, WriteTransaction,
+};
+
+use crate::store::{
+    Collection, Document, Epoch, Key, PutMode, RoomLease, SecretName, SecretValue, StoreError,
+};
+
+/// Collection and key to expiry ([`UnixMs`], 0 = never) and value.
+const DOCUMENTS: TableDefinition<'static, (u8, &str), (u64, &[u8])> = TableDefinition::new("documents");
+/// Expiry, collection and key of each document that expires, so that a sweep finds them without a scan.
+const EXPIRY: TableDefinition<'static, (u64, u8, &str), ()> = TableDefinition::new("expiry");
+const SECRETS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("secrets");
+/// Room to epoch and holder.
+const LEASES: TableDefinition<'static, &str, (u64, &str)> = TableDefinition::new("room-leases");
+const COUNTERS: TableDefinition<'static, &str, u64> = TableDefinition::new("counters");
+/// The last epoch given out. One counter for all rooms, so that the lease of a room that ended leaves nothing behind.
+const EPOCH: &str = "epoch";
+
+/// Most documents of all collections together: at a kilobyte each a gigabyte.
+const MAX_DOCUMENTS: u64 = 1_000_000;
+/// Most secrets; each is a name in the program text, so more mean a caller gone astray.
+const MAX_SECRETS: u64 = 1_000;
+
+/// Milliseconds since 1970 UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct UnixMs(pub(super) u64);
+
+impl UnixMs {
+    /// Rounded up to at least a millisecond later, since 0 stands for "never" in the file.
+    pub(super) fn after(self, ttl: Duration) -> Self {
+        let ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+        Self(self.0.saturating_add(ms))
+    }
+
+    fn is_past(expires: u64, now: Self) -> bool {
+        expires != 0 && expires <= now.0
+    }
+}
+
+/// Why a write did not happen.
+#[derive(Debug)]
+pub(super) enum WriteError {
+    /// For a reason of its own; the rest of the transaction goes on.
+    Refused(StoreError),
+    /// Because the database failed; the transaction is lost.
+    Failed(redb::Error),
+}
+
+impl<E: Into<redb::Error>> From<E> for WriteError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A consistent view for reading.
+pub(super) struct Reading(ReadTransaction);
+
+impl Reading {
+    pub(super) fn begin(database: &Database) -> Result<Self, redb::Error> {
+        Ok(Self(database.begin_read()?))
+    }
+
+    pub(super) fn get(
+        &self,
+        collection: Collection,
+        key: &Key,
+        now: UnixMs,
+    ) -> Result<Option<Vec<u8>>, redb::Error> {
+        let documents = self.0.open_table(DOCUMENTS)?;
+        let found = documents.get((collection.number(), key.as_str()))?;
+        Ok(found.and_then(|found| {
+            let (expires, value) = found.value();
+            (!UnixMs::is_past(expires, now)).then(|| value.to_vec())
+        }))
+    }
+
+    pub(super) fn list(
+        &self,
+        collection: Collection,
+        after: Option<&Key>,
+        limit: usize,
+        now: UnixMs,
+    ) -> Result<Vec<Document>, redb::Error> {
+        let documents: ReadOnlyTable<(u8, &str), (u64, &[u8])> = self.0.open_table(DOCUMENTS)?;
+        let number = collection.number();
+        let from = (number, after.map_or("", Key::as_str));
+        let mut found = Vec::new();
+        for entry in documents.range(from..(number + 1, ""))? {
+            if found.len() == limit {
+                break;
+            }
+            let (key, value) = entry?;
+            let (expires, bytes) = value.value();
+            let key = key.value().1;
+            if after.is_some_and(|after| after.as_str() == key) || UnixMs::is_past(expires, now) {
+                continue;
+            }
+            if let Ok(key) = Key::new(key) {
+                found.push(Document { key, value: bytes.to_vec() });
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn secret(&self, name: &SecretName) -> Result<Option<SecretValue>, redb::Error> {
+        let secrets = self.0.open_table(SECRETS)?;
+        Ok(secrets.get(name.as_str())?.map(|value| SecretValue(value.value().to_vec())))
+    }
+
+    pub(super) fn room_lease(&self, room: &RoomId) -> Result<Option<RoomLease>, redb::Error> {
+        let leases = self.0.open_table(LEASES)?;
+        Ok(leases.get(room.as_str())?.and_then(|lease| as_lease(lease.value())))
+    }
+
+    pub(super) fn anything_expired(&self, now: UnixMs) -> Result<bool, redb::Error> {
+        let expiry = self.0.open_table(EXPIRY)?;
+        let first = expiry.first()?;
+        Ok(first.is_some_and(|(key, _)| UnixMs::is_past(key.value().0, now)))
+    }
+}
+
+fn as_lease((epoch, holder): (u64, &str)) -> Option<RoomLease> {
+    Some(RoomLease { holder: WorkerId::new(holder).ok()?, epoch: Epoch(epoch) })
+}
+
+/// The tables, open for writing.
+pub(super) struct Writing<'t> {
+    documents: Table<'t, (u8, &'static str), (u64, &'static [u8])>,
+    expiry: Table<'t, (u64, u8, &'static str), ()>,
+    secrets: Table<'t, &'static str, &'static [u8]>,
+    leases: Table<'t, &'static str, (u64, &'static str)>,
+    counters: Table<'t, &'static str, u64>,
+    changed: bool,
+}
+
+impl<'t> Writing<'t> {
+    pub(super) fn create_tables(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        Writing::open(transaction).map(drop)
+    }
+
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            documents: transaction.open_table(DOCUMENTS)?,
+            expiry: transaction.open_table(EXPIRY)?,
+            secrets: transaction.open_table(SECRETS)?,
+            leases: transaction.open_table(LEASES)?,
+            counters: transaction.open_table(COUNTERS)?,
+            changed: false,
+        })
+    }
+
+    /// Whether there is anything to commit.
+    pub(super) fn changed(&self) -> bool {
+        self.changed
+    }
+
+    pub(super) fn put(
+        &mut self,
+        collection: Collection,
+        key: &Key,
+        value: &[u8],
+        expires: Option<UnixMs>,
+        mode: PutMode,
+        now: UnixMs,
+    ) -> Result<(), WriteError> {
+        let place = (collection.number(), key.as_str());
+        let present = self.documents.get(place)?.map(|found| found.value().0);
+        match present {
+            Some(expires) if mode == PutMode::Create && !UnixMs::is_past(expires, now) => {
+                return Err(WriteError::Refused(StoreError::AlreadyExists));
+            }
+            None if self.documents.len()? >= MAX_DOCUMENTS => {
+                return Err(WriteError::Refused(StoreError::Full("documents")));
+            }
+            Some(_) | None => {}
+        }
+        self.changed = true;
+        if let Some(old) = present.filter(|&old| old != 0) {
+            self.expiry.remove((old, place.0, place.1))?;
+        }
+        let expires = expires.map_or(0, |at| at.0);
+        if expires != 0 {
+            self.expiry.insert((expires, place.0, place.1), ())?;
+        }
+        self.documents.insert(place, (expires, value))?;
+        Ok(())
+    }
+
+    pub(super) fn take(
+        &mut self,
+        collection: Collection,
+        key: &Key,
+        now: UnixMs,
+    ) -> Result<Option<Vec<u8>>, WriteError> {
+        let place = (collection.number(), key.as_str());
+        let Some((expires, value)) = self.documents.remove(place)?.map(|found| {
+            let (expires, value) = found.value();
+            (expires, value.to_vec())
+        }) else {
+            return Ok(None);
+        };
+        self.changed = true;
+        if expires != 0 {
+            self.expiry.remove((expires, place.0, place.1))?;
+        }
+        Ok((!UnixMs::is_past(expires, now)).then_some(value))
+    }
+
+    /// The secret, or `fresh` made the secret: another caller may have been faster.
+    pub(super) fn secret_or(
+        &mut self,
+        name: &SecretName,
+        fresh: SecretValue,
+    ) -> Result<SecretValue, WriteError> {
+        if let Some(known) = self.secrets.get(name.as_str())? {
+            return Ok(SecretValue(known.value().to_vec()));
+        }
+        if self.secrets.len()? >= MAX_SECRETS {
+            return Err(WriteError::Refused(StoreError::Full("secrets")));
+        }
+        self.changed = true;
+        self.secrets.insert(name.as_str(), fresh.0.as_slice())?;
+        Ok(fresh)
+    }
+
+    pub(super) fn lease_room(
+        &mut self,
+        room: &RoomId,
+        seen: Option<&RoomLease>,
+        worker: &WorkerId,
+    ) -> Result<Epoch, WriteError> {
+        let lease = self.leases.get(room.as_str())?.and_then(|lease| as_lease(lease.value()));
+        if lease.as_ref() != seen {
+            return Err(WriteError::Refused(StoreError::LeaseChanged));
+        }
+        let last = self.counters.get(EPOCH)?.map_or(0, |epoch| epoch.value());
+        let epoch = last + 1;
+        self.changed = true;
+        self.counters.insert(EPOCH, epoch)?;
+        self.leases.insert(room.as_str(), (epoch, worker.as_str()))?;
+        Ok(Epoch(epoch))
+    }
+
+    pub(super) fn release_room(&mut self, room: &RoomId, worker: &WorkerId) -> Result<bool, WriteError> {
+        let holds = self.leases.get(room.as_str())?.is_some_and(|lease| lease.value().1 == worker.as_str());
+        if holds {
+            self.changed = true;
+            self.leases.remove(room.as_str())?;
+        }
+        Ok(holds)
+    }
+
+    pub(super) fn sweep(&mut self, now: UnixMs, at_most: usize) -> Result<usize, WriteError> {
+        let mut expired = Vec::new();
+        for entry in self.expiry.range(..=(now.0, u8::MAX, ""))?.take(at_most) {
+            let (key, _) = entry?;
+            let (at, collection, key) = key.value();
+            expired.push((at, collection, key.to_owned()));
+        }
+        for (at, collection, key) in &expired {
+            self.changed = true;
+            self.expiry.remove((*at, *collection, key.as_str()))?;
+            self.documents.remove((*collection, key.as_str()))?;
+        }
+        Ok(expired.len())
+    }
+}

@@ -1,0 +1,97 @@
+//! Durable state behind one trait, so that the rest does not know what keeps it.
+
+mod embedded;
+#[cfg(test)]
+mod suite;
+mod types;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kaigi_proto::ids::{RoomId, WorkerId};
+
+pub use embedded::{EmbeddedStore, OpenError};
+pub use types::{Collection, Document, Epoch, Key, KeyError, RoomLease, SecretName, SecretValue};
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Asked to create a document that is there already.
+    #[error("a document with that key exists")]
+    AlreadyExists,
+    /// The room's lease is no longer the one that the caller had seen.
+    #[error("the room's lease changed meanwhile")]
+    LeaseChanged,
+    /// A limit on the number of documents or secrets is reached.
+    #[error("the store holds as many {0} as it may")]
+    Full(&'static str),
+    /// What keeps the state (disk, server) failed; nothing of the request was done. Worth trying again later.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// Whether a put may replace a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutMode {
+    /// Writes in any case.
+    Replace,
+    /// Fails with [`StoreError::AlreadyExists`] if there is a document that has not expired.
+    Create,
+}
+
+/// Documents, secrets and room leases. Every change is durable when its future is ready: it survives a SIGKILL of this process
+/// and, as far as the disk is honest, a loss of power. All futures may be dropped at any time; the change then happens wholly or
+/// not at all.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Writes a document, which is gone after `ttl` if one is given.
+    async fn put(
+        &self,
+        collection: Collection,
+        key: &Key,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+        mode: PutMode,
+    ) -> Result<(), StoreError>;
+
+    /// The document, unless there is none or it has expired.
+    async fn get(&self, collection: Collection, key: &Key) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// At most `limit` documents with keys greater than `after`, ordered by key (bytewise) ascending.
+    async fn list(
+        &self,
+        collection: Collection,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError>;
+
+    /// Deletes a document; whether there was one.
+    async fn delete(&self, collection: Collection, key: &Key) -> Result<bool, StoreError>;
+
+    /// Returns and deletes a document in one step: of any number of callers at most one gets it.
+    async fn take(&self, collection: Collection, key: &Key) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The secret of that name: 64 random bytes made at first use, the same ever after.
+    async fn secret(&self, name: &SecretName) -> Result<SecretValue, StoreError>;
+
+    /// Who holds the room.
+    async fn room_lease(&self, room: &RoomId) -> Result<Option<RoomLease>, StoreError>;
+
+    /// Leases the room to `worker` under an epoch higher than any given out before, provided that the lease is still `seen`;
+    /// else [`StoreError::LeaseChanged`].
+    async fn lease_room(
+        &self,
+        room: &RoomId,
+        seen: Option<&RoomLease>,
+        worker: &WorkerId,
+    ) -> Result<Epoch, StoreError>;
+
+    /// Ends the room's lease if `worker` holds it; whether it did. Epochs go on rising afterwards.
+    async fn release_room(&self, room: &RoomId, worker: &WorkerId) -> Result<bool, StoreError>;
+
+    /// Removes what has expired from the disk, at most a bounded number per call; how many. A store that does so by itself
+    /// has nothing to do.
+    async fn sweep(&self) -> Result<usize, StoreError> {
+        Ok(0)
+    }
+}

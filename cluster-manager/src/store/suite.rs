@@ -1,0 +1,248 @@
+//! What any [`Store`] must do. `store_suite!(make)` turns each function here into a test of the store that the future
+//! `make` yields (with what has to live as long).
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kaigi_proto::ids::{RoomId, WorkerId};
+
+use super::{Collection, Key, PutMode, SecretName, Store, StoreError};
+
+macro_rules! store_suite {
+    ($make:expr) => {
+        $crate::store::suite::store_suite! { @ $make,
+            documents_are_kept_per_collection,
+            a_create_does_not_replace,
+            lists_are_ordered_and_paged,
+            what_expires_is_gone,
+            an_expired_document_may_be_created_anew,
+            a_put_without_ttl_lifts_the_old_one,
+            of_many_takers_one_gets_it,
+            of_many_creators_one_wins,
+            a_secret_is_made_once,
+            epochs_rise_over_all_rooms,
+            a_lease_is_taken_only_as_seen,
+            of_many_agents_one_gets_the_lease,
+            only_the_holder_releases,
+        }
+    };
+    (@ $make:expr, $($name:ident,)+) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let (store, _keep) = $make.await;
+            $crate::store::suite::$name(std::sync::Arc::new(store)).await;
+        })+
+    };
+}
+pub(crate) use store_suite;
+
+/// Long enough for a slow machine; reached only if a test fails.
+const DEADLINE: Duration = Duration::from_secs(20);
+const HOUR: Option<Duration> = Some(Duration::from_secs(3600));
+
+fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+fn room(text: &str) -> RoomId {
+    RoomId::new(text).unwrap()
+}
+
+fn worker(text: &str) -> WorkerId {
+    WorkerId::new(text).unwrap()
+}
+
+async fn put(store: &dyn Store, collection: Collection, name: &str, value: &str) {
+    store.put(collection, &key(name), value.into(), None, PutMode::Replace).await.unwrap();
+}
+
+async fn keys(store: &dyn Store, collection: Collection, after: Option<&str>, limit: usize) -> Vec<String> {
+    let after = after.map(key);
+    let listed = store.list(collection, after.as_ref(), limit).await.unwrap();
+    listed.into_iter().map(|d| d.key.as_str().to_owned()).collect()
+}
+
+async fn until_gone(store: &dyn Store, collection: Collection, name: &str) {
+    let deadline = Instant::now() + DEADLINE;
+    while store.get(collection, &key(name)).await.unwrap().is_some() {
+        assert!(Instant::now() < deadline, "{name} does not expire");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) async fn documents_are_kept_per_collection(store: Arc<dyn Store>) {
+    put(&*store, Collection::Rooms, "a", "room").await;
+    put(&*store, Collection::Services, "a", "service").await;
+    put(&*store, Collection::Rooms, "a", "room 2").await;
+    assert_eq!(store.get(Collection::Rooms, &key("a")).await.unwrap().unwrap(), b"room 2");
+    assert_eq!(store.get(Collection::Services, &key("a")).await.unwrap().unwrap(), b"service");
+    assert!(store.delete(Collection::Rooms, &key("a")).await.unwrap());
+    assert!(!store.delete(Collection::Rooms, &key("a")).await.unwrap());
+    assert_eq!(store.get(Collection::Rooms, &key("a")).await.unwrap(), None);
+    assert!(store.get(Collection::Services, &key("a")).await.unwrap().is_some());
+    put(&*store, Collection::Snapshots, "empty", "").await;
+    assert_eq!(store.get(Collection::Snapshots, &key("empty")).await.unwrap().unwrap(), b"");
+}
+
+pub(crate) async fn a_create_does_not_replace(store: Arc<dyn Store>) {
+    let create = async |value: &str| {
+        store.put(Collection::Nonces, &key("n"), value.into(), HOUR, PutMode::Create).await
+    };
+    create("1").await.unwrap();
+    assert!(matches!(create("2").await, Err(StoreError::AlreadyExists)));
+    assert_eq!(store.get(Collection::Nonces, &key("n")).await.unwrap().unwrap(), b"1");
+    store.delete(Collection::Nonces, &key("n")).await.unwrap();
+    create("3").await.unwrap();
+}
+
+pub(crate) async fn lists_are_ordered_and_paged(store: Arc<dyn Store>) {
+    for name in ["b", "é", "a", "ab", "B"] {
+        put(&*store, Collection::Rooms, name, name).await;
+    }
+    put(&*store, Collection::Services, "0", "").await;
+    put(&*store, Collection::Tokens, "0", "").await;
+    assert_eq!(keys(&*store, Collection::Rooms, None, 100).await, ["B", "a", "ab", "b", "é"]);
+    assert_eq!(keys(&*store, Collection::Rooms, None, 2).await, ["B", "a"]);
+    assert_eq!(keys(&*store, Collection::Rooms, Some("a"), 2).await, ["ab", "b"]);
+    assert_eq!(keys(&*store, Collection::Rooms, Some("aa"), 1).await, ["ab"]);
+    assert!(keys(&*store, Collection::Rooms, Some("é"), 1).await.is_empty());
+    assert!(keys(&*store, Collection::Nonces, None, 100).await.is_empty());
+}
+
+pub(crate) async fn what_expires_is_gone(store: Arc<dyn Store>) {
+    let ttl = Some(Duration::from_millis(30));
+    store.put(Collection::Tokens, &key("short"), b"1".into(), ttl, PutMode::Replace).await.unwrap();
+    store.put(Collection::Tokens, &key("long"), b"2".into(), HOUR, PutMode::Replace).await.unwrap();
+    until_gone(&*store, Collection::Tokens, "short").await;
+    assert_eq!(keys(&*store, Collection::Tokens, None, 100).await, ["long"]);
+    assert_eq!(store.take(Collection::Tokens, &key("short")).await.unwrap(), None);
+    store.sweep().await.unwrap();
+    assert_eq!(store.take(Collection::Tokens, &key("long")).await.unwrap().unwrap(), b"2");
+    assert_eq!(store.sweep().await.unwrap(), 0);
+}
+
+pub(crate) async fn an_expired_document_may_be_created_anew(store: Arc<dyn Store>) {
+    let ttl = Some(Duration::from_millis(30));
+    store.put(Collection::Nonces, &key("n"), b"1".into(), ttl, PutMode::Create).await.unwrap();
+    until_gone(&*store, Collection::Nonces, "n").await;
+    store.put(Collection::Nonces, &key("n"), b"2".into(), HOUR, PutMode::Create).await.unwrap();
+    store.sweep().await.unwrap();
+    assert_eq!(store.get(Collection::Nonces, &key("n")).await.unwrap().unwrap(), b"2");
+}
+
+pub(crate) async fn a_put_without_ttl_lifts_the_old_one(store: Arc<dyn Store>) {
+    let ttl = Some(Duration::from_millis(30));
+    for name in ["kept", "witness"] {
+        store.put(Collection::Tokens, &key(name), b"1".into(), ttl, PutMode::Replace).await.unwrap();
+    }
+    put(&*store, Collection::Tokens, "kept", "2").await;
+    until_gone(&*store, Collection::Tokens, "witness").await;
+    store.sweep().await.unwrap();
+    assert_eq!(store.get(Collection::Tokens, &key("kept")).await.unwrap().unwrap(), b"2");
+}
+
+pub(crate) async fn of_many_takers_one_gets_it(store: Arc<dyn Store>) {
+    put(&*store, Collection::Tokens, "t", "once").await;
+    let takers: Vec<_> = (0..32)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.take(Collection::Tokens, &key("t")).await.unwrap() })
+        })
+        .collect();
+    let mut got = Vec::new();
+    for taker in takers {
+        got.extend(taker.await.unwrap());
+    }
+    assert_eq!(got, [b"once"]);
+}
+
+pub(crate) async fn of_many_creators_one_wins(store: Arc<dyn Store>) {
+    let creators: Vec<_> = (0..32u8)
+        .map(|i| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                store
+                    .put(Collection::Nonces, &key("n"), vec![i], HOUR, PutMode::Create)
+                    .await
+                    .is_ok()
+                    .then_some(i)
+            })
+        })
+        .collect();
+    let mut winners = Vec::new();
+    for creator in creators {
+        winners.extend(creator.await.unwrap());
+    }
+    assert_eq!(winners.len(), 1);
+    assert_eq!(store.get(Collection::Nonces, &key("n")).await.unwrap().unwrap(), winners);
+}
+
+pub(crate) async fn a_secret_is_made_once(store: Arc<dyn Store>) {
+    let name = SecretName::new("token-key").unwrap();
+    let askers: Vec<_> = (0..16)
+        .map(|_| {
+            let (store, name) = (store.clone(), name.clone());
+            tokio::spawn(async move { store.secret(&name).await.unwrap().into_bytes() })
+        })
+        .collect();
+    let first = store.secret(&name).await.unwrap().into_bytes();
+    assert_eq!(first.len(), 64);
+    for asker in askers {
+        assert_eq!(asker.await.unwrap(), first);
+    }
+    let other = store.secret(&SecretName::new("ticket-key").unwrap()).await.unwrap().into_bytes();
+    assert_ne!(other, first);
+}
+
+pub(crate) async fn epochs_rise_over_all_rooms(store: Arc<dyn Store>) {
+    let mut last = store.lease_room(&room("r"), None, &worker("w")).await.unwrap();
+    for i in 0..5 {
+        let other = store.lease_room(&room(&format!("other-{i}")), None, &worker("w")).await.unwrap();
+        let seen = store.room_lease(&room("r")).await.unwrap();
+        let again = store.lease_room(&room("r"), seen.as_ref(), &worker("w")).await.unwrap();
+        assert!(last < other && other < again);
+        last = again;
+    }
+    assert!(store.release_room(&room("r"), &worker("w")).await.unwrap());
+    assert!(store.lease_room(&room("r"), None, &worker("x")).await.unwrap() > last);
+}
+
+pub(crate) async fn a_lease_is_taken_only_as_seen(store: Arc<dyn Store>) {
+    let r = room("r");
+    assert_eq!(store.room_lease(&r).await.unwrap(), None);
+    let epoch = store.lease_room(&r, None, &worker("a")).await.unwrap();
+    let of_a = store.room_lease(&r).await.unwrap().unwrap();
+    assert_eq!((of_a.holder.as_str(), of_a.epoch), ("a", epoch));
+    assert!(matches!(store.lease_room(&r, None, &worker("b")).await, Err(StoreError::LeaseChanged)));
+    store.lease_room(&r, Some(&of_a), &worker("b")).await.unwrap();
+    assert!(matches!(store.lease_room(&r, Some(&of_a), &worker("c")).await, Err(StoreError::LeaseChanged)));
+    assert_eq!(store.room_lease(&r).await.unwrap().unwrap().holder.as_str(), "b");
+}
+
+pub(crate) async fn of_many_agents_one_gets_the_lease(store: Arc<dyn Store>) {
+    let agents: Vec<_> = (0..32)
+        .map(|i| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                store.lease_room(&room("r"), None, &worker(&format!("w{i}"))).await.is_ok()
+            })
+        })
+        .collect();
+    let mut winners = 0;
+    for agent in agents {
+        winners += u32::from(agent.await.unwrap());
+    }
+    assert_eq!(winners, 1);
+}
+
+pub(crate) async fn only_the_holder_releases(store: Arc<dyn Store>) {
+    let r = room("r");
+    store.lease_room(&r, None, &worker("a")).await.unwrap();
+    assert!(!store.release_room(&r, &worker("b")).await.unwrap());
+    assert!(store.room_lease(&r).await.unwrap().is_some());
+    assert!(store.release_room(&r, &worker("a")).await.unwrap());
+    assert!(!store.release_room(&r, &worker("a")).await.unwrap());
+    assert_eq!(store.room_lease(&r).await.unwrap(), None);
+}

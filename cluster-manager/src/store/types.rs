@@ -1,0 +1,162 @@
+//! What the store is asked for and by which names.
+
+use std::fmt;
+
+use kaigi_proto::{ids::WorkerId, v1};
+
+/// Longest key in bytes; keys are ids and nonces, none of which is near it.
+const MAX_KEY_LENGTH: usize = 256;
+
+/// Why a text is no key.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+pub enum KeyError {
+    /// Nothing was given.
+    #[error("the key is empty")]
+    Empty,
+    /// More than 256 bytes.
+    #[error("the key is longer than {MAX_KEY_LENGTH} bytes")]
+    TooLong,
+    /// A control character.
+    #[error("the key has a control character")]
+    BadCharacter,
+}
+
+fn checked(text: &str) -> Result<Box<str>, KeyError> {
+    if text.is_empty() {
+        Err(KeyError::Empty)
+    } else if text.len() > MAX_KEY_LENGTH {
+        Err(KeyError::TooLong)
+    } else if text.chars().any(char::is_control) {
+        Err(KeyError::BadCharacter)
+    } else {
+        Ok(text.into())
+    }
+}
+
+/// Names a document within its collection: 1 to 256 bytes without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(Box<str>);
+
+impl Key {
+    /// Takes a text for a key.
+    ///
+    /// # Errors
+    /// See [`KeyError`].
+    pub fn new(text: &str) -> Result<Self, KeyError> {
+        checked(text).map(Self)
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Names a secret; the same rules as for a [`Key`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SecretName(Box<str>);
+
+impl SecretName {
+    /// Takes a text for a name.
+    ///
+    /// # Errors
+    /// See [`KeyError`].
+    pub fn new(text: &str) -> Result<Self, KeyError> {
+        checked(text).map(Self)
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A secret's 64 bytes; not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretValue(pub(crate) Vec<u8>);
+
+impl SecretValue {
+    /// Bytes in a secret: the output of the longest HMAC in use (SHA-512), beyond which RFC 2104, section 3, sees no gain.
+    pub const LENGTH: usize = 64;
+
+    /// A new random one.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(rand::random::<[u8; Self::LENGTH]>().to_vec())
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretValue(…)")
+    }
+}
+
+/// A kind of document. The numbers are part of the stored format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Collection {
+    /// Services (tenants) of the management API.
+    Services = 1,
+    /// Room documents.
+    Rooms = 2,
+    /// Tokens given out and not yet used.
+    Tokens = 3,
+    /// Nonces seen.
+    Nonces = 4,
+    /// State of live rooms.
+    Snapshots = 5,
+    /// Workers of the cluster; the cluster-manager's own, not reachable by gRPC.
+    Workers = 6,
+}
+
+impl Collection {
+    /// The number under which it is stored.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The wire's collection, unless it is unspecified or unknown.
+    #[must_use]
+    pub fn from_wire(number: i32) -> Option<Self> {
+        match v1::Collection::try_from(number).ok()? {
+            v1::Collection::Unspecified => None,
+            v1::Collection::Services => Some(Self::Services),
+            v1::Collection::Rooms => Some(Self::Rooms),
+            v1::Collection::Tokens => Some(Self::Tokens),
+            v1::Collection::Nonces => Some(Self::Nonces),
+            v1::Collection::Snapshots => Some(Self::Snapshots),
+        }
+    }
+}
+
+/// A stored document with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its name in the collection.
+    pub key: Key,
+    /// Its bytes, never looked into.
+    pub value: Vec<u8>,
+}
+
+/// Generation of a room's ownership. Rises with every lease of any room; nodes refuse commands of a lower one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+/// Who holds a room, and since which epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomLease {
+    /// The agent.
+    pub holder: WorkerId,
+    /// Under which it was leased.
+    pub epoch: Epoch,
+}

@@ -1,0 +1,355 @@
+//! The services as other processes see them: over gRPC on a loopback port.
+#![allow(clippy::unwrap_used, reason = "a failing test says where")]
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use kaigi_cluster_manager::{
+    Args,
+    registry::{RegistryConfig, Strategies},
+    run, serve,
+    store::EmbeddedStore,
+};
+use kaigi_proto::{
+    auth::ClusterSecret,
+    v1::{
+        self, Collection, Purpose, cluster_client::ClusterClient, cluster_event, store_client::StoreClient,
+    },
+};
+use kaigi_telemetry::Health;
+use kaigi_worker::{Channel, Channels, Registration, Tasks};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+
+/// Reached only if a test fails.
+const DEADLINE: Duration = Duration::from_secs(20);
+const LEASE: Duration = Duration::from_millis(600);
+const SECRET: &str = "secret of the tests";
+
+/// A cluster-manager within the test's process.
+struct Manager {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Manager {
+    async fn start(dir: &Path, address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let store = Arc::new(EmbeddedStore::open(&dir.join("kaigi.redb")).unwrap());
+        let stop = CancellationToken::new();
+        let config = RegistryConfig { lease: LEASE, strategies: Strategies::default() };
+        let serving = serve(listener, store, config, ClusterSecret::new(SECRET), stop.clone());
+        let task = tokio::spawn(async move { serving.await.unwrap() });
+        Self { address, stop, task }
+    }
+
+    async fn stop(self) -> String {
+        self.stop.cancel();
+        within(self.task).await.unwrap();
+        self.address.to_string()
+    }
+
+    fn channel(&self) -> Channel {
+        Channels::new(ClusterSecret::new(SECRET)).to(&format!("http://{}", self.address)).unwrap()
+    }
+
+    fn cluster(&self) -> ClusterClient<Channel> {
+        ClusterClient::new(self.channel())
+    }
+
+    fn store(&self) -> StoreClient<Channel> {
+        StoreClient::new(self.channel())
+    }
+
+    /// A worker that registers and sends heartbeats, as the real ones do.
+    fn worker(&self, purpose: Purpose, id: &str, tasks: &[&str]) -> LiveWorker {
+        let reported = Tasks::default();
+        tasks.iter().for_each(|task| reported.insert(task));
+        let registration = Registration {
+            cluster: self.cluster(),
+            worker: worker(purpose, id),
+            load: kaigi_worker::LoadGauge::default(),
+            tasks: reported,
+        };
+        let stop = CancellationToken::new();
+        LiveWorker { task: tokio::spawn(registration.run(stop.clone(), || {})), stop }
+    }
+}
+
+struct LiveWorker {
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl LiveWorker {
+    fn die(self) {
+        self.task.abort();
+    }
+
+    async fn leave(self) {
+        self.stop.cancel();
+        within(self.task).await.unwrap();
+    }
+}
+
+async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(DEADLINE, future).await.expect("ends in time")
+}
+
+async fn until<T>(mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "the condition does not come true");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn worker(purpose: Purpose, id: &str) -> v1::Worker {
+    let endpoint = format!("http://{id}:1");
+    v1::Worker { worker_id: id.into(), purpose: purpose.into(), endpoint, ..Default::default() }
+}
+
+async fn schedule(
+    cluster: &mut ClusterClient<Channel>,
+    purpose: Purpose,
+    task: &str,
+) -> Result<String, Code> {
+    let ask = v1::ScheduleRequest { purpose: purpose.into(), task: task.into(), ..Default::default() };
+    let reply = cluster.schedule(ask).await.map_err(|status| status.code())?;
+    Ok(reply.into_inner().worker.unwrap().worker_id)
+}
+
+async fn acquire(store: &mut StoreClient<Channel>, room: &str, worker: &str) -> Result<u64, Code> {
+    let ask = v1::AcquireRoomRequest { room_id: room.into(), worker_id: worker.into() };
+    within(store.acquire_room(ask))
+        .await
+        .map(|reply| reply.into_inner().epoch)
+        .map_err(|status| status.code())
+}
+
+async fn registered(cluster: &mut ClusterClient<Channel>, id: &str) {
+    until(async || {
+        let workers = cluster.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
+        workers.iter().any(|worker| worker.worker_id == id).then_some(())
+    })
+    .await;
+}
+
+fn told(event: v1::ClusterEvent) -> (&'static str, String) {
+    match event.event.unwrap() {
+        cluster_event::Event::Joined(worker) => ("joined", worker.worker_id),
+        cluster_event::Event::Left(worker) => ("left", worker.worker_id),
+    }
+}
+
+#[tokio::test]
+async fn without_the_secret_nothing_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), "127.0.0.1:0").await;
+    let endpoint = format!("http://{}", manager.address);
+    for wrong in ["", "secret of others"] {
+        let channel = Channels::new(ClusterSecret::new(wrong)).to(&endpoint).unwrap();
+        let refused =
+            ClusterClient::new(channel.clone()).list_workers(v1::ListWorkersRequest {}).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated);
+        let refused = StoreClient::new(channel).secret(v1::SecretRequest { name: "token-key".into() }).await;
+        assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    }
+}
+
+#[tokio::test]
+async fn a_worker_lives_works_and_dies() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), "127.0.0.1:0").await;
+    let mut cluster = manager.cluster();
+    assert_eq!(schedule(&mut cluster, Purpose::Access, "p").await, Err(Code::Unavailable));
+    let early = manager.worker(Purpose::Mixer, "mixer-1", &[]);
+    registered(&mut cluster, "mixer-1").await;
+    let mut watch = cluster.watch(v1::WatchRequest {}).await.unwrap().into_inner();
+    let mut next = async || told(within(watch.message()).await.unwrap().unwrap());
+    assert_eq!(next().await, ("joined", "mixer-1".into()));
+
+    let access = manager.worker(Purpose::Access, "access-1", &[]);
+    assert_eq!(next().await, ("joined", "access-1".into()));
+    assert_eq!(schedule(&mut cluster, Purpose::Access, "p").await.unwrap(), "access-1");
+    access.die();
+    let died = Instant::now();
+    assert_eq!(next().await, ("left", "access-1".into()));
+    assert!(died.elapsed() < LEASE * 2, "noticed after {:?}", died.elapsed());
+    assert_eq!(schedule(&mut cluster, Purpose::Access, "p").await, Err(Code::Unavailable));
+
+    early.leave().await;
+    assert_eq!(next().await, ("left", "mixer-1".into()));
+    manager.stop().await;
+    assert_eq!(within(watch.message()).await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn scheduling_errors_say_what_is_the_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), "127.0.0.1:0").await;
+    let mut cluster = manager.cluster();
+    let full = v1::Worker { load: 0.9, isps: vec!["x".into()], ..worker(Purpose::Access, "a") };
+    cluster.register(v1::RegisterRequest { worker: Some(full) }).await.unwrap();
+    let ask = v1::ScheduleRequest {
+        purpose: Purpose::Access.into(),
+        task: "p".into(),
+        isp: "y".into(),
+        ..Default::default()
+    };
+    let refused = cluster.schedule(ask.clone()).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::ResourceExhausted, "No worker available, all in full load.")
+    );
+    let beat = v1::HeartbeatRequest { worker_id: "a".into(), load: 0.1, tasks: vec![] };
+    cluster.heartbeat(beat.clone()).await.unwrap();
+    let refused = cluster.schedule(ask).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::FailedPrecondition, "No worker matches the preference.")
+    );
+
+    let code = |status: tonic::Status| status.code();
+    let nonsense = v1::HeartbeatRequest { load: f64::NAN, ..beat.clone() };
+    assert_eq!(code(cluster.heartbeat(nonsense).await.unwrap_err()), Code::InvalidArgument);
+    let stranger = v1::HeartbeatRequest { worker_id: "b".into(), ..beat };
+    assert_eq!(code(cluster.heartbeat(stranger).await.unwrap_err()), Code::NotFound);
+    assert_eq!(
+        code(cluster.register(v1::RegisterRequest { worker: None }).await.unwrap_err()),
+        Code::InvalidArgument
+    );
+    assert_eq!(
+        code(cluster.schedule(v1::ScheduleRequest::default()).await.unwrap_err()),
+        Code::InvalidArgument
+    );
+}
+
+#[tokio::test]
+async fn documents_keep_their_rules_over_the_wire() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), "127.0.0.1:0").await;
+    let mut store = manager.store();
+    let put = |key: &str, create_only| v1::PutRequest {
+        collection: Collection::Tokens.into(),
+        key: key.into(),
+        value: b"v".into(),
+        ttl_ms: 600_000,
+        create_only,
+    };
+    store.put(put("b", true)).await.unwrap();
+    store.put(put("a", false)).await.unwrap();
+    assert_eq!(store.put(put("b", true)).await.unwrap_err().code(), Code::AlreadyExists);
+    let list = v1::ListRequest { collection: Collection::Tokens.into() };
+    let entries = store.list(list).await.unwrap().into_inner().entries;
+    assert_eq!(entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    let take = v1::TakeRequest { collection: Collection::Tokens.into(), key: "a".into() };
+    assert_eq!(store.take(take.clone()).await.unwrap().into_inner().value.as_deref(), Some(&b"v"[..]));
+    assert_eq!(store.take(take).await.unwrap().into_inner().value, None);
+    let delete = v1::DeleteRequest { collection: Collection::Tokens.into(), key: "b".into() };
+    assert!(store.delete(delete.clone()).await.unwrap().into_inner().existed);
+    assert!(!store.delete(delete).await.unwrap().into_inner().existed);
+
+    for wrong in [
+        v1::PutRequest { key: String::new(), ..put("", false) },
+        put("line\nbreak", false),
+        put(&"k".repeat(300), false),
+        v1::PutRequest { collection: 0, ..put("k", false) },
+        v1::PutRequest { collection: 6, ..put("k", false) },
+        v1::PutRequest { value: vec![0; (3 << 20) + 1], ..put("k", false) },
+    ] {
+        assert_eq!(store.put(wrong).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    let secret =
+        store.secret(v1::SecretRequest { name: "token-key".into() }).await.unwrap().into_inner().value;
+    assert_eq!(secret.len(), 64);
+}
+
+#[tokio::test]
+async fn a_room_has_one_living_holder_and_the_next_has_a_higher_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), "127.0.0.1:0").await;
+    let (mut cluster, mut store) = (manager.cluster(), manager.store());
+    assert_eq!(acquire(&mut store, "r", "agent-1").await, Err(Code::Unavailable));
+    let first = manager.worker(Purpose::Conference, "agent-1", &[]);
+    let second = manager.worker(Purpose::Conference, "agent-2", &[]);
+    registered(&mut cluster, "agent-1").await;
+    registered(&mut cluster, "agent-2").await;
+    let epoch = acquire(&mut store, "r", "agent-1").await.unwrap();
+    assert_eq!(acquire(&mut store, "r", "agent-2").await, Err(Code::FailedPrecondition));
+    assert_eq!(schedule(&mut cluster, Purpose::Conference, "r").await.unwrap(), "agent-1");
+    let again = acquire(&mut store, "r", "agent-1").await.unwrap();
+    assert!(again > epoch);
+
+    first.die();
+    let taken = until(async || acquire(&mut store, "r", "agent-2").await.ok()).await;
+    assert!(taken > again);
+    assert_eq!(schedule(&mut cluster, Purpose::Conference, "r").await.unwrap(), "agent-2");
+    second.leave().await;
+}
+
+#[tokio::test]
+async fn a_restart_forgets_no_worker_and_no_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), "127.0.0.1:0").await;
+    let (mut cluster, mut store) = (manager.cluster(), manager.store());
+    let silent = manager.worker(Purpose::Conference, "agent-silent", &[]);
+    let living = manager.worker(Purpose::Conference, "agent-living", &["room-told"]);
+    let mixer = manager.worker(Purpose::Mixer, "mixer", &["task"]);
+    for id in ["agent-silent", "agent-living", "mixer"] {
+        registered(&mut cluster, id).await;
+    }
+    let epoch = acquire(&mut store, "room-leased", "agent-living").await.unwrap();
+    acquire(&mut store, "room-orphan", "agent-silent").await.unwrap();
+    let address = manager.stop().await;
+    silent.die();
+
+    let manager = Manager::start(dir.path(), &address).await;
+    let (mut cluster, mut store) = (manager.cluster(), manager.store());
+    let mut watch = cluster.watch(v1::WatchRequest {}).await.unwrap().into_inner();
+    let mut alive = Vec::new();
+    while alive.len() < 3 {
+        let (what, id) = told(within(watch.message()).await.unwrap().unwrap());
+        assert_eq!(what, "joined");
+        alive.push(id);
+    }
+    alive.sort();
+    assert_eq!(alive, ["agent-living", "agent-silent", "mixer"]);
+    // Waits for the remembered holder's heartbeat, and places nothing elsewhere meanwhile.
+    assert_eq!(schedule(&mut cluster, Purpose::Conference, "room-leased").await.unwrap(), "agent-living");
+    // Waits until the remembered holder is given up, then grants.
+    assert!(acquire(&mut store, "room-orphan", "agent-living").await.unwrap() > epoch);
+    assert_eq!(told(within(watch.message()).await.unwrap().unwrap()), ("left", "agent-silent".into()));
+    let lookup = v1::LookupRequest { purpose: Purpose::Mixer.into(), task: "task".into() };
+    until(async || cluster.lookup(lookup.clone()).await.unwrap().into_inner().worker).await;
+    living.leave().await;
+    mixer.leave().await;
+}
+
+#[tokio::test]
+async fn the_process_serves_what_it_says_and_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("made/by/itself");
+    let args = ["x", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
+    let args = Args::try_parse_from(args).unwrap();
+    let (health, stop) = (Health::detached(), CancellationToken::new());
+    let process = tokio::spawn(run(args.clone(), health.clone(), stop.clone()));
+    until(async || health.is_ready().then_some(())).await;
+    assert!(data.join("credentials.json").exists());
+    let second = run(args, Health::detached(), CancellationToken::new()).await.unwrap_err();
+    assert!(second.to_string().contains("in use"), "{second}");
+    stop.cancel();
+    within(process).await.unwrap().unwrap();
+    assert!(!health.is_ready());
+}
