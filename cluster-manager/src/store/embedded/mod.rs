@@ -7,6 +7,8 @@ mod tables;
 mod writer;
 
 use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -61,7 +63,12 @@ impl EmbeddedStore {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let path = path.to_owned();
         Self::open_with(
-            Box::new(move || redb::Database::builder().set_cache_size(CACHE_BYTES).create(&path)),
+            Box::new(move || {
+                // It holds the services' keys: nobody but the owner reads it.
+                let mut options = OpenOptions::new();
+                let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+                redb::Database::builder().set_cache_size(CACHE_BYTES).create_file(file)
+            }),
             Arc::new(SystemTime::now),
         )
     }
