@@ -1,2 +1,3 @@
 //! Mixed streams.
+pub mod audio;
 pub mod video;

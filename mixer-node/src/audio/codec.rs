@@ -1,0 +1,161 @@
+//! The audio codecs that inputs may have: Opus (RFC 6716), PCMU and PCMA (ITU-T G.711).
+
+use super::{CHANNELS, FRAME, SAMPLE_RATE};
+
+/// Samples per channel of the longest Opus packet, 120 ms.
+const LONGEST: usize = 5760;
+/// Output samples per sample of a G.711 stream (8 kHz).
+const G711_FACTOR: usize = SAMPLE_RATE as usize / 8000;
+
+/// An audio codec, by OWT's lower-case name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AudioCodec {
+    /// RFC 6716.
+    Opus,
+    /// µ-law.
+    Pcmu,
+    /// A-law.
+    Pcma,
+}
+
+impl AudioCodec {
+    /// By name; none if it is neither opus, pcmu nor pcma.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "opus" => Some(Self::Opus),
+            "pcmu" => Some(Self::Pcmu),
+            "pcma" => Some(Self::Pcma),
+            _ => None,
+        }
+    }
+}
+
+/// What can't be decoded.
+#[derive(Debug, thiserror::Error)]
+#[error("packet not decodable: {0}")]
+pub struct DecodeError(#[from] opus::Error);
+
+/// Decodes one stream to 48 kHz stereo.
+pub(super) enum Decoder {
+    /// With the length of the last packet in samples per channel, which is what a lost one is taken to have had.
+    Opus { decoder: opus::Decoder, last: usize, buffer: Vec<f32> },
+    /// With the last sample, from which the next is interpolated.
+    G711 { expand: fn(u8) -> i16, last: f32, length: usize },
+}
+
+impl Decoder {
+    pub(super) fn new(codec: AudioCodec) -> Result<Self, DecodeError> {
+        let g711 = |expand| Self::G711 { expand, last: 0.0, length: FRAME };
+        Ok(match codec {
+            AudioCodec::Opus => Self::Opus {
+                decoder: opus::Decoder::new(SAMPLE_RATE, opus::Channels::Stereo)?,
+                last: FRAME,
+                buffer: vec![0.0; LONGEST * CHANNELS],
+            },
+            AudioCodec::Pcmu => g711(expand_ulaw),
+            AudioCodec::Pcma => g711(expand_alaw),
+        })
+    }
+
+    /// Appends what the packet holds.
+    pub(super) fn decode(&mut self, packet: &[u8], out: &mut Vec<f32>) -> Result<(), DecodeError> {
+        match self {
+            Self::Opus { decoder, last, buffer } => {
+                if packet.is_empty() {
+                    return Ok(());
+                }
+                *last = decoder.decode_float(packet, buffer, false)?;
+                out.extend_from_slice(&buffer[..*last * CHANNELS]);
+            }
+            Self::G711 { expand, last, length } => {
+                *length = packet.len() * G711_FACTOR;
+                for byte in packet.iter().take(LONGEST / G711_FACTOR) {
+                    let sample = f32::from(expand(*byte)) / 32768.0;
+                    for step in 1..=G711_FACTOR {
+                        let value = *last + (sample - *last) * step as f32 / G711_FACTOR as f32;
+                        out.extend([value; CHANNELS]);
+                    }
+                    *last = sample;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends something in place of a lost packet: from the redundancy in the `following` one if it has any (Opus in-band
+    /// FEC), else a continuation of what was before, else silence.
+    pub(super) fn conceal(&mut self, following: Option<&[u8]>, out: &mut Vec<f32>) -> Result<(), DecodeError> {
+        match self {
+            Self::Opus { decoder, last, buffer } => {
+                let missing = &mut buffer[..*last * CHANNELS];
+                let redundancy = following.filter(|packet| !packet.is_empty());
+                let made = decoder.decode_float(redundancy.unwrap_or_default(), missing, redundancy.is_some())?;
+                out.extend_from_slice(&missing[..made * CHANNELS]);
+            }
+            Self::G711 { last, length, .. } => {
+                *last = 0.0;
+                out.resize(out.len() + (*length).min(LONGEST) * CHANNELS, 0.0);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// ITU-T G.711 µ-law.
+fn expand_ulaw(code: u8) -> i16 {
+    let code = !code;
+    let magnitude = (((i16::from(code & 0x0f) << 3) + 0x84) << ((code >> 4) & 7)) - 0x84;
+    if code & 0x80 == 0 { magnitude } else { -magnitude }
+}
+
+/// ITU-T G.711 A-law.
+fn expand_alaw(code: u8) -> i16 {
+    let code = code ^ 0x55;
+    let (exponent, mantissa) = ((code >> 4) & 7, i16::from(code & 0x0f) << 4);
+    let magnitude = match exponent {
+        0 => mantissa + 8,
+        exponent => (mantissa + 0x108) << (exponent - 1),
+    };
+    if code & 0x80 == 0 { -magnitude } else { magnitude }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g711_expands_as_the_standard_says() {
+        let ulaw = [(0x00, -32124), (0x80, 32124), (0x7f, 0), (0xff, 0), (0x0f, -16764), (0xf0, 120)];
+        for (code, sample) in ulaw {
+            assert_eq!(expand_ulaw(code), sample, "{code:#x}");
+        }
+        for (code, sample) in [(0xd5, 8), (0x55, -8), (0xaa, 32256), (0x2a, -32256), (0xc5, 264)] {
+            assert_eq!(expand_alaw(code), sample, "{code:#x}");
+        }
+    }
+
+    #[test]
+    fn g711_becomes_48_khz_stereo() {
+        let mut decoder = Decoder::new(AudioCodec::Pcmu).unwrap();
+        let mut out = Vec::new();
+        decoder.decode(&[0xff; 160], &mut out).unwrap();
+        assert_eq!(out, vec![0.0; FRAME * CHANNELS]);
+        decoder.conceal(None, &mut out).unwrap();
+        assert_eq!(out.len(), 2 * FRAME * CHANNELS);
+    }
+
+    #[test]
+    fn rubbish_is_an_error_and_no_panic() {
+        let mut decoder = Decoder::new(AudioCodec::Opus).unwrap();
+        let mut out = Vec::new();
+        for length in 1..60u8 {
+            for first in 0..=255u8 {
+                let packet: Vec<u8> = (0..length).map(|i| first.wrapping_add(i.wrapping_mul(29))).collect();
+                let _ = decoder.decode(&packet, &mut out);
+                let _ = decoder.conceal(Some(&packet), &mut out);
+                out.clear();
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The mixer: each input is decoded once, the sum is made once, and each participant who has a mix of his own gets the sum
+//! without his own inputs. No I/O and no clock: packets and times in, packets out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use kaigi_proto::ids::{ParticipantId, StreamId};
+
+use super::{
+    AudioCodec, AudioInput, AudioOutput, FRAME_VALUES, VoiceActivity, codec::DecodeError, output::FRAME_TIMESTAMP,
+};
+
+/// Which of a view's mixes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OutputId {
+    /// All inputs.
+    Common,
+    /// All but those of one participant.
+    Minus(ParticipantId),
+}
+
+/// One view's sound.
+pub struct AudioMixer {
+    inputs: BTreeMap<StreamId, Input>,
+    outputs: BTreeMap<OutputId, AudioOutput>,
+    activity: VoiceActivity,
+    sum: Vec<f32>,
+    own: Vec<f32>,
+    timestamp: u32,
+}
+
+struct Input {
+    owner: ParticipantId,
+    audio: AudioInput,
+    speaking: bool,
+}
+
+impl AudioMixer {
+    /// No inputs, no outputs. `timestamp` is the RTP timestamp of the first tick.
+    #[must_use]
+    pub fn new(timestamp: u32) -> Self {
+        Self {
+            inputs: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            activity: VoiceActivity::default(),
+            sum: vec![0.0; FRAME_VALUES],
+            own: vec![0.0; FRAME_VALUES],
+            timestamp,
+        }
+    }
+
+    /// Adds an input, or replaces it by a new stream under the same name.
+    ///
+    /// # Errors
+    /// If no decoder can be made.
+    pub fn set_input(
+        &mut self,
+        stream: &StreamId,
+        owner: &ParticipantId,
+        codec: AudioCodec,
+    ) -> Result<(), DecodeError> {
+        let input = Input { owner: owner.clone(), audio: AudioInput::new(codec)?, speaking: false };
+        self.inputs.insert(stream.clone(), input);
+        Ok(())
+    }
+
+    /// Drops all inputs that `keep` does not name.
+    pub fn retain_inputs(&mut self, keep: impl Fn(&StreamId) -> bool) {
+        self.inputs.retain(|stream, _| keep(stream));
+    }
+
+    /// Makes the outputs those named.
+    pub fn set_outputs(&mut self, outputs: &BTreeSet<OutputId>) {
+        self.outputs.retain(|id, _| outputs.contains(id));
+        for id in outputs {
+            if !self.outputs.contains_key(id) {
+                self.outputs.insert(id.clone(), AudioOutput::new(rand::random()));
+            }
+        }
+    }
+
+    /// Takes an RTP packet for an input; ignored if there is no such input.
+    pub fn packet(&mut self, stream: &StreamId, packet: &[u8], now: Instant) {
+        if let Some(input) = self.inputs.get_mut(stream) {
+            input.audio.packet(packet, now);
+        }
+    }
+
+    /// RTP timestamp of the next tick.
+    #[must_use]
+    pub fn timestamp(&self) -> u32 {
+        self.timestamp
+    }
+
+    /// Leaves out ticks for which it is too late.
+    pub fn skip(&mut self, ticks: u32) {
+        self.timestamp = self.timestamp.wrapping_add(ticks.wrapping_mul(FRAME_TIMESTAMP));
+    }
+
+    /// Mixes 20 ms and hands an RTP packet to `send` for each output that `wanted` says somebody listens to. The loudest
+    /// input, if it has changed.
+    pub fn tick(
+        &mut self,
+        now: Instant,
+        wanted: impl Fn(&OutputId) -> bool,
+        mut send: impl FnMut(&OutputId, &[u8]),
+    ) -> Option<StreamId> {
+        self.sum.fill(0.0);
+        for (stream, input) in &mut self.inputs {
+            input.speaking = input.audio.tick(now);
+            if input.speaking {
+                add(&mut self.sum, input.audio.frame());
+                self.activity.add(stream, input.audio.power());
+            }
+        }
+        for (id, output) in &mut self.outputs {
+            if !wanted(id) {
+                output.rest();
+                continue;
+            }
+            self.own.fill(0.0);
+            if let OutputId::Minus(participant) = id {
+                let own = self.inputs.values().filter(|input| input.speaking && input.owner == *participant);
+                own.for_each(|input| add(&mut self.own, input.audio.frame()));
+            }
+            let mix = self.sum.iter().zip(&self.own).map(|(sum, own)| sum - own);
+            match output.encode(mix, self.timestamp) {
+                Ok(packet) => send(id, packet),
+                Err(error) => tracing::warn!(%error, "audio frame not encoded"),
+            }
+        }
+        self.timestamp = self.timestamp.wrapping_add(FRAME_TIMESTAMP);
+        self.activity.tick()
+    }
+}
+
+fn add(sum: &mut [f32], frame: &[f32]) {
+    for (sum, value) in sum.iter_mut().zip(frame) {
+        *sum += value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{TICK, testing::*};
+    use super::*;
+
+    fn stream(name: &str) -> StreamId {
+        StreamId::new(name).unwrap()
+    }
+    fn participant(name: &str) -> ParticipantId {
+        ParticipantId::new(name).unwrap()
+    }
+    fn minus(name: &str) -> OutputId {
+        OutputId::Minus(participant(name))
+    }
+
+    struct Room {
+        mixer: AudioMixer,
+        sources: BTreeMap<StreamId, ToneSource>,
+        ears: BTreeMap<OutputId, Ear>,
+        now: Instant,
+        active: Vec<String>,
+        /// Which ticks' packets get lost.
+        lost: fn(u32) -> bool,
+        ticks: u32,
+    }
+
+    impl Room {
+        /// Streams as (name, owner, Hz, amplitude).
+        fn new(streams: &[(&str, &str, f32, f32)]) -> Self {
+            let mut mixer = AudioMixer::new(0);
+            let mut sources = BTreeMap::new();
+            let mut outputs = BTreeSet::from([OutputId::Common]);
+            for (name, owner, hz, amplitude) in streams {
+                mixer.set_input(&stream(name), &participant(owner), AudioCodec::Opus).unwrap();
+                sources.insert(stream(name), ToneSource::new(*hz, *amplitude));
+                outputs.insert(minus(owner));
+            }
+            mixer.set_outputs(&outputs);
+            let ears = outputs.into_iter().map(|id| (id, Ear::default())).collect();
+            Self { mixer, sources, ears, now: Instant::now(), active: vec![], lost: |_| false, ticks: 0 }
+        }
+
+        fn run(&mut self, ticks: u32) {
+            for _ in 0..ticks {
+                for (name, source) in &mut self.sources {
+                    let packet = source.packet();
+                    if !(self.lost)(self.ticks) {
+                        self.mixer.packet(name, &packet, self.now);
+                    }
+                }
+                let listening: BTreeSet<OutputId> = self.ears.keys().cloned().collect();
+                let hear = |id: &OutputId, packet: &[u8]| self.ears.get_mut(id).unwrap().hear(packet);
+                let active = self.mixer.tick(self.now, |id| listening.contains(id), hear);
+                self.active.extend(active.map(|id| id.to_string()));
+                self.now += TICK;
+                self.ticks += 1;
+            }
+        }
+
+        /// Amplitudes of the frequencies in what was heard of an output during the last `ticks`.
+        fn hears<const N: usize>(&self, id: &OutputId, ticks: usize, frequencies: [f32; N]) -> [f32; N] {
+            let heard = &self.ears[id].heard;
+            let last = &heard[heard.len() - ticks * FRAME_VALUES..];
+            frequencies.map(|hz| tone(last, hz))
+        }
+    }
+
+    const THREE: [(&str, &str, f32, f32); 3] =
+        [("a", "pa", 400.0, 0.2), ("b", "pb", 700.0, 0.2), ("c", "pc", 1100.0, 0.2)];
+    const TONES: [f32; 3] = [400.0, 700.0, 1100.0];
+
+    #[test]
+    fn everybody_hears_all_but_himself() {
+        let mut room = Room::new(&THREE);
+        room.run(100);
+        let audible = |id: &OutputId| room.hears(id, 50, TONES).map(|amplitude| amplitude > 0.1);
+        assert_eq!(audible(&OutputId::Common), [true, true, true]);
+        assert_eq!(audible(&minus("pa")), [false, true, true]);
+        assert_eq!(audible(&minus("pb")), [true, false, true]);
+        assert_eq!(audible(&minus("pc")), [true, true, false]);
+        let own = room.hears(&minus("pa"), 50, TONES)[0];
+        assert!(own < 0.01, "hears himself at {own}");
+    }
+
+    #[test]
+    fn all_streams_of_one_participant_are_left_out() {
+        let mut room = Room::new(&[("a", "pa", 400.0, 0.2), ("b", "pa", 700.0, 0.2), ("c", "pc", 1100.0, 0.2)]);
+        room.run(100);
+        let heard = room.hears(&minus("pa"), 50, TONES);
+        assert!(heard[0] < 0.01 && heard[1] < 0.01 && heard[2] > 0.1, "{heard:?}");
+    }
+
+    #[test]
+    fn inputs_come_and_go_without_a_break() {
+        let mut room = Room::new(&THREE);
+        room.run(60);
+        room.mixer.retain_inputs(|id| id.as_str() != "b");
+        room.run(60);
+        let heard = room.hears(&OutputId::Common, 40, TONES);
+        assert!(heard[0] > 0.1 && heard[1] < 0.01 && heard[2] > 0.1, "{heard:?}");
+        room.mixer.set_input(&stream("b"), &participant("pb"), AudioCodec::Opus).unwrap();
+        room.run(60);
+        assert!(room.hears(&OutputId::Common, 40, TONES)[1] > 0.1);
+        assert_eq!(room.ears[&OutputId::Common].packets, 180);
+    }
+
+    #[test]
+    fn lost_packets_leave_no_holes() {
+        let mut room = Room::new(&THREE);
+        room.lost = |tick| tick > 20 && tick % 8 == 0;
+        room.run(150);
+        let heard = &room.ears[&OutputId::Common].heard;
+        for (number, frame) in heard.chunks(FRAME_VALUES).enumerate().skip(30) {
+            assert!(tone(frame, 400.0) > 0.03, "hole in frame {number}: {}", tone(frame, 400.0));
+        }
+    }
+
+    #[test]
+    fn many_loud_voices_are_turned_down_and_not_distorted() {
+        let loud: Vec<(String, f32)> = (0..8u8).map(|i| (format!("s{i}"), 300.0 + 150.0 * f32::from(i))).collect();
+        let streams: Vec<_> = loud.iter().map(|(name, hz)| (name.as_str(), name.as_str(), *hz, 0.8)).collect();
+        let mut room = Room::new(&streams);
+        room.run(100);
+        let heard = &room.ears[&OutputId::Common].heard;
+        assert!(heard.iter().all(|value| value.abs() <= 1.1));
+        let voices = room.hears(&OutputId::Common, 50, [300.0, 1350.0]);
+        assert!(voices.iter().all(|amplitude| *amplitude > 0.05), "{voices:?}");
+    }
+
+    #[test]
+    fn the_loudest_is_reported_once() {
+        let mut room = Room::new(&[("a", "pa", 400.0, 0.05), ("b", "pb", 700.0, 0.4)]);
+        room.run(160);
+        assert_eq!(room.active, ["b"]);
+    }
+
+    #[test]
+    fn outputs_without_listeners_are_not_encoded() {
+        let mut room = Room::new(&THREE);
+        let listened = room.ears.remove(&minus("pa"));
+        room.run(30);
+        assert_eq!(room.ears[&OutputId::Common].packets, 30);
+        room.ears.insert(minus("pa"), listened.unwrap());
+        room.run(30);
+        assert_eq!(room.ears[&minus("pa")].packets, 30);
+    }
+
+    #[test]
+    fn a_room_without_inputs_is_silent_but_goes_on() {
+        let mut room = Room::new(&[]);
+        room.run(50);
+        let ear = &room.ears[&OutputId::Common];
+        assert_eq!(ear.packets, 50);
+        assert!(ear.heard.iter().all(|value| value.abs() < 0.001));
+    }
+}

@@ -1,0 +1,36 @@
+//! Sound: jitter buffers, decoding, mixing so that everyone hears all but himself, encoding.
+//!
+//! All of it works on frames of [`FRAME`] samples at [`SAMPLE_RATE`], interleaved stereo, as `f32` from −1 to 1.
+
+mod activity;
+mod codec;
+mod feed;
+mod input;
+mod jitter;
+mod limiter;
+mod mixer;
+mod output;
+#[cfg(test)]
+mod testing;
+
+use std::time::Duration;
+
+pub use activity::VoiceActivity;
+pub use codec::AudioCodec;
+pub use feed::AudioFeed;
+pub use input::AudioInput;
+pub use jitter::{JitterBuffer, Next};
+pub use limiter::Limiter;
+pub use mixer::{AudioMixer, OutputId};
+pub use output::AudioOutput;
+
+/// Hz.
+pub const SAMPLE_RATE: u32 = 48_000;
+/// Interleaved.
+pub const CHANNELS: usize = 2;
+/// What one tick mixes.
+pub const TICK: Duration = Duration::from_millis(20);
+/// Samples of a tick, per channel.
+pub const FRAME: usize = 960;
+/// Values of a tick, all channels.
+pub const FRAME_VALUES: usize = FRAME * CHANNELS;
