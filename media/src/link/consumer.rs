@@ -10,7 +10,7 @@ use rtc_rtcp::{
 };
 use rtc_srtp::context::Context;
 
-use super::{CONSUMER_SSRC, LinkError, LinkKeys};
+use super::{LinkError, LinkKeys};
 use crate::rtp::is_rtcp;
 
 /// What a producer sends.
@@ -71,7 +71,7 @@ impl LinkConsumer {
     /// # Errors
     /// If the key is used up.
     pub fn report(&mut self) -> Result<BytesMut, LinkError> {
-        self.protect(Box::new(ReceiverReport { ssrc: CONSUMER_SSRC, ..Default::default() }))
+        self.protect(Box::new(ReceiverReport { ssrc: self.ssrc, ..Default::default() }))
     }
 
     /// A protected request for a key frame (PLI, RFC 4585 §6.3.1).
@@ -79,7 +79,7 @@ impl LinkConsumer {
     /// # Errors
     /// If the key is used up.
     pub fn request_key_frame(&mut self) -> Result<BytesMut, LinkError> {
-        self.protect(Box::new(PictureLossIndication { sender_ssrc: CONSUMER_SSRC, media_ssrc: self.ssrc }))
+        self.protect(Box::new(PictureLossIndication { sender_ssrc: self.ssrc, media_ssrc: self.ssrc }))
     }
 
     /// A protected request for packets that are missing (RFC 4585 §6.2.1); `missing` ascending.
@@ -88,7 +88,7 @@ impl LinkConsumer {
     /// If the key is used up.
     pub fn nack(&mut self, missing: &[u16]) -> Result<BytesMut, LinkError> {
         self.protect(Box::new(TransportLayerNack {
-            sender_ssrc: CONSUMER_SSRC,
+            sender_ssrc: self.ssrc,
             media_ssrc: self.ssrc,
             nacks: nack_pairs_from_sequence_numbers(missing),
         }))

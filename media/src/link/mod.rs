@@ -2,7 +2,7 @@
 //!
 //! Protected by AEAD_AES_128_GCM (RFC 7714) under keys that the consumer makes and hands over in `MediaLink.Attach`. The packets carry the
 //! SSRC that the consumer chose, the payload type that the producer chose, the source's sequence numbers and timestamps, and no header
-//! extensions. Both ends are without I/O: [`LinkProducer`] and [`LinkConsumer`].
+//! extensions. RTCP names the same SSRC as its sender in both directions, so that either end tells by (address, SSRC) whose it is. Both ends are without I/O: [`LinkProducer`] and [`LinkConsumer`].
 
 mod consumer;
 mod keys;
@@ -18,8 +18,6 @@ use std::time::Duration;
 pub const CONSUMER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a consumer reports, so that the flow goes on.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// RTCP sender SSRC of consumers, which send no media.
-const CONSUMER_SSRC: u32 = 1;
 
 /// What can go wrong on the link.
 #[derive(Debug, thiserror::Error)]
