@@ -1,1 +1,42 @@
 //! The edge for clients: Socket.IO signaling, tokens, management REST, web pages.
+//!
+//! The portal holds no room and no media. It proves who a client is, turns the client's JSON into calls to the conference-agent that
+//! has the room, and turns what the room tells into JSON. Two ports face the outside: one for clients (signaling, web pages, health)
+//! and one for the management API.
+
+mod args;
+mod backend;
+mod clock;
+mod health;
+mod ident;
+mod portal;
+mod protocol;
+mod public_host;
+mod rest;
+mod seal;
+mod signaling;
+mod ticket;
+mod tls;
+mod token;
+mod web;
+
+pub use args::{Args, TlsMode};
+pub use portal::Portal;
+
+use kaigi_telemetry::Health;
+use tokio_util::sync::CancellationToken;
+
+/// Runs a portal until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If a port can't be listened on or the certificate is not to be had.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let portal = Portal::bind(args, Health::install()?).await?;
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        kaigi_worker::shutdown_signal().await;
+        stopping.cancel();
+    });
+    portal.run(stop).await
+}

@@ -1,0 +1,88 @@
+//! The command line.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
+
+use clap::{ArgAction, Parser, ValueEnum};
+use kaigi_telemetry::LogArgs;
+use kaigi_worker::WorkerArgs;
+
+/// The edge for clients: Socket.IO signaling, tokens, management REST, web pages
+#[derive(Clone, Debug, Parser)]
+#[command(name = "kaigi-portal", version)]
+pub struct Args {
+    /// Logs.
+    #[command(flatten)]
+    pub logs: LogArgs,
+    /// The cluster.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+    /// Address that clients connect to
+    #[arg(long, env = "KAIGI_BIND", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    pub bind: IpAddr,
+    /// Port for signaling, web pages and health; 0 takes a free one
+    #[arg(long, env = "KAIGI_HTTP_PORT", default_value_t = 8080)]
+    pub http_port: u16,
+    /// Port for the management API; 0 takes a free one
+    #[arg(long, env = "KAIGI_MANAGEMENT_PORT", default_value_t = 3000)]
+    pub management_port: u16,
+    /// Host name or address, with or without a port, that tokens name; default: what the one who asked for the token used
+    #[arg(long, env = "KAIGI_PUBLIC_HOST")]
+    pub public_host: Option<String>,
+    /// Web origins whose pages may use the signaling port, separated by commas; * = all
+    #[arg(long, env = "KAIGI_CORS", value_delimiter = ',', default_value = "*")]
+    pub cors: Vec<String>,
+    /// Encryption of both ports
+    #[arg(long, env = "KAIGI_TLS", value_enum, default_value_t = TlsMode::Off)]
+    pub tls: TlsMode,
+    /// Certificate chain (PEM), for --tls files
+    #[arg(long, env = "KAIGI_TLS_CERT", required_if_eq("tls", "files"))]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM), for --tls files
+    #[arg(long, env = "KAIGI_TLS_KEY", required_if_eq("tls", "files"))]
+    pub tls_key: Option<PathBuf>,
+    /// Directory where the self-signed certificate is kept
+    #[arg(long, env = "KAIGI_DATA_DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+    /// Directory of the built web pages; default: web/dist here, or web pages beside the program
+    #[arg(long, env = "KAIGI_WEB_ROOT")]
+    pub web_root: Option<PathBuf>,
+    /// Whether POST /sample/tokens gives tokens to everybody, for the sample application
+    #[arg(long, env = "KAIGI_SAMPLE", action = ArgAction::Set, default_value_t = true)]
+    pub sample: bool,
+}
+
+/// Encryption of the ports for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TlsMode {
+    /// Plain HTTP.
+    Off,
+    /// A certificate made at the first start.
+    SelfSigned,
+    /// A certificate from files.
+    Files,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_manual() {
+        let args = Args::try_parse_from(["kaigi-portal"]).unwrap();
+        assert_eq!(
+            (args.http_port, args.management_port, args.tls, args.sample),
+            (8080, 3000, TlsMode::Off, true)
+        );
+        assert_eq!(args.cors, ["*"]);
+    }
+
+    #[test]
+    fn tls_from_files_needs_the_files() {
+        assert!(Args::try_parse_from(["kaigi-portal", "--tls", "files"]).is_err());
+        assert!(Args::try_parse_from(["p", "--tls", "files", "--tls-cert", "c", "--tls-key", "k"]).is_ok());
+        assert!(!Args::try_parse_from(["p", "--sample", "false"]).unwrap().sample);
+    }
+}

@@ -1,0 +1,99 @@
+//! One call: its deadline and what can come of it.
+
+use std::{error::Error, time::Duration};
+
+use tonic::{Code, Request, Response, Status};
+
+/// Why a call to another process brought nothing. The text is fit for clients.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+pub(crate) enum CallError {
+    /// No answer in time. OWT's wording.
+    #[error("Timeout to make rpc to {0}")]
+    Timeout(&'static str),
+    /// Nobody is there. Whether the call was carried out is unknown.
+    #[error("{0} is not reachable")]
+    Unreachable(&'static str),
+    /// It was answered with an error.
+    #[error("{message}")]
+    Refused { code: Code, message: String },
+}
+
+impl CallError {
+    pub(crate) fn unreachable(what: &'static str) -> Self {
+        Self::Unreachable(what)
+    }
+
+    /// What the answer to `call` says. Errors that arose on this side of the wire carry their cause; those of the other side don't.
+    pub(crate) fn from_status(call: &'static str, status: &Status) -> Self {
+        let part = call.split_once('.').map_or(call, |(part, _)| part);
+        match status.code() {
+            Code::DeadlineExceeded => Self::Timeout(call),
+            Code::Cancelled => Self::Unreachable(part),
+            _ if status.source().is_some() => Self::Unreachable(part),
+            code if status.message().is_empty() => {
+                Self::Refused { code, message: code.description().to_owned() }
+            }
+            code => Self::Refused { code, message: status.message().to_owned() },
+        }
+    }
+
+    /// The other side says that the thing does not exist.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { code: Code::NotFound, .. })
+    }
+
+    /// Trying again may help: nobody there, or somebody there who can't yet.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Timeout(_) => false,
+            Self::Unreachable(_) => true,
+            Self::Refused { code, .. } => *code == Code::Unavailable,
+        }
+    }
+}
+
+/// A message with its deadline, so that the other side too stops working at it.
+pub(crate) fn request<T>(message: T, limit: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(limit);
+    request
+}
+
+/// Waits for the answer to `name` ("part.method"), at most `limit`.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    name: &'static str,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, CallError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(CallError::from_status(name, &status)),
+        Err(_) => Err(CallError::Timeout(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_keeps_its_words() {
+        let error = CallError::from_status("conference.publish", &Status::permission_denied("unauthorized"));
+        assert_eq!(error.to_string(), "unauthorized");
+        assert!(!error.is_passing());
+    }
+
+    #[test]
+    fn faults_of_this_side_tell_no_internals() {
+        let status = Status::from_error("connect to 10.0.0.7: refused".into());
+        assert_eq!(
+            CallError::from_status("conference.join", &status).to_string(),
+            "conference is not reachable"
+        );
+        let status = Status::deadline_exceeded("h2");
+        assert_eq!(
+            CallError::from_status("conference.join", &status).to_string(),
+            "Timeout to make rpc to conference.join"
+        );
+    }
+}

@@ -1,0 +1,136 @@
+//! The rest of the cluster, as the portal calls it: every call has a deadline and a typed error.
+
+mod call;
+mod rooms;
+mod store;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use kaigi_proto::{
+    ids::RoomId,
+    v1::{
+        LookupRequest, Purpose, ScheduleRequest, Worker, cluster_client::ClusterClient, cluster_event::Event,
+        conference_client::ConferenceClient, store_client::StoreClient,
+    },
+};
+use kaigi_worker::{Channel, Channels};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use call::{CallError, request, within};
+pub(crate) use store::Service;
+
+/// Longest wait for the cluster-manager.
+pub(crate) const CLUSTER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait for a room to do what it is asked (OWT's default for calls between its parts).
+pub(crate) const ROOM_TIMEOUT: Duration = Duration::from_secs(4);
+/// Pause before the cluster-manager is asked again to tell who is alive.
+const WATCH_RETRY: Duration = Duration::from_secs(1);
+/// Largest answer of the store: a list of some ten thousand rooms.
+const MAX_STORE_MESSAGE: usize = 64 << 20;
+
+/// A client of one conference-agent.
+pub(crate) type Conference = ConferenceClient<Channel>;
+
+/// The rest of the cluster; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Backend {
+    channels: Channels,
+    cluster: ClusterClient<Channel>,
+    store: StoreClient<Channel>,
+    /// Secrets never change while the cluster lives.
+    secrets: Arc<RwLock<HashMap<&'static str, Arc<str>>>>,
+}
+
+impl Backend {
+    /// Reaches the cluster through `cluster`, the channel to the cluster-manager.
+    pub(crate) fn new(channels: Channels, cluster: Channel) -> Self {
+        Self {
+            channels,
+            cluster: ClusterClient::new(cluster.clone()),
+            store: StoreClient::new(cluster).max_decoding_message_size(MAX_STORE_MESSAGE),
+            secrets: Arc::default(),
+        }
+    }
+
+    /// The cluster-manager's client, for registration.
+    pub(crate) fn cluster(&self) -> ClusterClient<Channel> {
+        self.cluster.clone()
+    }
+
+    /// All live workers.
+    pub(crate) async fn workers(&self, limit: Duration) -> Result<Vec<Worker>, CallError> {
+        let request = request(kaigi_proto::v1::ListWorkersRequest {}, limit);
+        Ok(within(limit, "cluster.listWorkers", self.cluster.clone().list_workers(request)).await?.workers)
+    }
+
+    /// The conference-agent that has the room, or is to have it.
+    pub(crate) async fn schedule_room(
+        &self,
+        room: &RoomId,
+        isp: &str,
+        region: &str,
+    ) -> Result<Conference, CallError> {
+        let message = ScheduleRequest {
+            purpose: Purpose::Conference.into(),
+            task: room.to_string(),
+            isp: isp.to_owned(),
+            region: region.to_owned(),
+        };
+        let call = async { self.cluster.clone().schedule(request(message, CLUSTER_TIMEOUT)).await };
+        let reply = within(CLUSTER_TIMEOUT, "cluster.schedule", call).await?;
+        self.conference(&reply.worker.ok_or_else(|| CallError::unreachable("conference"))?)
+    }
+
+    /// The conference-agent that has the room; `None` if the room is not running.
+    pub(crate) async fn lookup_room(&self, room: &RoomId) -> Result<Option<Conference>, CallError> {
+        let message = LookupRequest { purpose: Purpose::Conference.into(), task: room.to_string() };
+        let call = async { self.cluster.clone().lookup(request(message, CLUSTER_TIMEOUT)).await };
+        let reply = within(CLUSTER_TIMEOUT, "cluster.lookup", call).await?;
+        reply.worker.map(|worker| self.conference(&worker)).transpose()
+    }
+
+    /// Forgets the channels to workers that are gone, until `stop` is cancelled: each start of a process brings a new endpoint.
+    pub(crate) async fn forget_the_dead(self, stop: CancellationToken) {
+        let watch = async || -> Result<(), tonic::Status> {
+            let mut events = self.cluster.clone().watch(kaigi_proto::v1::WatchRequest {}).await?.into_inner();
+            while let Some(event) = events.message().await? {
+                if let Some(Event::Left(worker)) = event.event {
+                    self.channels.forget(&worker.endpoint);
+                }
+            }
+            Ok(())
+        };
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = async {
+                    if let Err(status) = watch().await {
+                        tracing::debug!(%status, "the cluster is not watched");
+                    }
+                    tokio::time::sleep(WATCH_RETRY).await;
+                } => {}
+            }
+        }
+    }
+
+    /// A secret of the cluster as hex text, which is how it is used as a key.
+    pub(crate) async fn secret(&self, name: &'static str) -> Result<Arc<str>, CallError> {
+        if let Some(secret) = self.secrets.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(secret.clone());
+        }
+        let message = kaigi_proto::v1::SecretRequest { name: name.to_owned() };
+        let call = async { self.store.clone().secret(request(message, CLUSTER_TIMEOUT)).await };
+        let secret: Arc<str> = hex::encode(within(CLUSTER_TIMEOUT, "store.secret", call).await?.value).into();
+        self.secrets.write().unwrap_or_else(PoisonError::into_inner).insert(name, secret.clone());
+        Ok(secret)
+    }
+
+    fn conference(&self, worker: &Worker) -> Result<Conference, CallError> {
+        let channel = self.channels.to(&worker.endpoint).map_err(|_| CallError::unreachable("conference"))?;
+        Ok(ConferenceClient::new(channel))
+    }
+}

@@ -1,0 +1,89 @@
+//! Live rooms, for the management API: calls to the agent that has the room.
+
+use kaigi_proto::{
+    ids::{ParticipantId, RoomId, StreamId},
+    v1::{
+        Participant, ParticipantRequest, RoomRequest, Stream, StreamOperation, StreamRequest,
+        UpdateStreamRequest,
+    },
+};
+
+use super::{Backend, CallError, ROOM_TIMEOUT, request, within};
+
+impl Backend {
+    /// Who is in the room; `None` if it is not running.
+    pub(crate) async fn participants(&self, room: &RoomId) -> Result<Option<Vec<Participant>>, CallError> {
+        let Some(mut agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let request = request(RoomRequest { room_id: room.to_string() }, ROOM_TIMEOUT);
+        let reply =
+            within(ROOM_TIMEOUT, "conference.listParticipants", agent.list_participants(request)).await;
+        if_running(reply.map(|r| r.participants))
+    }
+
+    /// The streams of the room; `None` if it is not running.
+    pub(crate) async fn streams(&self, room: &RoomId) -> Result<Option<Vec<Stream>>, CallError> {
+        let Some(mut agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let request = request(RoomRequest { room_id: room.to_string() }, ROOM_TIMEOUT);
+        let reply = within(ROOM_TIMEOUT, "conference.listStreams", agent.list_streams(request)).await;
+        if_running(reply.map(|r| r.streams))
+    }
+
+    /// Puts a participant out.
+    pub(crate) async fn drop_participant(
+        &self,
+        room: &RoomId,
+        participant: &ParticipantId,
+    ) -> Result<(), CallError> {
+        let mut agent = self.running_room(room).await?;
+        let message =
+            ParticipantRequest { room_id: room.to_string(), participant_id: participant.to_string() };
+        let call = agent.drop_participant(request(message, ROOM_TIMEOUT));
+        within(ROOM_TIMEOUT, "conference.dropParticipant", call).await.map(|_| ())
+    }
+
+    /// Changes a stream; gives it as it is then.
+    pub(crate) async fn update_stream(
+        &self,
+        room: &RoomId,
+        stream: &StreamId,
+        operations: Vec<StreamOperation>,
+    ) -> Result<Stream, CallError> {
+        let mut agent = self.running_room(room).await?;
+        let message =
+            UpdateStreamRequest { room_id: room.to_string(), stream_id: stream.to_string(), operations };
+        within(ROOM_TIMEOUT, "conference.updateStream", agent.update_stream(request(message, ROOM_TIMEOUT)))
+            .await
+    }
+
+    /// Ends a stream.
+    pub(crate) async fn delete_stream(&self, room: &RoomId, stream: &StreamId) -> Result<(), CallError> {
+        let mut agent = self.running_room(room).await?;
+        let message = StreamRequest { room_id: room.to_string(), stream_id: stream.to_string() };
+        let call = agent.delete_stream(request(message, ROOM_TIMEOUT));
+        within(ROOM_TIMEOUT, "conference.deleteStream", call).await.map(|_| ())
+    }
+
+    /// Ends a room, if it is running.
+    pub(crate) async fn destroy_room(&self, room: &RoomId) -> Result<(), CallError> {
+        let Some(mut agent) = self.lookup_room(room).await? else { return Ok(()) };
+        let request = request(RoomRequest { room_id: room.to_string() }, ROOM_TIMEOUT);
+        let reply = within(ROOM_TIMEOUT, "conference.destroyRoom", agent.destroy_room(request)).await;
+        if_running(reply).map(|_| ())
+    }
+
+    async fn running_room(&self, room: &RoomId) -> Result<super::Conference, CallError> {
+        self.lookup_room(room).await?.ok_or_else(|| CallError::Refused {
+            code: tonic::Code::NotFound,
+            message: "Room is not active".to_owned(),
+        })
+    }
+}
+
+/// An agent that does not have the room says NOT_FOUND: it has ended since it was looked up.
+fn if_running<T>(reply: Result<T, CallError>) -> Result<Option<T>, CallError> {
+    match reply {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,107 @@
+//! Documents in the store: services, rooms, tokens.
+
+use kaigi_proto::{
+    ids::{RoomId, ServiceId},
+    v1::{Collection, DeleteRequest, GetRequest, ListRequest, PutRequest, TakeRequest},
+};
+use kaigi_room_config::RoomConfig;
+use serde::{Deserialize, de::DeserializeOwned};
+use tonic::Code;
+
+use super::{Backend, CLUSTER_TIMEOUT, CallError, request, within};
+use crate::token::{TOKEN_KEPT_MS, TokenRecord};
+
+/// A tenant of the management API.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Service {
+    pub(crate) id: String,
+    pub(crate) key: String,
+    /// Sees the rooms of all services.
+    #[serde(default, rename = "super")]
+    pub(crate) is_super: bool,
+}
+
+impl Backend {
+    /// The service of that id.
+    pub(crate) async fn service(&self, id: &ServiceId) -> Result<Option<Service>, CallError> {
+        self.get(Collection::Services, id.as_str()).await
+    }
+
+    /// The room of that id.
+    pub(crate) async fn room(&self, id: &RoomId) -> Result<Option<RoomConfig>, CallError> {
+        self.get(Collection::Rooms, id.as_str()).await
+    }
+
+    /// All rooms, in the order of their ids. Documents that can't be read are left out.
+    pub(crate) async fn rooms(&self) -> Result<Vec<RoomConfig>, CallError> {
+        let message = ListRequest { collection: Collection::Rooms.into() };
+        let call = async { self.store.clone().list(request(message, CLUSTER_TIMEOUT)).await };
+        let entries = within(CLUSTER_TIMEOUT, "store.list", call).await?.entries;
+        Ok(entries.iter().filter_map(|entry| read(&entry.key, &entry.value)).collect())
+    }
+
+    /// Stores a room, new or changed.
+    pub(crate) async fn put_room(&self, room: &RoomConfig, create: bool) -> Result<(), CallError> {
+        self.put(PutRequest {
+            collection: Collection::Rooms.into(),
+            key: room.id.clone(),
+            value: document(room)?,
+            ttl_ms: 0,
+            create_only: create,
+        })
+        .await
+    }
+
+    /// Whether there was such a room to delete.
+    pub(crate) async fn delete_room(&self, id: &RoomId) -> Result<bool, CallError> {
+        let message = DeleteRequest { collection: Collection::Rooms.into(), key: id.to_string() };
+        let call = async { self.store.clone().delete(request(message, CLUSTER_TIMEOUT)).await };
+        Ok(within(CLUSTER_TIMEOUT, "store.delete", call).await?.existed)
+    }
+
+    /// Stores a new token's record.
+    pub(crate) async fn put_token(&self, id: &str, record: &TokenRecord) -> Result<(), CallError> {
+        self.put(PutRequest {
+            collection: Collection::Tokens.into(),
+            key: id.to_owned(),
+            value: document(record)?,
+            ttl_ms: TOKEN_KEPT_MS,
+            create_only: true,
+        })
+        .await
+    }
+
+    /// Takes a token's record out: it is had once.
+    pub(crate) async fn take_token(&self, id: &str) -> Result<Option<TokenRecord>, CallError> {
+        let message = TakeRequest { collection: Collection::Tokens.into(), key: id.to_owned() };
+        let call = async { self.store.clone().take(request(message, CLUSTER_TIMEOUT)).await };
+        let value = within(CLUSTER_TIMEOUT, "store.take", call).await?.value;
+        Ok(value.and_then(|value| read(id, &value)))
+    }
+
+    async fn put(&self, message: PutRequest) -> Result<(), CallError> {
+        let call = async { self.store.clone().put(request(message, CLUSTER_TIMEOUT)).await };
+        within(CLUSTER_TIMEOUT, "store.put", call).await.map(|_| ())
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        collection: Collection,
+        key: &str,
+    ) -> Result<Option<T>, CallError> {
+        let message = GetRequest { collection: collection.into(), key: key.to_owned() };
+        let call = async { self.store.clone().get(request(message, CLUSTER_TIMEOUT)).await };
+        let value = within(CLUSTER_TIMEOUT, "store.get", call).await?.value;
+        Ok(value.and_then(|value| read(key, &value)))
+    }
+}
+
+fn read<T: DeserializeOwned>(key: &str, value: &[u8]) -> Option<T> {
+    serde_json::from_slice(value)
+        .inspect_err(|error| tracing::warn!(key, %error, "a stored document can't be read"))
+        .ok()
+}
+
+fn document(value: &impl serde::Serialize) -> Result<Vec<u8>, CallError> {
+    serde_json::to_vec(value).map_err(|e| CallError::Refused { code: Code::Internal, message: e.to_string() })
+}

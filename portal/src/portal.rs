@@ -1,0 +1,185 @@
+//! The process: its ports, its place in the cluster, its end.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
+
+use anyhow::Context;
+use axum::Router;
+use axum_server::{Handle, tls_rustls::RustlsConfig};
+use hyper_util::rt::TokioTimer;
+use kaigi_proto::v1::{Purpose, Worker};
+use kaigi_telemetry::Health;
+use kaigi_worker::{Channels, LoadGauge, Registration, Tasks, new_worker_id, process_cpu_load};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    args::Args,
+    backend::Backend,
+    health::{Readiness, health_routes},
+    public_host::PublicHost,
+    rest::Management,
+    signaling::Signaling,
+    tls,
+    web::{self, SampleDoor},
+};
+
+/// Longest wait for a client to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
+/// At the end, clients get so long to be dropped from their rooms.
+const GOODBYE: Duration = Duration::from_millis(1200);
+/// And requests so long to be answered after that.
+const LAST_ANSWERS: Duration = Duration::from_millis(300);
+
+/// A portal that listens but does not serve yet.
+#[derive(Debug)]
+pub struct Portal {
+    args: Args,
+    health: Health,
+    http: TcpListener,
+    management: TcpListener,
+    health_port: TcpListener,
+    tls: Option<RustlsConfig>,
+}
+
+impl Portal {
+    /// Opens the ports and gets the certificate.
+    ///
+    /// # Errors
+    /// If a port can't be listened on or the certificate is not to be had.
+    pub async fn bind(args: Args, health: Health) -> anyhow::Result<Self> {
+        // Another part of this process may have done it before; it would be the same one.
+        let _: Result<_, _> = rustls::crypto::ring::default_provider().install_default();
+        let listen = |address: SocketAddr| -> anyhow::Result<TcpListener> {
+            let listener = TcpListener::bind(address).with_context(|| format!("listening on {address}"))?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        };
+        Ok(Self {
+            http: listen(SocketAddr::new(args.bind, args.http_port))?,
+            management: listen(SocketAddr::new(args.bind, args.management_port))?,
+            health_port: listen(args.worker.health_listen)?,
+            tls: tls::config(&args).await?,
+            args,
+            health,
+        })
+    }
+
+    /// Where clients connect.
+    ///
+    /// # Errors
+    /// If the socket is gone.
+    pub fn http_addr(&self) -> std::io::Result<SocketAddr> {
+        self.http.local_addr()
+    }
+
+    /// Where the management API is.
+    ///
+    /// # Errors
+    /// If the socket is gone.
+    pub fn management_addr(&self) -> std::io::Result<SocketAddr> {
+        self.management.local_addr()
+    }
+
+    /// Where health is told without TLS.
+    ///
+    /// # Errors
+    /// If the socket is gone.
+    pub fn health_addr(&self) -> std::io::Result<SocketAddr> {
+        self.health_port.local_addr()
+    }
+
+    /// Serves until `stop` is cancelled; then drops everybody and leaves the cluster.
+    ///
+    /// # Errors
+    /// If the cluster's address is no address, or a listener breaks.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let (http_addr, management_addr, health_addr) =
+            (self.http_addr()?, self.management_addr()?, self.health_addr()?);
+        let Self { args, health, http, management, health_port, tls } = self;
+        let channels = Channels::new(args.worker.secret());
+        let cluster = channels.to(&args.worker.cluster)?;
+        let backend = Backend::new(channels, cluster);
+        let host = PublicHost::new(args.public_host.as_deref(), args.bind, http_addr.port(), tls.is_some());
+        let worker_id = new_worker_id(Purpose::Portal);
+
+        let stopping = CancellationToken::new();
+        let signaling = Signaling::new(backend.clone(), worker_id.to_string(), stopping.clone());
+        let readiness = Readiness::new(backend.clone(), health);
+        let web_root = args.web_root.clone().or_else(web::find_web_root);
+        let sample = args.sample.then(|| SampleDoor::new(backend.clone(), host.clone()));
+        let clients = web::router(&signaling, readiness.clone(), sample, web_root.as_deref(), &args.cors);
+        let management_api = Management::new(backend.clone(), host.clone()).router();
+
+        let handle = Handle::new();
+        let mut servers = tokio::task::JoinSet::new();
+        servers.spawn(serve(http, tls.clone(), clients, handle.clone()));
+        servers.spawn(serve(management, tls.clone(), management_api, handle.clone()));
+        servers.spawn(serve(health_port, None, health_routes(readiness), handle.clone()));
+        tracing::info!(%http_addr, %management_addr, %health_addr, tls = tls.is_some(), ?web_root, sample = args.sample, "portal listens");
+
+        let load = LoadGauge::default();
+        let leaving = CancellationToken::new();
+        tokio::spawn(process_cpu_load(load.clone(), leaving.clone()));
+        tokio::spawn(backend.clone().forget_the_dead(leaving.clone()));
+        let registration = Registration {
+            cluster: backend.cluster(),
+            worker: Worker {
+                worker_id: worker_id.into(),
+                purpose: Purpose::Portal.into(),
+                max_load: args.worker.max_load,
+                isps: args.worker.isps.clone(),
+                regions: args.worker.regions.clone(),
+                public_address: host.default_name(),
+                secure: host.is_secure(),
+                ..Worker::default()
+            },
+            load,
+            tasks: Tasks::default(),
+        };
+        let registration = tokio::spawn(registration.run(leaving.clone(), || {}));
+
+        let broken = tokio::select! {
+            () = stop.cancelled() => None,
+            ended = servers.join_next() => ended,
+        };
+
+        leaving.cancel();
+        stopping.cancel();
+        signaling.connections.close();
+        let _: Result<_, _> = tokio::time::timeout(GOODBYE, signaling.connections.wait()).await;
+        handle.graceful_shutdown(Some(LAST_ANSWERS));
+        let _: Result<_, _> = tokio::time::timeout(LAST_ANSWERS, registration).await;
+        match broken {
+            Some(result) => result?.context("a port is no longer served"),
+            None => {
+                while servers.join_next().await.is_some() {}
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    tls: Option<RustlsConfig>,
+    router: Router,
+    handle: Handle<SocketAddr>,
+) -> std::io::Result<()> {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    match tls {
+        Some(tls) => {
+            let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle);
+            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+            server.http_builder().http2().timer(TokioTimer::new());
+            server.serve(service).await
+        }
+        None => {
+            let mut server = axum_server::from_tcp(listener)?.handle(handle);
+            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+            server.http_builder().http2().timer(TokioTimer::new());
+            server.serve(service).await
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What rooms tell participants, as Socket.IO events.
+
+use kaigi_proto::v1::{
+    JoinEvent, Participant, ParticipantEvent, Permission, StreamEvent, TextEvent, join_event,
+    participant_event, stream_event,
+};
+use serde_json::{Value, json};
+
+use super::{Version, stream_info};
+
+/// What to do with an event of a room.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Notification {
+    /// Send this event with this data to the client.
+    Emit(&'static str, Value),
+    /// The room has dropped the participant, for this reason.
+    Dropped(String),
+    /// Nothing that clients are told.
+    Silent,
+}
+
+/// Translates an event of the room for a client of this version.
+pub(crate) fn notification(version: Version, event: JoinEvent) -> Notification {
+    use join_event::Event;
+    match event.event {
+        Some(Event::Participant(event)) => participant(event),
+        Some(Event::Stream(event)) => stream(version, event),
+        Some(Event::Text(event)) => Notification::Emit("text", text(event)),
+        Some(Event::Progress(event)) => match version.progress(event) {
+            Some(data) => Notification::Emit("progress", data),
+            None => Notification::Silent,
+        },
+        Some(Event::Dropped(dropped)) => Notification::Dropped(dropped.reason),
+        Some(Event::Joined(_)) | None => Notification::Silent,
+    }
+}
+
+/// A participant in lists and notifications.
+pub(crate) fn participant_info(participant: &Participant) -> Value {
+    json!({ "id": participant.id, "user": user(&participant.user), "role": participant.role })
+}
+
+/// The user value given with the token, which is any JSON.
+pub(crate) fn user(json_text: &str) -> Value {
+    serde_json::from_str(json_text).unwrap_or_else(|_| Value::String(json_text.to_owned()))
+}
+
+/// A permission as clients and management see it.
+pub(crate) fn permission(permission: Option<&Permission>) -> Value {
+    let Permission { publish, subscribe } = permission.copied().unwrap_or_default();
+    let (publish, subscribe) = (publish.unwrap_or_default(), subscribe.unwrap_or_default());
+    json!({
+        "publish": { "audio": publish.audio, "video": publish.video },
+        "subscribe": { "audio": subscribe.audio, "video": subscribe.video },
+    })
+}
+
+fn participant(event: ParticipantEvent) -> Notification {
+    use participant_event::Action;
+    let data = match event.action {
+        Some(Action::Joined(participant)) => {
+            json!({ "action": "join", "data": participant_info(&participant) })
+        }
+        Some(Action::Left(id)) => json!({ "action": "leave", "data": id }),
+        None => return Notification::Silent,
+    };
+    Notification::Emit("participant", data)
+}
+
+fn stream(version: Version, event: StreamEvent) -> Notification {
+    use stream_event::Change;
+    let update =
+        |field: &str, value: Value| json!({ "status": "update", "data": { "field": field, "value": value } });
+    let mut data = match event.change {
+        Some(Change::Added(stream)) => json!({ "status": "add", "data": version.stream_info(&stream) }),
+        Some(Change::Removed(_)) => json!({ "status": "remove" }),
+        Some(Change::Status(status)) => {
+            let Some(kind) = stream_info::kind_name(status.kind()) else { return Notification::Silent };
+            update(&format!("{kind}.status"), stream_info::status(status.active).into())
+        }
+        Some(Change::Layout(layout)) => update("video.layout", stream_info::layout(&layout)),
+        Some(Change::ActiveInput(input)) => update("activeInput", input.into()),
+        Some(Change::Replaced(stream)) => update(".", version.stream_info(&stream)),
+        None => return Notification::Silent,
+    };
+    data["id"] = event.stream_id.into();
+    Notification::Emit("stream", data)
+}
+
+fn text(event: TextEvent) -> Value {
+    json!({ "from": event.from, "to": if event.to_all { "all" } else { "me" }, "message": event.message })
+}
+
+#[cfg(test)]
+mod tests {
+    use kaigi_proto::v1::{Dropped, Layout, LayoutRegion, MediaKind, RemovedStream, TrackStatus};
+
+    use super::*;
+
+    fn told(event: join_event::Event) -> (&'static str, Value) {
+        match notification(Version::V1_2, JoinEvent { event: Some(event) }) {
+            Notification::Emit(name, data) => (name, data),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn stream_change(change: stream_event::Change) -> Value {
+        told(join_event::Event::Stream(StreamEvent { stream_id: "s".into(), change: Some(change) })).1
+    }
+
+    #[test]
+    fn participants_come_and_go() {
+        let action = participant_event::Action::Joined(Participant {
+            id: "p".into(),
+            user: r#"{"name":"Aki"}"#.into(),
+            role: "presenter".into(),
+            permission: None,
+        });
+        assert_eq!(
+            told(join_event::Event::Participant(ParticipantEvent { action: Some(action) })),
+            (
+                "participant",
+                json!({"action": "join", "data": {"id": "p", "user": {"name": "Aki"}, "role": "presenter"}})
+            )
+        );
+        let action = participant_event::Action::Left("p".into());
+        assert_eq!(
+            told(join_event::Event::Participant(ParticipantEvent { action: Some(action) })).1,
+            json!({"action": "leave", "data": "p"})
+        );
+    }
+
+    #[test]
+    fn stream_changes_name_their_field() {
+        use stream_event::Change;
+        assert_eq!(stream_change(Change::Removed(RemovedStream {})), json!({"id": "s", "status": "remove"}));
+        assert_eq!(
+            stream_change(Change::Status(TrackStatus { kind: MediaKind::Video.into(), active: false })),
+            json!({"id": "s", "status": "update", "data": {"field": "video.status", "value": "inactive"}})
+        );
+        assert_eq!(
+            stream_change(Change::ActiveInput("t".into())),
+            json!({"id": "s", "status": "update", "data": {"field": "activeInput", "value": "t"}})
+        );
+        let region = LayoutRegion {
+            stream_id: String::new(),
+            region_id: "1".into(),
+            left: "0/1".into(),
+            top: "0/1".into(),
+            width: "1/2".into(),
+            height: "1/1".into(),
+        };
+        let area = json!({"left": "0/1", "top": "0/1", "width": "1/2", "height": "1/1"});
+        assert_eq!(
+            stream_change(Change::Layout(Layout { regions: vec![region] }))["data"],
+            json!({"field": "video.layout", "value": [{"region": {"id": "1", "shape": "rectangle", "area": area}}]})
+        );
+    }
+
+    #[test]
+    fn a_message_says_whether_it_went_to_all() {
+        let event =
+            |to_all| join_event::Event::Text(TextEvent { from: "p".into(), to_all, message: "hi".into() });
+        assert_eq!(told(event(true)), ("text", json!({"from": "p", "to": "all", "message": "hi"})));
+        assert_eq!(told(event(false)).1["to"], "me");
+    }
+
+    #[test]
+    fn a_drop_is_no_ordinary_notification() {
+        let event = JoinEvent { event: Some(join_event::Event::Dropped(Dropped { reason: "why".into() })) };
+        assert_eq!(notification(Version::V1_2, event), Notification::Dropped("why".into()));
+        assert_eq!(notification(Version::V1_2, JoinEvent { event: None }), Notification::Silent);
+    }
+}

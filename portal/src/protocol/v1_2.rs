@@ -1,0 +1,401 @@
+//! What is particular to version 1.2: media as tracks, transports shared by sessions.
+
+use kaigi_proto::{
+    ids::{TrackId, TransportId},
+    v1::{
+        MediaFormat, MediaKind, Progress, PublishTrack, Resolution, Stream, SubscribeTrack, Track,
+        VideoParameters, progress,
+    },
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    request::{MAX_TRACKS, Publish, RequestError, Subscribe, not_null, present, read},
+    stream_info,
+};
+
+/// Longest mid, in bytes; browsers number m-lines.
+const MAX_MID_LENGTH: usize = 32;
+/// Highest frame rate and key frame interval that can be asked for.
+const MAX_NUMBER: f64 = 10_000.0;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PublishBody {
+    #[serde(deserialize_with = "present")]
+    media: Option<PublishMedia>,
+    #[serde(default, deserialize_with = "not_null")]
+    attributes: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "not_null")]
+    transport: Option<Transport>,
+    #[serde(default, deserialize_with = "not_null")]
+    data: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PublishMedia {
+    tracks: Vec<PublishTrackBody>,
+}
+
+#[derive(Deserialize)]
+struct PublishTrackBody {
+    r#type: Kind,
+    mid: String,
+    #[serde(default, deserialize_with = "not_null")]
+    source: Option<Source>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Audio,
+    Video,
+}
+
+impl From<Kind> for MediaKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Audio => Self::Audio,
+            Kind::Video => Self::Video,
+        }
+    }
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum Source {
+    Mic,
+    Camera,
+    ScreenCast,
+    RawFile,
+    EncodedFile,
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mic => "mic",
+            Self::Camera => "camera",
+            Self::ScreenCast => "screen-cast",
+            Self::RawFile => "raw-file",
+            Self::EncodedFile => "encoded-file",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Transport {
+    #[serde(default, deserialize_with = "not_null")]
+    r#type: Option<String>,
+    #[serde(default, deserialize_with = "not_null")]
+    id: Option<TransportId>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubscribeBody {
+    #[serde(deserialize_with = "present")]
+    media: Option<SubscribeMedia>,
+    #[serde(default, deserialize_with = "not_null")]
+    transport: Option<Transport>,
+    #[serde(default, deserialize_with = "not_null")]
+    data: Option<SubscribeData>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubscribeData {
+    #[serde(rename = "from")]
+    _from: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubscribeMedia {
+    tracks: Vec<SubscribeTrackBody>,
+}
+
+#[derive(Deserialize)]
+struct SubscribeTrackBody {
+    r#type: Kind,
+    mid: String,
+    /// A stream's id has the same form.
+    from: TrackId,
+    #[serde(default, deserialize_with = "not_null")]
+    format: Option<Format>,
+    #[serde(default, deserialize_with = "not_null")]
+    parameters: Option<Parameters>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Format {
+    codec: String,
+    #[serde(default, deserialize_with = "not_null")]
+    sample_rate: Option<u32>,
+    #[serde(default, deserialize_with = "not_null")]
+    channel_num: Option<u32>,
+    #[serde(default, deserialize_with = "not_null")]
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize, Debug, Clone, Copy)]
+enum Profile {
+    CB,
+    B,
+    M,
+    E,
+    H,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Parameters {
+    #[serde(default, deserialize_with = "not_null")]
+    resolution: Option<Size>,
+    #[serde(default, deserialize_with = "not_null")]
+    framerate: Option<f64>,
+    #[serde(default, deserialize_with = "not_null")]
+    bitrate: Option<Bitrate>,
+    #[serde(default, deserialize_with = "not_null")]
+    key_frame_interval: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Size {
+    width: u32,
+    height: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Bitrate {
+    /// kbit/s
+    Number(f64),
+    /// "x0.6"
+    Text(String),
+}
+
+/// Reads a `publish` request.
+pub(super) fn publish(data: Value) -> Result<Publish, RequestError> {
+    let body: PublishBody = read(data)?;
+    let transport = webrtc(body.transport)?;
+    let Some(media) = body.media.filter(|_| body.data != Some(true)) else {
+        return Err(RequestError::NotAvailable("Publishing data"));
+    };
+    check_count(media.tracks.len())?;
+    let tracks = media
+        .tracks
+        .into_iter()
+        .enumerate()
+        .map(|(i, track)| {
+            Ok(PublishTrack {
+                kind: MediaKind::from(track.r#type).into(),
+                mid: mid(i, track.mid)?,
+                source: track.source.map(Source::name).unwrap_or_default().to_owned(),
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Publish { tracks, attributes: body.attributes, transport })
+}
+
+/// Reads a `subscribe` request.
+pub(super) fn subscribe(data: Value) -> Result<Subscribe, RequestError> {
+    let body: SubscribeBody = read(data)?;
+    let transport = webrtc(body.transport)?;
+    let Some(media) = body.media.filter(|_| body.data.is_none()) else {
+        return Err(RequestError::NotAvailable("Subscribing data"));
+    };
+    check_count(media.tracks.len())?;
+    let tracks = media
+        .tracks
+        .into_iter()
+        .enumerate()
+        .map(|(i, track)| subscribe_track(i, track))
+        .collect::<Result<_, _>>()?;
+    Ok(Subscribe { tracks, transport })
+}
+
+fn webrtc(transport: Option<Transport>) -> Result<Option<TransportId>, RequestError> {
+    match transport {
+        Some(Transport { r#type: Some(kind), .. }) if kind != "webrtc" => {
+            Err(RequestError::NotAvailable("A transport of that type"))
+        }
+        Some(transport) => Ok(transport.id),
+        None => Ok(None),
+    }
+}
+
+fn check_count(count: usize) -> Result<(), RequestError> {
+    match count {
+        0 => Err(RequestError::shape(".media.tracks", "should NOT have fewer than 1 items")),
+        1..=MAX_TRACKS => Ok(()),
+        _ => {
+            Err(RequestError::shape(".media.tracks", format!("should NOT have more than {MAX_TRACKS} items")))
+        }
+    }
+}
+
+fn at(index: usize, member: &str) -> String {
+    format!(".media.tracks[{index}].{member}")
+}
+
+fn mid(index: usize, mid: String) -> Result<String, RequestError> {
+    if mid.len() <= MAX_MID_LENGTH && TrackId::new(&mid).is_ok() {
+        Ok(mid)
+    } else {
+        Err(RequestError::shape(
+            at(index, "mid"),
+            "should be a mid of 1 to 32 letters, digits, '-', '_', '.', ':' and '~'",
+        ))
+    }
+}
+
+fn subscribe_track(index: usize, track: SubscribeTrackBody) -> Result<SubscribeTrack, RequestError> {
+    let kind = track.r#type;
+    if kind == Kind::Audio && track.parameters.is_some() {
+        return Err(RequestError::shape(at(index, "parameters"), "should be given for video only"));
+    }
+    let mut wanted = SubscribeTrack {
+        kind: MediaKind::from(kind).into(),
+        mid: mid(index, track.mid)?,
+        from: track.from.into(),
+        format: track.format.map(|f| format(index, kind, f)).transpose()?,
+        ..SubscribeTrack::default()
+    };
+    if let Some(given) = track.parameters {
+        let number = |name: &str, value: Option<f64>| match value {
+            Some(value) if value > 0.0 && value <= MAX_NUMBER => Ok(value.round() as u32),
+            Some(_) => Err(RequestError::shape(at(index, name), "should be a positive number")),
+            None => Ok(0),
+        };
+        let mut parameters = VideoParameters {
+            resolution: given.resolution.map(|Size { width, height }| Resolution { width, height }),
+            framerate: number("parameters.framerate", given.framerate)?,
+            bitrate: 0,
+            key_frame_interval: number("parameters.keyFrameInterval", given.key_frame_interval)?,
+        };
+        match given.bitrate {
+            Some(Bitrate::Number(kbps)) if (1.0..=1e6).contains(&kbps) => {
+                parameters.bitrate = kbps.round() as u32
+            }
+            Some(Bitrate::Text(text)) => wanted.bitrate_multiplier = multiplier(index, text)?,
+            Some(Bitrate::Number(_)) => {
+                return Err(RequestError::shape(
+                    at(index, "parameters.bitrate"),
+                    "should be a positive number",
+                ));
+            }
+            None => {}
+        }
+        if parameters != VideoParameters::default() {
+            wanted.parameters = Some(parameters);
+        }
+    }
+    Ok(wanted)
+}
+
+/// "x0.6" as it is; factors of one mean the same as none.
+fn multiplier(index: usize, text: String) -> Result<String, RequestError> {
+    let factor = text.strip_prefix('x').filter(|f| f.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
+    match factor.and_then(|f| f.parse::<f64>().ok()) {
+        Some(1.0) => Ok(String::new()),
+        Some(factor) if factor > 0.0 && text.len() <= 16 => Ok(text),
+        _ => Err(RequestError::shape(
+            at(index, "parameters.bitrate"),
+            "should be a number or a text like x0.6",
+        )),
+    }
+}
+
+fn format(index: usize, kind: Kind, format: Format) -> Result<MediaFormat, RequestError> {
+    const AUDIO: [&str; 9] = ["pcmu", "pcma", "opus", "g722", "isac", "ilbc", "aac", "ac3", "nellymoser"];
+    const VIDEO: [&str; 5] = ["h264", "h265", "vp8", "vp9", "av1"];
+    let codec = format.codec.to_ascii_lowercase();
+    let known = match kind {
+        Kind::Audio => AUDIO.contains(&codec.as_str()) && format.profile.is_none(),
+        Kind::Video => {
+            VIDEO.contains(&codec.as_str()) && format.sample_rate.is_none() && format.channel_num.is_none()
+        }
+    };
+    if !known {
+        return Err(RequestError::shape(at(index, "format"), "should be a format of that kind"));
+    }
+    Ok(MediaFormat {
+        codec,
+        sample_rate: format.sample_rate.unwrap_or_default(),
+        channels: format.channel_num.unwrap_or_default(),
+        profile: format.profile.map(|p| format!("{p:?}")).unwrap_or_default(),
+    })
+}
+
+/// A stream with its tracks.
+pub(super) fn stream_info(stream: &Stream) -> Value {
+    json!({
+        "id": stream.id,
+        "type": stream_info::type_name(stream),
+        "media": { "tracks": stream.tracks.iter().filter_map(|t| track(stream, t)).collect::<Vec<_>>() },
+        "data": stream_info::data(stream),
+        "info": stream_info::info(stream),
+    })
+}
+
+fn track(stream: &Stream, track: &Track) -> Option<Value> {
+    let kind = stream_info::kind_name(track.kind())?;
+    let mut shown = json!({
+        "type": kind,
+        "status": stream_info::track_status(stream, track),
+        "format": stream_info::format(track.format.as_ref()),
+        "optional": stream_info::optional(track),
+    });
+    for (name, text) in [
+        ("id", track.id.as_str()),
+        ("source", readable_source(track)),
+        ("mid", &track.mid),
+        ("rid", &track.rid),
+    ] {
+        if !text.is_empty() {
+            shown[name] = text.into();
+        }
+    }
+    if track.kind() == MediaKind::Video
+        && let Some(parameters) = stream_info::parameters(track.parameters.as_ref())
+    {
+        shown["parameters"] = parameters;
+    }
+    Some(shown)
+}
+
+/// The source, if the JavaScript SDK can read it: it throws at any other, and its `join()` then never ends.
+fn readable_source(track: &Track) -> &str {
+    const AUDIO: [&str; 4] = ["mic", "screen-cast", "file", "mixed"];
+    const VIDEO: [&str; 6] = ["camera", "screen-cast", "file", "encoded-file", "raw-file", "mixed"];
+    let source = track.source.as_str();
+    let readable = match track.kind() {
+        MediaKind::Audio => AUDIO.contains(&source),
+        MediaKind::Video => VIDEO.contains(&source),
+        MediaKind::Unspecified => false,
+    };
+    if readable { source } else { "" }
+}
+
+/// A `progress` notification.
+pub(super) fn progress(event: Progress) -> Option<Value> {
+    use progress::Progress as What;
+    let id = event.transport_id;
+    Some(match event.progress? {
+        What::Answer(sdp) => json!({ "id": id, "status": "soac", "data": { "type": "answer", "sdp": sdp } }),
+        What::TransportReady(_) => json!({ "id": id, "status": "ready" }),
+        What::SessionReady(session) => json!({ "id": id, "sessionId": session, "status": "ready" }),
+        What::SessionError(error) => {
+            json!({ "id": id, "sessionId": error.session_id, "status": "error", "data": error.reason })
+        }
+        What::TransportError(reason) => json!({ "id": id, "status": "error", "data": reason }),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! Why a management request is refused, and OWT's statuses and codes for that.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use crate::backend::CallError;
+
+/// Why a management request is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestError {
+    /// OWT's text, which some clients compare.
+    #[error("WWW-Authenticate: MAuth realm=\"http://marte3.dit.upm.es\"")]
+    Unauthorized,
+    #[error("Resource not found")]
+    UnknownPath,
+    #[error("Room not found")]
+    RoomNotFound,
+    #[error("Stream not found")]
+    StreamNotFound,
+    #[error("Participant not found")]
+    ParticipantNotFound,
+    #[error("Request body is too large")]
+    BodyTooLarge,
+    #[error("Failed to parse JSON body")]
+    MalformedJson,
+    /// The request contradicts the API.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The room or the cluster refused or failed.
+    #[error("{0}")]
+    Operation(String),
+    /// In the API, but not served here.
+    #[error("The service {0} is not available")]
+    NotAvailable(&'static str),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl RestError {
+    fn status_and_code(&self) -> (StatusCode, u16) {
+        match self {
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, 1101),
+            Self::UnknownPath => (StatusCode::NOT_FOUND, 1001),
+            Self::RoomNotFound => (StatusCode::NOT_FOUND, 1003),
+            Self::StreamNotFound => (StatusCode::NOT_FOUND, 1004),
+            Self::ParticipantNotFound => (StatusCode::NOT_FOUND, 1005),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, 1201),
+            Self::MalformedJson | Self::BadRequest(_) => (StatusCode::BAD_REQUEST, 1201),
+            Self::Operation(_) | Self::NotAvailable(_) => (StatusCode::INTERNAL_SERVER_ERROR, 1301),
+            Self::Other(_) => (StatusCode::INTERNAL_SERVER_ERROR, 2001),
+        }
+    }
+}
+
+impl From<CallError> for RestError {
+    fn from(error: CallError) -> Self {
+        Self::Operation(error.to_string())
+    }
+}
+
+impl IntoResponse for RestError {
+    fn into_response(self) -> Response {
+        let (status, code) = self.status_and_code();
+        (status, Json(json!({ "error": { "code": code, "message": self.to_string() } }))).into_response()
+    }
+}

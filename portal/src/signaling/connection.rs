@@ -1,0 +1,288 @@
+//! One client's connection: an actor that takes its requests one after the other and passes on what its room tells.
+//!
+//! What the client is told goes into the connection's bounded queue of packets without waiting. A client for which that queue is
+//! full can't follow its conference any more and is put out.
+
+use std::{ops::ControlFlow, pin::pin, time::Duration};
+
+use kaigi_proto::v1::JoinEvent;
+use serde_json::Value;
+use socketioxide::{extract::SocketRef, socket::DisconnectReason};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tracing::Instrument;
+
+use super::{
+    IDLE_LIMIT, Place, Signaling,
+    inbox::{Ack, Inbox, Incoming},
+    login::{self, login},
+    room::{Caller, Membership},
+};
+use crate::protocol::notification::{Notification, notification};
+
+/// Events of the room that wait for the answer to a request; with more they are sent before it.
+const MAX_HELD: usize = 512;
+/// Pause between attempts to disconnect a client whose queue is full. The library closes it anyway when a ping finds no place.
+const DISCONNECT_RETRY: Duration = Duration::from_millis(500);
+
+/// Whether the connection goes on.
+type Flow = ControlFlow<End>;
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The socket is closed.
+    Closed,
+    /// The client is told `drop` and disconnected.
+    Drop,
+    /// The client is disconnected without a word: a failed or missing login, or it does not read.
+    Disconnect,
+}
+
+/// The actor.
+pub(super) struct Connection {
+    shared: Signaling,
+    socket: SocketRef,
+    requests: mpsc::Receiver<Incoming>,
+    closed: CancellationToken,
+    /// The place in a room, once logged in.
+    member: Option<Membership>,
+    _place: Place,
+}
+
+impl Connection {
+    /// Starts the actor of a new socket.
+    pub(super) fn open(shared: Signaling, socket: SocketRef, place: Place) {
+        let (inbox, requests) = Inbox::new();
+        socket.on_fallback(inbox);
+        let closed = CancellationToken::new();
+        let closing = closed.clone();
+        socket.on_disconnect(async move |reason: DisconnectReason| {
+            tracing::debug!(?reason, "socket closed");
+            closing.cancel();
+        });
+        let span = tracing::info_span!("client", socket = %socket.id, room = tracing::field::Empty, participant = tracing::field::Empty);
+        let tracker = shared.connections.clone();
+        let connection = Self { shared, socket, requests, closed, member: None, _place: place };
+        tracker.spawn(connection.run().instrument(span));
+    }
+
+    async fn run(mut self) {
+        let end = self.serve().await;
+        tracing::debug!(?end, "connection ends");
+        if end == End::Drop {
+            self.socket.emit("drop", &[(); 0]).ok();
+        }
+        self.leave().await;
+        match end {
+            End::Closed => {}
+            End::Drop | End::Disconnect => self.disconnect().await,
+        }
+    }
+
+    async fn leave(&mut self) {
+        if let Some(member) = self.member.take() {
+            tracing::info!("left");
+            member.leave().await;
+        }
+    }
+
+    async fn serve(&mut self) -> End {
+        let mut idle = pin!(tokio::time::sleep_until(Instant::now() + IDLE_LIMIT));
+        loop {
+            let flow = tokio::select! {
+                biased;
+                () = self.closed.cancelled() => return End::Closed,
+                () = self.shared.stopping.cancelled() => return End::Drop,
+                event = next_event(&mut self.member) => self.tell(event),
+                request = self.requests.recv() => match request {
+                    Some(request) => self.handle(request).await,
+                    None => return End::Closed,
+                },
+                () = &mut idle, if self.member.is_none() => return End::Disconnect,
+            };
+            if self.member.is_some() {
+                idle.as_mut().reset(Instant::now() + IDLE_LIMIT);
+            }
+            if let ControlFlow::Break(end) = flow {
+                return end;
+            }
+        }
+    }
+
+    async fn handle(&mut self, request: Incoming) -> Flow {
+        let Some((event, data)) = request.parse() else {
+            request.into_ack().error("Illegal request");
+            return Flow::Continue(());
+        };
+        let ack = request.into_ack();
+        match (event.as_str(), self.member.is_some()) {
+            ("login", false) => self.login(data, ack).await,
+            ("login" | "relogin", true) => {
+                ack.error("Connection is in service");
+                Flow::Continue(())
+            }
+            ("relogin", false) => {
+                ack.error("Reconnection is not allowed");
+                Flow::Break(End::Disconnect)
+            }
+            ("logout", true) => {
+                ack.ok(None);
+                self.leave().await;
+                Flow::Continue(())
+            }
+            ("refreshReconnectionTicket", true) => {
+                self.refresh_ticket(ack).await;
+                Flow::Continue(())
+            }
+            (_, true) => self.request(&event, data, ack).await,
+            (_, false) => {
+                ack.error("Illegal request");
+                Flow::Continue(())
+            }
+        }
+    }
+
+    async fn login(&mut self, data: Value, ack: Ack) -> Flow {
+        let outcome = tokio::select! {
+            biased;
+            () = self.closed.cancelled() => return Flow::Break(End::Closed),
+            () = self.shared.stopping.cancelled() => return Flow::Break(End::Drop),
+            outcome = login(&self.shared, &data) => outcome,
+        };
+        match outcome {
+            Ok((member, answer)) => {
+                let span = tracing::Span::current();
+                span.record("room", member.room.as_str());
+                span.record("participant", member.participant.as_str());
+                tracing::info!(protocol = ?member.version, "joined");
+                metrics::counter!("kaigi_portal_logins_total", "result" => "ok").increment(1);
+                self.member = Some(member);
+                ack.ok(Some(answer));
+                Flow::Continue(())
+            }
+            Err(error) => {
+                tracing::info!(%error, "login refused");
+                metrics::counter!("kaigi_portal_logins_total", "result" => "refused").increment(1);
+                ack.error(&error.to_string());
+                Flow::Break(End::Disconnect)
+            }
+        }
+    }
+
+    async fn refresh_ticket(&mut self, ack: Ack) {
+        match &self.member {
+            Some(member) if member.reconnectable => {
+                match login::new_ticket(&self.shared, &member.participant).await {
+                    Ok(ticket) => ack.ok(Some(ticket.into())),
+                    Err(error) => ack.error(&error.to_string()),
+                }
+            }
+            _ => ack.error("Reconnection is not enabled."),
+        }
+    }
+
+    /// A request to the room. The room's events go on meanwhile, or wait for the answer where it has to come first.
+    async fn request(&mut self, event: &str, data: Value, ack: Ack) -> Flow {
+        let Some(member) = &self.member else { return Flow::Continue(()) };
+        let begun = Instant::now();
+        let mut held = Caller::answers_first(event).then(Vec::new);
+        let mut outcome = pin!(member.caller().perform(event, data));
+        let outcome = loop {
+            let told = tokio::select! {
+                biased;
+                () = self.closed.cancelled() => return Flow::Break(End::Closed),
+                () = self.shared.stopping.cancelled() => return Flow::Break(End::Drop),
+                outcome = &mut outcome => break outcome,
+                told = next_event(&mut self.member) => told,
+            };
+            match &mut held {
+                Some(waiting) if waiting.len() < MAX_HELD => {
+                    let last = !matches!(told, Ok(Some(_)));
+                    waiting.push(told);
+                    if last {
+                        break outcome.await;
+                    }
+                }
+                _ => {
+                    for event in held.take().unwrap_or_default() {
+                        self.tell(event)?;
+                    }
+                    self.tell(told)?;
+                }
+            }
+        };
+        let result = if outcome.is_ok() { "ok" } else { "error" };
+        metrics::histogram!("kaigi_portal_request_duration_seconds", "event" => known(event), "result" => result)
+            .record(begun.elapsed().as_secs_f64());
+        match outcome {
+            Ok(data) => ack.ok(data),
+            Err(refusal) => {
+                tracing::debug!(event, %refusal, "request refused");
+                ack.error(&refusal.to_string());
+            }
+        }
+        for event in held.unwrap_or_default() {
+            self.tell(event)?;
+        }
+        Flow::Continue(())
+    }
+
+    /// Passes on what the room told. The end of the room's events without a word means that the room's agent is gone.
+    fn tell(&mut self, event: Result<Option<JoinEvent>, Status>) -> Flow {
+        let (Some(member), Ok(Some(event))) = (&self.member, event) else {
+            tracing::info!("the room is gone");
+            self.member = None;
+            return Flow::Break(End::Drop);
+        };
+        match notification(member.version, event) {
+            Notification::Emit(name, data) => match self.socket.emit(name, &data) {
+                Ok(()) => Flow::Continue(()),
+                Err(error) => {
+                    tracing::info!(%error, "the client does not read");
+                    Flow::Break(End::Disconnect)
+                }
+            },
+            Notification::Dropped(reason) => {
+                tracing::info!(reason, "dropped by the room");
+                self.member = None;
+                Flow::Break(End::Drop)
+            }
+            Notification::Silent => Flow::Continue(()),
+        }
+    }
+
+    async fn disconnect(self) {
+        while !self.closed.is_cancelled() && self.socket.clone().disconnect().is_err() {
+            tokio::select! {
+                () = self.closed.cancelled() => {}
+                () = self.shared.stopping.cancelled() => return,
+                () = tokio::time::sleep(DISCONNECT_RETRY) => {}
+            }
+        }
+    }
+}
+
+/// The next event of the room; never, if there is none. Cancel-safe.
+async fn next_event(member: &mut Option<Membership>) -> Result<Option<JoinEvent>, Status> {
+    match member {
+        Some(member) => member.events.message().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The event's name as a metric's label; what clients invent has one label for all.
+fn known(event: &str) -> &'static str {
+    const EVENTS: [&str; 8] = [
+        "publish",
+        "unpublish",
+        "subscribe",
+        "unsubscribe",
+        "stream-control",
+        "subscription-control",
+        "soac",
+        "text",
+    ];
+    EVENTS.into_iter().find(|known| *known == event).unwrap_or("other")
+}

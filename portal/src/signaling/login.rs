@@ -1,0 +1,226 @@
+//! `login`: from a token to a place in a room, in the order of OWT's checks.
+
+use std::time::Duration;
+
+use kaigi_proto::{
+    ids::{ParticipantId, RoomId},
+    v1::{JoinEvent, JoinRequest, Joined, join_event},
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tonic::Streaming;
+
+use super::{Signaling, room::Membership};
+use crate::{
+    backend::{CallError, Conference},
+    clock::UnixMillis,
+    ident::new_participant_id,
+    protocol::{Version, notification},
+    ticket::Ticket,
+    token::{LoginToken, TokenError, TokenRecord},
+};
+
+/// Longest wait for a place in the room (OWT's): a starting room waits for its mixers.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(6);
+/// Pause between attempts at a conference-agent that is not there or has not yet the room.
+const JOIN_RETRY: Duration = Duration::from_millis(150);
+/// SDKs that can come back with a ticket.
+const RECONNECTING_SDKS: [&str; 4] = ["JavaScript", "Android", "C++", "Objective-C"];
+
+/// Why a login is refused. The text is what the client is told.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoginError {
+    #[error("Deprecated client version")]
+    Deprecated,
+    #[error("Unknown client protocol")]
+    Protocol,
+    #[error("User agent info is incorrect")]
+    UserAgent,
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("Joining room failed")]
+    Room,
+}
+
+/// A login request, checked as far as it can be without anybody's help.
+#[derive(Debug)]
+struct Credentials {
+    version: Version,
+    reconnectable: bool,
+    token: LoginToken,
+}
+
+/// Logs a client in. Gives its place in the room and the data of the answer.
+pub(super) async fn login(shared: &Signaling, data: &Value) -> Result<(Membership, Value), LoginError> {
+    let Credentials { version, reconnectable, token } = credentials(data)?;
+    token.verify(&shared.backend.secret("token-key").await?)?;
+    let record = shared.backend.take_token(&token.token_id).await?.ok_or(TokenError::Unknown)?;
+    record.check_age(UnixMillis::now())?;
+    let room = RoomId::new(&record.room).map_err(|_| LoginError::Room)?;
+
+    let participant = new_participant_id();
+    let (conference, events, joined) = join(shared, &room, &participant, &record).await?;
+    let membership = Membership { version, room, participant, conference, events, reconnectable };
+    let ticket = if reconnectable { Some(new_ticket(shared, &membership.participant).await?) } else { None };
+    let answer = answer(&membership, &record, &joined, ticket);
+    Ok((membership, answer))
+}
+
+/// A reconnection ticket as text.
+pub(super) async fn new_ticket(shared: &Signaling, participant: &ParticipantId) -> Result<String, CallError> {
+    let key = shared.backend.secret("ticket-key").await?;
+    Ok(Ticket::issue(&key, participant, UnixMillis::now()).encode())
+}
+
+fn credentials(data: &Value) -> Result<Credentials, LoginError> {
+    let sdk = &data["userAgent"]["sdk"];
+    let protocol = data["protocol"].as_str().unwrap_or_default();
+    if matches!(protocol, "1.0" | "1.1" | "1.2") && sdk["version"] == "3.5" {
+        return Err(LoginError::Deprecated);
+    }
+    let version = Version::named(protocol).ok_or(LoginError::Protocol)?;
+    if !is_truthy(&sdk["type"]) || !is_truthy(&sdk["version"]) {
+        return Err(LoginError::UserAgent);
+    }
+    let reconnectable = sdk["type"].as_str().is_some_and(|sdk| RECONNECTING_SDKS.contains(&sdk));
+    let text = data["token"].as_str().ok_or_else(|| TokenError::Malformed("not a text".to_owned()))?;
+    Ok(Credentials { version, reconnectable, token: LoginToken::parse(text)? })
+}
+
+/// As JavaScript sees it; some SDKs give their version as a number.
+fn is_truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+/// Finds the room's agent and joins. An agent that is gone or not yet there is tried again, with the same participant's id, until
+/// the time for joining is over.
+async fn join(
+    shared: &Signaling,
+    room: &RoomId,
+    participant: &ParticipantId,
+    record: &TokenRecord,
+) -> Result<(Conference, Streaming<JoinEvent>, Joined), CallError> {
+    let give_up = Instant::now() + JOIN_TIMEOUT;
+    loop {
+        match attempt(shared, room, participant, record, give_up).await {
+            Err(error) if error.is_passing() && Instant::now() + JOIN_RETRY < give_up => {
+                tracing::debug!(%room, %error, "joining again");
+                tokio::time::sleep(JOIN_RETRY.mul_f64(0.5 + rand::random::<f64>())).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn attempt(
+    shared: &Signaling,
+    room: &RoomId,
+    participant: &ParticipantId,
+    record: &TokenRecord,
+    give_up: Instant,
+) -> Result<(Conference, Streaming<JoinEvent>, Joined), CallError> {
+    const NAME: &str = "conference.join";
+    let mut conference = shared.backend.schedule_room(room, &record.isp, &record.region).await?;
+    let request = JoinRequest {
+        room_id: room.to_string(),
+        participant_id: participant.to_string(),
+        user: record.user.to_string(),
+        role: record.role.clone(),
+        portal_worker_id: shared.worker_id.clone(),
+        isp: record.isp.clone(),
+        region: record.region.clone(),
+    };
+    let first = async {
+        let mut events =
+            conference.join(request).await.map_err(|s| CallError::from_status(NAME, &s))?.into_inner();
+        let first = events.message().await.map_err(|s| CallError::from_status(NAME, &s))?;
+        Ok((events, first.and_then(|event| event.event)))
+    };
+    match tokio::time::timeout_at(give_up, first).await.map_err(|_| CallError::Timeout(NAME))?? {
+        (events, Some(join_event::Event::Joined(joined))) => Ok((conference, events, joined)),
+        (_, Some(join_event::Event::Dropped(dropped))) => Err(CallError::Refused {
+            code: tonic::Code::Aborted,
+            message: format!("Joining room failed: {}", dropped.reason),
+        }),
+        _ => Err(CallError::unreachable("conference")),
+    }
+}
+
+fn answer(membership: &Membership, record: &TokenRecord, joined: &Joined, ticket: Option<String>) -> Value {
+    let version = membership.version;
+    let participants: Vec<_> = joined.participants.iter().map(notification::participant_info).collect();
+    let streams: Vec<_> = joined.streams.iter().map(|s| version.stream_info(s)).collect();
+    let mut answer = json!({
+        "id": membership.participant,
+        "user": record.user,
+        "role": record.role,
+        "permission": notification::permission(joined.permission.as_ref()),
+        "room": { "id": membership.room, "views": joined.views, "participants": participants, "streams": streams },
+    });
+    if let Some(ticket) = ticket {
+        answer["reconnectionTicket"] = ticket.into();
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(data: Value) -> String {
+        credentials(&data).unwrap_err().to_string()
+    }
+
+    fn request(protocol: Value, sdk: Value) -> Value {
+        let token = LoginToken::issue("k", "0123", "h:1", false).encode();
+        json!({"token": token, "userAgent": {"sdk": sdk}, "protocol": protocol})
+    }
+
+    #[test]
+    fn checks_come_in_owts_order() {
+        let sdk = json!({"type": "JavaScript", "version": "5.1"});
+        assert_eq!(refusal(Value::Null), "Unknown client protocol");
+        assert_eq!(refusal(json!([1])), "Unknown client protocol");
+        assert_eq!(refusal(request(json!("1.0"), json!({"version": "3.5"}))), "Deprecated client version");
+        assert_eq!(refusal(request(json!("1.1"), sdk.clone())), "Unknown client protocol");
+        assert_eq!(refusal(request(json!(1.2), sdk.clone())), "Unknown client protocol");
+        for bad in [
+            Value::Null,
+            json!({}),
+            json!({"type": "", "version": "1"}),
+            json!({"type": "x", "version": 0}),
+            json!("sdk"),
+        ] {
+            assert_eq!(refusal(request(json!("1.2"), bad)), "User agent info is incorrect");
+        }
+        let mut no_token = request(json!("1.2"), sdk);
+        no_token["token"] = json!(7);
+        assert!(refusal(no_token.clone()).starts_with("Invalid token"));
+        no_token["token"] = json!("????");
+        assert!(refusal(no_token).starts_with("Invalid token"));
+    }
+
+    #[test]
+    fn a_version_may_be_a_number() {
+        let credentials =
+            credentials(&request(json!("1.2"), json!({"type": "Android", "version": 5.0}))).unwrap();
+        assert!(credentials.reconnectable);
+    }
+
+    #[test]
+    fn other_sdks_get_no_ticket() {
+        assert!(
+            !credentials(&request(json!("1.2"), json!({"type": "Mine", "version": "1"})))
+                .unwrap()
+                .reconnectable
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! Signaling: Socket.IO connections of clients. Each connection is one actor ([`connection`]) that handles its requests in order and
+//! passes on what its room tells.
+
+mod connection;
+mod inbox;
+mod login;
+mod room;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use socketioxide::{
+    ParserConfig, SocketIo,
+    adapter::LocalAdapter,
+    extract::SocketRef,
+    handler::{ConnectHandler, Value},
+    layer::SocketIoLayer,
+    socket::Socket,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::backend::Backend;
+use connection::Connection;
+
+/// Largest message of a client, in bytes (OWT's).
+const MAX_MESSAGE: usize = 1_000_000;
+/// Packets that wait for a client that reads slowly; with more it is put out. A room of a hundred sends some three for each that joins.
+const MAX_OUTGOING: usize = 1024;
+/// Connections of this portal at a time. Each idle one costs some 20 kB.
+const MAX_CONNECTIONS: usize = 20_000;
+/// A connection that is not logged in for so long is closed (OWT's).
+const IDLE_LIMIT: Duration = Duration::from_secs(180);
+
+/// What all connections share.
+#[derive(Clone, Debug)]
+pub(crate) struct Signaling {
+    pub(crate) backend: Backend,
+    /// This portal, as rooms know it.
+    pub(crate) worker_id: String,
+    /// Cancelled when the portal ends: everybody is dropped.
+    pub(crate) stopping: CancellationToken,
+    /// The actors, to be waited for at the end.
+    pub(crate) connections: TaskTracker,
+    open: Arc<AtomicUsize>,
+}
+
+impl Signaling {
+    pub(crate) fn new(backend: Backend, worker_id: String, stopping: CancellationToken) -> Self {
+        Self { backend, worker_id, stopping, connections: TaskTracker::new(), open: Arc::default() }
+    }
+
+    /// The layer that serves `/socket.io/`.
+    pub(crate) fn layer(&self) -> SocketIoLayer {
+        let (layer, io) = SocketIo::builder()
+            .max_payload(MAX_MESSAGE as u64)
+            .ws_max_message_size(MAX_MESSAGE)
+            .ws_max_frame_size(MAX_MESSAGE)
+            .max_buffer_size(MAX_OUTGOING)
+            .with_parser(ParserConfig::common().max_incoming_binaries(0).max_incoming_binary_buf_size(0))
+            .build_layer();
+        io.ns("/", Door(self.clone()));
+        layer
+    }
+}
+
+/// Admits connections. The actor is set up before the client is told that it is connected, so that no request can come too early.
+#[derive(Clone)]
+struct Door(Signaling);
+
+/// Refuses a connection.
+#[derive(Debug, thiserror::Error)]
+#[error("Too many connections")]
+struct TooManyConnections;
+
+impl ConnectHandler<LocalAdapter, Self> for Door {
+    fn call(&self, _: Arc<Socket<LocalAdapter>>, _: Option<Value>) {}
+
+    fn call_middleware<'a>(
+        &'a self,
+        socket: Arc<Socket<LocalAdapter>>,
+        _: &'a Option<Value>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Box<dyn std::fmt::Display + Send>>> + Send + 'a>>
+    {
+        let admitted = Place::take(&self.0.open);
+        Box::pin(async move {
+            let Some(place) = admitted else {
+                return Err(Box::new(TooManyConnections) as Box<dyn std::fmt::Display + Send>);
+            };
+            Connection::open(self.0.clone(), SocketRef::from(socket), place);
+            Ok(())
+        })
+    }
+}
+
+/// One of the connections that are allowed at a time; given back when dropped.
+#[derive(Debug)]
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
+        let place = Self(open.clone());
+        let now = open.fetch_add(1, Ordering::Relaxed) + 1;
+        metrics::gauge!("kaigi_portal_connections").set(now as f64);
+        (now <= MAX_CONNECTIONS).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let now = self.0.fetch_sub(1, Ordering::Relaxed) - 1;
+        metrics::gauge!("kaigi_portal_connections").set(now as f64);
+    }
+}

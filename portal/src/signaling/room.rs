@@ -1,0 +1,207 @@
+//! A client's place in a room, and the requests it makes there.
+
+use kaigi_proto::{
+    ids::{ParticipantId, RoomId},
+    v1::{
+        ControlRequest, EndSessionRequest, JoinEvent, LeaveRoomRequest, PublishRequest, RemovedCandidates,
+        SessionReply, SignalRequest, SubscribeRequest, TextRequest, control_request, signal_request,
+    },
+};
+use serde_json::{Value, json};
+use tonic::Streaming;
+
+use crate::{
+    backend::{CallError, Conference, ROOM_TIMEOUT, request, within},
+    protocol::{
+        Version,
+        request::{self as parse, Operation, Receiver, RequestError, Signal},
+    },
+};
+
+/// A client's place in a room. Dropping it without [`Membership::leave`] leaves too, as the room sees the stream of events end.
+#[derive(Debug)]
+pub(super) struct Membership {
+    pub(super) version: Version,
+    pub(super) room: RoomId,
+    pub(super) participant: ParticipantId,
+    pub(super) conference: Conference,
+    pub(super) events: Streaming<JoinEvent>,
+    /// Whether this client gets reconnection tickets.
+    pub(super) reconnectable: bool,
+}
+
+/// Why a request is refused. The text is what the client is told.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("Illegal request")]
+    Illegal,
+}
+
+impl Membership {
+    /// What makes requests in this place, apart from its events.
+    pub(super) fn caller(&self) -> Caller {
+        Caller {
+            version: self.version,
+            room: self.room.to_string(),
+            participant: self.participant.to_string(),
+            conference: self.conference.clone(),
+        }
+    }
+
+    /// Gives the place up. A room that does not answer learns it from the stream of events.
+    pub(super) async fn leave(mut self) {
+        let message =
+            LeaveRoomRequest { room_id: self.room.to_string(), participant_id: self.participant.to_string() };
+        let call = self.conference.leave(request(message, ROOM_TIMEOUT));
+        if let Err(error) = within(ROOM_TIMEOUT, "conference.leave", call).await
+            && !error.is_not_found()
+        {
+            tracing::debug!(%error, "leaving was not answered");
+        }
+    }
+}
+
+/// Makes requests in the name of a participant.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    version: Version,
+    room: String,
+    participant: String,
+    conference: Conference,
+}
+
+impl Caller {
+    /// Whether the request's answer must reach the client before what the room tells about it: an SDK knows a session only from then on.
+    pub(super) fn answers_first(event: &str) -> bool {
+        matches!(event, "publish" | "subscribe")
+    }
+
+    /// Does what the client asks for; gives the data of the answer.
+    pub(super) async fn perform(self, event: &str, data: Value) -> Result<Option<Value>, Refusal> {
+        match event {
+            "publish" => self.publish(data).await.map(Some),
+            "subscribe" => self.subscribe(data).await.map(Some),
+            "unpublish" => self.end_session(data, true).await,
+            "unsubscribe" => self.end_session(data, false).await,
+            "stream-control" => self.control_stream(data).await,
+            "subscription-control" => self.control_subscription(data).await,
+            "soac" => self.signal(data).await,
+            "text" => self.text(data).await,
+            _ => Err(Refusal::Illegal),
+        }
+    }
+
+    async fn publish(mut self, data: Value) -> Result<Value, Refusal> {
+        let publish = self.version.publish(data)?;
+        let message = PublishRequest {
+            room_id: self.room,
+            participant_id: self.participant,
+            tracks: publish.tracks,
+            attributes: publish.attributes.map(|a| Value::Object(a).to_string()).unwrap_or_default(),
+            transport_id: publish.transport.map(String::from).unwrap_or_default(),
+        };
+        let call = self.conference.publish(request(message, ROOM_TIMEOUT));
+        Ok(session(within(ROOM_TIMEOUT, "conference.publish", call).await?))
+    }
+
+    async fn subscribe(mut self, data: Value) -> Result<Value, Refusal> {
+        let subscribe = self.version.subscribe(data)?;
+        let message = SubscribeRequest {
+            room_id: self.room,
+            participant_id: self.participant,
+            tracks: subscribe.tracks,
+            transport_id: subscribe.transport.map(String::from).unwrap_or_default(),
+        };
+        let call = self.conference.subscribe(request(message, ROOM_TIMEOUT));
+        Ok(session(within(ROOM_TIMEOUT, "conference.subscribe", call).await?))
+    }
+
+    async fn end_session(mut self, data: Value, publication: bool) -> Result<Option<Value>, Refusal> {
+        let id = if publication { parse::unpublish(data)? } else { parse::unsubscribe(data)? };
+        let message =
+            EndSessionRequest { room_id: self.room, participant_id: self.participant, session_id: id.into() };
+        let request = request(message, ROOM_TIMEOUT);
+        if publication {
+            within(ROOM_TIMEOUT, "conference.unpublish", self.conference.unpublish(request)).await?;
+        } else {
+            within(ROOM_TIMEOUT, "conference.unsubscribe", self.conference.unsubscribe(request)).await?;
+        }
+        Ok(None)
+    }
+
+    async fn control_stream(mut self, data: Value) -> Result<Option<Value>, Refusal> {
+        let control = parse::stream_control(data)?;
+        if let Some(message) = self.control(control.id.into(), control.operation) {
+            let call = self.conference.control_stream(request(message, ROOM_TIMEOUT));
+            within(ROOM_TIMEOUT, "conference.controlStream", call).await?;
+        }
+        Ok(None)
+    }
+
+    async fn control_subscription(mut self, data: Value) -> Result<Option<Value>, Refusal> {
+        let control = parse::subscription_control(data)?;
+        if let Some(message) = self.control(control.id.into(), control.operation) {
+            let call = self.conference.control_subscription(request(message, ROOM_TIMEOUT));
+            within(ROOM_TIMEOUT, "conference.controlSubscription", call).await?;
+        }
+        Ok(None)
+    }
+
+    /// `None` if there is nothing to do.
+    fn control(&self, id: String, operation: Operation) -> Option<ControlRequest> {
+        let operation = match operation {
+            Operation::Pause(kinds) => control_request::Operation::Pause(kinds),
+            Operation::Play(kinds) => control_request::Operation::Play(kinds),
+            Operation::Mix(label) => control_request::Operation::Mix(label),
+            Operation::Unmix(label) => control_request::Operation::Unmix(label),
+            Operation::Nothing => return None,
+        };
+        Some(ControlRequest {
+            room_id: self.room.clone(),
+            participant_id: self.participant.clone(),
+            id,
+            operation: Some(operation),
+        })
+    }
+
+    async fn signal(mut self, data: Value) -> Result<Option<Value>, Refusal> {
+        let soac = parse::soac(data)?;
+        let signal = match soac.signal {
+            Signal::Offer(sdp) => signal_request::Signal::Offer(sdp),
+            Signal::Candidate(candidate) => signal_request::Signal::Candidate(candidate),
+            Signal::RemovedCandidates(candidates) => {
+                signal_request::Signal::RemovedCandidates(RemovedCandidates { candidates })
+            }
+            Signal::Answer => return Ok(None),
+        };
+        let message = SignalRequest {
+            room_id: self.room,
+            participant_id: self.participant,
+            transport_id: soac.transport.into(),
+            signal: Some(signal),
+        };
+        within(ROOM_TIMEOUT, "conference.signal", self.conference.signal(request(message, ROOM_TIMEOUT)))
+            .await?;
+        Ok(None)
+    }
+
+    async fn text(mut self, data: Value) -> Result<Option<Value>, Refusal> {
+        let text = parse::text(data)?;
+        let to = match text.to {
+            Receiver::All => "all".to_owned(),
+            Receiver::One(participant) => participant.into(),
+        };
+        let message =
+            TextRequest { room_id: self.room, participant_id: self.participant, to, message: text.message };
+        within(ROOM_TIMEOUT, "conference.text", self.conference.text(request(message, ROOM_TIMEOUT))).await?;
+        Ok(None)
+    }
+}
+
+fn session(reply: SessionReply) -> Value {
+    json!({ "id": reply.session_id, "transportId": reply.transport_id })
+}
