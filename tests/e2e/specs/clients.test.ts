@@ -70,26 +70,3 @@ describe.each(CLIENTS)('%s', (_, options) => {
     }
   });
 });
-
-it('gives tickets that bring a participant back after its connection broke', async () => {
-  const before = await Signaling.connect(kaigi.url);
-  const watcher = await Signaling.connect(kaigi.url);
-  try {
-    await watcher.login(await kaigi.rest.token(room, 'Watcher'));
-    const reply = await before.login(await kaigi.rest.token(room, 'Aiko'));
-    before.close();
-
-    const after = await Signaling.connect(kaigi.url);
-    const ack = await after.request('relogin', reply.reconnectionTicket);
-    expect(ack.status).toBe('ok');
-    expect(ack.data).toEqual(expect.any(String));
-    expect(await after.request('text', { to: 'all', message: 'back again' })).toMatchObject({ status: 'ok' });
-    await until('the others hear of it', () => watcher.notifications.some(({ data }) => JSON.stringify(data).includes('back again')));
-    const text = watcher.notifications.find(({ event }) => event === 'text');
-    expect(text?.data).toMatchObject({ from: reply.id });
-    await after.request('logout');
-    after.close();
-  } finally {
-    watcher.close();
-  }
-});
