@@ -1,1 +1,128 @@
 //! Rooms: participants, streams, subscriptions, layouts. Decides, never touches media.
+//!
+//! [`run`] is the process; each room is a synchronous core (`room`) run by a task of its own (`actor`).
+
+mod actor;
+mod audience;
+mod callers;
+mod directory;
+mod nodes;
+mod parse;
+mod room;
+mod rooms;
+mod service;
+mod shared;
+mod status;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use kaigi_proto::{
+    auth::Require,
+    v1::{self, cluster_client::ClusterClient, conference_server::ConferenceServer},
+};
+use kaigi_telemetry::{Health, HealthServer, LogArgs};
+use kaigi_worker::{Channels, LoadGauge, Registration, Tasks, WorkerArgs, new_worker_id, process_cpu_load};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::{rooms::Rooms, service::ConferenceService, shared::Shared};
+
+/// Largest request, in bytes: an SDP of a client that sees very many streams.
+const MAX_MESSAGE: usize = 1 << 20;
+/// Most calls on one connection: each participant of a portal holds one open for as long as it is in a room.
+const MAX_STREAMS: u32 = 1 << 16;
+/// Longest wait for rooms to end at shutdown.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// The conference-agent's command line.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(
+    name = "kaigi-conference-agent",
+    version,
+    about = "Rooms: who is in them, what is published, subscribed and mixed"
+)]
+pub struct Args {
+    #[command(flatten)]
+    /// Its place in the cluster.
+    pub worker: WorkerArgs,
+    #[command(flatten)]
+    /// Its logs.
+    pub log: LogArgs,
+    /// Seconds for which a room that nobody is in is kept
+    #[arg(long, env = "KAIGI_ROOM_IDLE", default_value_t = 30)]
+    pub room_idle: u64,
+}
+
+/// Runs the process until `stop` is cancelled; then ends all rooms and leaves the cluster.
+///
+/// # Errors
+/// If an address can't be listened on, or the cluster's endpoint is none.
+pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::bind(args.worker.listen).await?;
+    let endpoint = args.worker.endpoint(listener.local_addr()?);
+    let health_server = HealthServer::bind(args.worker.health_listen, health.clone()).await?;
+    let (agent, load, tasks) =
+        (new_worker_id(v1::Purpose::Conference), LoadGauge::default(), Tasks::default());
+    tracing::info!(worker = %agent, endpoint, health = %health_server.local_addr()?, "conference-agent listens");
+
+    let channels = Channels::new(args.worker.secret());
+    let manager = channels.to(&args.worker.cluster)?;
+    let idle = Duration::from_secs(args.room_idle);
+    let shared = Arc::new(Shared::new(agent.clone(), channels, manager.clone(), tasks.clone(), idle));
+    let rooms = Arc::new(Rooms::new(shared.clone()));
+
+    let service =
+        ConferenceServer::new(ConferenceService::new(rooms.clone())).max_decoding_message_size(MAX_MESSAGE);
+    let guarded =
+        tonic::service::interceptor::InterceptedService::new(service, Require(args.worker.secret()));
+    let server_stop = CancellationToken::new();
+    let server = Server::builder()
+        .max_concurrent_streams(Some(MAX_STREAMS))
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .add_service(guarded)
+        .serve_with_incoming_shutdown(
+            TcpListenerStream::new(listener),
+            server_stop.clone().cancelled_owned(),
+        );
+
+    let registration = Registration {
+        cluster: ClusterClient::new(manager),
+        worker: v1::Worker {
+            worker_id: agent.to_string(),
+            purpose: v1::Purpose::Conference.into(),
+            endpoint,
+            max_load: args.worker.max_load,
+            isps: args.worker.isps.clone(),
+            regions: args.worker.regions.clone(),
+            ..v1::Worker::default()
+        },
+        load: load.clone(),
+        tasks,
+    };
+    // The lease is given back after the rooms are, so that nobody takes them for lost.
+    let leave = CancellationToken::new();
+    let registered = {
+        let health = health.clone();
+        tokio::spawn(registration.run(leave.clone(), move || health.set_ready(true)))
+    };
+    tokio::spawn(process_cpu_load(load, stop.clone()));
+    tokio::spawn(watch::watch_cluster(shared, stop.clone()));
+    let health_task = tokio::spawn(health_server.run());
+    let server = tokio::spawn(server);
+
+    stop.cancelled().await;
+    health.set_ready(false);
+    if tokio::time::timeout(CLOSE_TIMEOUT, rooms.close("Server is shutting down")).await.is_err() {
+        tracing::warn!("some rooms did not end in time");
+    }
+    leave.cancel();
+    server_stop.cancel();
+    server.abort();
+    health_task.abort();
+    let _: Result<_, _> = tokio::time::timeout(Duration::from_millis(400), registered).await;
+    Ok(())
+}

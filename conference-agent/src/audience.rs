@@ -1,0 +1,129 @@
+//! The event queue of one participant: bounded in number and in bytes; whoever does not drain it is dropped, nobody waits.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use futures::Stream;
+use kaigi_proto::v1;
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::Status;
+
+/// Most events that wait for one participant. A room of a hundred whose streams all change at once makes a few hundred.
+const MAX_EVENTS: usize = 1024;
+/// Most bytes that wait for one participant; the largest text is 64 kB.
+const MAX_BYTES: usize = 8 << 20;
+
+/// The room's end.
+#[derive(Debug)]
+pub(crate) struct EventSender {
+    events: mpsc::Sender<v1::JoinEvent>,
+    queued: Arc<AtomicUsize>,
+    gone: CancellationToken,
+}
+
+/// The participant's end: the answer to its Join call. Ends when the sender is dropped and all is taken.
+#[derive(Debug)]
+pub(crate) struct EventStream {
+    events: mpsc::Receiver<v1::JoinEvent>,
+    queued: Arc<AtomicUsize>,
+    _gone: DropGuard,
+}
+
+/// The participant does not drain its queue, or is gone.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NotDrained;
+
+/// A new queue.
+pub(crate) fn event_queue() -> (EventSender, EventStream) {
+    let (sender, receiver) = mpsc::channel(MAX_EVENTS);
+    let queued = Arc::new(AtomicUsize::new(0));
+    let gone = CancellationToken::new();
+    let stream = EventStream { events: receiver, queued: queued.clone(), _gone: gone.clone().drop_guard() };
+    (EventSender { events: sender, queued, gone }, stream)
+}
+
+impl EventSender {
+    /// Queues an event; never waits.
+    pub(crate) fn send(&self, event: v1::join_event::Event) -> Result<(), NotDrained> {
+        let event = v1::JoinEvent { event: Some(event) };
+        let size = event.encoded_len();
+        // The first event may be larger than all that is allowed to wait: it is the snapshot of a large room.
+        if self.queued.fetch_add(size, Ordering::Relaxed) > MAX_BYTES {
+            return Err(NotDrained);
+        }
+        self.events.try_send(event).map_err(|_| NotDrained)
+    }
+
+    /// Cancelled when the participant's end is dropped.
+    pub(crate) fn gone(&self) -> CancellationToken {
+        self.gone.clone()
+    }
+}
+
+impl Stream for EventStream {
+    type Item = Result<v1::JoinEvent, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let event = std::task::ready!(self.events.poll_recv(cx));
+        if let Some(event) = &event {
+            self.queued.fetch_sub(event.encoded_len(), Ordering::Relaxed);
+        }
+        Poll::Ready(event.map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt, StreamExt};
+
+    use super::*;
+
+    fn text(length: usize) -> v1::join_event::Event {
+        let message = "x".repeat(length);
+        v1::join_event::Event::Text(v1::TextEvent { from: "a".into(), to_all: true, message })
+    }
+
+    #[test]
+    fn a_queue_that_is_not_drained_is_full_at_some_number_of_events() {
+        let (sender, _stream) = event_queue();
+        for _ in 0..MAX_EVENTS {
+            assert_eq!(sender.send(text(1)), Ok(()));
+        }
+        assert_eq!(sender.send(text(1)), Err(NotDrained));
+    }
+
+    #[test]
+    fn and_at_some_number_of_bytes() {
+        let (sender, _stream) = event_queue();
+        let sent = (0..MAX_EVENTS).take_while(|_| sender.send(text(1 << 16)).is_ok()).count();
+        assert!((100..=130).contains(&sent), "{sent}");
+    }
+
+    #[tokio::test]
+    async fn a_drained_queue_goes_on_and_ends_with_its_sender() {
+        let (sender, mut stream) = event_queue();
+        for _ in 0..1000 {
+            sender.send(text(1 << 16)).unwrap();
+            stream.next().await.unwrap().unwrap();
+        }
+        drop(sender);
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_stream_is_noticed() {
+        let (sender, stream) = event_queue();
+        let gone = sender.gone();
+        assert!(gone.cancelled().now_or_never().is_none());
+        drop(stream);
+        gone.cancelled().await;
+    }
+}

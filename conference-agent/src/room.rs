@@ -1,0 +1,296 @@
+//! The core of a room: who is in it, what is published, subscribed and mixed. Synchronous and without clock, sockets or
+//! global randomness: [`Input`]s and the time go in, [`Output`]s and the next deadline come out.
+
+mod bitrate;
+mod calls;
+mod controls;
+mod describe;
+mod events;
+mod ids;
+mod input;
+mod layout;
+mod media;
+mod mixer;
+mod mixing;
+mod output;
+mod participants;
+mod publications;
+mod refusal;
+mod sessions;
+mod state;
+mod stream_info;
+mod subscriptions;
+mod views;
+mod wish;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use kaigi_proto::{
+    ids::{RoomId, SessionId, WorkerId},
+    v1::{self, join_event::Event},
+};
+use kaigi_room_config::RoomConfig;
+
+pub(crate) use input::{
+    AccessChange, AccessEvent, CallError, CallReply, Command, Input, Join, MixerChange, MixerEvent,
+    Negotiated, Publish, PublishTrack, Receiver, RequestId, StreamOperation, Subscribe, SubscribeTrack,
+};
+pub(crate) use media::{Format, Kind, Kinds, Node, Source, VideoParameters, resolution_from_wire};
+pub(crate) use output::{CallId, CallRequest, Callee, Note, Output, Reply};
+pub(crate) use refusal::{Class, Refusal};
+pub(crate) use views::{Filter, ViewOutputs};
+pub(crate) use wish::Wish;
+
+use calls::Pending;
+use controls::Script;
+use ids::IdSource;
+use mixer::MixerLink;
+use state::State;
+use views::View;
+
+/// What a room is started with beside its configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// This process, whom nodes send their events.
+    pub(crate) agent: WorkerId,
+    /// Of the lease on the room; nodes refuse older ones.
+    pub(crate) epoch: u64,
+    /// How long a room without participants is kept.
+    pub(crate) idle: Duration,
+    /// For the room's ids.
+    pub(crate) seed: [u8; 32],
+}
+
+/// Why a room can't be started.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RoomError {
+    /// The label or the room's id can't be part of a stream's id, or the label is there twice.
+    #[error("view {0:?} can't be named")]
+    View(String),
+}
+
+/// One room.
+pub(crate) struct Room {
+    id: RoomId,
+    config: RoomConfig,
+    settings: Settings,
+    state: State,
+    ids: IdSource,
+    outputs: VecDeque<Output>,
+    ended: bool,
+    next_call: u64,
+    calls: BTreeMap<CallId, (Callee, Pending)>,
+    /// Publish and subscribe requests not answered yet, by the session that they made.
+    opening: BTreeMap<SessionId, RequestId>,
+    /// Changes of streams that wait for a node.
+    scripts: BTreeMap<RequestId, Script>,
+    mixer: MixerLink,
+    /// Something that the descriptions of the views are made of has changed.
+    views_changed: bool,
+    /// When the room ends if nobody joins.
+    idle_until: Option<Instant>,
+}
+
+impl Room {
+    /// A room nobody is in yet.
+    ///
+    /// # Errors
+    /// If a view can't be named.
+    pub(crate) fn new(
+        id: RoomId,
+        config: RoomConfig,
+        settings: Settings,
+        now: Instant,
+    ) -> Result<Self, RoomError> {
+        let mut views: Vec<View> = Vec::new();
+        let mut notes = VecDeque::new();
+        for spec in &config.views {
+            let (view, unreadable) =
+                View::new(&id, spec).ok_or_else(|| RoomError::View(spec.label.clone()))?;
+            if views.iter().any(|other| other.label == view.label) {
+                return Err(RoomError::View(spec.label.clone()));
+            }
+            if unreadable > 0 {
+                let note = Note::UnreadableTemplates { view: view.label.clone(), count: unreadable };
+                notes.push_back(Output::Log(note));
+            }
+            views.push(view);
+        }
+        let mut room = Self {
+            ids: IdSource::new(settings.seed),
+            idle_until: Some(now + settings.idle),
+            mixer: MixerLink::new(&config),
+            state: State { views, ..State::default() },
+            id,
+            config,
+            settings,
+            outputs: notes,
+            ended: false,
+            next_call: 0,
+            calls: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            scripts: BTreeMap::new(),
+            views_changed: true,
+        };
+        room.refresh_views();
+        room.advance_mixer(now);
+        Ok(room)
+    }
+
+    /// Takes an input. What is to be done then comes out of [`Self::poll_output`].
+    pub(crate) fn handle(&mut self, input: Input, now: Instant) {
+        if self.ended {
+            if let Input::Request { request, .. } = input {
+                self.refuse(request, Refusal::RoomEnds);
+            }
+            return;
+        }
+        match input {
+            Input::Request { request, command } => self.command(request, command, now),
+            Input::CallDone { call, result } => self.call_done(call, result, now),
+            Input::Access { node, event } => self.access_event(&node, event),
+            Input::Mixer { node, event } => self.mixer_event(&node, event),
+            Input::NodeLost(worker) => self.node_lost(&worker, now),
+            Input::NodeResumed(worker) => self.mixer_resumed(&worker),
+            Input::Gone(participant) => self.remove_participant(&participant, None, now),
+            Input::Abandoned { participant, session } => self.abandon(&participant, &session),
+        }
+        self.settle(now);
+    }
+
+    /// Lets time pass. Call it at [`Self::next_deadline`].
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.ended {
+            return;
+        }
+        if self.idle_until.is_some_and(|deadline| deadline <= now) {
+            self.destroy(None);
+            return;
+        }
+        self.mixer_timeout(now);
+        self.settle(now);
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        if self.ended {
+            return None;
+        }
+        self.idle_until.into_iter().chain(self.mixer.next_deadline()).min()
+    }
+
+    /// The next thing to do.
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Participants, streams and subscriptions there are.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
+        (self.state.participants.len(), self.state.publications.len(), self.state.subscriptions.len())
+    }
+
+    /// Ends the room: everybody is dropped (if there is a reason to tell), nodes forget it.
+    pub(crate) fn destroy(&mut self, reason: Option<&str>) {
+        if self.ended {
+            return;
+        }
+        for participant in self.participants_by_arrival() {
+            if let Some(reason) = reason {
+                self.notify(&participant, Event::Dropped(v1::Dropped { reason: reason.to_owned() }));
+            }
+            self.output(Output::Close { participant: participant.clone() });
+            self.release(v1::Purpose::Access, participant.to_string());
+        }
+        self.refuse_all_waiting(&Refusal::RoomEnds);
+        for (id, transport) in std::mem::take(&mut self.state.transports) {
+            if let Some(node) = transport.node {
+                self.close_transport(node, &id);
+            }
+        }
+        self.remove_views();
+        self.state.participants.clear();
+        self.state.publications.clear();
+        self.state.subscriptions.clear();
+        self.ended = true;
+        self.output(Output::Ended);
+    }
+
+    fn command(&mut self, request: RequestId, command: Command, now: Instant) {
+        let result = match command {
+            Command::Join(join) => return self.join(request, join),
+            Command::Publish(publish) => self.publish(request, publish),
+            Command::Subscribe(subscribe) => self.subscribe(request, subscribe),
+            Command::Signal { participant, transport, signal } => {
+                self.signal(request, &participant, &transport, signal)
+            }
+            Command::ControlStream { participant, stream, operations } => {
+                self.control_stream(request, &participant, stream, operations)
+            }
+            Command::UpdateStream { stream, operations } => self.update_stream(request, stream, operations),
+            Command::ControlSubscription { participant, subscription, kinds, active } => {
+                self.control_subscription(request, &participant, &subscription, kinds, active)
+            }
+            Command::Leave { participant } => self.leave(&participant, now).map(Some),
+            Command::DropParticipant { participant } => self.drop_participant(&participant, now).map(Some),
+            Command::Unpublish { participant, stream } => self.unpublish(&participant, &stream).map(Some),
+            Command::Unsubscribe { participant, subscription } => {
+                self.unsubscribe(&participant, &subscription).map(Some)
+            }
+            Command::DeleteStream { stream } => self.delete_stream(&stream).map(Some),
+            Command::Text { from, to, message } => self.text(&from, to, &message).map(Some),
+            Command::ListParticipants => Ok(Some(Reply::Participants(self.describe_participants()))),
+            Command::ListStreams => Ok(Some(Reply::Streams(self.describe_streams()))),
+            Command::Destroy { reason } => {
+                self.reply(request, Ok(Reply::Done));
+                return self.destroy(Some(&reason));
+            }
+        };
+        match result {
+            Ok(Some(reply)) => self.reply(request, Ok(reply)),
+            // Replied to when a node has answered.
+            Ok(None) => {}
+            Err(refusal) => self.refuse(request, refusal),
+        }
+    }
+
+    /// Brings the views' descriptions in line with what an input changed.
+    fn settle(&mut self, now: Instant) {
+        if !self.ended {
+            self.refresh_views();
+            self.advance_mixer(now);
+        }
+    }
+
+    fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    fn reply(&mut self, request: RequestId, result: Result<Reply, Refusal>) {
+        self.output(Output::Reply { request, result });
+    }
+
+    fn refuse(&mut self, request: RequestId, refusal: Refusal) {
+        self.reply(request, Err(refusal));
+    }
+
+    fn notify(&mut self, to: &kaigi_proto::ids::ParticipantId, event: Event) {
+        self.output(Output::Notify { to: to.clone(), event });
+    }
+
+    /// Replies to everything that waits.
+    fn refuse_all_waiting(&mut self, refusal: &Refusal) {
+        let opening = std::mem::take(&mut self.opening).into_values();
+        let scripts = std::mem::take(&mut self.scripts).into_keys();
+        let calls = std::mem::take(&mut self.calls).into_values().filter_map(|(_, p)| p.request());
+        let waiting: Vec<RequestId> = opening.chain(scripts).chain(calls).collect();
+        for request in waiting {
+            self.refuse(request, refusal.clone());
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Calls that wait for their reply.
+
+use std::time::Instant;
+
+use kaigi_proto::{
+    ids::{ParticipantId, StreamId, SubscriptionId, TransportId, WorkerId},
+    v1,
+};
+
+use super::{
+    Room,
+    input::{CallError, CallReply, RequestId},
+    media::{Kind, Node, Source},
+    output::{CallId, CallRequest, Callee, Output, Reply},
+    refusal::Refusal,
+};
+
+/// What is done when a call is answered.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// Nothing.
+    Nothing,
+    /// `arrival` tells the participant from a later one of the same id.
+    PlaceParticipant {
+        participant: ParticipantId,
+        arrival: u64,
+    },
+    PlaceMixer,
+    OpenPublication(StreamId),
+    OpenSubscription(SubscriptionId),
+    Signal {
+        request: RequestId,
+        transport: TransportId,
+    },
+    /// The step of a change of a stream.
+    StreamActive {
+        script: RequestId,
+        stream: StreamId,
+        kind: Kind,
+        active: bool,
+    },
+    SubscriptionActive {
+        request: RequestId,
+        subscription: SubscriptionId,
+        kinds: Vec<Kind>,
+        active: bool,
+    },
+    SetSource {
+        subscription: SubscriptionId,
+        kind: Kind,
+        source: Source,
+    },
+    SetView {
+        label: String,
+        revision: u64,
+        mixer: WorkerId,
+    },
+}
+
+impl Pending {
+    /// The request that is replied to by this call alone.
+    pub(super) fn request(self) -> Option<RequestId> {
+        match self {
+            Self::Signal { request, .. } | Self::SubscriptionActive { request, .. } => Some(request),
+            Self::Nothing
+            | Self::PlaceParticipant { .. }
+            | Self::PlaceMixer
+            | Self::OpenPublication(_)
+            | Self::OpenSubscription(_)
+            | Self::StreamActive { .. }
+            | Self::SetSource { .. }
+            | Self::SetView { .. } => None,
+        }
+    }
+}
+
+impl Room {
+    pub(super) fn call(&mut self, callee: Callee, request: CallRequest, pending: Pending) {
+        let call = CallId(self.next_call);
+        self.next_call += 1;
+        if !matches!(pending, Pending::Nothing) {
+            self.calls.insert(call, (callee.clone(), pending));
+        }
+        self.output(Output::Call { call, callee, request });
+    }
+
+    /// Forgets a task's placement.
+    pub(super) fn release(&mut self, purpose: v1::Purpose, task: String) {
+        let request = v1::ReleaseRequest { purpose: purpose.into(), task };
+        self.call(Callee::Cluster, CallRequest::Release(request), Pending::Nothing);
+    }
+
+    pub(super) fn close_session(&mut self, node: Node, transport: &TransportId, session: &str) {
+        let request =
+            v1::CloseSessionRequest { transport_id: transport.to_string(), session_id: session.to_owned() };
+        self.call(Callee::Access(node), CallRequest::CloseSession(request), Pending::Nothing);
+    }
+
+    pub(super) fn close_transport(&mut self, node: Node, transport: &TransportId) {
+        let request = v1::CloseTransportRequest { transport_id: transport.to_string() };
+        self.call(Callee::Access(node), CallRequest::CloseTransport(request), Pending::Nothing);
+    }
+
+    pub(super) fn call_done(&mut self, call: CallId, result: Result<CallReply, CallError>, now: Instant) {
+        if let Some((_, pending)) = self.calls.remove(&call) {
+            self.answered(pending, result, now);
+        }
+    }
+
+    /// Answers all calls to a node that will not answer them itself.
+    pub(super) fn fail_calls_to(&mut self, worker: &WorkerId, now: Instant) {
+        let to_it = |callee: &Callee| match callee {
+            Callee::Cluster => false,
+            Callee::Access(node) | Callee::Mixer(node) => node.worker == *worker,
+        };
+        let lost: Vec<CallId> =
+            self.calls.iter().filter(|(_, (callee, _))| to_it(callee)).map(|(id, _)| *id).collect();
+        for call in lost {
+            self.call_done(call, Err(CallError::Unavailable("Node lost".into())), now);
+        }
+    }
+
+    fn answered(&mut self, pending: Pending, result: Result<CallReply, CallError>, now: Instant) {
+        match pending {
+            Pending::Nothing => {}
+            Pending::PlaceParticipant { participant, arrival } => {
+                self.participant_placed(&participant, arrival, scheduled(result));
+            }
+            Pending::PlaceMixer => self.mixer_placed(scheduled(result), now),
+            Pending::OpenPublication(stream) => self.publication_opened(&stream, done(result)),
+            Pending::OpenSubscription(subscription) => self.subscription_opened(&subscription, done(result)),
+            Pending::Signal { request, transport } => {
+                let result = done(result).map(|()| Reply::Done);
+                self.reply(request, result.map_err(|error| node_refusal(error, &transport)));
+            }
+            Pending::StreamActive { script, stream, kind, active } => {
+                self.stream_activated(script, &stream, kind, active, done(result));
+            }
+            Pending::SubscriptionActive { request, subscription, kinds, active } => {
+                self.subscription_activated(request, &subscription, kinds, active, done(result));
+            }
+            Pending::SetSource { subscription, kind, source } => {
+                self.source_set(&subscription, kind, source, done(result), now);
+            }
+            Pending::SetView { label, revision, mixer } => {
+                self.view_set(&label, revision, &mixer, result, now);
+            }
+        }
+    }
+}
+
+/// Why a request failed whose call to an access node did.
+pub(super) fn node_refusal(error: CallError, transport: &TransportId) -> Refusal {
+    match error {
+        CallError::Unavailable(_) => Refusal::NodeLost,
+        CallError::NotFound(_) => Refusal::UnknownTransport(transport.to_string()),
+        CallError::Refused(text) => Refusal::NodeRefused(text),
+    }
+}
+
+fn done(result: Result<CallReply, CallError>) -> Result<(), CallError> {
+    match result? {
+        CallReply::Done => Ok(()),
+        CallReply::Scheduled(_) | CallReply::View(_) => Err(CallError::Refused("unexpected reply".into())),
+    }
+}
+
+fn scheduled(result: Result<CallReply, CallError>) -> Result<Node, CallError> {
+    match result? {
+        CallReply::Scheduled(node) => Ok(node),
+        CallReply::Done | CallReply::View(_) => Err(CallError::Refused("unexpected reply".into())),
+    }
+}

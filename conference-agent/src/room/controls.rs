@@ -1,0 +1,214 @@
+//! Changes of streams: mix, unmix, pause, play, filter; several in a row stop at the first that fails.
+
+use std::collections::VecDeque;
+
+use kaigi_proto::{
+    ids::{ParticipantId, StreamId},
+    v1::{self, stream_event::Change},
+};
+
+use super::{
+    Room,
+    calls::{Pending, node_refusal},
+    input::{CallError, RequestId, StreamOperation},
+    media::{Kind, Kinds},
+    output::{Callee, Reply},
+    refusal::Refusal,
+    state::Phase,
+};
+
+/// Changes of one stream that are left to do.
+#[derive(Debug)]
+pub(super) struct Script {
+    stream: StreamId,
+    left: VecDeque<Step>,
+    /// Whether the stream is the reply.
+    describe: bool,
+}
+
+#[derive(Debug)]
+enum Step {
+    Operation(StreamOperation),
+    Activate { kind: Kind, active: bool, repeat: bool },
+}
+
+impl Room {
+    /// A client's change: of its own stream, or of any if its role is admin.
+    pub(super) fn control_stream(
+        &mut self,
+        request: RequestId,
+        participant: &ParticipantId,
+        stream: StreamId,
+        operations: Vec<StreamOperation>,
+    ) -> Result<Option<Reply>, Refusal> {
+        let is_admin = self.participant(participant)?.is_admin();
+        if self.state.views.iter().any(|view| view.stream == stream) {
+            return Err(Refusal::StreamIsMixed);
+        }
+        let publication = self.state.publications.get(&stream).ok_or(Refusal::UnknownStream)?;
+        if publication.owner != *participant && !is_admin {
+            return Err(Refusal::Unauthorized);
+        }
+        self.start_script(request, stream, operations, false);
+        Ok(None)
+    }
+
+    /// The management's change.
+    pub(super) fn update_stream(
+        &mut self,
+        request: RequestId,
+        stream: StreamId,
+        operations: Vec<StreamOperation>,
+    ) -> Result<Option<Reply>, Refusal> {
+        let mixed = self.state.views.iter().any(|view| view.stream == stream);
+        if !mixed && !self.state.publications.contains_key(&stream) {
+            return Err(Refusal::UnknownStream);
+        }
+        self.start_script(request, stream, operations, true);
+        Ok(None)
+    }
+
+    fn start_script(
+        &mut self,
+        request: RequestId,
+        stream: StreamId,
+        operations: Vec<StreamOperation>,
+        describe: bool,
+    ) {
+        let left = operations.into_iter().map(Step::Operation).collect();
+        self.scripts.insert(request, Script { stream, left, describe });
+        self.run_script(request);
+    }
+
+    /// Does what is left until a node has to be waited for.
+    fn run_script(&mut self, request: RequestId) {
+        while let Some(script) = self.scripts.get_mut(&request) {
+            let stream = script.stream.clone();
+            let result = match script.left.pop_front() {
+                None => return self.finish_script(request),
+                Some(Step::Activate { kind, active, repeat }) => {
+                    self.activate_stream(request, &stream, kind, active, repeat)
+                }
+                Some(Step::Operation(operation)) => self.run_operation(request, &stream, operation),
+            };
+            match result {
+                Ok(Progress::Done) => {}
+                Ok(Progress::Waits) => return,
+                Err(refusal) => {
+                    self.scripts.remove(&request);
+                    return self.refuse(request, refusal);
+                }
+            }
+        }
+    }
+
+    fn finish_script(&mut self, request: RequestId) {
+        let Some(script) = self.scripts.remove(&request) else { return };
+        let result = match (script.describe, self.describe_stream(&script.stream)) {
+            (false, _) => Ok(Reply::Done),
+            (true, Some(stream)) => Ok(Reply::Stream(Box::new(stream))),
+            (true, None) => Err(Refusal::StreamNotReady),
+        };
+        self.reply(request, result);
+    }
+
+    fn run_operation(
+        &mut self,
+        request: RequestId,
+        stream: &StreamId,
+        operation: StreamOperation,
+    ) -> Result<Progress, Refusal> {
+        match operation {
+            StreamOperation::Mix(view) => self.mix(stream, &view).map(|()| Progress::Done),
+            StreamOperation::Unmix(view) => self.unmix(stream, &view).map(|()| Progress::Done),
+            StreamOperation::Filter(filter) => self.set_filter(stream, filter).map(|()| Progress::Done),
+            StreamOperation::Status { kinds, active, repeat } => {
+                let steps = self.status_steps(stream, kinds, active, repeat)?;
+                if let Some(script) = self.scripts.get_mut(&request) {
+                    steps.into_iter().rev().for_each(|step| script.left.push_front(step));
+                }
+                Ok(Progress::Done)
+            }
+        }
+    }
+
+    /// One step for each of the wanted kinds that the stream has; it must have one.
+    fn status_steps(
+        &self,
+        stream: &StreamId,
+        kinds: Kinds,
+        active: bool,
+        repeat: bool,
+    ) -> Result<Vec<Step>, Refusal> {
+        if self.state.views.iter().any(|view| view.stream == *stream) {
+            return Err(Refusal::StreamIsMixed);
+        }
+        let publication = self.state.publications.get(stream).ok_or(Refusal::UnknownStream)?;
+        if publication.phase != Phase::Established {
+            return Err(Refusal::StreamNotReady);
+        }
+        let wanted = |kind: &Kind| kinds.has(*kind) && publication.first_track(*kind).is_some();
+        let steps: Vec<Step> = Kind::ALL
+            .into_iter()
+            .filter(wanted)
+            .map(|kind| Step::Activate { kind, active, repeat })
+            .collect();
+        if steps.is_empty() { Err(Refusal::NoTrackToMute) } else { Ok(steps) }
+    }
+
+    fn activate_stream(
+        &mut self,
+        script: RequestId,
+        stream: &StreamId,
+        kind: Kind,
+        active: bool,
+        repeat: bool,
+    ) -> Result<Progress, Refusal> {
+        let publication = self.state.publications.get(stream).ok_or(Refusal::UnknownStream)?;
+        let is_so = publication.tracks.iter().filter(|t| t.kind == kind).all(|track| track.active == active);
+        if is_so {
+            if repeat {
+                self.tell_status(stream, kind, active);
+            }
+            return Ok(Progress::Done);
+        }
+        let node = self.node_of(&publication.transport).ok_or(Refusal::StreamNotReady)?;
+        let call = Self::set_active_request(&publication.transport, stream.as_str(), kind, active);
+        let pending = Pending::StreamActive { script, stream: stream.clone(), kind, active };
+        self.call(Callee::Access(node), call, pending);
+        Ok(Progress::Waits)
+    }
+
+    pub(super) fn stream_activated(
+        &mut self,
+        script: RequestId,
+        stream: &StreamId,
+        kind: Kind,
+        active: bool,
+        result: Result<(), CallError>,
+    ) {
+        let refusal = match (self.state.publications.get_mut(stream), result) {
+            (None, _) => Refusal::UnknownStream,
+            (Some(publication), Err(error)) => node_refusal(error, &publication.transport),
+            (Some(publication), Ok(())) => {
+                publication.tracks.iter_mut().filter(|t| t.kind == kind).for_each(|t| t.active = active);
+                self.views_changed = true;
+                self.tell_status(stream, kind, active);
+                return self.run_script(script);
+            }
+        };
+        if self.scripts.remove(&script).is_some() {
+            self.refuse(script, refusal);
+        }
+    }
+
+    fn tell_status(&mut self, stream: &StreamId, kind: Kind, active: bool) {
+        self.tell_stream(stream, Change::Status(v1::TrackStatus { kind: kind.to_wire(), active }));
+    }
+}
+
+/// How far a step is.
+enum Progress {
+    Done,
+    Waits,
+}

@@ -1,0 +1,236 @@
+//! What comes into a room: requests, replies of nodes, events of nodes. Parsed already; texts are bounded by whoever parses.
+
+use kaigi_proto::{
+    ids::{ParticipantId, SessionId, StreamId, SubscriptionId, TrackId, TransportId, WorkerId},
+    v1,
+};
+use kaigi_room_config::Resolution;
+
+use super::{
+    media::{Format, Kind, Kinds, Node},
+    output::CallId,
+    views::{Filter, ViewOutputs},
+    wish::Wish,
+};
+
+/// Names a request until it is replied to. Chosen by the caller, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct RequestId(pub(crate) u64);
+
+/// Everything that can happen to a room, besides the passing of time.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Replied to exactly once.
+    Request {
+        request: RequestId,
+        command: Command,
+    },
+    /// What became of a call. Calls are answered exactly once, in any order.
+    CallDone {
+        call: CallId,
+        result: Result<CallReply, CallError>,
+    },
+    Access {
+        node: WorkerId,
+        event: AccessEvent,
+    },
+    Mixer {
+        node: WorkerId,
+        event: MixerEvent,
+    },
+    /// The node is dead or can't be reached; its calls will not be answered any more.
+    NodeLost(WorkerId),
+    /// The node's events were interrupted: it may have forgotten what it was told.
+    NodeResumed(WorkerId),
+    /// The participant's event stream is gone, or full.
+    Gone(ParticipantId),
+    /// The caller of a publish or subscribe request went away before the reply.
+    Abandoned {
+        participant: ParticipantId,
+        session: SessionId,
+    },
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    Join(Join),
+    Leave {
+        participant: ParticipantId,
+    },
+    Publish(Publish),
+    Subscribe(Subscribe),
+    Unpublish {
+        participant: ParticipantId,
+        stream: StreamId,
+    },
+    Unsubscribe {
+        participant: ParticipantId,
+        subscription: SubscriptionId,
+    },
+    ControlStream {
+        participant: ParticipantId,
+        stream: StreamId,
+        operations: Vec<StreamOperation>,
+    },
+    ControlSubscription {
+        participant: ParticipantId,
+        subscription: SubscriptionId,
+        kinds: Kinds,
+        active: bool,
+    },
+    Signal {
+        participant: ParticipantId,
+        transport: TransportId,
+        signal: v1::signal_transport_request::Signal,
+    },
+    Text {
+        from: ParticipantId,
+        to: Receiver,
+        message: String,
+    },
+    ListParticipants,
+    DropParticipant {
+        participant: ParticipantId,
+    },
+    ListStreams,
+    UpdateStream {
+        stream: StreamId,
+        operations: Vec<StreamOperation>,
+    },
+    DeleteStream {
+        stream: StreamId,
+    },
+    Destroy {
+        reason: String,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Join {
+    pub(crate) participant: ParticipantId,
+    /// JSON text.
+    pub(crate) user: String,
+    pub(crate) role: String,
+    pub(crate) isp: String,
+    pub(crate) region: String,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Publish {
+    pub(crate) participant: ParticipantId,
+    /// At least one, at most one of each kind, different mids.
+    pub(crate) tracks: Vec<PublishTrack>,
+    /// JSON text.
+    pub(crate) attributes: Option<String>,
+    /// `None` = a new one.
+    pub(crate) transport: Option<TransportId>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct PublishTrack {
+    pub(crate) kind: Kind,
+    pub(crate) mid: String,
+    /// "mic", "camera"…; `None` = unknown.
+    pub(crate) source: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Subscribe {
+    pub(crate) participant: ParticipantId,
+    /// At least one, at most one of each kind, different mids.
+    pub(crate) tracks: Vec<SubscribeTrack>,
+    /// `None` = a new one.
+    pub(crate) transport: Option<TransportId>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SubscribeTrack {
+    pub(crate) kind: Kind,
+    pub(crate) mid: String,
+    /// Id of a stream or of a track.
+    pub(crate) from: String,
+    pub(crate) wish: Wish,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Receiver {
+    All,
+    One(ParticipantId),
+}
+
+/// A change of a stream.
+#[derive(Clone, Debug)]
+pub(crate) enum StreamOperation {
+    /// View label.
+    Mix(String),
+    Unmix(String),
+    /// Pause or play. `repeat`: also told when nothing changes.
+    Status {
+        kinds: Kinds,
+        active: bool,
+        repeat: bool,
+    },
+    Filter(Filter),
+}
+
+#[derive(Debug)]
+pub(crate) enum CallReply {
+    Done,
+    Scheduled(Node),
+    View(ViewOutputs),
+}
+
+/// Why a call to a node or to the cluster failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallError {
+    /// Not reached, not answered in time, busy, or no node there.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// The node does not know what was named.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// The node will not do it.
+    #[error("refused: {0}")]
+    Refused(String),
+}
+
+/// What an access node tells of a transport.
+#[derive(Clone, Debug)]
+pub(crate) struct AccessEvent {
+    pub(crate) transport: TransportId,
+    pub(crate) change: AccessChange,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum AccessChange {
+    Answer(String),
+    Ready,
+    Established { session: SessionId, tracks: Vec<Negotiated> },
+    SessionFailed { session: SessionId, reason: String },
+    Failed { reason: String },
+    Resolution { track: TrackId, resolution: Resolution },
+}
+
+/// A track as it was negotiated.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Negotiated {
+    pub(crate) track: TrackId,
+    pub(crate) mid: String,
+    pub(crate) kind: Kind,
+    pub(crate) format: Format,
+}
+
+/// What a mixer node tells of a view.
+#[derive(Clone, Debug)]
+pub(crate) struct MixerEvent {
+    /// View label.
+    pub(crate) label: String,
+    pub(crate) change: MixerChange,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum MixerChange {
+    ActiveInput(StreamId),
+    InputFailed { stream: StreamId, reason: String },
+}

@@ -1,0 +1,193 @@
+//! What is mixed where: inputs of views, layouts, filters, and the description of a view for its mixer.
+
+use kaigi_proto::{
+    ids::{ParticipantId, StreamId},
+    v1::{self, stream_event::Change},
+};
+use kaigi_room_config::{FitPolicy, ViewVideo};
+
+use super::{
+    Room,
+    bitrate::default_bitrate,
+    media::{Format, Kind, Source, resolution_to_wire},
+    refusal::Refusal,
+    state::{Phase, Track},
+    views::{Filter, View},
+};
+
+impl Room {
+    pub(super) fn view(&self, label: &str) -> Option<&View> {
+        self.state.views.iter().find(|view| view.label == label)
+    }
+
+    pub(super) fn view_mut(&mut self, label: &str) -> Option<&mut View> {
+        self.state.views.iter_mut().find(|view| view.label == label)
+    }
+
+    /// Mixes a stream into a view; one that is in it already stays as it is.
+    pub(super) fn mix(&mut self, stream: &StreamId, label: &str) -> Result<(), Refusal> {
+        let publication = self.state.publications.get(stream).ok_or(Refusal::InvalidStream)?;
+        if publication.phase != Phase::Established {
+            return Err(Refusal::StreamNotReady);
+        }
+        let has_video = publication.first_track(Kind::Video).is_some();
+        let view = self.view_mut(label).ok_or(Refusal::InvalidView)?;
+        if view.inputs.contains(stream) {
+            return Ok(());
+        }
+        let moved = add_input(view, stream, has_video);
+        self.views_changed = true;
+        self.tell_replaced(stream);
+        if moved {
+            self.tell_layout(label);
+        }
+        Ok(())
+    }
+
+    /// Takes a stream out of a view; one that is not in it is fine.
+    pub(super) fn unmix(&mut self, stream: &StreamId, label: &str) -> Result<(), Refusal> {
+        if !self.state.publications.contains_key(stream) {
+            return Err(Refusal::InvalidStream);
+        }
+        let view = self.view_mut(label).ok_or(Refusal::InvalidView)?;
+        if !view.inputs.contains(stream) {
+            return Ok(());
+        }
+        let moved = remove_input(view, stream);
+        self.views_changed = true;
+        self.tell_replaced(stream);
+        if moved {
+            self.tell_layout(label);
+        }
+        Ok(())
+    }
+
+    /// Mixes a new stream into every view. Returns the views whose layouts have to be told.
+    pub(super) fn mix_into_all(&mut self, stream: &StreamId) -> Vec<String> {
+        let publication = self.state.publications.get(stream);
+        let has_video = publication.is_some_and(|p| p.first_track(Kind::Video).is_some());
+        self.views_changed = true;
+        let views = self.state.views.iter_mut();
+        views.filter_map(|view| add_input(view, stream, has_video).then(|| view.label.clone())).collect()
+    }
+
+    /// Takes a stream out of all views. Returns the views whose layouts have to be told.
+    pub(super) fn unmix_from_all(&mut self, stream: &StreamId) -> Vec<String> {
+        self.views_changed = true;
+        let views = self.state.views.iter_mut();
+        views.filter_map(|view| remove_input(view, stream).then(|| view.label.clone())).collect()
+    }
+
+    pub(super) fn set_filter(&mut self, stream: &StreamId, filter: Filter) -> Result<(), Refusal> {
+        let view = self.state.views.iter_mut().find(|view| view.stream == *stream);
+        let view = view.filter(|view| view.picture.is_some()).ok_or(Refusal::InvalidStream)?;
+        if std::mem::replace(&mut view.filter, filter) != filter {
+            self.views_changed = true;
+            self.tell_replaced(stream);
+        }
+        Ok(())
+    }
+
+    /// Tells everybody the layout of a view.
+    pub(super) fn tell_layout(&mut self, label: &str) {
+        let Some(view) = self.view_mut(label) else { return };
+        view.layout_told = true;
+        let stream = view.stream.clone();
+        if let Some(layout) = view.picture.as_ref().map(|picture| picture.layout()) {
+            self.tell_stream(&stream, Change::Layout(layout));
+        }
+    }
+
+    /// The view as it is to be, under its present revision.
+    pub(super) fn describe_view(&self, view: &View) -> Option<v1::ViewDescription> {
+        let spec = self.config.views.iter().find(|spec| spec.label == view.label)?;
+        let video = spec.video.as_ref().zip(view.picture.as_ref());
+        Some(v1::ViewDescription {
+            agent_id: self.settings.agent.to_string(),
+            room_id: self.id.to_string(),
+            label: view.label.clone(),
+            epoch: self.settings.epoch,
+            revision: view.revision,
+            video: video.map(|(spec, picture)| describe_video(spec, picture.layout(), view.filter)),
+            audio_format: Some(Format::from(&spec.audio.format).to_wire()),
+            voice_activity: spec.audio.vad
+                || spec.video.as_ref().is_some_and(|video| video.keep_active_input_primary),
+            inputs: view.inputs.iter().filter_map(|stream| self.describe_input(stream)).collect(),
+            minus_participants: self.own_mixes(view).into_iter().map(String::from).collect(),
+        })
+    }
+
+    fn describe_input(&self, stream: &StreamId) -> Option<v1::ViewInput> {
+        let publication = self.state.publications.get(stream)?;
+        let node = self.node_of(&publication.transport)?;
+        let source = |track: &Track| {
+            let (track, kind, format) = (track.id.clone(), track.kind, track.format.clone());
+            Source { track, node: node.clone(), kind, format }.to_wire()
+        };
+        let (audio, video) = (publication.first_track(Kind::Audio), publication.first_track(Kind::Video));
+        Some(v1::ViewInput {
+            stream_id: stream.to_string(),
+            owner: publication.owner.to_string(),
+            audio: audio.map(source),
+            video: video.map(source),
+            audio_muted: audio.is_some_and(|track| !track.active),
+            video_muted: video.is_some_and(|track| !track.active),
+        })
+    }
+
+    /// Those who hear this view without themselves: subscribers of its sound who may publish sound.
+    fn own_mixes(&self, view: &View) -> Vec<ParticipantId> {
+        let hears = |s: &&super::state::Subscription| {
+            s.tracks.iter().any(|track| track.kind == Kind::Audio && track.from.is_view(&view.label))
+        };
+        let mut all: Vec<_> = self
+            .state
+            .subscriptions
+            .values()
+            .filter(hears)
+            .map(|s| &s.owner)
+            .filter(|owner| self.has_own_mix(owner))
+            .cloned()
+            .collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+/// Returns whether the layout changed.
+fn add_input(view: &mut View, stream: &StreamId, has_video: bool) -> bool {
+    if view.inputs.contains(stream) {
+        return false;
+    }
+    view.inputs.push(stream.clone());
+    has_video && view.picture.as_mut().is_some_and(|picture| picture.add(stream.clone()))
+}
+
+/// Returns whether the layout changed.
+fn remove_input(view: &mut View, stream: &StreamId) -> bool {
+    view.inputs.retain(|input| input != stream);
+    if view.active_input.as_ref() == Some(stream) {
+        view.active_input = None;
+    }
+    view.picture.as_mut().is_some_and(|picture| picture.remove(stream))
+}
+
+fn describe_video(spec: &ViewVideo, layout: v1::Layout, filter: Filter) -> v1::ViewVideo {
+    let parameters = &spec.parameters;
+    let default = || {
+        default_bitrate(parameters.resolution, parameters.framerate, &spec.format.codec, spec.motion_factor)
+    };
+    let colour = &spec.bg_color;
+    v1::ViewVideo {
+        format: Some(Format::from(&spec.format).to_wire()),
+        resolution: Some(resolution_to_wire(parameters.resolution)),
+        framerate: parameters.framerate,
+        bitrate: parameters.bitrate.unwrap_or_else(default),
+        key_frame_interval: parameters.key_frame_interval,
+        background_rgb: u32::from(colour.r) << 16 | u32::from(colour.g) << 8 | u32::from(colour.b),
+        crop: spec.layout.fit_policy == FitPolicy::Crop,
+        layout: Some(layout),
+        filter: filter.name().to_owned(),
+    }
+}

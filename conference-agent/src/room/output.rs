@@ -1,0 +1,103 @@
+//! What comes out of a room: replies, notifications, calls.
+
+use kaigi_proto::{
+    ids::{ParticipantId, SessionId, TransportId},
+    v1::{self, join_event::Event},
+};
+
+use super::{input::RequestId, media::Node, refusal::Refusal};
+
+/// Names a call until it is answered. Never used twice in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct CallId(pub(crate) u64);
+
+/// What is to be done for a room, in this order.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Reply {
+        request: RequestId,
+        result: Result<Reply, Refusal>,
+    },
+    Notify {
+        to: ParticipantId,
+        event: Event,
+    },
+    /// To everybody who is in the room now.
+    Broadcast {
+        except: Option<ParticipantId>,
+        event: Event,
+    },
+    /// The participant's event stream ends after what it was told so far.
+    Close {
+        participant: ParticipantId,
+    },
+    /// Calls to the same callee stay in order.
+    Call {
+        call: CallId,
+        callee: Callee,
+        request: CallRequest,
+    },
+    /// For whoever operates the room.
+    Log(Note),
+    /// The room is over; nothing follows.
+    Ended,
+}
+
+/// What an operator should know of.
+#[derive(Debug)]
+pub(crate) enum Note {
+    InputFailed { view: String, stream: String, reason: String },
+    MixerFailed { view: Option<String>, reason: String },
+    UnreadableTemplates { view: String, count: usize },
+    SourceNotChanged { subscription: String, reason: String },
+    SessionFailed { participant: String, session: String, reason: String },
+}
+
+/// Answer to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Reply {
+    Joined(Box<v1::Joined>),
+    Session { session: SessionId, transport: TransportId },
+    Participants(Vec<v1::Participant>),
+    Streams(Vec<v1::Stream>),
+    Stream(Box<v1::Stream>),
+    Done,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Callee {
+    Cluster,
+    Access(Node),
+    Mixer(Node),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum CallRequest {
+    Schedule(v1::ScheduleRequest),
+    Release(v1::ReleaseRequest),
+    OpenPublication(v1::OpenPublicationRequest),
+    OpenSubscription(v1::OpenSubscriptionRequest),
+    SetSource(v1::SetSourceRequest),
+    CloseSession(v1::CloseSessionRequest),
+    CloseTransport(v1::CloseTransportRequest),
+    Signal(v1::SignalTransportRequest),
+    SetActive(v1::SetActiveRequest),
+    SetView(Box<v1::ViewDescription>),
+    RemoveView(v1::RemoveViewRequest),
+}
+
+impl CallRequest {
+    /// Whether it ends something at a node; must reach it however busy it is.
+    pub(crate) fn is_closing(&self) -> bool {
+        match self {
+            Self::Release(_) | Self::CloseSession(_) | Self::CloseTransport(_) | Self::RemoveView(_) => true,
+            Self::Schedule(_)
+            | Self::OpenPublication(_)
+            | Self::OpenSubscription(_)
+            | Self::SetSource(_)
+            | Self::Signal(_)
+            | Self::SetActive(_)
+            | Self::SetView(_) => false,
+        }
+    }
+}

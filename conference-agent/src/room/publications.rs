@@ -1,0 +1,281 @@
+//! Forward streams: from the request to publish to their end.
+
+use kaigi_proto::{
+    ids::{ParticipantId, StreamId, TrackId, TransportId},
+    v1::{self, join_event::Event, progress::Progress, stream_event::Change},
+};
+use kaigi_room_config::Resolution;
+
+use super::{
+    Room,
+    calls::{Pending, node_refusal},
+    input::{CallError, Negotiated, Publish, RequestId},
+    media::{Format, Kind},
+    output::{CallRequest, Callee, Note, Output, Reply},
+    refusal::Refusal,
+    sessions::{NewSession, SessionKey},
+    state::{Phase, Publication, RequestedTrack, Track},
+};
+
+impl Room {
+    pub(super) fn publish(&mut self, request: RequestId, publish: Publish) -> Result<Option<Reply>, Refusal> {
+        let participant = self.participant(&publish.participant)?;
+        if publish.tracks.iter().any(|track| !participant.publish.has(track.kind)) {
+            return Err(Refusal::Unauthorized);
+        }
+        let limit = usize::try_from(self.config.input_limit).ok();
+        if limit.is_some_and(|limit| self.state.publications.len() >= limit) {
+            return Err(Refusal::TooManyInputs);
+        }
+        let owner = publish.participant;
+        let mids = publish.tracks.iter().map(|track| track.mid.as_str()).collect();
+        let new = NewSession { owner: &owner, transport: publish.transport.as_ref(), mids };
+        let (session, transport) = self.admit_session(&new)?;
+        let stream = StreamId::new(&session).expect("hex characters are allowed");
+        let requested = publish.tracks.into_iter().map(|track| RequestedTrack {
+            kind: track.kind,
+            mid: track.mid,
+            source: track.source,
+        });
+        let publication = Publication {
+            arrival: self.state.arrivals,
+            owner: owner.clone(),
+            transport,
+            phase: Phase::Placing,
+            requested: requested.collect(),
+            tracks: Vec::new(),
+            attributes: publish.attributes,
+            early: None,
+        };
+        self.state.arrivals += 1;
+        self.state.publications.insert(stream, publication);
+        self.opening.insert(session.try_into().expect("hex characters are allowed"), request);
+        self.advance_sessions(&owner);
+        Ok(None)
+    }
+
+    pub(super) fn open_publication(&mut self, id: &StreamId) {
+        let Some(publication) = self.state.publications.get_mut(id) else { return };
+        let transport = publication.transport.clone();
+        let Some(node) = self.state.transports.get(&transport).and_then(|t| t.node.clone()) else { return };
+        publication.phase = Phase::Opening;
+        let media_in = &self.config.media_in;
+        let tracks = publication.requested.iter().map(|track| v1::PublicationTrack {
+            track_id: format!("{transport}-{}", track.mid),
+            kind: track.kind.to_wire(),
+            mid: track.mid.clone(),
+            accepted_formats: match track.kind {
+                Kind::Audio => media_in.audio.iter().map(|f| Format::from(f).to_wire()).collect(),
+                Kind::Video => media_in.video.iter().map(|f| Format::from(f).to_wire()).collect(),
+            },
+        });
+        let call = v1::OpenPublicationRequest {
+            agent_id: self.settings.agent.to_string(),
+            room_id: self.id.to_string(),
+            epoch: self.settings.epoch,
+            participant_id: publication.owner.to_string(),
+            transport_id: transport.to_string(),
+            session_id: id.to_string(),
+            tracks: tracks.collect(),
+        };
+        let pending = Pending::OpenPublication(id.clone());
+        self.call(Callee::Access(node), CallRequest::OpenPublication(call), pending);
+    }
+
+    pub(super) fn publication_opened(&mut self, id: &StreamId, result: Result<(), CallError>) {
+        let Some(publication) = self.state.publications.get_mut(id) else { return };
+        if publication.phase != Phase::Opening {
+            return;
+        }
+        let transport = publication.transport.clone();
+        match result {
+            Ok(()) => {
+                publication.phase = Phase::Connecting;
+                let early = publication.early.take();
+                self.acknowledge(id.as_str(), &transport);
+                if let Some(tracks) = early {
+                    self.publication_established(id, tracks);
+                }
+            }
+            Err(error) => {
+                let owner = publication.owner.clone();
+                self.unplace_after(&owner, &transport, &error);
+                let session = SessionKey::Publication(id.clone());
+                self.fail_opening(&session, node_refusal(error, &transport));
+            }
+        }
+    }
+
+    /// A node that could not be reached is asked for anew with the participant's next transport.
+    pub(super) fn unplace_after(
+        &mut self,
+        owner: &ParticipantId,
+        transport: &TransportId,
+        error: &CallError,
+    ) {
+        let unreached = matches!(error, CallError::Unavailable(_));
+        let node = self.node_of(transport);
+        let others = self.state.transports.iter().filter(|(id, t)| t.owner == *owner && *id != transport);
+        let keeps = others.filter(|(_, t)| t.node == node).count() > 0;
+        if unreached
+            && !keeps
+            && let Some(participant) = self.state.participants.get_mut(owner)
+        {
+            participant.access = super::state::Placement::Nowhere;
+        }
+    }
+
+    /// The publication's media flows: it becomes a stream of the room, then the publisher is told.
+    pub(super) fn publication_established(&mut self, id: &StreamId, negotiated: Vec<Negotiated>) {
+        let Some(publication) = self.state.publications.get_mut(id) else { return };
+        match publication.phase {
+            Phase::Placing | Phase::Established => return,
+            Phase::Opening => {
+                publication.early = Some(negotiated);
+                return;
+            }
+            Phase::Connecting => {}
+        }
+        let tracks = match self.negotiated_tracks(id, negotiated) {
+            Ok(tracks) => tracks,
+            Err(reason) => return self.end_session(&SessionKey::Publication(id.clone()), Some(reason), true),
+        };
+        let Some(publication) = self.state.publications.get_mut(id) else { return };
+        publication.tracks = tracks;
+        publication.phase = Phase::Established;
+        let (owner, transport) = (publication.owner.clone(), publication.transport.clone());
+        let changed = if self.config.auto_mix { self.mix_into_all(id) } else { Vec::new() };
+        if let Some(stream) = self.describe_publication(id) {
+            self.tell_stream(id, Change::Added(stream));
+        }
+        self.progress(&owner, &transport, Progress::SessionReady(id.to_string()));
+        for view in changed {
+            self.tell_layout(&view);
+        }
+    }
+
+    /// The tracks that the access node negotiated, or why they make no stream.
+    fn negotiated_tracks(
+        &self,
+        id: &StreamId,
+        negotiated: Vec<Negotiated>,
+    ) -> Result<Vec<Track>, &'static str> {
+        let Some(publication) = self.state.publications.get(id) else { return Ok(Vec::new()) };
+        let mut tracks: Vec<Track> = Vec::new();
+        for track in negotiated {
+            let asked = publication.requested.iter().find(|r| r.mid == track.mid && r.kind == track.kind);
+            let Some(asked) = asked else { continue };
+            let within = |accepted: Format| track.format.is_within(&accepted);
+            match track.kind {
+                Kind::Audio if !self.config.media_in.audio.iter().any(|f| within(f.into())) => {
+                    return Err("Audio format unacceptable");
+                }
+                Kind::Video if !self.config.media_in.video.iter().any(|f| within(f.into())) => {
+                    return Err("Video format unacceptable");
+                }
+                Kind::Audio | Kind::Video => {}
+            }
+            if tracks.iter().any(|other| other.id == track.track)
+                || self.publication_of(&track.track).is_some()
+            {
+                continue;
+            }
+            tracks.push(Track {
+                id: track.track,
+                kind: track.kind,
+                mid: track.mid,
+                source: asked.source.clone(),
+                format: track.format,
+                resolution: None,
+                active: true,
+            });
+        }
+        if tracks.is_empty() { Err("No valid tracks in stream") } else { Ok(tracks) }
+    }
+
+    /// The stream that has a track.
+    pub(super) fn publication_of(&self, track: &TrackId) -> Option<(&StreamId, &Track)> {
+        self.state
+            .publications
+            .iter()
+            .find_map(|(id, p)| p.tracks.iter().find(|t| t.id == *track).map(|track| (id, track)))
+    }
+
+    pub(super) fn track_resolution(&mut self, transport: &TransportId, id: &TrackId, resolution: Resolution) {
+        let publications = self.state.publications.iter_mut().filter(|(_, p)| p.transport == *transport);
+        let track = publications
+            .flat_map(|(stream, p)| p.tracks.iter_mut().map(move |track| (stream, track)))
+            .find(|(_, track)| track.id == *id);
+        let Some((stream, track)) = track.filter(|(_, track)| track.resolution != Some(resolution)) else {
+            return;
+        };
+        track.resolution = Some(resolution);
+        let stream = stream.clone();
+        self.tell_replaced(&stream);
+    }
+
+    pub(super) fn unpublish(
+        &mut self,
+        participant: &ParticipantId,
+        stream: &StreamId,
+    ) -> Result<Reply, Refusal> {
+        self.participant(participant)?;
+        let publication = self.state.publications.get(stream).ok_or(Refusal::UnknownStream)?;
+        if publication.owner != *participant {
+            return Err(Refusal::Unauthorized);
+        }
+        self.end_session(&SessionKey::Publication(stream.clone()), None, true);
+        Ok(Reply::Done)
+    }
+
+    /// Ends a stream by order of the management: its publisher did not ask for it and is told.
+    pub(super) fn delete_stream(&mut self, stream: &StreamId) -> Result<Reply, Refusal> {
+        if self.state.views.iter().any(|view| view.stream == *stream) {
+            return Err(Refusal::StreamIsMixed);
+        }
+        if !self.state.publications.contains_key(stream) {
+            return Err(Refusal::UnknownStream);
+        }
+        self.end_session(&SessionKey::Publication(stream.clone()), Some("Stream deleted"), true);
+        Ok(Reply::Done)
+    }
+
+    /// Ends a publication in the order that clients rely on: the session at the access node, the publisher's notice, the
+    /// subscriptions, the views, the stream.
+    pub(super) fn remove_publication(&mut self, id: &StreamId, reason: Option<&str>, close: bool) {
+        let Some(publication) = self.state.publications.remove(id) else { return };
+        if close && let Some(node) = self.node_of(&publication.transport) {
+            self.close_session(node, &publication.transport, id.as_str());
+        }
+        if let Some(reason) = reason {
+            self.session_error(&publication.owner, &publication.transport, id.as_str(), reason);
+            self.output(Output::Log(Note::SessionFailed {
+                participant: publication.owner.to_string(),
+                session: id.to_string(),
+                reason: reason.to_owned(),
+            }));
+        }
+        self.end_subscriptions_of(id);
+        for view in self.unmix_from_all(id) {
+            self.tell_layout(&view);
+        }
+        if publication.phase == Phase::Established {
+            self.tell_stream(id, Change::Removed(v1::RemovedStream {}));
+        }
+    }
+
+    /// Tells everybody of a change of a stream.
+    pub(super) fn tell_stream(&mut self, stream: &StreamId, change: Change) {
+        if self.config.notifying.stream_change {
+            let event = v1::StreamEvent { stream_id: stream.to_string(), change: Some(change) };
+            self.output(Output::Broadcast { except: None, event: Event::Stream(event) });
+        }
+    }
+
+    /// Tells everybody how a stream is now, if it is there already.
+    pub(super) fn tell_replaced(&mut self, stream: &StreamId) {
+        if let Some(description) = self.describe_stream(stream) {
+            self.tell_stream(stream, Change::Replaced(description));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What a room knows: plain data, so that it can be written down and read back.
+
+use std::collections::BTreeMap;
+
+use kaigi_proto::ids::{ParticipantId, StreamId, SubscriptionId, TrackId, TransportId};
+use kaigi_room_config::Resolution;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    input::Negotiated,
+    media::{Format, Kind, Kinds, Node, Source, VideoParameters},
+    views::View,
+};
+
+/// The whole state of a room beside its configuration. What waits for a reply is elsewhere.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) participants: BTreeMap<ParticipantId, Participant>,
+    pub(crate) transports: BTreeMap<TransportId, Transport>,
+    pub(crate) publications: BTreeMap<StreamId, Publication>,
+    pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    /// As configured, by their order.
+    pub(crate) views: Vec<View>,
+    /// Where the views are.
+    pub(crate) mixer: Option<Node>,
+    /// Rises with each participant and publication, so that lists can be told in the order of their coming.
+    pub(crate) arrivals: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Participant {
+    pub(crate) arrival: u64,
+    /// JSON text.
+    pub(crate) user: String,
+    pub(crate) role: String,
+    pub(crate) publish: Kinds,
+    pub(crate) subscribe: Kinds,
+    pub(crate) isp: String,
+    pub(crate) region: String,
+    pub(crate) access: Placement,
+}
+
+impl Participant {
+    /// Whether it may control what others own.
+    pub(crate) fn is_admin(&self) -> bool {
+        self.role == "admin"
+    }
+}
+
+/// Which access node a participant has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Placement {
+    Nowhere,
+    /// Asked for.
+    Scheduling,
+    At(Node),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Transport {
+    pub(crate) owner: ParticipantId,
+    /// `None` until the node is known.
+    pub(crate) node: Option<Node>,
+    /// Whether it was connected once.
+    pub(crate) ready: bool,
+}
+
+/// How far a session is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Phase {
+    /// Waits for a node, or for a view.
+    Placing,
+    /// The access node was asked to open it.
+    Opening,
+    /// Opened and acknowledged; negotiation is the client's.
+    Connecting,
+    Established,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Publication {
+    pub(crate) arrival: u64,
+    pub(crate) owner: ParticipantId,
+    pub(crate) transport: TransportId,
+    pub(crate) phase: Phase,
+    /// As asked for.
+    pub(crate) requested: Vec<RequestedTrack>,
+    /// As negotiated; empty until established.
+    pub(crate) tracks: Vec<Track>,
+    /// JSON text.
+    pub(crate) attributes: Option<String>,
+    /// Negotiated before the access node's reply was there.
+    pub(crate) early: Option<Vec<Negotiated>>,
+}
+
+impl Publication {
+    pub(crate) fn first_track(&self, kind: Kind) -> Option<&Track> {
+        self.tracks.iter().find(|track| track.kind == kind)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RequestedTrack {
+    pub(crate) kind: Kind,
+    pub(crate) mid: String,
+    pub(crate) source: Option<String>,
+}
+
+/// A track of a forward stream.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Track {
+    pub(crate) id: TrackId,
+    pub(crate) kind: Kind,
+    pub(crate) mid: String,
+    pub(crate) source: Option<String>,
+    pub(crate) format: Format,
+    pub(crate) resolution: Option<Resolution>,
+    pub(crate) active: bool,
+}
+
+impl Track {
+    /// What follows the colon of a simulcast layer's track id.
+    pub(crate) fn rid(&self) -> &str {
+        self.id.as_str().split_once(':').map_or("", |(_, rid)| rid)
+    }
+
+    pub(crate) fn parameters(&self) -> VideoParameters {
+        VideoParameters { resolution: self.resolution, ..VideoParameters::default() }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Subscription {
+    pub(crate) owner: ParticipantId,
+    pub(crate) transport: TransportId,
+    pub(crate) phase: Phase,
+    pub(crate) tracks: Vec<SubscribedTrack>,
+    /// Negotiated before the access node's reply was there.
+    pub(crate) early: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SubscribedTrack {
+    pub(crate) kind: Kind,
+    pub(crate) mid: String,
+    pub(crate) from: Origin,
+    /// Where the access node was told to take it; `None` if it was not told yet, or the last attempt failed.
+    pub(crate) source: Option<Source>,
+    pub(crate) active: bool,
+}
+
+/// What a subscription takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Origin {
+    Track {
+        stream: StreamId,
+        track: TrackId,
+    },
+    /// View label.
+    View(String),
+}
+
+impl Origin {
+    pub(crate) fn is_of(&self, of: &StreamId) -> bool {
+        matches!(self, Self::Track { stream, .. } if stream == of)
+    }
+
+    pub(crate) fn is_view(&self, of: &str) -> bool {
+        matches!(self, Self::View(label) if label == of)
+    }
+}

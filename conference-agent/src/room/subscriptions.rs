@@ -1,0 +1,341 @@
+//! Subscriptions: from the request to their end.
+
+use std::time::Instant;
+
+use kaigi_proto::{
+    ids::{ParticipantId, StreamId, SubscriptionId, TrackId},
+    v1::{self, progress::Progress},
+};
+
+use super::{
+    Room,
+    calls::{Pending, node_refusal},
+    input::{CallError, RequestId, Subscribe, SubscribeTrack},
+    media::{Kind, Kinds, Source},
+    output::{CallRequest, Callee, Note, Output, Reply},
+    refusal::Refusal,
+    sessions::{NewSession, SessionKey},
+    state::{Origin, Phase, SubscribedTrack, Subscription},
+    wish,
+};
+
+impl Room {
+    pub(super) fn subscribe(
+        &mut self,
+        request: RequestId,
+        subscribe: Subscribe,
+    ) -> Result<Option<Reply>, Refusal> {
+        let participant = self.participant(&subscribe.participant)?;
+        if subscribe.tracks.iter().any(|track| !participant.subscribe.has(track.kind)) {
+            return Err(Refusal::Unauthorized);
+        }
+        let origins: Vec<Origin> =
+            subscribe.tracks.iter().map(|track| self.origin(track)).collect::<Result<_, _>>()?;
+        let owner = subscribe.participant;
+        let mut sources = subscribe.tracks.iter().zip(&origins);
+        if sources.any(|(track, origin)| {
+            self.is_mixer_failing(origin) && self.source(&owner, track.kind, origin).is_none()
+        }) {
+            return Err(Refusal::MixerUnavailable);
+        }
+        let mids = subscribe.tracks.iter().map(|track| track.mid.as_str()).collect();
+        let new = NewSession { owner: &owner, transport: subscribe.transport.as_ref(), mids };
+        let (session, transport) = self.admit_session(&new)?;
+        let id = SubscriptionId::new(&session).expect("hex characters are allowed");
+        let tracks = subscribe.tracks.into_iter().zip(origins).map(|(track, from)| SubscribedTrack {
+            kind: track.kind,
+            mid: track.mid,
+            from,
+            source: None,
+            active: true,
+        });
+        let subscription = Subscription {
+            owner: owner.clone(),
+            transport,
+            phase: Phase::Placing,
+            tracks: tracks.collect(),
+            early: false,
+        };
+        self.state.subscriptions.insert(id, subscription);
+        self.opening.insert(session.try_into().expect("hex characters are allowed"), request);
+        // A participant's own mix may have to be made first.
+        self.views_changed = true;
+        self.advance_sessions(&owner);
+        Ok(None)
+    }
+
+    /// What a subscriber names, if it has what the subscriber wants of it.
+    fn origin(&self, track: &SubscribeTrack) -> Result<Origin, Refusal> {
+        let kind = track.kind;
+        if let Some(view) = self.state.views.iter().find(|view| view.stream.as_str() == track.from) {
+            let (format, parameters) = view.track(&self.config, kind).ok_or(Refusal::NoSuchSource(kind))?;
+            wish::check(&track.wish, kind, &self.config, &format, &parameters)?;
+            return Ok(Origin::View(view.label.clone()));
+        }
+        let (stream, source) = self.forward_source(&track.from, kind).ok_or(Refusal::NoSuchSource(kind))?;
+        wish::check(&track.wish, kind, &self.config, &source.format, &source.parameters())?;
+        Ok(Origin::Track { stream: stream.clone(), track: source.id.clone() })
+    }
+
+    /// The first track of the kind of that stream, or the track of that id.
+    fn forward_source(&self, id: &str, kind: Kind) -> Option<(&StreamId, &super::state::Track)> {
+        if let Some((stream, publication)) = self.state.publications.get_key_value(id) {
+            return publication.first_track(kind).map(|track| (stream, track));
+        }
+        let track = TrackId::new(id).ok()?;
+        self.publication_of(&track).filter(|(_, track)| track.kind == kind)
+    }
+
+    /// Where a track of a subscription is to be taken now; `None` if that is not known yet.
+    pub(super) fn source(&self, owner: &ParticipantId, kind: Kind, origin: &Origin) -> Option<Source> {
+        match origin {
+            Origin::Track { stream, track } => {
+                let publication = self.state.publications.get(stream)?;
+                let track = publication.tracks.iter().find(|t| t.id == *track)?;
+                let node = self.node_of(&publication.transport)?;
+                Some(Source { track: track.id.clone(), node, kind: track.kind, format: track.format.clone() })
+            }
+            Origin::View(label) => {
+                let outputs = self.view(label)?.outputs.as_ref()?;
+                match kind {
+                    Kind::Video => outputs.video.clone(),
+                    Kind::Audio if self.has_own_mix(owner) => outputs.minus.get(owner).cloned(),
+                    Kind::Audio => outputs.audio.clone(),
+                }
+            }
+        }
+    }
+
+    /// Whether a participant hears a mix without itself.
+    pub(super) fn has_own_mix(&self, participant: &ParticipantId) -> bool {
+        self.state.participants.get(participant).is_some_and(|p| p.publish.audio)
+    }
+
+    /// Opens a subscription at its access node once all its sources are known.
+    pub(super) fn open_subscription(&mut self, id: &SubscriptionId) {
+        let Some(subscription) = self.state.subscriptions.get(id) else { return };
+        let Some(node) = self.node_of(&subscription.transport) else { return };
+        let sources: Option<Vec<Source>> =
+            subscription.tracks.iter().map(|t| self.source(&subscription.owner, t.kind, &t.from)).collect();
+        let Some(sources) = sources else { return };
+        let Some(subscription) = self.state.subscriptions.get_mut(id) else { return };
+        subscription.phase = Phase::Opening;
+        let mut tracks = Vec::new();
+        for (track, source) in subscription.tracks.iter_mut().zip(sources) {
+            tracks.push(v1::SubscriptionTrack {
+                kind: track.kind.to_wire(),
+                mid: track.mid.clone(),
+                source: Some(source.to_wire()),
+            });
+            track.source = Some(source);
+        }
+        let call = v1::OpenSubscriptionRequest {
+            agent_id: self.settings.agent.to_string(),
+            room_id: self.id.to_string(),
+            epoch: self.settings.epoch,
+            participant_id: subscription.owner.to_string(),
+            transport_id: subscription.transport.to_string(),
+            session_id: id.to_string(),
+            tracks,
+        };
+        let pending = Pending::OpenSubscription(id.clone());
+        self.call(Callee::Access(node), CallRequest::OpenSubscription(call), pending);
+    }
+
+    pub(super) fn subscription_opened(&mut self, id: &SubscriptionId, result: Result<(), CallError>) {
+        let Some(subscription) = self.state.subscriptions.get_mut(id) else { return };
+        if subscription.phase != Phase::Opening {
+            return;
+        }
+        let transport = subscription.transport.clone();
+        match result {
+            Ok(()) => {
+                subscription.phase = Phase::Connecting;
+                let early = subscription.early;
+                self.acknowledge(id.as_str(), &transport);
+                self.repoint(id);
+                if early {
+                    self.subscription_established(id);
+                }
+            }
+            Err(error) => {
+                let owner = subscription.owner.clone();
+                self.unplace_after(&owner, &transport, &error);
+                let session = SessionKey::Subscription(id.clone());
+                self.fail_opening(&session, node_refusal(error, &transport));
+            }
+        }
+    }
+
+    pub(super) fn subscription_established(&mut self, id: &SubscriptionId) {
+        let Some(subscription) = self.state.subscriptions.get_mut(id) else { return };
+        match subscription.phase {
+            Phase::Placing | Phase::Established => {}
+            Phase::Opening => subscription.early = true,
+            Phase::Connecting => {
+                subscription.phase = Phase::Established;
+                let (owner, transport) = (subscription.owner.clone(), subscription.transport.clone());
+                self.progress(&owner, &transport, Progress::SessionReady(id.to_string()));
+            }
+        }
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        participant: &ParticipantId,
+        id: &SubscriptionId,
+    ) -> Result<Reply, Refusal> {
+        self.participant(participant)?;
+        let subscription = self.state.subscriptions.get(id).ok_or(Refusal::UnknownSubscription)?;
+        if subscription.owner != *participant {
+            return Err(Refusal::Unauthorized);
+        }
+        self.end_session(&SessionKey::Subscription(id.clone()), None, true);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn remove_subscription(&mut self, id: &SubscriptionId, reason: Option<&str>, close: bool) {
+        let Some(subscription) = self.state.subscriptions.remove(id) else { return };
+        let transport = &subscription.transport;
+        if close && let Some(node) = self.node_of(transport).filter(|_| subscription.phase != Phase::Placing)
+        {
+            self.close_session(node, transport, id.as_str());
+        }
+        if let Some(reason) = reason {
+            self.session_error(&subscription.owner, transport, id.as_str(), reason);
+        }
+        if subscription.tracks.iter().any(|track| matches!(track.from, Origin::View(_))) {
+            self.views_changed = true;
+        }
+    }
+
+    pub(super) fn control_subscription(
+        &mut self,
+        request: RequestId,
+        participant: &ParticipantId,
+        id: &SubscriptionId,
+        kinds: Kinds,
+        active: bool,
+    ) -> Result<Option<Reply>, Refusal> {
+        let is_admin = self.participant(participant)?.is_admin();
+        let subscription = self.state.subscriptions.get(id).ok_or(Refusal::UnknownSubscription)?;
+        if subscription.owner != *participant && !is_admin {
+            return Err(Refusal::Unauthorized);
+        }
+        let has = |kind: Kind| subscription.tracks.iter().any(|track| track.kind == kind);
+        let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kinds.has(*kind)).collect();
+        if let Some(lacking) = kinds.iter().find(|kind| !has(**kind))
+            && !kinds.iter().any(|kind| has(*kind))
+        {
+            return Err(Refusal::SubscriptionLacks(*lacking));
+        }
+        let kinds: Vec<Kind> = kinds.into_iter().filter(|kind| has(*kind)).collect();
+        if kinds.is_empty() {
+            return Ok(Some(Reply::Done));
+        }
+        self.activate_subscription(request, id, kinds, active);
+        Ok(None)
+    }
+
+    /// Asks the access node for the first of `kinds`; the others follow its answer.
+    fn activate_subscription(
+        &mut self,
+        request: RequestId,
+        id: &SubscriptionId,
+        kinds: Vec<Kind>,
+        active: bool,
+    ) {
+        let subscription = self.state.subscriptions.get(id);
+        let Some((transport, &kind)) = subscription.map(|s| s.transport.clone()).zip(kinds.first()) else {
+            return self.refuse(request, Refusal::UnknownSubscription);
+        };
+        let Some(node) = self.node_of(&transport) else {
+            return self.refuse(request, Refusal::StreamNotReady);
+        };
+        let call = Self::set_active_request(&transport, id.as_str(), kind, active);
+        let pending = Pending::SubscriptionActive { request, subscription: id.clone(), kinds, active };
+        self.call(Callee::Access(node), call, pending);
+    }
+
+    pub(super) fn subscription_activated(
+        &mut self,
+        request: RequestId,
+        id: &SubscriptionId,
+        mut kinds: Vec<Kind>,
+        active: bool,
+        result: Result<(), CallError>,
+    ) {
+        let Some(subscription) = self.state.subscriptions.get_mut(id) else {
+            return self.refuse(request, Refusal::UnknownSubscription);
+        };
+        if let Err(error) = result {
+            let refusal = node_refusal(error, &subscription.transport);
+            return self.refuse(request, refusal);
+        }
+        let done = kinds.remove(0);
+        for track in subscription.tracks.iter_mut().filter(|track| track.kind == done) {
+            track.active = active;
+        }
+        if kinds.is_empty() {
+            self.reply(request, Ok(Reply::Done));
+        } else {
+            self.activate_subscription(request, id, kinds, active);
+        }
+    }
+
+    /// Tells the access node of sources of a mixed stream that are elsewhere now.
+    pub(super) fn repoint(&mut self, id: &SubscriptionId) {
+        let Some(subscription) = self.state.subscriptions.get(id) else { return };
+        match subscription.phase {
+            Phase::Placing | Phase::Opening => return,
+            Phase::Connecting | Phase::Established => {}
+        }
+        let Some(node) = self.node_of(&subscription.transport) else { return };
+        let moved: Vec<Source> = subscription
+            .tracks
+            .iter()
+            .filter(|track| matches!(track.from, Origin::View(_)))
+            .filter_map(|track| {
+                let source = self.source(&subscription.owner, track.kind, &track.from)?;
+                (track.source.as_ref() != Some(&source)).then_some(source)
+            })
+            .collect();
+        let transport_id = subscription.transport.to_string();
+        for source in moved {
+            let kind = source.kind;
+            if let Some(track) = self.subscribed_track(id, kind) {
+                track.source = Some(source.clone());
+            }
+            let call = v1::SetSourceRequest {
+                transport_id: transport_id.clone(),
+                session_id: id.to_string(),
+                kind: kind.to_wire(),
+                source: Some(source.to_wire()),
+            };
+            let pending = Pending::SetSource { subscription: id.clone(), kind, source };
+            self.call(Callee::Access(node.clone()), CallRequest::SetSource(call), pending);
+        }
+    }
+
+    pub(super) fn source_set(
+        &mut self,
+        id: &SubscriptionId,
+        kind: Kind,
+        source: Source,
+        result: Result<(), CallError>,
+        now: Instant,
+    ) {
+        let Err(error) = result else { return };
+        if let Some(track) = self.subscribed_track(id, kind).filter(|t| t.source.as_ref() == Some(&source)) {
+            track.source = None;
+            self.mixer.repoint_later(now);
+            let note = Note::SourceNotChanged { subscription: id.to_string(), reason: error.to_string() };
+            self.output(Output::Log(note));
+        }
+    }
+
+    fn subscribed_track(&mut self, id: &SubscriptionId, kind: Kind) -> Option<&mut SubscribedTrack> {
+        let subscription = self.state.subscriptions.get_mut(id)?;
+        subscription.tracks.iter_mut().find(|track| track.kind == kind)
+    }
+}

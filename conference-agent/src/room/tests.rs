@@ -1,0 +1,1 @@
+//! The room as a specification, on virtual time.

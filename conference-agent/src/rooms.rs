@@ -1,0 +1,228 @@
+//! The rooms of this process: started by the first who joins, found by all others.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use kaigi_proto::{ids::RoomId, v1};
+use kaigi_room_config::RoomConfig;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+
+use crate::{
+    actor::{Actor, Inbox, MAX_MAIL, Mail},
+    audience::{EventStream, event_queue},
+    directory::{MAX_NEWS, NewsDoor},
+    room::{Command, Join, Refusal, Reply, Room, Settings},
+    shared::Shared,
+};
+
+/// Longest wait for the store.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait for the reply to a join, the start of the room included.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(6);
+/// Longest wait for the reply to another request: scheduling, opening, and a view that is being made.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The rooms of this process.
+#[derive(Debug)]
+pub(crate) struct Rooms {
+    shared: Arc<Shared>,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    rooms: HashMap<RoomId, watch::Receiver<Start>>,
+    /// No further rooms.
+    closed: bool,
+}
+
+/// How far the start of a room is.
+type Start = Option<Result<RoomHandle, Status>>;
+
+/// A running room.
+#[derive(Clone, Debug)]
+struct RoomHandle {
+    mailbox: mpsc::Sender<Mail>,
+    /// When the room is over and may be started anew.
+    ended: CancellationToken,
+}
+
+impl Rooms {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, slots: Mutex::default() }
+    }
+
+    /// Joins a room, starting it if it does not run. The first event is `joined`.
+    pub(crate) async fn join(self: &Arc<Self>, room: &RoomId, join: Join) -> Result<EventStream, Status> {
+        let attempts = async {
+            loop {
+                let handle = self.started(room).await?;
+                let (events, stream) = event_queue();
+                let (reply, replied) = oneshot::channel();
+                let mail = Mail::Join { join: join.clone(), events, reply };
+                if handle.mailbox.send(mail).await.is_ok()
+                    && let Ok(result) = replied.await
+                    && !matches!(result, Err(Refusal::RoomEnds))
+                {
+                    return result.map(|_| stream).map_err(Status::from);
+                }
+                handle.ended.cancelled().await;
+            }
+        };
+        match tokio::time::timeout(JOIN_TIMEOUT, attempts).await {
+            Ok(result) => result,
+            Err(_) => Err(Status::unavailable("Joining room failed")),
+        }
+    }
+
+    /// Makes a request to a room that runs.
+    pub(crate) async fn request(&self, room: &RoomId, command: Command) -> Result<Reply, Status> {
+        let not_found = || Status::not_found("Room not found");
+        let handle = self.running(room).ok_or_else(not_found)?;
+        let (reply, replied) = oneshot::channel();
+        let answer = async {
+            handle.mailbox.send(Mail::Request { command, reply }).await.map_err(|_| not_found())?;
+            replied.await.map_err(|_| not_found())?.map_err(Status::from)
+        };
+        match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
+            Ok(result) => result,
+            Err(_) => Err(Status::unavailable("No answer in time")),
+        }
+    }
+
+    /// Ends all rooms and starts no more.
+    pub(crate) async fn close(&self, reason: &str) {
+        let handles: Vec<RoomHandle> = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.closed = true;
+            slots.rooms.values().filter_map(|start| start.borrow().clone()?.ok()).collect()
+        };
+        for handle in &handles {
+            let (reply, _) = oneshot::channel();
+            let command = Command::Destroy { reason: reason.to_owned() };
+            // A room that takes no mail is ending already.
+            let _: Result<_, _> = handle.mailbox.send(Mail::Request { command, reply }).await;
+        }
+        for handle in &handles {
+            handle.ended.cancelled().await;
+        }
+    }
+
+    fn running(&self, room: &RoomId) -> Option<RoomHandle> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.rooms.get(room)?.borrow().clone()?.ok()
+    }
+
+    /// The room, started if need be; all who ask meanwhile wait for the same start.
+    async fn started(self: &Arc<Self>, room: &RoomId) -> Result<RoomHandle, Status> {
+        let mut start = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            if slots.closed {
+                return Err(Status::unavailable("Joining room failed"));
+            }
+            let begin = || {
+                let (done, start) = watch::channel(None);
+                tokio::spawn(self.clone().start(room.clone(), done));
+                start
+            };
+            slots.rooms.entry(room.clone()).or_insert_with(begin).clone()
+        };
+        let result =
+            start.wait_for(Option::is_some).await.map_err(|_| Status::unavailable("Joining room failed"))?;
+        result.clone().unwrap_or_else(|| Err(Status::unavailable("Joining room failed")))
+    }
+
+    /// Starts a room and runs it to its end.
+    async fn start(self: Arc<Self>, id: RoomId, done: watch::Sender<Start>) {
+        let room = match self.load(&id).await {
+            Ok(room) => room,
+            Err(status) => {
+                tracing::info!(room = %id, %status, "room not started");
+                self.forget(&id);
+                done.send_replace(Some(Err(status)));
+                return;
+            }
+        };
+        let (mailbox, mail) = mpsc::channel(MAX_MAIL);
+        let (news_to, news) = mpsc::channel(MAX_NEWS);
+        let overrun = CancellationToken::new();
+        self.shared.directory.insert(id.clone(), NewsDoor { news: news_to, overrun: overrun.clone() });
+        self.shared.tasks.insert(id.as_str());
+        let inbox = Inbox { mail, mailbox: mailbox.downgrade(), news, overrun };
+        let actor = Actor::new(id.clone(), room, self.shared.clone(), inbox);
+        let ended = CancellationToken::new();
+        metrics::gauge!("kaigi_conference_rooms").increment(1);
+        tracing::info!(room = %id, "room started");
+        let running = tokio::spawn(actor.run());
+        done.send_replace(Some(Ok(RoomHandle { mailbox, ended: ended.clone() })));
+        if running.await.is_err() {
+            tracing::error!(room = %id, "the room's task panicked");
+        }
+        tracing::info!(room = %id, "room ended");
+        metrics::gauge!("kaigi_conference_rooms").decrement(1);
+        self.shared.directory.remove(&id);
+        self.shared.tasks.remove(id.as_str());
+        self.give_back(&id).await;
+        // Only now may the room start anew: the lease that is given back must not be a later one.
+        self.forget(&id);
+        ended.cancel();
+    }
+
+    async fn load(&self, id: &RoomId) -> Result<Room, Status> {
+        let failed = |status: Status| match status.code() {
+            Code::NotFound => status,
+            _ => Status::unavailable("Joining room failed"),
+        };
+        let mut store = self.shared.store.clone();
+        let get = v1::GetRequest { collection: v1::Collection::Rooms.into(), key: id.to_string() };
+        let document = timely(store.get(get)).await.map_err(failed)?.into_inner().value;
+        let document = document.ok_or_else(|| Status::not_found("Room not found"))?;
+        let config: RoomConfig = serde_json::from_slice(&document).map_err(|error| {
+            tracing::error!(room = %id, %error, "the room's document can't be read");
+            Status::unavailable("Joining room failed")
+        })?;
+        let acquire =
+            v1::AcquireRoomRequest { room_id: id.to_string(), worker_id: self.shared.agent.to_string() };
+        let epoch = timely(store.acquire_room(acquire)).await.map_err(failed)?.into_inner().epoch;
+        let settings = Settings {
+            agent: self.shared.agent.clone(),
+            epoch,
+            idle: self.shared.idle,
+            seed: rand::random(),
+        };
+        match Room::new(id.clone(), config, settings, Instant::now()) {
+            Ok(room) => Ok(room),
+            Err(error) => {
+                tracing::error!(room = %id, %error, "the room can't be started");
+                self.give_back(id).await;
+                Err(Status::unavailable("Joining room failed"))
+            }
+        }
+    }
+
+    /// Gives back the lease and the placement of a room that is over.
+    async fn give_back(&self, id: &RoomId) {
+        let lease =
+            v1::ReleaseRoomRequest { room_id: id.to_string(), worker_id: self.shared.agent.to_string() };
+        if let Err(status) = timely(self.shared.store.clone().release_room(lease)).await {
+            tracing::warn!(room = %id, %status, "the room's lease was not given back");
+        }
+        let placement = v1::ReleaseRequest { purpose: v1::Purpose::Conference.into(), task: id.to_string() };
+        if let Err(status) = timely(self.shared.cluster.clone().release(placement)).await {
+            tracing::warn!(room = %id, %status, "the room's placement was not given back");
+        }
+    }
+
+    fn forget(&self, id: &RoomId) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).rooms.remove(id);
+    }
+}
+
+async fn timely<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    tokio::time::timeout(STORE_TIMEOUT, call).await.map_err(|_| Status::unavailable("no answer in time"))?
+}

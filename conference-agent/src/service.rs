@@ -1,0 +1,160 @@
+//! The gRPC service: requests are parsed, put to their room, and its replies become the protocol's.
+
+use std::sync::Arc;
+
+use kaigi_proto::v1::{self, conference_server::Conference};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    audience::EventStream,
+    parse,
+    room::{Command, Reply},
+    rooms::Rooms,
+};
+
+/// Serves the rooms of this process.
+#[derive(Debug)]
+pub(crate) struct ConferenceService {
+    rooms: Arc<Rooms>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl ConferenceService {
+    pub(crate) fn new(rooms: Arc<Rooms>) -> Self {
+        Self { rooms }
+    }
+
+    async fn ask(&self, room: &str, command: Command) -> Result<Reply, Status> {
+        self.rooms.request(&parse::room_id(room)?, command).await
+    }
+
+    /// For requests whose reply says nothing but that it is done.
+    async fn order<T: Default>(&self, room: &str, command: Command) -> Answer<T> {
+        match self.ask(room, command).await? {
+            Reply::Done => Ok(Response::new(T::default())),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn session(&self, room: &str, command: Command) -> Answer<v1::SessionReply> {
+        match self.ask(room, command).await? {
+            Reply::Session { session, transport } => Ok(Response::new(v1::SessionReply {
+                session_id: session.to_string(),
+                transport_id: transport.to_string(),
+            })),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+fn unexpected(reply: &Reply) -> Status {
+    Status::internal(format!("the room gave another kind of reply: {reply:?}"))
+}
+
+#[tonic::async_trait]
+impl Conference for ConferenceService {
+    type JoinStream = EventStream;
+
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Answer<EventStream> {
+        let request = request.into_inner();
+        let room = parse::room_id(&request.room_id)?;
+        self.rooms.join(&room, parse::join(request)?).await.map(Response::new)
+    }
+
+    async fn leave(&self, request: Request<v1::LeaveRoomRequest>) -> Answer<v1::LeaveRoomReply> {
+        let request = request.into_inner();
+        self.order(&request.room_id, parse::leave(&request)?).await
+    }
+
+    async fn publish(&self, request: Request<v1::PublishRequest>) -> Answer<v1::SessionReply> {
+        let request = request.into_inner();
+        let room = request.room_id.clone();
+        self.session(&room, parse::publish(request)?).await
+    }
+
+    async fn subscribe(&self, request: Request<v1::SubscribeRequest>) -> Answer<v1::SessionReply> {
+        let request = request.into_inner();
+        let room = request.room_id.clone();
+        self.session(&room, parse::subscribe(request)?).await
+    }
+
+    async fn unpublish(&self, request: Request<v1::EndSessionRequest>) -> Answer<v1::EndSessionReply> {
+        let request = request.into_inner();
+        self.order(&request.room_id, parse::unpublish(&request)?).await
+    }
+
+    async fn unsubscribe(&self, request: Request<v1::EndSessionRequest>) -> Answer<v1::EndSessionReply> {
+        let request = request.into_inner();
+        self.order(&request.room_id, parse::unsubscribe(&request)?).await
+    }
+
+    async fn control_stream(&self, request: Request<v1::ControlRequest>) -> Answer<v1::ControlReply> {
+        let request = request.into_inner();
+        let room = request.room_id.clone();
+        self.order(&room, parse::control_stream(request)?).await
+    }
+
+    async fn control_subscription(&self, request: Request<v1::ControlRequest>) -> Answer<v1::ControlReply> {
+        let request = request.into_inner();
+        self.order(&request.room_id, parse::control_subscription(&request)?).await
+    }
+
+    async fn signal(&self, request: Request<v1::SignalRequest>) -> Answer<v1::SignalReply> {
+        let request = request.into_inner();
+        let room = request.room_id.clone();
+        self.order(&room, parse::signal(request)?).await
+    }
+
+    async fn text(&self, request: Request<v1::TextRequest>) -> Answer<v1::TextReply> {
+        let request = request.into_inner();
+        let room = request.room_id.clone();
+        self.order(&room, parse::text(request)?).await
+    }
+
+    async fn list_participants(
+        &self,
+        request: Request<v1::RoomRequest>,
+    ) -> Answer<v1::ListParticipantsReply> {
+        match self.ask(&request.into_inner().room_id, Command::ListParticipants).await? {
+            Reply::Participants(participants) => {
+                Ok(Response::new(v1::ListParticipantsReply { participants }))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn drop_participant(
+        &self,
+        request: Request<v1::ParticipantRequest>,
+    ) -> Answer<v1::DropParticipantReply> {
+        let request = request.into_inner();
+        self.order(&request.room_id, parse::drop_participant(&request)?).await
+    }
+
+    async fn list_streams(&self, request: Request<v1::RoomRequest>) -> Answer<v1::ListStreamsReply> {
+        match self.ask(&request.into_inner().room_id, Command::ListStreams).await? {
+            Reply::Streams(streams) => Ok(Response::new(v1::ListStreamsReply { streams })),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn update_stream(&self, request: Request<v1::UpdateStreamRequest>) -> Answer<v1::Stream> {
+        let request = request.into_inner();
+        let room = request.room_id.clone();
+        match self.ask(&room, parse::update_stream(request)?).await? {
+            Reply::Stream(stream) => Ok(Response::new(*stream)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn delete_stream(&self, request: Request<v1::StreamRequest>) -> Answer<v1::DeleteStreamReply> {
+        let request = request.into_inner();
+        self.order(&request.room_id, parse::delete_stream(&request)?).await
+    }
+
+    async fn destroy_room(&self, request: Request<v1::RoomRequest>) -> Answer<v1::DestroyRoomReply> {
+        let reason = "Room destruction".to_owned();
+        self.order(&request.into_inner().room_id, Command::Destroy { reason }).await
+    }
+}

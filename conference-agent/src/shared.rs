@@ -1,0 +1,54 @@
+//! What all rooms of this process share.
+
+use std::{sync::Arc, time::Duration};
+
+use kaigi_proto::{
+    ids::WorkerId,
+    v1::{cluster_client::ClusterClient, store_client::StoreClient},
+};
+use kaigi_worker::{Channel, Channels, Tasks};
+use tokio::sync::Semaphore;
+
+use crate::{directory::Directory, nodes::Nodes};
+
+/// Most calls to the cluster-manager at a time, of all rooms together.
+const MAX_CLUSTER_CALLS: usize = 64;
+
+/// Clients of the other processes, and what rooms are run by.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) agent: WorkerId,
+    pub(crate) channels: Channels,
+    pub(crate) cluster: ClusterClient<Channel>,
+    pub(crate) store: StoreClient<Channel>,
+    pub(crate) cluster_permits: Arc<Semaphore>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) nodes: Arc<Nodes>,
+    /// The rooms, for heartbeats.
+    pub(crate) tasks: Tasks,
+    /// How long a room without participants is kept.
+    pub(crate) idle: Duration,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        agent: WorkerId,
+        channels: Channels,
+        manager: Channel,
+        tasks: Tasks,
+        idle: Duration,
+    ) -> Self {
+        let directory = Arc::new(Directory::default());
+        Self {
+            nodes: Arc::new(Nodes::new(agent.clone(), channels.clone(), directory.clone())),
+            cluster: ClusterClient::new(manager.clone()),
+            store: StoreClient::new(manager),
+            cluster_permits: Arc::new(Semaphore::new(MAX_CLUSTER_CALLS)),
+            agent,
+            channels,
+            directory,
+            tasks,
+            idle,
+        }
+    }
+}

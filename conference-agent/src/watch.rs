@@ -1,0 +1,45 @@
+//! News of the cluster: which workers are gone.
+
+use std::{sync::Arc, time::Duration};
+
+use kaigi_proto::{
+    ids::WorkerId,
+    v1::{self, cluster_event::Event},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::shared::Shared;
+
+/// Pause between attempts to watch.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Tells the rooms of workers that leave, until `stop`. While the cluster-manager is away, nodes that die are noticed by the end of
+/// their own event streams.
+pub(crate) async fn watch_cluster(shared: Arc<Shared>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        tokio::select! {
+            result = watch(&shared) => tracing::debug!(?result, "the watch of the cluster ended"),
+            () = stop.cancelled() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RETRY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn watch(shared: &Shared) -> Result<(), Status> {
+    let mut events = shared.cluster.clone().watch(v1::WatchRequest {}).await?.into_inner();
+    while let Some(event) = events.message().await? {
+        match event.event {
+            Some(Event::Left(worker)) => {
+                if let Ok(worker) = WorkerId::new(worker.worker_id) {
+                    shared.nodes.lost(&worker);
+                }
+            }
+            Some(Event::Joined(_)) | None => {}
+        }
+    }
+    Ok(())
+}
