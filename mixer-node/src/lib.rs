@@ -1,3 +1,208 @@
-//! Mixed streams.
+//! Mixed streams (MCU): the pictures and sounds of a room's participants, put together to one.
+//!
+//! The conference-agent describes a [view] whole ([`description`]); the [`node`] makes it so. Inputs are pulled over the media
+//! [`link`], decoded, composed ([`video`]) and mixed ([`audio`]), each view in threads of its own that work by a [`plan`]; outputs are
+//! pulled by whoever consumes them. [`events`] tell the agent what happens.
+
+mod args;
 pub mod audio;
+pub mod description;
+pub mod events;
+pub mod link;
+pub mod node;
+pub mod plan;
+pub mod plugins;
+pub mod service;
 pub mod video;
+pub mod view;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kaigi_proto::{
+    auth::Require,
+    v1::{
+        self, cluster_client::ClusterClient, media_link_server::MediaLinkServer,
+        mixer_node_server::MixerNodeServer,
+    },
+};
+use kaigi_telemetry::{Health, HealthServer};
+use kaigi_worker::{ChannelError, Channels, LoadGauge, Registration, Tasks, new_worker_id, process_cpu_load};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
+
+pub use args::Args;
+use events::EventHub;
+use link::{LinkContext, Outputs, Receiver, VideoSources};
+use node::Node;
+use service::Service;
+use view::ViewContext;
+
+/// Between looks at agents that are away.
+const TICK: Duration = Duration::from_secs(1);
+/// Time for calls under way when the process ends.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Why the process ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// GStreamer does not start, or does not take this node's elements.
+    #[error("GStreamer: {0}")]
+    GStreamer(String),
+    /// Elements are missing.
+    #[error("GStreamer elements are missing: {0}; --check-plugins tells where they are")]
+    Plugins(String),
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What happened.
+        reason: String,
+    },
+    /// No socket for the media link.
+    #[error("no media link on {address}: {source}")]
+    Link {
+        /// The address.
+        address: IpAddr,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// The cluster-manager's endpoint is none.
+    #[error(transparent)]
+    Cluster(#[from] ChannelError),
+    /// While serving.
+    #[error(transparent)]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// Starts GStreamer and adds this node's own elements to it.
+///
+/// # Errors
+/// If GStreamer does not start.
+pub fn init_gstreamer() -> Result<(), RunError> {
+    gstreamer::init().map_err(|error| RunError::GStreamer(error.to_string()))?;
+    video::EdgeDetect::register().map_err(|error| RunError::GStreamer(error.to_string()))
+}
+
+/// The whole process, until `stop`. Ready when it is registered.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<(), RunError> {
+    init_gstreamer()?;
+    let missing: Vec<_> = plugins::missing().iter().map(|missing| missing.element).collect();
+    if !missing.is_empty() {
+        return Err(RunError::Plugins(missing.join(", ")));
+    }
+    let not_listening = |address: SocketAddr| move |reason: String| RunError::Listen { address, reason };
+    let health_address = args.worker.health_listen;
+    let health_server = HealthServer::bind(health_address, health.clone())
+        .await
+        .map_err(|error| not_listening(health_address)(error.to_string()))?;
+    let listener = TcpListener::bind(args.worker.listen)
+        .await
+        .map_err(|error| not_listening(args.worker.listen)(error.to_string()))?;
+    let listening =
+        listener.local_addr().map_err(|error| not_listening(args.worker.listen)(error.to_string()))?;
+
+    let worker_id = new_worker_id(v1::Purpose::Mixer);
+    let endpoint = args.worker.endpoint(listening);
+    let channels = Channels::new(args.worker.secret());
+    let node = bind_node(&args, worker_id.as_str(), &endpoint, &channels)?;
+    let load = LoadGauge::default();
+    let registration = Registration {
+        cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
+        worker: v1::Worker {
+            worker_id: worker_id.to_string(),
+            purpose: v1::Purpose::Mixer.into(),
+            endpoint,
+            max_load: args.worker.max_load,
+            isps: args.worker.isps.clone(),
+            regions: args.worker.regions.clone(),
+            ..Default::default()
+        },
+        load: load.clone(),
+        tasks: Tasks::default(),
+    };
+    tracing::info!(worker = %worker_id, %listening, link = %args.link_address, "mixer-node runs");
+
+    tokio::spawn(health_server.run());
+    tokio::spawn(process_cpu_load(load, stop.clone()));
+    let registered = tokio::spawn(registration.run(stop.clone(), move || health.set_ready(true)));
+    serve(node, listener, &args, stop).await?;
+    let _left = tokio::time::timeout(GRACE, registered).await;
+    Ok(())
+}
+
+fn bind_node(
+    args: &Args,
+    worker_id: &str,
+    endpoint: &str,
+    channels: &Channels,
+) -> Result<Arc<Node>, RunError> {
+    let address = args.link_address;
+    let no_link = |source| RunError::Link { address, source };
+    let receiver = Arc::new(Receiver::bind(address).map_err(no_link)?);
+    Ok(Arc::new(Node::new(Arc::new(ViewContext {
+        link: LinkContext { receiver, channels: channels.clone() },
+        sources: VideoSources::default(),
+        outputs: Outputs::bind(address).map_err(no_link)?,
+        events: EventHub::default(),
+        worker_id: worker_id.to_owned(),
+        endpoint: endpoint.to_owned(),
+    }))))
+}
+
+/// Serves a node until `stop`.
+async fn serve(
+    node: Arc<Node>,
+    listener: TcpListener,
+    args: &Args,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let context = Arc::clone(node.context());
+    let receiver = Arc::clone(&context.link.receiver);
+    tokio::spawn({
+        let stop = stop.clone();
+        async move { receiver.run(stop).await }
+    });
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            if let Err(error) = context.outputs.run(stop).await {
+                tracing::error!(%error, "no feedback from consumers can be received");
+            }
+        }
+    });
+    tokio::spawn({
+        let (node, stop) = (Arc::clone(&node), stop.clone());
+        async move {
+            let mut tick = tokio::time::interval(TICK);
+            while !stop.is_cancelled() {
+                tick.tick().await;
+                node.tick(Instant::now());
+            }
+        }
+    });
+    let (service, door) = (Service(node), Require(args.worker.secret()));
+    let asked = stop.clone();
+    let serving = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .add_service(InterceptedService::new(MixerNodeServer::new(service.clone()), door.clone()))
+        .add_service(InterceptedService::new(MediaLinkServer::new(service), door))
+        .serve_with_incoming_shutdown(
+            TcpListenerStream::new(listener),
+            async move { asked.cancelled().await },
+        );
+    tokio::select! {
+        result = serving => Ok(result?),
+        // Event streams never end by themselves.
+        () = async { stop.cancelled().await; tokio::time::sleep(GRACE / 2).await } => Ok(()),
+    }
+}

@@ -1,3 +1,38 @@
 //! The `kaigi-mixer-node` process.
 
-fn main() {}
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+use kaigi_mixer_node::{Args, init_gstreamer, plugins, run};
+use kaigi_telemetry::{Health, init_logs};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    if args.check_plugins {
+        return check_plugins();
+    }
+    init_logs(&args.log);
+    let health = Health::install()?;
+    let stop = CancellationToken::new();
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            kaigi_worker::shutdown_signal().await;
+            tracing::info!("stopping");
+            stop.cancel();
+        }
+    });
+    run(args, health, stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_plugins() -> anyhow::Result<ExitCode> {
+    init_gstreamer()?;
+    let missing = plugins::missing();
+    for missing in &missing {
+        writeln!(std::io::stdout(), "{} is missing: install {}", missing.element, missing.package)?;
+    }
+    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -85,12 +85,17 @@ impl Decoder {
 
     /// Appends something in place of a lost packet: from the redundancy in the `following` one if it has any (Opus in-band
     /// FEC), else a continuation of what was before, else silence.
-    pub(super) fn conceal(&mut self, following: Option<&[u8]>, out: &mut Vec<f32>) -> Result<(), DecodeError> {
+    pub(super) fn conceal(
+        &mut self,
+        following: Option<&[u8]>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), DecodeError> {
         match self {
             Self::Opus { decoder, last, buffer } => {
                 let missing = &mut buffer[..*last * CHANNELS];
                 let redundancy = following.filter(|packet| !packet.is_empty());
-                let made = decoder.decode_float(redundancy.unwrap_or_default(), missing, redundancy.is_some())?;
+                let made =
+                    decoder.decode_float(redundancy.unwrap_or_default(), missing, redundancy.is_some())?;
                 out.extend_from_slice(&missing[..made * CHANNELS]);
             }
             Self::G711 { last, length, .. } => {

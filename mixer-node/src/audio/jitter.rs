@@ -52,7 +52,10 @@ pub struct JitterBuffer {
 enum State {
     /// Since the first packet came.
     Filling(Instant),
-    Playing { next: i64, dry: u32 },
+    Playing {
+        next: i64,
+        dry: u32,
+    },
     #[default]
     Empty,
 }

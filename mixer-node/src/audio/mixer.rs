@@ -9,7 +9,8 @@ use std::{
 use kaigi_proto::ids::{ParticipantId, StreamId};
 
 use super::{
-    AudioCodec, AudioInput, AudioOutput, FRAME_VALUES, VoiceActivity, codec::DecodeError, output::FRAME_TIMESTAMP,
+    AudioCodec, AudioInput, AudioOutput, FRAME_VALUES, VoiceActivity, codec::DecodeError,
+    output::FRAME_TIMESTAMP,
 };
 
 /// Which of a view's mixes.
@@ -71,14 +72,19 @@ impl AudioMixer {
         self.inputs.retain(|stream, _| keep(stream));
     }
 
-    /// Makes the outputs those named.
-    pub fn set_outputs(&mut self, outputs: &BTreeSet<OutputId>) {
+    /// Makes the outputs those named; new ones begin at the RTP sequence numbers that `sequence` tells.
+    pub fn set_outputs(&mut self, outputs: &BTreeSet<OutputId>, sequence: impl Fn(&OutputId) -> u16) {
         self.outputs.retain(|id, _| outputs.contains(id));
         for id in outputs {
             if !self.outputs.contains_key(id) {
-                self.outputs.insert(id.clone(), AudioOutput::new(rand::random()));
+                self.outputs.insert(id.clone(), AudioOutput::new(sequence(id)));
             }
         }
+    }
+
+    /// Forgets who spoke, so that the next who does is reported.
+    pub fn reset_activity(&mut self) {
+        self.activity = VoiceActivity::default();
     }
 
     /// Takes an RTP packet for an input; ignored if there is no such input.
@@ -179,7 +185,7 @@ mod tests {
                 sources.insert(stream(name), ToneSource::new(*hz, *amplitude));
                 outputs.insert(minus(owner));
             }
-            mixer.set_outputs(&outputs);
+            mixer.set_outputs(&outputs, |_| 65_500);
             let ears = outputs.into_iter().map(|id| (id, Ear::default())).collect();
             Self { mixer, sources, ears, now: Instant::now(), active: vec![], lost: |_| false, ticks: 0 }
         }
@@ -228,7 +234,8 @@ mod tests {
 
     #[test]
     fn all_streams_of_one_participant_are_left_out() {
-        let mut room = Room::new(&[("a", "pa", 400.0, 0.2), ("b", "pa", 700.0, 0.2), ("c", "pc", 1100.0, 0.2)]);
+        let mut room =
+            Room::new(&[("a", "pa", 400.0, 0.2), ("b", "pa", 700.0, 0.2), ("c", "pc", 1100.0, 0.2)]);
         room.run(100);
         let heard = room.hears(&minus("pa"), 50, TONES);
         assert!(heard[0] < 0.01 && heard[1] < 0.01 && heard[2] > 0.1, "{heard:?}");
@@ -261,8 +268,10 @@ mod tests {
 
     #[test]
     fn many_loud_voices_are_turned_down_and_not_distorted() {
-        let loud: Vec<(String, f32)> = (0..8u8).map(|i| (format!("s{i}"), 300.0 + 150.0 * f32::from(i))).collect();
-        let streams: Vec<_> = loud.iter().map(|(name, hz)| (name.as_str(), name.as_str(), *hz, 0.8)).collect();
+        let loud: Vec<(String, f32)> =
+            (0..8u8).map(|i| (format!("s{i}"), 300.0 + 150.0 * f32::from(i))).collect();
+        let streams: Vec<_> =
+            loud.iter().map(|(name, hz)| (name.as_str(), name.as_str(), *hz, 0.8)).collect();
         let mut room = Room::new(&streams);
         room.run(100);
         let heard = &room.ears[&OutputId::Common].heard;

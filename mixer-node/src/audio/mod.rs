@@ -12,6 +12,7 @@ mod mixer;
 mod output;
 #[cfg(test)]
 mod testing;
+mod thread;
 
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ pub use input::AudioInput;
 pub use jitter::{JitterBuffer, Next};
 pub use limiter::Limiter;
 pub use mixer::{AudioMixer, OutputId};
-pub use output::AudioOutput;
+pub use output::{AudioOutput, OPUS_PAYLOAD_TYPE};
+pub use thread::{AudioPlan, AudioThread, PlannedInput, PlannedOutput};
 
 /// Hz.
 pub const SAMPLE_RATE: u32 = 48_000;

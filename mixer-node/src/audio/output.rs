@@ -6,7 +6,7 @@ use kaigi_media::rtp::write_header;
 use super::{FRAME, Limiter, SAMPLE_RATE};
 
 /// Payload type of this node's audio; the consumer maps it to what it negotiated.
-pub(crate) const PAYLOAD_TYPE: u8 = 111;
+pub const OPUS_PAYLOAD_TYPE: u8 = 111;
 /// bit/s, stereo. Speech and music of several sources at once sound clean from here.
 const BITRATE: i32 = 64_000;
 /// 0..=10; 5 costs half of 10 and is not told from it in speech.
@@ -57,7 +57,7 @@ impl AudioOutput {
         let length = encoder.encode_float(&self.mix, &mut self.payload)?;
         self.encoder = Some(encoder);
         self.packet.clear();
-        write_header(&mut self.packet, first, PAYLOAD_TYPE, self.sequence, timestamp, 0);
+        write_header(&mut self.packet, first, OPUS_PAYLOAD_TYPE, self.sequence, timestamp, 0);
         self.packet.extend_from_slice(&self.payload[..length]);
         self.sequence = self.sequence.wrapping_add(1);
         Ok(&self.packet)

@@ -108,7 +108,8 @@ impl Canny {
                 if magnitude <= low {
                     continue;
                 }
-                let (dx, dy) = (i32::from(self.dx[y * self.width + x]), i32::from(self.dy[y * self.width + x]));
+                let (dx, dy) =
+                    (i32::from(self.dx[y * self.width + x]), i32::from(self.dy[y * self.width + x]));
                 if !is_maximum(&self.magnitude, at, stride, dx, dy) {
                     continue;
                 }
@@ -216,7 +217,15 @@ mod tests {
         let weak = |x: usize, _: usize| if x < 20 { 60 } else { 100 };
         assert_eq!(count(&edges(40, 40, weak)), 0);
         // The same step, growing to 60 (240) in the lower half.
-        let mixed = |x: usize, y: usize| if x < 20 { 60 } else if y < 20 { 100 } else { 120 };
+        let mixed = |x: usize, y: usize| {
+            if x < 20 {
+                60
+            } else if y < 20 {
+                100
+            } else {
+                120
+            }
+        };
         let found = edges(40, 40, mixed);
         assert!((0..40).all(|y| found[y].iter().any(|edge| *edge)));
     }

@@ -85,6 +85,16 @@ impl VideoCodec {
         }
     }
 
+    /// Whether outputs of this codec and (H.264) profile can be made here.
+    #[must_use]
+    pub fn can_encode(self, profile: &str) -> bool {
+        let profile_fits = match self {
+            Self::H264 => matches!(profile, "" | "CB"),
+            Self::Vp8 | Self::Vp9 => profile.is_empty(),
+        };
+        profile_fits && gst::ElementFactory::find(self.encoder()).is_some()
+    }
+
     /// RTP caps of a stream of this codec.
     #[must_use]
     pub(crate) fn rtp_caps(self, payload_type: u8) -> gst::Caps {

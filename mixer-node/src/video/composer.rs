@@ -150,9 +150,12 @@ fn scale(picture: &Picture<'_>, source: Rect, target: &mut Canvas, resizer: &mut
         // Without the rows' padding, which the filter would let shine in.
         let from = CroppedImage::new(&padded, 0, 0, width, height).ok()?;
         let mut scaled = Image::new(whole.width, whole.height, PixelType::U8);
-        let crop = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-            .crop(part.x.into(), part.y.into(), part.size.width.into(), part.size.height.into());
+        let crop = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
+            part.x.into(),
+            part.y.into(),
+            part.size.width.into(),
+            part.size.height.into(),
+        );
         resizer.resize(&from, &mut scaled, &crop).ok()?;
         for (y, row) in (0..whole.height).zip(scaled.buffer().chunks_exact(whole.width as usize)) {
             target.row_mut(index, 0, y, whole.width).copy_from_slice(row);
@@ -188,7 +191,11 @@ mod tests {
     }
     fn at(canvas: &Canvas, x: u32, y: u32) -> Colour {
         let planes = canvas.picture().unwrap().planes;
-        Colour([planes[0].row(x, y, 1)[0], planes[1].row(x / 2, y / 2, 1)[0], planes[2].row(x / 2, y / 2, 1)[0]])
+        Colour([
+            planes[0].row(x, y, 1)[0],
+            planes[1].row(x / 2, y / 2, 1)[0],
+            planes[2].row(x / 2, y / 2, 1)[0],
+        ])
     }
     fn scene(crop: bool, regions: Vec<Region>) -> Scene {
         Scene { size: size(320, 180), background: BLACK, crop, regions }
@@ -196,7 +203,8 @@ mod tests {
 
     #[test]
     fn colours_land_in_their_regions() {
-        let slots = [showing(RED, size(640, 360)), showing(GREEN, size(160, 90)), showing(BLUE, size(333, 187))];
+        let slots =
+            [showing(RED, size(640, 360)), showing(GREEN, size(160, 90)), showing(BLUE, size(333, 187))];
         let places = [rect(0, 0, 160, 90), rect(160, 0, 160, 90), rect(0, 90, 160, 90)];
         let regions = places.iter().zip(&slots).map(|(place, slot)| region(*place, slot)).collect();
         let mut composer = Composer::new(scene(false, regions));

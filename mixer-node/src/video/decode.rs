@@ -8,7 +8,9 @@ use std::{sync::Arc, time::Instant};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::{AppLeakyType, AppSink, AppSinkCallbacks, AppSrc};
-use gstreamer_video::{UpstreamForceKeyUnitEvent, VideoFrame, VideoFrameExt, VideoInfo, video_frame::Readable};
+use gstreamer_video::{
+    UpstreamForceKeyUnitEvent, VideoFrame, VideoFrameExt, VideoInfo, video_frame::Readable,
+};
 
 use super::{Frame, FrameSlot, Picture, PipelineError, Plane, Size, VideoCodec, picture::chroma};
 
@@ -29,7 +31,7 @@ pub enum DecoderSignal {
     Failed(String),
 }
 
-/// Decodes one input until dropped. Dropping waits for the pipeline's threads, for some milliseconds.
+/// Decodes one input until dropped. Dropping does not wait for the pipeline's threads, which end some milliseconds later.
 #[derive(Debug)]
 pub struct VideoDecoder {
     pipeline: gst::Pipeline,
@@ -93,7 +95,11 @@ impl VideoDecoder {
 
 impl Drop for VideoDecoder {
     fn drop(&mut self) {
-        stop(&self.pipeline);
+        let pipeline = self.pipeline.clone();
+        let ending = std::thread::Builder::new().name("decoder-end".into()).spawn(move || stop(&pipeline));
+        if ending.is_err() {
+            stop(&self.pipeline);
+        }
     }
 }
 
@@ -113,7 +119,9 @@ pub(super) fn watch_errors(pipeline: &gst::Pipeline, signal: impl Fn(DecoderSign
     bus.set_sync_handler(move |_, message| {
         match message.view() {
             gst::MessageView::Error(error) => signal(DecoderSignal::Failed(error.error().to_string())),
-            gst::MessageView::Warning(warning) => tracing::debug!(warning = %warning.error(), "pipeline warns"),
+            gst::MessageView::Warning(warning) => {
+                tracing::debug!(warning = %warning.error(), "pipeline warns")
+            }
             _ => {}
         }
         gst::BusSyncReply::Drop
@@ -210,5 +218,140 @@ impl Frame for Decoded {
             Plane::new(self.0.plane_data(index.into()).ok()?, stride, size)
         };
         Some(Picture { planes: [plane(0, size)?, plane(1, chroma(size))?, plane(2, chroma(size))?] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use kaigi_media::rtp::{RtpHeader, write_header};
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(10);
+    const FRAMES: usize = 40;
+
+    /// The RTP packets of some frames of a moving picture, one key frame at the start, a list per frame.
+    fn stream(caps: &str, encoder: &str) -> Vec<Vec<Vec<u8>>> {
+        gst::init().unwrap();
+        let launch = format!(
+            "videotestsrc num-buffers={FRAMES} pattern=ball ! video/x-raw,format=I420,{caps},framerate=30/1 \
+             ! {encoder} ! appsink name=sink sync=false"
+        );
+        let pipeline = gst::parse::launch(&launch).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let sink = pipeline.by_name("sink").unwrap().downcast::<AppSink>().unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let mut frames = vec![vec![]];
+        while let Ok(sample) = sink.pull_sample() {
+            let packet = sample.buffer().unwrap().map_readable().unwrap().to_vec();
+            let last = RtpHeader::parse(&packet).unwrap().marker;
+            frames.last_mut().unwrap().push(packet);
+            if last {
+                frames.push(vec![]);
+            }
+        }
+        pipeline.set_state(gst::State::Null).unwrap();
+        frames.pop();
+        assert_eq!(frames.len(), FRAMES);
+        frames
+    }
+    const VP8: &str = "vp8enc deadline=1 keyframe-max-dist=1000 ! rtpvp8pay mtu=300 picture-id-mode=15-bit";
+
+    /// Feeds the frames, each once the one before it is decoded (or is not, for a while); the slot and what was signalled.
+    fn decoded(codec: VideoCodec, frames: &[Vec<Vec<u8>>]) -> (Arc<FrameSlot>, Vec<DecoderSignal>) {
+        let slot = Arc::new(FrameSlot::default());
+        let (tx, rx) = mpsc::channel();
+        let signal = move |signal| drop(tx.send(signal));
+        let decoder = VideoDecoder::start(codec, 96, Arc::clone(&slot), signal).unwrap();
+        let number = || slot.newest().map_or(0, |stamped| stamped.number);
+        for frame in frames {
+            let before = number();
+            for packet in frame {
+                decoder.push(packet.clone());
+            }
+            // The first frame waits in the jitter buffer.
+            let patience = if before == 0 { DEADLINE } else { Duration::from_millis(300) };
+            let deadline = Instant::now() + patience;
+            while number() == before && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+        }
+        drop(decoder);
+        (slot, rx.try_iter().collect())
+    }
+
+    #[test]
+    fn all_codecs_are_decoded() {
+        let small = "width=320,height=180";
+        for (codec, encoder) in [
+            (VideoCodec::Vp8, VP8),
+            (VideoCodec::Vp9, "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=1000 ! rtpvp9pay mtu=300"),
+            (
+                VideoCodec::H264,
+                "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=1000 ! rtph264pay mtu=300 config-interval=-1",
+            ),
+        ] {
+            let (slot, signals) = decoded(codec, &stream(small, encoder));
+            let newest = slot.newest().unwrap();
+            assert!(newest.number >= FRAMES as u64 - 2, "{codec:?}: {}", newest.number);
+            assert_eq!(newest.frame.picture().unwrap().size(), Size { width: 320, height: 180 });
+            assert!(!signals.iter().any(|signal| matches!(signal, DecoderSignal::Failed(_))), "{signals:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_frame_is_wanted_after_a_loss() {
+        let mut frames = stream("width=320,height=180", VP8);
+        frames[20].pop();
+        let (slot, signals) = decoded(VideoCodec::Vp8, &frames);
+        assert!(signals.contains(&DecoderSignal::KeyFrameWanted), "{signals:?}");
+        assert!(slot.newest().unwrap().number <= 20, "broken pictures are shown");
+    }
+
+    #[test]
+    fn packets_of_nothing_but_padding_are_no_loss() {
+        let mut frames = stream("width=320,height=180", VP8);
+        let mut sequence = RtpHeader::parse(&frames[0][0]).unwrap().sequence;
+        for frame in &mut frames {
+            for packet in frame.iter_mut() {
+                packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+                sequence = sequence.wrapping_add(1);
+            }
+            let header = RtpHeader::parse(&frame[0]).unwrap();
+            let mut padding = Vec::new();
+            write_header(&mut padding, false, 96, sequence, header.timestamp, header.ssrc);
+            frame.push(padding);
+            sequence = sequence.wrapping_add(1);
+        }
+        let (slot, signals) = decoded(VideoCodec::Vp8, &frames);
+        assert_eq!(signals, []);
+        assert!(slot.newest().unwrap().number >= FRAMES as u64 - 2);
+    }
+
+    #[test]
+    fn frames_that_are_too_large_end_the_input() {
+        let frames = stream("width=4112,height=64", VP8);
+        let (slot, signals) = decoded(VideoCodec::Vp8, &frames[..1]);
+        assert!(matches!(signals.first(), Some(DecoderSignal::Failed(_))), "{signals:?}");
+        assert!(slot.newest().is_none());
+    }
+
+    #[test]
+    fn rubbish_ends_nothing_but_the_input() {
+        gst::init().unwrap();
+        for codec in [VideoCodec::Vp8, VideoCodec::Vp9, VideoCodec::H264] {
+            let frames = (0..50u8).map(|i| {
+                let mut packet = Vec::new();
+                write_header(&mut packet, true, 96, i.into(), u32::from(i) * 3000, 7);
+                packet.extend((0..i).map(|j| i.wrapping_mul(37) ^ j.wrapping_mul(91)));
+                packet
+            });
+            let decoder = VideoDecoder::start(codec, 96, Arc::default(), |_| {}).unwrap();
+            for packet in frames {
+                decoder.push(packet);
+            }
+            decoder.push(vec![1, 2, 3]);
+        }
     }
 }

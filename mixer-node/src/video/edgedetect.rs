@@ -166,7 +166,8 @@ mod imp {
                 (settings.low, settings.high)
             };
             let (width, height) = (frame.width() as usize, frame.height() as usize);
-            let stride = usize::try_from(frame.plane_stride()[0]).map_err(|_| gst::FlowError::NotNegotiated)?;
+            let stride =
+                usize::try_from(frame.plane_stride()[0]).map_err(|_| gst::FlowError::NotNegotiated)?;
             let mut canny = self.canny.lock();
             let luma = frame.plane_data_mut(0).map_err(|_| gst::FlowError::Error)?;
             canny.detect(luma, stride, width, height, low, high);

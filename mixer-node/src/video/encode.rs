@@ -90,15 +90,14 @@ impl VideoEncoder {
             .property("timestamp-offset", from.timestamp_offset);
         let payloader = match settings.codec {
             VideoCodec::Vp8 | VideoCodec::Vp9 => payloader.property_from_str("picture-id-mode", "15-bit"),
-            VideoCodec::H264 => {
-                payloader.property_from_str("aggregate-mode", "zero-latency").property("config-interval", -1i32)
-            }
+            VideoCodec::H264 => payloader
+                .property_from_str("aggregate-mode", "zero-latency")
+                .property("config-interval", -1i32),
         };
         let sink = packet_sink(packets);
 
         let pipeline = gst::Pipeline::new();
-        let mut chain =
-            vec![source.upcast_ref::<gst::Element>().clone(), filter.clone(), encoder.clone()];
+        let mut chain = vec![source.upcast_ref::<gst::Element>().clone(), filter.clone(), encoder.clone()];
         if settings.codec == VideoCodec::H264 {
             // What browsers decode without negotiation of anything higher (RFC 6184 §8.1, RFC 7742 §6.2).
             let caps = gst::Caps::builder("video/x-h264").field("profile", "constrained-baseline").build();

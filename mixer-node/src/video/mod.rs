@@ -9,6 +9,7 @@ mod encode;
 mod geometry;
 mod picture;
 mod slot;
+mod studio;
 
 pub use canny::Canny;
 pub use codec::VideoCodec;
@@ -19,6 +20,7 @@ pub use encode::{Continuity, EncoderSettings, PacketSink, VideoEncoder};
 pub use geometry::{Area, Fit, Fraction, GeometryError, Rect, Size};
 pub use picture::{Canvas, Colour, Frame, Picture, Plane};
 pub use slot::{FrameSlot, Stamped};
+pub use studio::{Studio, StudioPlan};
 
 /// Why a pipeline could not be built or started.
 #[derive(Debug, thiserror::Error)]

@@ -163,9 +163,8 @@ impl Canvas {
 
 impl Frame for Canvas {
     fn picture(&self) -> Option<Picture<'_>> {
-        let plane = |index: usize, size| {
-            Plane::new(self.data.get(self.offsets[index]..)?, self.strides[index], size)
-        };
+        let plane =
+            |index: usize, size| Plane::new(self.data.get(self.offsets[index]..)?, self.strides[index], size);
         let small = chroma(self.size);
         Some(Picture { planes: [plane(0, self.size)?, plane(1, small)?, plane(2, small)?] })
     }

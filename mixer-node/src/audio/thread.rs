@@ -1,0 +1,168 @@
+//! The thread that mixes a view's sound, every 20 ms.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kaigi_proto::ids::{ParticipantId, StreamId};
+
+use super::{AudioFeed, AudioMixer, OutputId, TICK};
+use crate::{
+    link::{MediaClock, OutputTrack},
+    plan::{Plan, Planned, Stop},
+};
+
+/// When the thread is this late, it leaves out what it missed instead of catching up.
+const TOO_LATE: Duration = Duration::from_millis(200);
+
+/// What a view's audio thread does.
+pub struct AudioPlan {
+    /// Of all outputs.
+    pub clock: MediaClock,
+    /// What is mixed.
+    pub inputs: Vec<PlannedInput>,
+    /// What is made of it.
+    pub outputs: Vec<PlannedOutput>,
+    /// Told which input is the loudest, when it changes; must not block.
+    pub on_active: Option<Arc<dyn Fn(StreamId) + Send + Sync>>,
+}
+
+/// One input.
+pub struct PlannedInput {
+    /// Its stream.
+    pub stream: StreamId,
+    /// Who must not hear it.
+    pub owner: ParticipantId,
+    /// Where its packets are.
+    pub feed: Arc<AudioFeed>,
+}
+
+/// One output.
+pub struct PlannedOutput {
+    /// Which mix.
+    pub id: OutputId,
+    /// Where it goes.
+    pub track: Arc<OutputTrack>,
+}
+
+/// Mixes until dropped.
+pub struct AudioThread(Planned<AudioPlan>);
+
+impl AudioThread {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the system gives none.
+    pub fn start(name: &str, plan: AudioPlan) -> io::Result<Self> {
+        Planned::start(&format!("audio {name}"), plan, work).map(Self)
+    }
+
+    /// Replaces the plan; inputs and outputs that stay are not interrupted.
+    pub fn set(&self, plan: AudioPlan) {
+        self.0.set(plan);
+    }
+}
+
+fn work(plan: &Plan<AudioPlan>, stop: &Stop) {
+    let mut seen = 0;
+    let Some(current) = plan.news(&mut seen) else { return };
+    let clock = current.clock;
+    let begun = ticks(Instant::now().saturating_duration_since(clock.origin)) + 1;
+    let mut desk = Desk::new(clock.timestamp(TICK * begun));
+    desk.follow(current);
+    let mut due = clock.origin + TICK * begun;
+    while !stop.is_asked() {
+        let now = Instant::now();
+        std::thread::sleep(due.saturating_duration_since(now));
+        let late = Instant::now().saturating_duration_since(due);
+        if late > TOO_LATE {
+            let missed = ticks(late);
+            desk.mixer.skip(missed);
+            due += TICK * missed;
+            metrics::counter!("kaigi_mixer_audio_missed_ticks_total").increment(missed.into());
+        }
+        if let Some(news) = plan.news(&mut seen) {
+            desk.follow(news);
+        }
+        desk.tick(Instant::now());
+        due += TICK;
+    }
+}
+
+fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos() / TICK.as_nanos()).unwrap_or(u32::MAX / 2)
+}
+
+/// The mixer and what it is plugged into.
+struct Desk {
+    mixer: AudioMixer,
+    plan: Option<Arc<AudioPlan>>,
+    /// Number of the stream of each feed that the mixer's input decodes.
+    attached: BTreeMap<StreamId, (usize, u64)>,
+    tracks: BTreeMap<OutputId, Arc<OutputTrack>>,
+    packets: VecDeque<(Instant, bytes::BytesMut)>,
+}
+
+impl Desk {
+    fn new(timestamp: u32) -> Self {
+        Self {
+            mixer: AudioMixer::new(timestamp),
+            plan: None,
+            attached: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            packets: VecDeque::new(),
+        }
+    }
+
+    fn follow(&mut self, plan: Arc<AudioPlan>) {
+        let streams: BTreeSet<&StreamId> = plan.inputs.iter().map(|input| &input.stream).collect();
+        self.attached.retain(|stream, _| streams.contains(stream));
+        self.mixer.retain_inputs(|stream| streams.contains(stream));
+        self.tracks =
+            plan.outputs.iter().map(|output| (output.id.clone(), Arc::clone(&output.track))).collect();
+        let sequences = |id: &OutputId| self.tracks.get(id).map_or(0, |track| track.next_sequence());
+        self.mixer.set_outputs(&self.tracks.keys().cloned().collect(), sequences);
+        let told = self.plan.as_ref().is_some_and(|old| old.on_active.is_some());
+        if plan.on_active.is_some() && !told {
+            self.mixer.reset_activity();
+        }
+        self.plan = Some(plan);
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let Some(plan) = self.plan.clone() else { return };
+        for input in &plan.inputs {
+            self.take_packets(input);
+        }
+        let tracks = &self.tracks;
+        let wanted = |id: &OutputId| tracks.get(id).is_some_and(|track| track.has_listeners());
+        let send = |id: &OutputId, packet: &[u8]| {
+            if let Some(track) = tracks.get(id) {
+                track.send(packet);
+            }
+        };
+        let active = self.mixer.tick(now, wanted, send);
+        if let (Some(active), Some(tell)) = (active, &plan.on_active) {
+            tell(active);
+        }
+    }
+
+    fn take_packets(&mut self, input: &PlannedInput) {
+        let Some((number, codec)) = input.feed.drain(&mut self.packets) else { return };
+        // A feed may be replaced by another one whose streams are numbered from zero again.
+        let plug = (Arc::as_ptr(&input.feed) as usize, number);
+        if self.attached.get(&input.stream) != Some(&plug) {
+            if let Err(error) = self.mixer.set_input(&input.stream, &input.owner, codec) {
+                tracing::warn!(stream = %input.stream, %error, "input not mixed");
+                return;
+            }
+            self.attached.insert(input.stream.clone(), plug);
+        }
+        for (at, packet) in self.packets.drain(..) {
+            self.mixer.packet(&input.stream, &packet, at);
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The description of a view, checked and typed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kaigi_proto::{
+    ids::{IdError, ParticipantId, RoomId, StreamId, TrackId, WorkerId},
+    v1,
+};
+
+use crate::video::{Area, Colour, EncoderSettings, GeometryError, Size, VideoCodec};
+
+/// Inputs of one view at most. Each decoded one takes some threads and memory.
+pub const MAX_INPUTS: usize = 200;
+/// Regions of one layout at most.
+const MAX_REGIONS: usize = 200;
+/// Participants with a mix of their own in one view at most. Each costs an encoder while it is listened to.
+const MAX_MINUS: usize = 500;
+/// Pixels of a side, and pictures a second.
+const SIDES: std::ops::RangeInclusive<u32> = 16..=4096;
+const RATES: std::ops::RangeInclusive<u32> = 1..=60;
+/// kbit/s.
+const BITRATES: std::ops::RangeInclusive<u32> = 1..=100_000;
+/// Seconds between key frames at most; an hour is as good as never.
+const MAX_KEY_FRAME_INTERVAL: u32 = 3600;
+
+/// Why a description is refused.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum DescriptionError {
+    /// An id is none.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// A region is none.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// A part that must be there.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// A number beyond what this node makes.
+    #[error("{what} {value} is not within {from}..={to}")]
+    Range {
+        /// What number.
+        what: &'static str,
+        /// What was given.
+        value: u64,
+        /// Least.
+        from: u64,
+        /// Most.
+        to: u64,
+    },
+    /// Pictures have chroma of half their width and height.
+    #[error("width and height must be even")]
+    Odd,
+    /// No encoder for it.
+    #[error("output codec {0:?} is not made here")]
+    Codec(String),
+    /// No such filter.
+    #[error("filter {0:?} does not exist")]
+    Filter(String),
+    /// The same stream twice.
+    #[error("input {0} is named twice")]
+    Twice(StreamId),
+}
+
+/// Which view.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ViewKey {
+    /// Its room.
+    pub room: RoomId,
+    /// Its label.
+    pub label: String,
+}
+
+/// Order of descriptions: the agent's epoch, then its count of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// Of the room's lease.
+    pub epoch: u64,
+    /// Within the epoch.
+    pub revision: u64,
+}
+
+/// What a view is to be.
+#[derive(Clone, Debug)]
+pub struct ViewSpec {
+    /// Which view.
+    pub key: ViewKey,
+    /// Whose it is.
+    pub agent: String,
+    /// Of this description.
+    pub version: Version,
+    /// Absent: audio only.
+    pub video: Option<VideoSpec>,
+    /// Format of the audio outputs.
+    pub audio_format: v1::MediaFormat,
+    /// Whether the loudest input is reported.
+    pub voice_activity: bool,
+    /// By stream.
+    pub inputs: BTreeMap<StreamId, InputSpec>,
+    /// Who gets a mix of his own.
+    pub minus: BTreeSet<ParticipantId>,
+}
+
+/// What a view's picture is to be.
+#[derive(Clone, Debug)]
+pub struct VideoSpec {
+    /// As it came.
+    pub format: v1::MediaFormat,
+    /// How it is encoded.
+    pub encoder: EncoderSettings,
+    /// kbit/s.
+    pub bitrate: u32,
+    /// Where nothing else is.
+    pub background: Colour,
+    /// Whether frames are cut to fill their regions.
+    pub crop: bool,
+    /// In drawing order, with the stream that each shows.
+    pub regions: Vec<(Area, Option<StreamId>)>,
+    /// Whether edges are shown.
+    pub edges: bool,
+}
+
+/// An input.
+#[derive(Clone, Debug)]
+pub struct InputSpec {
+    /// Who publishes it.
+    pub owner: ParticipantId,
+    /// Absent also when muted.
+    pub audio: Option<v1::TrackSource>,
+    /// Absent also when muted.
+    pub video: Option<v1::TrackSource>,
+}
+
+impl TryFrom<v1::ViewDescription> for ViewSpec {
+    type Error = DescriptionError;
+
+    fn try_from(view: v1::ViewDescription) -> Result<Self, DescriptionError> {
+        let key = ViewKey { room: RoomId::new(&view.room_id)?, label: view.label.clone() };
+        // A label is part of the ids of the view's tracks.
+        TrackId::new(&key.label)?;
+        at_most("number of inputs", view.inputs.len(), MAX_INPUTS)?;
+        at_most("number of minus participants", view.minus_participants.len(), MAX_MINUS)?;
+        let audio_format = view.audio_format.ok_or(DescriptionError::Missing("audio_format"))?;
+        if audio_format.codec != "opus" {
+            return Err(DescriptionError::Codec(audio_format.codec));
+        }
+        let mut inputs = BTreeMap::new();
+        for input in view.inputs {
+            let stream = StreamId::new(&input.stream_id)?;
+            let spec = InputSpec {
+                owner: ParticipantId::new(&input.owner)?,
+                audio: input.audio.filter(|_| !input.audio_muted),
+                video: input.video.filter(|_| !input.video_muted),
+            };
+            if inputs.insert(stream.clone(), spec).is_some() {
+                return Err(DescriptionError::Twice(stream));
+            }
+        }
+        let minus = view.minus_participants.iter().map(ParticipantId::new).collect::<Result<_, _>>()?;
+        Ok(Self {
+            key,
+            agent: WorkerId::new(view.agent_id)?.to_string(),
+            version: Version { epoch: view.epoch, revision: view.revision },
+            video: view.video.map(VideoSpec::try_from).transpose()?,
+            audio_format,
+            voice_activity: view.voice_activity,
+            inputs,
+            minus,
+        })
+    }
+}
+
+impl TryFrom<v1::ViewVideo> for VideoSpec {
+    type Error = DescriptionError;
+
+    fn try_from(video: v1::ViewVideo) -> Result<Self, DescriptionError> {
+        let format = video.format.ok_or(DescriptionError::Missing("video format"))?;
+        let codec = VideoCodec::from_name(&format.codec)
+            .filter(|codec| codec.can_encode(&format.profile))
+            .ok_or_else(|| DescriptionError::Codec(format!("{} {}", format.codec, format.profile)))?;
+        let resolution = video.resolution.ok_or(DescriptionError::Missing("resolution"))?;
+        let size = Size {
+            width: within("width", resolution.width, SIDES)?,
+            height: within("height", resolution.height, SIDES)?,
+        };
+        if size.width % 2 + size.height % 2 > 0 {
+            return Err(DescriptionError::Odd);
+        }
+        let framerate = within("framerate", video.framerate, RATES)?;
+        let interval = within("key_frame_interval", video.key_frame_interval, 0..=MAX_KEY_FRAME_INTERVAL)?;
+        let layout = video.layout.unwrap_or_default();
+        at_most("number of regions", layout.regions.len(), MAX_REGIONS)?;
+        let edges = match video.filter.as_str() {
+            "" | "none" => false,
+            "edgedetect" => true,
+            _ => return Err(DescriptionError::Filter(video.filter)),
+        };
+        Ok(Self {
+            format,
+            encoder: EncoderSettings {
+                codec,
+                size,
+                framerate,
+                key_frame_distance: (interval > 0).then_some(interval * framerate),
+            },
+            bitrate: within("bitrate", video.bitrate, BITRATES)?,
+            background: Colour::from_rgb(video.background_rgb),
+            crop: video.crop,
+            regions: layout.regions.iter().map(region).collect::<Result<_, _>>()?,
+            edges,
+        })
+    }
+}
+
+fn region(region: &v1::LayoutRegion) -> Result<(Area, Option<StreamId>), DescriptionError> {
+    let area = Area {
+        left: region.left.parse()?,
+        top: region.top.parse()?,
+        width: region.width.parse()?,
+        height: region.height.parse()?,
+    };
+    let stream = Some(&region.stream_id).filter(|id| !id.is_empty()).map(StreamId::new).transpose()?;
+    Ok((area, stream))
+}
+
+fn within(
+    what: &'static str,
+    value: u32,
+    range: std::ops::RangeInclusive<u32>,
+) -> Result<u32, DescriptionError> {
+    let (from, to) = (u64::from(*range.start()), u64::from(*range.end()));
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(DescriptionError::Range { what, value: value.into(), from, to })
+    }
+}
+
+fn at_most(what: &'static str, value: usize, most: usize) -> Result<(), DescriptionError> {
+    if value <= most {
+        Ok(())
+    } else {
+        Err(DescriptionError::Range { what, value: value as u64, from: 0, to: most as u64 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn description() -> v1::ViewDescription {
+        gstreamer::init().unwrap();
+        let region = v1::LayoutRegion {
+            stream_id: "s1".into(),
+            region_id: "1".into(),
+            left: "0/1".into(),
+            top: "0/1".into(),
+            width: "1/1".into(),
+            height: "1/1".into(),
+        };
+        v1::ViewDescription {
+            agent_id: "agent".into(),
+            room_id: "r1".into(),
+            label: "common".into(),
+            epoch: 1,
+            revision: 2,
+            video: Some(v1::ViewVideo {
+                format: Some(v1::MediaFormat { codec: "vp8".into(), ..Default::default() }),
+                resolution: Some(v1::Resolution { width: 640, height: 480 }),
+                framerate: 24,
+                bitrate: 600,
+                key_frame_interval: 100,
+                layout: Some(v1::Layout { regions: vec![region] }),
+                filter: "none".into(),
+                ..Default::default()
+            }),
+            audio_format: Some(v1::MediaFormat { codec: "opus".into(), ..Default::default() }),
+            inputs: vec![v1::ViewInput {
+                stream_id: "s1".into(),
+                owner: "p1".into(),
+                audio: Some(v1::TrackSource::default()),
+                video: Some(v1::TrackSource::default()),
+                audio_muted: true,
+                video_muted: false,
+            }],
+            ..Default::default()
+        }
+    }
+    fn refused(change: impl FnOnce(&mut v1::ViewDescription)) -> DescriptionError {
+        let mut view = description();
+        change(&mut view);
+        ViewSpec::try_from(view).unwrap_err()
+    }
+    fn refused_video(change: impl FnOnce(&mut v1::ViewVideo)) -> DescriptionError {
+        refused(|view| change(view.video.as_mut().unwrap()))
+    }
+
+    #[test]
+    fn a_good_description_is_taken() {
+        let spec = ViewSpec::try_from(description()).unwrap();
+        let video = spec.video.unwrap();
+        assert_eq!(video.encoder.key_frame_distance, Some(2400));
+        assert_eq!(video.regions.len(), 1);
+        let input = &spec.inputs[&StreamId::new("s1").unwrap()];
+        assert!(input.audio.is_none(), "a muted track is not fetched");
+        assert!(input.video.is_some());
+    }
+
+    #[test]
+    fn views_may_be_audio_only_or_empty() {
+        let view = v1::ViewDescription { video: None, inputs: vec![], ..description() };
+        assert!(ViewSpec::try_from(view).unwrap().video.is_none());
+        let mut view = description();
+        view.video.as_mut().unwrap().layout = None;
+        assert!(ViewSpec::try_from(view).unwrap().video.unwrap().regions.is_empty());
+    }
+
+    #[test]
+    fn bad_descriptions_are_refused() {
+        assert!(matches!(refused(|v| v.room_id = "a/b".into()), DescriptionError::Id(_)));
+        assert!(matches!(refused(|v| v.label = "ü".into()), DescriptionError::Id(_)));
+        assert!(matches!(refused(|v| v.inputs[0].owner = String::new()), DescriptionError::Id(_)));
+        assert!(matches!(refused(|v| v.inputs.push(v.inputs[0].clone())), DescriptionError::Twice(_)));
+        assert!(matches!(refused(|v| v.audio_format = None), DescriptionError::Missing(_)));
+        let pcmu = Some(v1::MediaFormat { codec: "pcmu".into(), ..Default::default() });
+        assert!(matches!(refused(|v| v.audio_format = pcmu), DescriptionError::Codec(_)));
+        let many = |v: &mut v1::ViewDescription| v.inputs = vec![v.inputs[0].clone(); MAX_INPUTS + 1];
+        assert!(matches!(refused(many), DescriptionError::Range { .. }));
+    }
+
+    #[test]
+    fn bad_pictures_are_refused() {
+        let size = |width, height| Some(v1::Resolution { width, height });
+        assert!(matches!(refused_video(|v| v.resolution = size(0, 480)), DescriptionError::Range { .. }));
+        assert!(matches!(refused_video(|v| v.resolution = size(9000, 480)), DescriptionError::Range { .. }));
+        assert_eq!(refused_video(|v| v.resolution = size(641, 480)), DescriptionError::Odd);
+        assert!(matches!(refused_video(|v| v.framerate = 0), DescriptionError::Range { .. }));
+        assert!(matches!(refused_video(|v| v.bitrate = 0), DescriptionError::Range { .. }));
+        assert!(matches!(refused_video(|v| v.key_frame_interval = 1 << 31), DescriptionError::Range { .. }));
+        assert!(matches!(refused_video(|v| v.filter = "sepia".into()), DescriptionError::Filter(_)));
+        let area = |v: &mut v1::ViewVideo| v.layout.as_mut().unwrap().regions[0].left = "2/1".into();
+        assert!(matches!(refused_video(area), DescriptionError::Geometry(_)));
+        let codec = |v: &mut v1::ViewVideo| v.format.as_mut().unwrap().codec = "h265".into();
+        assert!(matches!(refused_video(codec), DescriptionError::Codec(_)));
+    }
+
+    #[test]
+    fn epochs_come_before_revisions() {
+        let version = |epoch, revision| Version { epoch, revision };
+        assert!(version(2, 0) > version(1, 9));
+        assert!(version(1, 2) > version(1, 1));
+    }
+}

@@ -1,0 +1,66 @@
+//! RTP timestamps of what this node produces.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Seconds from 1900, where NTP time begins, to 1970.
+const NTP_OFFSET: u64 = 2_208_988_800;
+
+/// Relates the monotonic clock to one track's RTP timestamps, for as long as the track lives.
+#[derive(Clone, Copy, Debug)]
+pub struct MediaClock {
+    /// When the media time is zero.
+    pub origin: Instant,
+    /// RTP timestamp at the origin; random, RFC 3550 §5.1.
+    pub offset: u32,
+    /// Hz.
+    pub rate: u32,
+}
+
+impl MediaClock {
+    /// A clock of `rate` Hz from `origin`, with a random offset.
+    #[must_use]
+    pub fn new(origin: Instant, rate: u32) -> Self {
+        Self { origin, offset: rand::random(), rate }
+    }
+
+    /// The RTP timestamp of a media time.
+    #[must_use]
+    pub fn timestamp(&self, media: Duration) -> u32 {
+        let units = media.as_nanos() * u128::from(self.rate) / 1_000_000_000;
+        self.offset.wrapping_add(units as u32)
+    }
+
+    /// The RTP timestamp at `now`.
+    #[must_use]
+    pub fn timestamp_at(&self, now: Instant) -> u32 {
+        self.timestamp(now.saturating_duration_since(self.origin))
+    }
+}
+
+/// NTP time, 32 bits of seconds and 32 of fractions (RFC 3550 §4).
+#[must_use]
+pub(super) fn ntp(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+    (since.as_secs().wrapping_add(NTP_OFFSET) << 32) | fraction
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_advance_by_the_rate_and_wrap() {
+        let clock = MediaClock { origin: Instant::now(), offset: u32::MAX, rate: 90_000 };
+        assert_eq!(clock.timestamp(Duration::from_secs(1)), 89_999);
+        assert_eq!(clock.timestamp_at(clock.origin + Duration::from_millis(10)), 899);
+        let days = Duration::from_secs(90 * 86_400);
+        assert_eq!(clock.timestamp(days), (90 * 86_400 * 90_000u64 - 1) as u32);
+    }
+
+    #[test]
+    fn ntp_time_begins_in_1900() {
+        let half_past = UNIX_EPOCH + Duration::from_millis(1500);
+        assert_eq!(ntp(half_past), (2_208_988_801 << 32) | 0x8000_0000);
+    }
+}

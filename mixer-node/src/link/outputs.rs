@@ -1,0 +1,198 @@
+//! All tracks that this node produces, behind one UDP socket.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kaigi_media::link::LinkError;
+use kaigi_proto::{
+    ids::{AttachmentId, IdError, TrackId},
+    v1,
+};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::{MAX_DATAGRAM, OutputTrack, TrackDescription, bind};
+
+/// Attachments of this node at most. One takes some kilobytes, and each costs a copy of its track.
+const MAX_ATTACHMENTS: usize = 2000;
+/// Between sender reports.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Why a track can't be attached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// An id is none.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// This node does not produce it.
+    #[error("no such track")]
+    UnknownTrack,
+    /// Keys or address are unusable.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// [`MAX_ATTACHMENTS`] are reached.
+    #[error("this node has as many attachments as it can bear")]
+    Full,
+}
+
+impl From<AttachError> for tonic::Status {
+    fn from(error: AttachError) -> Self {
+        let text = error.to_string();
+        match error {
+            AttachError::Id(_) | AttachError::Link(_) => Self::invalid_argument(text),
+            AttachError::UnknownTrack => Self::not_found(text),
+            AttachError::Full => Self::resource_exhausted(text),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Outputs {
+    socket: Arc<UdpSocket>,
+    address: SocketAddr,
+    registry: Mutex<Registry>,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    tracks: HashMap<TrackId, Arc<OutputTrack>>,
+    attachments: HashMap<AttachmentId, Route>,
+}
+
+/// Where an attachment's RTCP comes from and goes to.
+#[derive(Clone, Debug)]
+struct Route {
+    from: SocketAddr,
+    ssrc: u32,
+    track: Arc<OutputTrack>,
+}
+
+impl Outputs {
+    /// No tracks yet; the socket is on a free port of `address`.
+    ///
+    /// # Errors
+    /// If the address is not of this machine.
+    pub fn bind(address: IpAddr) -> io::Result<Self> {
+        let socket = bind(address)?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket: Arc::new(socket), address, registry: Mutex::default() })
+    }
+
+    /// Makes a track that can be attached from now on.
+    pub fn add(&self, description: TrackDescription) -> Arc<OutputTrack> {
+        let track = Arc::new(OutputTrack::new(description, Arc::clone(&self.socket)));
+        self.registry.lock().tracks.insert(track.description().id.clone(), Arc::clone(&track));
+        track
+    }
+
+    /// Ends a track and all its attachments.
+    pub fn remove(&self, track: &Arc<OutputTrack>) {
+        let mut registry = self.registry.lock();
+        registry.attachments.retain(|_, route| !Arc::ptr_eq(&route.track, track));
+        let id = &track.description().id;
+        if registry.tracks.get(id).is_some_and(|present| Arc::ptr_eq(present, track)) {
+            registry.tracks.remove(id);
+        }
+    }
+
+    /// Starts the flow of a track. Asking again with the same attachment id and request changes nothing.
+    ///
+    /// # Errors
+    /// See [`AttachError`].
+    pub fn attach(&self, request: &v1::AttachRequest, now: Instant) -> Result<v1::AttachReply, AttachError> {
+        let id = AttachmentId::new(&request.attachment_id)?;
+        let track_id = TrackId::new(&request.track_id)?;
+        let from = request
+            .consumer_address
+            .parse()
+            .map_err(|_| LinkError::BadRequest("consumer_address is no socket address"))?;
+        let mut registry = self.registry.lock();
+        let track = Arc::clone(registry.tracks.get(&track_id).ok_or(AttachError::UnknownTrack)?);
+        let present = registry.attachments.get(&id);
+        let same = present.is_some_and(|route| {
+            Arc::ptr_eq(&route.track, &track) && (route.from, route.ssrc) == (from, request.ssrc)
+        });
+        if !same {
+            if present.is_none() && registry.attachments.len() >= MAX_ATTACHMENTS {
+                return Err(AttachError::Full);
+            }
+            track.attach(id.clone(), request, now)?;
+            let route = Route { from, ssrc: request.ssrc, track: Arc::clone(&track) };
+            if let Some(old) = registry.attachments.insert(id.clone(), route)
+                && !Arc::ptr_eq(&old.track, &track)
+            {
+                old.track.detach(&id);
+            }
+        }
+        let description = track.description();
+        Ok(v1::AttachReply {
+            producer_address: self.address.to_string(),
+            format: Some(description.format.clone()),
+            payload_type: description.payload_type.into(),
+            clock_rate: description.clock.rate,
+        })
+    }
+
+    /// Ends a flow; one that is not there is fine.
+    pub fn detach(&self, id: &AttachmentId) {
+        let route = self.registry.lock().attachments.remove(id);
+        if let Some(route) = route {
+            route.track.detach(id);
+        }
+    }
+
+    /// Receives feedback and sends reports until `stop` is cancelled.
+    ///
+    /// # Errors
+    /// If the socket can't be used.
+    pub async fn run(&self, stop: CancellationToken) -> io::Result<()> {
+        let socket = tokio::net::UdpSocket::from_std(self.socket.try_clone()?)?;
+        let mut datagram = vec![0; MAX_DATAGRAM];
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                _ = tick.tick() => self.tick(Instant::now()),
+                // Errors are ICMP answers to what was sent earlier.
+                received = socket.recv_from(&mut datagram) => if let Ok((length, from)) = received {
+                    self.feedback(&datagram[..length], from, Instant::now());
+                }
+            }
+        }
+    }
+
+    fn tick(&self, now: Instant) {
+        let tracks: Vec<_> = self.registry.lock().tracks.values().cloned().collect();
+        let ended: Vec<_> = tracks.iter().flat_map(|track| track.tick(now)).collect();
+        let mut registry = self.registry.lock();
+        for id in ended {
+            tracing::debug!(attachment = %id, "consumer is silent, attachment ended");
+            registry.attachments.remove(&id);
+        }
+        metrics::gauge!("kaigi_mixer_attachments").set(registry.attachments.len() as f64);
+    }
+
+    /// Hands a datagram to the attachment whose it is: the one from that address whose SSRC it names as its sender, else any
+    /// from that address that finds it authentic.
+    fn feedback(&self, datagram: &[u8], from: SocketAddr, now: Instant) {
+        let Some(sender) = datagram.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes)
+        else {
+            return;
+        };
+        let candidates: Vec<(AttachmentId, Route)> = {
+            let registry = self.registry.lock();
+            let here = registry.attachments.iter().filter(|(_, route)| route.from == from);
+            let pairs = here.map(|(id, route)| (id.clone(), route.clone()));
+            let (mut named, others): (Vec<_>, Vec<_>) = pairs.partition(|(_, route)| route.ssrc == sender);
+            named.extend(others);
+            named
+        };
+        let _taken = candidates.iter().any(|(id, route)| route.track.feedback(id, datagram, now));
+    }
+}

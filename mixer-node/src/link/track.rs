@@ -1,0 +1,174 @@
+//! One track that this node produces, and those who consume it.
+
+use std::{
+    net::UdpSocket,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
+    },
+    time::{Instant, SystemTime},
+};
+
+use kaigi_media::{
+    link::{Feedback, LinkError, LinkProducer},
+    rtp::RtpHeader,
+};
+use kaigi_proto::{
+    ids::{AttachmentId, TrackId},
+    v1,
+};
+use parking_lot::Mutex;
+
+use super::{MediaClock, clock::ntp};
+
+/// What a track is.
+#[derive(Clone, Debug)]
+pub struct TrackDescription {
+    /// Unique in the cluster.
+    pub id: TrackId,
+    /// Audio or video.
+    pub kind: v1::MediaKind,
+    /// Codec.
+    pub format: v1::MediaFormat,
+    /// On the link.
+    pub payload_type: u8,
+    /// Of its RTP timestamps.
+    pub clock: MediaClock,
+}
+
+/// A produced track. Sending locks it for as long as its packets take to be protected and handed to the kernel.
+pub struct OutputTrack {
+    description: TrackDescription,
+    socket: Arc<UdpSocket>,
+    attachments: Mutex<Vec<Attachment>>,
+    listeners: AtomicUsize,
+    key_frame_wanted: AtomicBool,
+    next_sequence: AtomicU16,
+}
+
+struct Attachment {
+    id: AttachmentId,
+    link: LinkProducer,
+}
+
+impl OutputTrack {
+    pub(super) fn new(description: TrackDescription, socket: Arc<UdpSocket>) -> Self {
+        Self {
+            description,
+            socket,
+            attachments: Mutex::default(),
+            listeners: AtomicUsize::new(0),
+            key_frame_wanted: AtomicBool::new(false),
+            next_sequence: AtomicU16::new(rand::random()),
+        }
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn description(&self) -> &TrackDescription {
+        &self.description
+    }
+
+    /// Whether anybody is attached.
+    #[must_use]
+    pub fn has_listeners(&self) -> bool {
+        self.listeners.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether somebody asked for a key frame since the last call.
+    #[must_use]
+    pub fn take_key_frame_request(&self) -> bool {
+        self.key_frame_wanted.swap(false, Ordering::Relaxed)
+    }
+
+    /// The sequence number after that of the last packet sent; random before the first.
+    #[must_use]
+    pub fn next_sequence(&self) -> u16 {
+        self.next_sequence.load(Ordering::Relaxed)
+    }
+
+    /// Sends an RTP packet to all who are attached. Never blocks: what the kernel does not take is lost.
+    pub fn send(&self, packet: &[u8]) {
+        if let Ok(header) = RtpHeader::parse(packet) {
+            self.next_sequence.store(header.sequence.wrapping_add(1), Ordering::Relaxed);
+        }
+        for attachment in self.attachments.lock().iter_mut() {
+            let sent = attachment.link.protect_rtp(packet);
+            self.transmit(&attachment.link, sent);
+        }
+    }
+
+    pub(super) fn attach(
+        &self,
+        id: AttachmentId,
+        request: &v1::AttachRequest,
+        now: Instant,
+    ) -> Result<(), LinkError> {
+        let link = LinkProducer::new(now, request, self.description.payload_type)?;
+        let mut attachments = self.attachments.lock();
+        attachments.retain(|attachment| attachment.id != id);
+        attachments.push(Attachment { id, link });
+        self.listeners.store(attachments.len(), Ordering::Relaxed);
+        self.key_frame_wanted.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(super) fn detach(&self, id: &AttachmentId) {
+        let mut attachments = self.attachments.lock();
+        attachments.retain(|attachment| attachment.id != *id);
+        self.listeners.store(attachments.len(), Ordering::Relaxed);
+    }
+
+    /// Takes what an attachment's consumer sent. Whether it was authentic.
+    pub(super) fn feedback(&self, id: &AttachmentId, datagram: &[u8], now: Instant) -> bool {
+        let mut attachments = self.attachments.lock();
+        let Some(attachment) = attachments.iter_mut().find(|attachment| attachment.id == *id) else {
+            return false;
+        };
+        let Ok(feedback) = attachment.link.unprotect_rtcp(now, datagram) else {
+            return false;
+        };
+        if feedback.contains(&Feedback::KeyFrameRequest) {
+            self.key_frame_wanted.store(true, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Sends sender reports and ends the attachments whose consumers have been silent for too long; their ids.
+    pub(super) fn tick(&self, now: Instant) -> Vec<AttachmentId> {
+        let timestamp = self.description.clock.timestamp_at(now);
+        let wall = ntp(SystemTime::now());
+        let mut attachments = self.attachments.lock();
+        let mut ended = Vec::new();
+        attachments.retain_mut(|attachment| {
+            let silent = attachment.link.is_silent(now);
+            if silent {
+                ended.push(attachment.id.clone());
+            } else {
+                let report = attachment.link.sender_report(wall, timestamp);
+                self.transmit(&attachment.link, report);
+            }
+            !silent
+        });
+        self.listeners.store(attachments.len(), Ordering::Relaxed);
+        ended
+    }
+
+    fn transmit(&self, link: &LinkProducer, datagram: Result<bytes::BytesMut, LinkError>) {
+        let sent = datagram.map(|datagram| self.socket.send_to(&datagram, link.consumer_address()));
+        match sent {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                metrics::counter!("kaigi_mixer_link_lost_packets_total").increment(1);
+                tracing::trace!(%error, "packet not taken by the kernel");
+            }
+            Err(error) => tracing::debug!(%error, "packet not protected"),
+        }
+    }
+}
+
+impl std::fmt::Debug for OutputTrack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OutputTrack").field("id", &self.description.id).finish_non_exhaustive()
+    }
+}

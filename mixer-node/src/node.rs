@@ -1,0 +1,160 @@
+//! All views of this node.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Instant,
+};
+
+use kaigi_proto::{
+    ids::{IdError, RoomId},
+    v1,
+};
+use parking_lot::Mutex;
+
+use crate::{
+    description::{DescriptionError, Version, ViewKey, ViewSpec},
+    view::{View, ViewContext, ViewError},
+};
+
+/// Views of one node at most. The cluster-manager places rooms by load; this bounds what a mistake can take.
+const MAX_VIEWS: usize = 100;
+
+/// Why a view is not set.
+#[derive(Debug, thiserror::Error)]
+pub enum SetViewError {
+    /// The description makes no sense or asks for what is not made here.
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
+    /// A newer description is in force.
+    #[error("description {given:?} is older than {in_force:?}")]
+    Outdated {
+        /// Came now.
+        given: Version,
+        /// Came before.
+        in_force: Version,
+    },
+    /// [`MAX_VIEWS`] are reached.
+    #[error("this node has as many views as it can bear")]
+    Full,
+    /// It can't be made.
+    #[error(transparent)]
+    View(#[from] ViewError),
+}
+
+impl From<SetViewError> for tonic::Status {
+    fn from(error: SetViewError) -> Self {
+        let text = error.to_string();
+        match error {
+            SetViewError::Description(_) | SetViewError::View(ViewError::TrackId(_)) => {
+                Self::invalid_argument(text)
+            }
+            SetViewError::Outdated { .. } => Self::failed_precondition(text),
+            SetViewError::Full | SetViewError::View(ViewError::Thread(_)) => Self::resource_exhausted(text),
+        }
+    }
+}
+
+/// Why a view is not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveViewError {
+    /// The room's id is none.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// The view belongs to a newer epoch.
+    #[error("epoch {given} is older than {in_force}")]
+    Outdated {
+        /// Came now.
+        given: u64,
+        /// In force.
+        in_force: u64,
+    },
+}
+
+impl From<RemoveViewError> for tonic::Status {
+    fn from(error: RemoveViewError) -> Self {
+        match &error {
+            RemoveViewError::Id(_) => Self::invalid_argument(error.to_string()),
+            RemoveViewError::Outdated { .. } => Self::failed_precondition(error.to_string()),
+        }
+    }
+}
+
+/// See the module.
+pub struct Node {
+    context: Arc<ViewContext>,
+    views: Mutex<HashMap<ViewKey, View>>,
+}
+
+impl Node {
+    /// No views yet.
+    #[must_use]
+    pub fn new(context: Arc<ViewContext>) -> Self {
+        Self { context, views: Mutex::default() }
+    }
+
+    /// What the views share.
+    #[must_use]
+    pub fn context(&self) -> &Arc<ViewContext> {
+        &self.context
+    }
+
+    /// Makes or changes a view. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`SetViewError`].
+    pub fn set_view(&self, view: v1::ViewDescription, now: Instant) -> Result<v1::ViewReply, SetViewError> {
+        let spec = ViewSpec::try_from(view)?;
+        let mut views = self.views.lock();
+        let count = views.len();
+        let reply = match views.entry(spec.key.clone()) {
+            Entry::Vacant(_) if count >= MAX_VIEWS => return Err(SetViewError::Full),
+            Entry::Vacant(place) => {
+                tracing::info!(room = %spec.key.room, view = spec.key.label, agent = spec.agent, "view made");
+                place.insert(View::new(&self.context, spec, now)?).reply()
+            }
+            Entry::Occupied(mut view) => {
+                let view = view.get_mut();
+                let (given, in_force) = (spec.version, view.version());
+                if given < in_force {
+                    return Err(SetViewError::Outdated { given, in_force });
+                }
+                if given > in_force {
+                    view.change(spec, now)?;
+                }
+                view.reply()
+            }
+        };
+        metrics::gauge!("kaigi_mixer_views").set(views.len() as f64);
+        Ok(reply)
+    }
+
+    /// Ends a view; one that is not there is fine.
+    ///
+    /// # Errors
+    /// See [`RemoveViewError`].
+    pub fn remove_view(&self, request: v1::RemoveViewRequest) -> Result<(), RemoveViewError> {
+        let key = ViewKey { room: RoomId::new(&request.room_id)?, label: request.label };
+        let mut views = self.views.lock();
+        let Some(view) = views.get(&key) else {
+            return Ok(());
+        };
+        let in_force = view.version().epoch;
+        if request.epoch < in_force {
+            return Err(RemoveViewError::Outdated { given: request.epoch, in_force });
+        }
+        views.remove(&key);
+        metrics::gauge!("kaigi_mixer_views").set(views.len() as f64);
+        tracing::info!(room = %key.room, view = key.label, "view removed");
+        Ok(())
+    }
+
+    /// Ends the views whose agents have been away for too long; called about once a second.
+    pub fn tick(&self, now: Instant) {
+        for key in self.context.events.abandoned(now) {
+            tracing::warn!(room = %key.room, view = key.label, "view removed, its agent is away");
+            self.views.lock().remove(&key);
+        }
+        metrics::gauge!("kaigi_mixer_views").set(self.views.lock().len() as f64);
+    }
+}

@@ -1,0 +1,63 @@
+//! The gRPC services of this node.
+
+use std::{pin::Pin, sync::Arc, time::Instant};
+
+use futures::{Stream, StreamExt};
+use kaigi_proto::{
+    ids::{AttachmentId, WorkerId},
+    v1,
+    v1::{media_link_server::MediaLink, mixer_node_server::MixerNode},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::node::Node;
+
+/// Both services.
+#[derive(Clone)]
+pub struct Service(pub Arc<Node>);
+
+#[tonic::async_trait]
+impl MixerNode for Service {
+    async fn set_view(
+        &self,
+        request: Request<v1::ViewDescription>,
+    ) -> Result<Response<v1::ViewReply>, Status> {
+        Ok(Response::new(self.0.set_view(request.into_inner(), Instant::now())?))
+    }
+
+    async fn remove_view(
+        &self,
+        request: Request<v1::RemoveViewRequest>,
+    ) -> Result<Response<v1::RemoveViewReply>, Status> {
+        self.0.remove_view(request.into_inner())?;
+        Ok(Response::new(v1::RemoveViewReply {}))
+    }
+
+    type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::MixerEvent, Status>> + Send>>;
+
+    async fn events(
+        &self,
+        request: Request<v1::MixerEventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        let agent = WorkerId::new(request.into_inner().agent_id)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let told = self.0.context().events.open(agent.as_str());
+        Ok(Response::new(Box::pin(ReceiverStream::new(told).map(Ok))))
+    }
+}
+
+#[tonic::async_trait]
+impl MediaLink for Service {
+    async fn attach(&self, request: Request<v1::AttachRequest>) -> Result<Response<v1::AttachReply>, Status> {
+        let reply = self.0.context().outputs.attach(request.get_ref(), Instant::now())?;
+        Ok(Response::new(reply))
+    }
+
+    async fn detach(&self, request: Request<v1::DetachRequest>) -> Result<Response<v1::DetachReply>, Status> {
+        let id = AttachmentId::new(request.into_inner().attachment_id)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.0.context().outputs.detach(&id);
+        Ok(Response::new(v1::DetachReply {}))
+    }
+}

@@ -1,0 +1,168 @@
+//! Views over real gRPC and a real media link: what counts is the picture and the sound.
+
+mod support;
+
+use kaigi_proto::v1::{self, mixer_event::Event};
+use support::{Consumer, MixerNode, Publisher, eventually, view};
+
+const RED: u32 = 0xff0000;
+const GREEN: u32 = 0x00ff00;
+const BLUE: u32 = 0x0000ff;
+const GREY: u32 = 0x202020;
+/// Centres of the regions of a 2×2 grid in a picture of 320×180.
+const GRID: [(u32, u32); 4] = [(80, 44), (240, 44), (80, 134), (240, 134)];
+const TONES: [f32; 3] = [400.0, 700.0, 1100.0];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_participants_are_seen_and_heard() {
+    let mut node = MixerNode::start().await;
+    let publisher = Publisher::start().await;
+    let [a, b, c] = [("a", RED, 400.0), ("b", GREEN, 700.0), ("c", BLUE, 1100.0)]
+        .map(|(name, rgb, hz)| publisher.publish(name, rgb, hz));
+    let all = vec![a.input(), b.input(), c.input()];
+
+    let first = v1::ViewDescription { minus_participants: vec!["pb".into()], ..view(1, all.clone(), 2) };
+    let reply = node.control.set_view(first).await.unwrap().into_inner();
+    let video = reply.video.unwrap();
+    assert_eq!(video.endpoint, node.endpoint);
+    assert_eq!(video.track_id, "mix:room1:common:video");
+    let consumer = Consumer::start();
+    let screen = consumer.watch(&video);
+    let mut common = consumer.listen(&reply.audio.unwrap());
+    let mut minus = consumer.listen(reply.minus_audio[0].audio.as_ref().unwrap());
+
+    eventually("three colours in their regions", || screen.shows(GRID, [RED, GREEN, BLUE, GREY])).await;
+    assert_eq!(screen.size(), Some((320, 180)));
+    eventually("all three tones", || common.hears(TONES) == Some([true; 3])).await;
+    eventually("all tones but one's own", || minus.hears(TONES) == Some([true, false, true])).await;
+
+    // One leaves: the others move up, nothing else changes.
+    let without_a = vec![b.input(), c.input()];
+    let second =
+        v1::ViewDescription { minus_participants: vec!["pb".into()], ..view(2, without_a.clone(), 2) };
+    node.control.set_view(second).await.unwrap();
+    eventually("the others moved up", || screen.shows(GRID, [GREEN, BLUE, GREY, GREY])).await;
+    eventually("two tones", || common.hears(TONES) == Some([false, true, true])).await;
+
+    // Edges: bright lines where the regions meet, no colours.
+    let mut third = view(3, without_a.clone(), 2);
+    third.video.as_mut().unwrap().filter = "edgedetect".into();
+    node.control.set_view(third).await.unwrap();
+    let colourless = |screen: &support::Screen| {
+        let pixels = screen.pixels(GRID);
+        pixels.is_some_and(|pixels| {
+            pixels.iter().all(|[y, u, v]| *y < 60 && u.abs_diff(128) + v.abs_diff(128) < 12)
+        })
+    };
+    eventually("edges of the regions", || {
+        let row = screen.luma(44).unwrap_or_default();
+        colourless(&screen) && row.get(154..166).is_some_and(|border| border.iter().any(|luma| *luma > 120))
+    })
+    .await;
+
+    // And back; then everybody is muted.
+    node.control.set_view(view(4, without_a.clone(), 2)).await.unwrap();
+    eventually("colours again", || screen.shows(GRID, [GREEN, BLUE, GREY, GREY])).await;
+    let muted =
+        without_a.into_iter().map(|input| v1::ViewInput { audio_muted: true, video_muted: true, ..input });
+    node.control.set_view(view(5, muted.collect(), 2)).await.unwrap();
+    eventually("background only", || screen.shows(GRID, [GREY; 4])).await;
+    eventually("silence", || common.hears(TONES) == Some([false; 3])).await;
+
+    // Without any input the output goes on.
+    node.control.set_view(view(6, vec![], 1)).await.unwrap();
+    let number = screen.number();
+    eventually("more pictures", || screen.number() > number + 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_have_the_codec_asked_for() {
+    let mut node = MixerNode::start().await;
+    let publisher = Publisher::start().await;
+    let a = publisher.publish("a", RED, 400.0);
+    let consumer = Consumer::start();
+    for (revision, codec) in [(1, "vp9"), (2, "h264"), (3, "vp8")] {
+        let mut wanted = view(revision, vec![a.input()], 1);
+        wanted.video.as_mut().unwrap().format.as_mut().unwrap().codec = codec.into();
+        let reply = node.control.set_view(wanted).await.unwrap().into_inner();
+        let video = reply.video.unwrap();
+        assert_eq!(video.format.as_ref().unwrap().codec, codec);
+        // A consumer of the earlier format would attach anew; this one is new.
+        let screen = Consumer::start().watch(&video);
+        drop(screen);
+        let screen = consumer.watch(&video);
+        eventually(codec, || screen.shows([(160, 90)], [RED])).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_are_told_who_speaks_and_what_fails() {
+    let mut node = MixerNode::start().await;
+    let publisher = Publisher::start().await;
+    let a = publisher.publish("a", RED, 400.0);
+    let mut lost = a.input();
+    lost.stream_id = "lost".into();
+    lost.audio = None;
+    lost.video = Some(publisher.source("nowhere", v1::MediaKind::Video, None));
+
+    let request = v1::MixerEventsRequest { agent_id: "agent-1".into() };
+    let mut events = node.control.events(request).await.unwrap().into_inner();
+    node.control.set_view(view(1, vec![a.input(), lost], 2)).await.unwrap();
+    let (mut speaking, mut failed) = (None, None);
+    while speaking.is_none() || failed.is_none() {
+        let wait = tokio::time::timeout(std::time::Duration::from_secs(20), events.message());
+        let told = wait.await.expect("an event is missing").unwrap().unwrap();
+        assert_eq!((told.room_id.as_str(), told.label.as_str()), ("room1", "common"));
+        match told.event.unwrap() {
+            Event::ActiveInput(stream) => assert!(speaking.replace(stream).is_none(), "told twice"),
+            Event::InputFailed(failure) => assert!(failed.replace(failure).is_none(), "told twice"),
+        }
+    }
+    assert_eq!(speaking.as_deref(), Some("a"));
+    let failed = failed.unwrap();
+    assert_eq!(failed.stream_id, "lost");
+    assert!(failed.reason.contains("no such track"), "{}", failed.reason);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_comes_late_is_shown_when_it_comes() {
+    let mut node = MixerNode::start().await;
+    let publisher = Publisher::start().await;
+    let expected = publisher.source("a-video", v1::MediaKind::Video, None);
+    let input = v1::ViewInput {
+        stream_id: "a".into(),
+        owner: "pa".into(),
+        video: Some(expected),
+        ..Default::default()
+    };
+    let reply = node.control.set_view(view(1, vec![input], 1)).await.unwrap().into_inner();
+    let consumer = Consumer::start();
+    let screen = consumer.watch(&reply.video.unwrap());
+    eventually("the background", || screen.shows([(160, 90)], [GREY])).await;
+    let _a = publisher.publish("a", BLUE, 400.0);
+    eventually("the late input", || screen.shows([(160, 90)], [BLUE])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn older_descriptions_and_bad_ones_are_refused() {
+    let mut node = MixerNode::start().await;
+    node.control.set_view(view(5, vec![], 1)).await.unwrap();
+    node.control.set_view(view(5, vec![], 1)).await.unwrap();
+    let code = |result: Result<_, tonic::Status>| {
+        result.map(|_: tonic::Response<v1::ViewReply>| ()).unwrap_err().code()
+    };
+    assert_eq!(code(node.control.set_view(view(4, vec![], 1)).await), tonic::Code::FailedPrecondition);
+    let mut strange = view(6, vec![], 1);
+    strange.video.as_mut().unwrap().filter = "sepia".into();
+    assert_eq!(code(node.control.set_view(strange).await), tonic::Code::InvalidArgument);
+    let newer = v1::ViewDescription { epoch: 2, agent_id: "agent-2".into(), ..view(1, vec![], 1) };
+    node.control.set_view(newer).await.unwrap();
+    assert_eq!(code(node.control.set_view(view(9, vec![], 1)).await), tonic::Code::FailedPrecondition);
+
+    let remove = |epoch| v1::RemoveViewRequest { room_id: "room1".into(), label: "common".into(), epoch };
+    let refused = node.control.remove_view(remove(1)).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    node.control.remove_view(remove(2)).await.unwrap();
+    node.control.remove_view(remove(2)).await.unwrap();
+    node.control.set_view(view(1, vec![], 1)).await.unwrap();
+}
