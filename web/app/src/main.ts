@@ -1,1 +1,75 @@
-export {}
+import { ConferenceClient } from '../../sdk/src/kaigi.js';
+import { ConferenceScreen } from './conference.js';
+import { LocalMedia } from './media.js';
+import { readParameters } from './params.js';
+import { type Choice, StartScreen } from './start.js';
+import { requestToken } from './token.js';
+
+const DEFAULT_NAME = 'Guest';
+const DEFAULT_ROOM_NAME = 'Default room';
+
+const root = document.getElementById('app')!;
+const parameters = readParameters(location.search);
+let start: StartScreen | undefined;
+let conference: ConferenceScreen | undefined;
+let client: ConferenceClient | undefined;
+let name = parameters.name ?? '';
+const media = new LocalMedia(() => start?.name ?? name);
+
+function showStart(): StartScreen {
+  start = new StartScreen(media, { ...parameters, name: name || parameters.name }, enter);
+  root.replaceChildren(start.element);
+  document.title = 'Kaigi';
+  start.focus();
+  return start;
+}
+
+/** Joins and shows the conference in the place of what is shown now. Fails with a reason for people. */
+async function enter(choice: Choice): Promise<void> {
+  name = choice.name;
+  const admission = await requestToken({ name, room: choice.room, role: parameters.role });
+  client = new ConferenceClient();
+  await client.join(admission.token);
+  start?.close();
+  start = undefined;
+  conference?.close();
+  const roomName = choice.room ?? DEFAULT_ROOM_NAME;
+  conference = new ConferenceScreen({
+    client,
+    media,
+    name,
+    room: admission.room,
+    roomName,
+    view: parameters.view,
+    speaker: choice.speaker,
+    simulcast: parameters.simulcast,
+    left: leave,
+    rejoin: () => enter(choice),
+  });
+  root.replaceChildren(conference.element);
+  document.title = `${roomName} – Kaigi`;
+  conference.focus();
+}
+
+function leave(): void {
+  conference?.close();
+  conference = undefined;
+  void client?.leave();
+  client = undefined;
+  media.stopVideo();
+  media.stopAudio();
+  void showStart().prepare();
+}
+
+// Tells the server at once, where a closed connection would tell it late.
+addEventListener('pagehide', () => void client?.leave());
+addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
+
+async function begin(): Promise<void> {
+  if (parameters.join) name ||= DEFAULT_NAME;
+  const screen = showStart();
+  await screen.prepare();
+  if (parameters.join) await screen.submit();
+}
+
+void begin();

@@ -32,7 +32,7 @@ const MAX_EARLY_CANDIDATES = 64;
  * One RTCPeerConnection that carries any number of sessions. The client always offers, one operation at a time.
  *
  * An operation adds its transceivers, makes an offer (which names their mids), sends its request, and only when that
- * is accepted the offer. A refused operation is rolled back: the server never hears of its m-lines.
+ * is accepted the offer. The m-lines of a refused operation belong to nothing, which servers answer inactive.
  */
 export class MediaTransport {
   readonly #connection: RTCPeerConnection;
@@ -209,28 +209,28 @@ export class MediaTransport {
   }
 
   /**
-   * Takes back what a failed operation added, so that the next one starts clean.
+   * Takes back what a failed operation added, so that the next one starts clean. Its m-lines go with the next offer,
+   * inactive: transceivers that were offered once can't be removed (Chromium gives the next m-lines to stopped ones).
    *
-   * An offer that the server may have seen stays, because both sides must count the same m-lines: its m-lines turn
-   * inactive, and the next operation offers anew on top of it. Any other is rolled back, and its transceivers vanish.
-   * So is the very first, seen or not: with no answer there is no transport yet, and the next operation asks for one.
+   * An offer that the server may have seen stays in place, because both sides must count the same m-lines, and the
+   * next operation offers anew on top of it. Any other is rolled back. So is the very first, seen or not: with no
+   * answer there is no transport yet, and the next operation asks for one.
    */
   async #withdraw(transceivers: readonly RTCRtpTransceiver[], offered: boolean): Promise<void> {
     if (this.#error) return;
     silence(transceivers);
     const first = this.#connection.remoteDescription === null;
     if (first) this.#id = undefined;
-    if (offered && !first) return;
-    if (this.#connection.signalingState === 'have-local-offer') {
-      try {
-        await this.#connection.setLocalDescription({ type: 'rollback' });
-      } catch {
-        // Without rollback the m-lines go with the next offer, inactive, which servers answer.
-        return;
-      }
-      this.#localCandidates = [];
+    if ((offered && !first) || this.#connection.signalingState !== 'have-local-offer') return;
+    try {
+      await this.#connection.setLocalDescription({ type: 'rollback' });
+    } catch {
+      // The next offer replaces this one.
+      return;
     }
-    for (const transceiver of transceivers) if (transceiver.mid === null) transceiver.stop();
+    // The first offer's candidates were gathered for nothing; those of an older one are as good as before.
+    if (first) this.#localCandidates = [];
+    this.#flushCandidates();
   }
 
   #onLocalCandidate(candidate: RTCIceCandidate | null): void {

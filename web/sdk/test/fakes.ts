@@ -101,7 +101,6 @@ export function fakeMedia(...kinds: string[]): MediaStream {
 export class FakeTransceiver {
   mid: string | null = null;
   currentDirection: string | null = null;
-  stopped = false;
   sender = { track: null as unknown, replaceTrack: async (track: unknown) => void (this.sender.track = track) };
   receiver;
 
@@ -110,10 +109,6 @@ export class FakeTransceiver {
     public direction: string,
   ) {
     this.receiver = { track: fakeTrack(kind) };
-  }
-
-  stop(): void {
-    this.stopped = true;
   }
 }
 
@@ -144,7 +139,6 @@ export class FakePeerConnection {
   }
 
   async createOffer(): Promise<RTCSessionDescriptionInit> {
-    this.transceivers = this.transceivers.filter(({ stopped, mid }) => !stopped || mid !== null);
     let next = this.#mids;
     const lines = this.transceivers.map(({ kind, direction, mid }) => `m=${kind}\r\na=mid:${mid ?? next++}\r\na=${direction}\r\n`);
     return { type: 'offer', sdp: lines.join('') };

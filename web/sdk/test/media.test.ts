@@ -228,7 +228,7 @@ describe('ICE candidates', () => {
 });
 
 describe('an operation that fails', () => {
-  it('by refusal of the very first leaves no trace', async () => {
+  it('by refusal of the very first leaves nothing but inactive m-lines', async () => {
     const bench = await Bench.joined();
     const publishing = bench.client.publish(camera());
     const subscribing = bench.client.subscribe('theirs');
@@ -237,8 +237,8 @@ describe('an operation that fails', () => {
 
     const request = await bench.serve('subscribe', 's1', 's1');
     expect(request.data.transport).toEqual({ type: 'webrtc' });
-    expect((await subscribing).id).toBe('s1');
-    expect(bench.connection.transceivers).toHaveLength(2);
+    expect((await subscribing).stream.getTracks()).toHaveLength(2);
+    expect(bench.connection.transceivers.map(({ direction }) => direction)).toEqual(['inactive', 'inactive', 'recvonly', 'recvonly']);
     expect(bench.socket.names()).toEqual(['login', 'publish', 'subscribe', 'soac']);
   });
 
@@ -253,11 +253,11 @@ describe('an operation that fails', () => {
     const again = bench.client.subscribe('room-common');
     const request = await bench.serve('subscribe', 's2', 'p1');
     expect(request.data.transport.id).toBe('p1');
-    await again;
-    expect(bench.connection.transceivers).toHaveLength(4);
+    expect((await again).stream.getTracks()).toHaveLength(2);
+    expect((await publishing).ended).toBe(false);
   });
 
-  it('by refusal in a browser that can not roll back offers dead m-lines with the next one', async () => {
+  it('by refusal does the same in a browser that can not roll back', async () => {
     const bench = await Bench.joined();
     const publishing = bench.client.publish(camera());
     await bench.socket.next('publish').then((request) => {
@@ -270,6 +270,19 @@ describe('an operation that fails', () => {
     expect(request.data.media.tracks.map(({ mid }: { mid: string }) => mid)).toEqual(['2', '3']);
     expect((await subscribing).stream.getTracks()).toHaveLength(2);
     expect(bench.connection.transceivers.map(({ direction }) => direction)).toEqual(['inactive', 'inactive', 'recvonly', 'recvonly']);
+  });
+
+  it('by refusal does not hold up candidates of the transport', async () => {
+    const bench = await Bench.joined();
+    const publishing = bench.client.publish(camera());
+    await bench.serve('publish', 'p1', 'p1');
+    await publishing;
+    const refused = bench.client.subscribe('theirs');
+    const request = await bench.socket.next('subscribe');
+    bench.connection.gather('candidate:late');
+    request.refuse('Stream does NOT exist');
+    await expect(refused).rejects.toMatchObject({ code: 'refused' });
+    expect((await bench.socket.next('soac')).data.signaling.candidate.candidate).toBe('candidate:late');
   });
 
   it('by a missing answer is undone, and its late answer is not taken for the next', async () => {
