@@ -1,5 +1,7 @@
 //! Views over real gRPC and a real media link: what counts is the picture and the sound.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use kaigi_proto::v1::{self, mixer_event::Event};

@@ -191,13 +191,14 @@ mod tests {
     fn a_square_gives_its_outline_one_pixel_thin() {
         let square = |x: usize, y: usize| if (10..30).contains(&x) && (8..28).contains(&y) { 255 } else { 0 };
         let found = edges(40, 40, square);
-        for y in 12..24 {
-            let row: Vec<usize> = (0..40).filter(|x| found[y][*x]).collect();
-            assert_eq!(row, [9, 29], "row {y}");
+        let places = |line: &mut dyn Iterator<Item = bool>| -> Vec<usize> {
+            line.enumerate().filter(|(_, edge)| *edge).map(|(place, _)| place).collect()
+        };
+        for row in &found[12..24] {
+            assert_eq!(places(&mut row.iter().copied()), [9, 29]);
         }
         for x in 14..26 {
-            let column: Vec<usize> = (0..40).filter(|y| found[*y][x]).collect();
-            assert_eq!(column, [7, 27], "column {x}");
+            assert_eq!(places(&mut found.iter().map(|row| row[x])), [7, 27]);
         }
         assert!((72..=84).contains(&count(&found)), "{}", count(&found));
     }
@@ -205,9 +206,9 @@ mod tests {
     #[test]
     fn a_diagonal_is_found_and_thin() {
         let found = edges(40, 40, |x, y| if x > y { 255 } else { 0 });
-        for y in 5..35 {
-            let row = found[y].iter().filter(|edge| **edge).count();
-            assert!((1..=2).contains(&row), "row {y} has {row}");
+        for row in &found[5..35] {
+            let edges = row.iter().filter(|edge| **edge).count();
+            assert!((1..=2).contains(&edges), "a row has {edges}");
         }
     }
 

@@ -20,7 +20,6 @@ use kaigi_mixer_node::{
         VideoSources,
     },
     run,
-    video::Frame,
 };
 use kaigi_proto::{
     auth::ClusterSecret,
