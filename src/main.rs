@@ -1,3 +1,107 @@
-//! The launcher.
+//! The `kaigi` program.
 
-fn main() {}
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::Parser;
+use kaigi::{
+    cli::{Cli, Command, Configured, Service, Show},
+    doctor,
+    limits::raise_open_files,
+    options::Options,
+    output::Output,
+    service::Credentials,
+    settings::{Settings, default_data_dir},
+    up::up,
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("kaigi: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Up(configured) => run_up(&settings(configured)?).await,
+        Command::Doctor(configured) => run_doctor(&settings(configured)?).await,
+        Command::Service(Service::Show(show)) => show_service(show),
+    }
+}
+
+fn settings(configured: Configured) -> anyhow::Result<Settings> {
+    let program = std::env::current_exe().ok();
+    let program_dir = program.as_deref().and_then(std::path::Path::parent);
+    Ok(Settings::new(configured.merged()?, program_dir)?)
+}
+
+async fn run_up(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let mut signals = stop_signals().context("signals can't be listened for")?;
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let output =
+        Output::start(std::io::stderr(), colours, std::io::stdout()).context("no thread for output")?;
+    if let Err(error) = raise_open_files() {
+        output.say(format!("the limit of open files can't be raised: {error}"));
+    }
+    let ended = up(settings, &output, &mut signals).await;
+    output.flush();
+    ended?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// SIGTERM, Ctrl-C and the end of the terminal; a second one is passed on too.
+fn stop_signals() -> std::io::Result<mpsc::Receiver<()>> {
+    let (sender, signals) = mpsc::channel(2);
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+        let mut caught: Signal = signal(kind)?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while caught.recv().await.is_some() {
+                // Full: a third signal says nothing that two have not said.
+                let _ = sender.try_send(());
+            }
+        });
+    }
+    Ok(signals)
+}
+
+async fn run_doctor(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let checks = doctor::examine(settings).await;
+    for check in &checks {
+        say(check)?;
+    }
+    Ok(if doctor::is_sound(&checks) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn show_service(show: Show) -> anyhow::Result<ExitCode> {
+    let from_file = |path: PathBuf| Options::read(&path).map(|options| options.data_dir);
+    let data_dir = match (show.data_dir, show.config) {
+        (Some(data_dir), _) => Some(data_dir),
+        (None, Some(config)) => from_file(config)?,
+        (None, None) => None,
+    };
+    let credentials = Credentials::read(&data_dir.unwrap_or_else(default_data_dir))?;
+    if show.json {
+        say(credentials.to_json())?
+    } else {
+        say(&credentials)?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say(line: impl std::fmt::Display) -> std::io::Result<()> {
+    writeln!(std::io::stdout(), "{line}")
+}

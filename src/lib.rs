@@ -1,0 +1,20 @@
+//! The launcher: starts, watches and inspects a whole Kaigi on one machine.
+//!
+//! [`cli`] is the command line, [`options`] what can be set and where, [`settings`] what counts of it; [`up`](mod@up) runs the
+//! processes by a [`plan`](mod@plan), [`doctor`] looks at the machine, [`service`] shows credentials.
+
+pub mod backoff;
+mod child;
+pub mod cli;
+pub mod data_dir;
+pub mod doctor;
+pub mod limits;
+pub mod options;
+pub mod output;
+pub mod plan;
+pub mod ports;
+pub mod process;
+pub mod readiness;
+pub mod service;
+pub mod settings;
+pub mod up;

@@ -1,0 +1,221 @@
+//! What can be set, by the same names as flags, environment variables and members of the configuration file.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use clap::{ArgAction, Args, ValueEnum};
+use serde::Deserialize;
+
+use crate::process::Process;
+
+/// What was given; absent = not given there. In the file the names are those of the flags without the dashes in front.
+#[derive(Args, Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Options {
+    /// Directory for all that lasts: the store, the first credentials, the self-signed certificate [default: ./data]
+    #[arg(long, env = "KAIGI_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// IP address that clients connect to, for signaling, management and media [default: 0.0.0.0, all]
+    #[arg(long, env = "KAIGI_BIND", value_name = "IP")]
+    pub bind: Option<IpAddr>,
+    /// TCP port for signaling and web pages [default: 8080]
+    #[arg(long, env = "KAIGI_HTTP_PORT", value_name = "PORT")]
+    pub http_port: Option<u16>,
+    /// TCP port for the management API [default: 3000]
+    #[arg(long, env = "KAIGI_MANAGEMENT_PORT", value_name = "PORT")]
+    pub management_port: Option<u16>,
+    /// UDP and TCP port for media [default: 10000]
+    #[arg(long, env = "KAIGI_MEDIA_PORT", value_name = "PORT")]
+    pub media_port: Option<u16>,
+    /// IP addresses under which clients reach the media port, separated by commas (behind NAT: the public one)
+    /// [default: those of --bind]
+    #[arg(long, env = "KAIGI_ANNOUNCE", value_name = "IP", value_delimiter = ',')]
+    pub announce: Option<Vec<IpAddr>>,
+    /// Host name or address under which clients reach the portal; tokens name it [default: what the one who asks for a token used]
+    #[arg(long, env = "KAIGI_PUBLIC_HOST", value_name = "HOST")]
+    pub public_host: Option<String>,
+    /// Encryption of the HTTP and management ports [default: off]
+    #[arg(long, env = "KAIGI_TLS", value_enum)]
+    pub tls: Option<TlsMode>,
+    /// Certificate chain (PEM) for --tls files
+    #[arg(long, env = "KAIGI_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) for --tls files
+    #[arg(long, env = "KAIGI_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Directory of the built web pages [default: web/dist here, or beside the programs]
+    #[arg(long, env = "KAIGI_WEB_ROOT", value_name = "DIR")]
+    pub web_root: Option<PathBuf>,
+    /// Whether the sample application may give everybody a token [default: true]
+    #[arg(long, env = "KAIGI_SAMPLE", value_name = "BOOL", action = ArgAction::Set)]
+    pub sample: Option<bool>,
+    /// What the processes log: a level, or `module=level` separated by commas [default: info]
+    #[arg(long, env = "KAIGI_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How the processes' log lines look [default: text]
+    #[arg(long, env = "KAIGI_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+    /// Directory of the five programs [default: where this one is]
+    #[arg(long, env = "KAIGI_BIN_DIR", value_name = "DIR")]
+    pub bin_dir: Option<PathBuf>,
+
+    /// File only: what is passed on to the cluster-manager.
+    #[arg(skip)]
+    pub cluster_manager: ProcessOptions,
+    /// File only: what is passed on to the conference-agent.
+    #[arg(skip)]
+    pub conference_agent: ProcessOptions,
+    /// File only: what is passed on to the access-node.
+    #[arg(skip)]
+    pub access_node: ProcessOptions,
+    /// File only: what is passed on to the mixer-node.
+    #[arg(skip)]
+    pub mixer_node: ProcessOptions,
+    /// File only: what is passed on to the portal.
+    #[arg(skip)]
+    pub portal: ProcessOptions,
+}
+
+/// What one process gets beside what all get.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ProcessOptions {
+    /// Instead of the general log filter.
+    pub log: Option<String>,
+    /// Arguments after those that the launcher gives.
+    pub args: Vec<String>,
+    /// Environment variables.
+    pub env: BTreeMap<String, String>,
+}
+
+/// Encryption of the ports for clients.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// Plain HTTP.
+    #[default]
+    Off,
+    /// A certificate made at the first start.
+    SelfSigned,
+    /// --tls-cert and --tls-key.
+    Files,
+}
+
+impl TlsMode {
+    /// As it is written in options.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::SelfSigned => "self-signed",
+            Self::Files => "files",
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// As it is written in options.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Why a configuration file is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It can't be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// It is not TOML, or has an unknown name or a wrong value.
+    #[error("{path}: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<toml::de::Error>,
+    },
+}
+
+impl Options {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| FileError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|e| FileError::Parse { path: path.to_owned(), source: Box::new(e) })
+    }
+
+    /// What is given here, and for the rest what is given by `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            data_dir: self.data_dir.or(other.data_dir),
+            bind: self.bind.or(other.bind),
+            http_port: self.http_port.or(other.http_port),
+            management_port: self.management_port.or(other.management_port),
+            media_port: self.media_port.or(other.media_port),
+            announce: self.announce.or(other.announce),
+            public_host: self.public_host.or(other.public_host),
+            tls: self.tls.or(other.tls),
+            tls_cert: self.tls_cert.or(other.tls_cert),
+            tls_key: self.tls_key.or(other.tls_key),
+            web_root: self.web_root.or(other.web_root),
+            sample: self.sample.or(other.sample),
+            log: self.log.or(other.log),
+            log_format: self.log_format.or(other.log_format),
+            bin_dir: self.bin_dir.or(other.bin_dir),
+            cluster_manager: self.cluster_manager.or(other.cluster_manager),
+            conference_agent: self.conference_agent.or(other.conference_agent),
+            access_node: self.access_node.or(other.access_node),
+            mixer_node: self.mixer_node.or(other.mixer_node),
+            portal: self.portal.or(other.portal),
+        }
+    }
+
+    /// What was given for one process.
+    #[must_use]
+    pub fn of(&self, process: Process) -> &ProcessOptions {
+        match process {
+            Process::ClusterManager => &self.cluster_manager,
+            Process::ConferenceAgent => &self.conference_agent,
+            Process::AccessNode => &self.access_node,
+            Process::MixerNode => &self.mixer_node,
+            Process::Portal => &self.portal,
+        }
+    }
+}
+
+impl ProcessOptions {
+    fn or(self, other: Self) -> Self {
+        Self {
+            log: self.log.or(other.log),
+            args: if self.args.is_empty() { other.args } else { self.args },
+            env: other.env.into_iter().chain(self.env).collect(),
+        }
+    }
+}

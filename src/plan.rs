@@ -1,0 +1,194 @@
+//! How each process is started: its arguments and environment.
+
+use std::{
+    ffi::OsString,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use crate::{
+    ports::{self, NoFreePorts},
+    process::Process,
+    settings::{Settings, Tls},
+};
+
+/// Bytes of the cluster secret.
+const SECRET_BYTES: usize = 32;
+
+/// One process, ready to be started any number of times with the same addresses.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Which.
+    pub process: Process,
+    /// Its file.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Added to the launcher's environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where it answers /health, /ready and /metrics.
+    pub health: SocketAddr,
+}
+
+/// All five, with internal ports that are free now and a new cluster secret.
+///
+/// # Errors
+/// If there are no free ports.
+pub fn plan(settings: &Settings) -> Result<Vec<Spec>, NoFreePorts> {
+    let reserved = settings.ports().map(|(_, port)| port);
+    let count = Process::ALL.len();
+    let addresses = ports::free(2 * count, &reserved)?;
+    let (listens, healths) = addresses.split_at(count);
+    let secret = hex::encode(rand::random::<[u8; SECRET_BYTES]>());
+    // The cluster-manager is the first of all.
+    let cluster = format!("http://{}", listens[0]);
+    let specs = Process::ALL.into_iter().zip(listens).zip(healths);
+    Ok(specs
+        .map(|((process, listen), health)| spec(settings, process, *listen, *health, &cluster, &secret))
+        .collect())
+}
+
+fn spec(
+    settings: &Settings,
+    process: Process,
+    listen: SocketAddr,
+    health: SocketAddr,
+    cluster: &str,
+    secret: &str,
+) -> Spec {
+    let own = settings.process(process);
+    let mut args = Args::default();
+    args.put("--listen", listen.to_string()).put("--health-listen", health.to_string());
+    if process != Process::ClusterManager {
+        args.put("--cluster", cluster);
+    }
+    match process {
+        Process::ClusterManager => {
+            args.put("--data-dir", &settings.data_dir);
+        }
+        Process::ConferenceAgent | Process::MixerNode => {}
+        Process::AccessNode => {
+            args.put("--bind", settings.bind.to_string())
+                .put("--media-port", settings.media_port.to_string());
+            if !settings.announce.is_empty() {
+                let announce: Vec<String> = settings.announce.iter().map(IpAddr::to_string).collect();
+                args.put("--announce", announce.join(","));
+            }
+        }
+        Process::Portal => portal(settings, &mut args),
+    }
+    args.0.extend(own.args.iter().map(OsString::from));
+    // By environment, not by argument: other users of the machine see arguments.
+    let mut env: Vec<(OsString, OsString)> = vec![
+        ("KAIGI_CLUSTER_SECRET".into(), secret.into()),
+        ("KAIGI_EXIT_WITH_STDIN".into(), "1".into()),
+        ("KAIGI_LOG".into(), own.log.as_ref().unwrap_or(&settings.log).into()),
+        ("KAIGI_LOG_FORMAT".into(), settings.log_format.name().into()),
+    ];
+    env.extend(own.env.iter().map(|(name, value)| (name.into(), value.into())));
+    Spec { process, program: settings.program(process), args: args.0, env, health }
+}
+
+fn portal(settings: &Settings, args: &mut Args) {
+    args.put("--bind", settings.bind.to_string())
+        .put("--http-port", settings.http_port.to_string())
+        .put("--management-port", settings.management_port.to_string())
+        .put("--data-dir", &settings.data_dir)
+        .put("--sample", settings.sample.to_string())
+        .put("--tls", settings.tls.mode().name());
+    if let Tls::Files { cert, key } = &settings.tls {
+        args.put("--tls-cert", cert).put("--tls-key", key);
+    }
+    if let Some(host) = &settings.public_host {
+        args.put("--public-host", host);
+    }
+    if let Some(web_root) = &settings.web_root {
+        args.put("--web-root", web_root);
+    }
+}
+
+#[derive(Default)]
+struct Args(Vec<OsString>);
+
+impl Args {
+    fn put(&mut self, flag: &str, value: impl Into<OsString>) -> &mut Self {
+        self.0.extend([flag.into(), value.into()]);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+
+    fn planned(toml: &str) -> Vec<Spec> {
+        let mut options: Options = toml::from_str(toml).unwrap();
+        options.bin_dir = Some("/bin".into());
+        plan(&Settings::new(options, None).unwrap()).unwrap()
+    }
+
+    fn value(spec: &Spec, flag: &str) -> Option<String> {
+        let at = spec.args.iter().position(|arg| arg == flag)?;
+        Some(spec.args[at + 1].to_string_lossy().into_owned())
+    }
+
+    fn variable(spec: &Spec, name: &str) -> String {
+        let found = spec.env.iter().rev().find(|(n, _)| n == name);
+        found.unwrap().1.to_string_lossy().into_owned()
+    }
+
+    #[test]
+    fn all_know_the_cluster_manager_and_the_secret_that_no_argument_shows() {
+        let specs = planned("");
+        let cluster = format!("http://{}", value(&specs[0], "--listen").unwrap());
+        let secret = variable(&specs[0], "KAIGI_CLUSTER_SECRET");
+        assert_eq!(secret.len(), 64);
+        for spec in &specs[1..] {
+            assert_eq!(value(spec, "--cluster"), Some(cluster.clone()));
+            assert_eq!(variable(spec, "KAIGI_CLUSTER_SECRET"), secret);
+        }
+        for spec in &specs {
+            assert_eq!(value(spec, "--health-listen"), Some(spec.health.to_string()));
+            assert_eq!(variable(spec, "KAIGI_EXIT_WITH_STDIN"), "1");
+            assert!(!spec.args.iter().any(|arg| arg.to_string_lossy().contains(&secret)));
+        }
+        assert_ne!(variable(&planned("")[0], "KAIGI_CLUSTER_SECRET"), secret);
+    }
+
+    #[test]
+    fn settings_reach_the_process_that_they_are_for() {
+        let specs = planned(
+            r#"
+            bind = "192.0.2.1"
+            media-port = 10001
+            announce = ["198.51.100.1", "198.51.100.2"]
+            tls = "files"
+            tls-cert = "c.pem"
+            tls-key = "k.pem"
+            public-host = "meet.example.org"
+            sample = false
+            log = "warn"
+            [mixer-node]
+            log = "debug"
+            args = ["--threads", "1"]
+            env = { GST_DEBUG = "2" }
+            "#,
+        );
+        let (access, mixer, portal) = (&specs[2], &specs[3], &specs[4]);
+        assert_eq!(value(access, "--announce").unwrap(), "198.51.100.1,198.51.100.2");
+        assert_eq!(value(access, "--media-port").unwrap(), "10001");
+        assert_eq!(value(portal, "--tls-key").unwrap(), "k.pem");
+        assert_eq!(value(portal, "--public-host").unwrap(), "meet.example.org");
+        assert_eq!(value(portal, "--sample").unwrap(), "false");
+        assert_eq!(value(portal, "--bind").unwrap(), "192.0.2.1");
+        assert_eq!(
+            (variable(mixer, "KAIGI_LOG"), variable(portal, "KAIGI_LOG")),
+            ("debug".into(), "warn".into())
+        );
+        assert_eq!(
+            (value(mixer, "--threads").unwrap(), variable(mixer, "GST_DEBUG")),
+            ("1".into(), "2".into())
+        );
+    }
+}

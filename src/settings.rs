@@ -1,0 +1,201 @@
+//! What counts, once flags, environment, file and defaults are put together and checked.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    options::{LogFormat, Options, ProcessOptions, TlsMode},
+    process::Process,
+};
+
+/// A combination of settings that can't work.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SettingsError {
+    /// A port is 0: clients have to know it.
+    #[error("{0} must not be 0")]
+    PortZero(&'static str),
+    /// Two things on one port.
+    #[error("{0} and {1} are both {2}")]
+    SamePort(&'static str, &'static str, u16),
+    /// `tls = files` without them.
+    #[error("--tls files needs --tls-cert and --tls-key")]
+    TlsFilesMissing,
+    /// Certificate or key for another mode, in which they would go unused.
+    #[error("--tls-cert and --tls-key are for --tls files only")]
+    TlsFilesUnused,
+    /// The programs can't be looked for beside this one.
+    #[error("the directory of this program is not known; set --bin-dir")]
+    NoBinDir,
+}
+
+/// Encryption of the ports for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// None.
+    Off,
+    /// By a certificate that the portal makes.
+    SelfSigned,
+    /// By these files (PEM).
+    Files {
+        /// Certificate chain.
+        cert: PathBuf,
+        /// Private key.
+        key: PathBuf,
+    },
+}
+
+impl Tls {
+    /// The mode's name in options.
+    #[must_use]
+    pub fn mode(&self) -> TlsMode {
+        match self {
+            Self::Off => TlsMode::Off,
+            Self::SelfSigned => TlsMode::SelfSigned,
+            Self::Files { .. } => TlsMode::Files,
+        }
+    }
+}
+
+/// A Kaigi on one machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// For all that lasts.
+    pub data_dir: PathBuf,
+    /// Where clients connect.
+    pub bind: IpAddr,
+    /// Signaling and web pages (TCP).
+    pub http_port: u16,
+    /// Management API (TCP).
+    pub management_port: u16,
+    /// Media (UDP and TCP).
+    pub media_port: u16,
+    /// Where clients reach the media port; empty = at `bind`.
+    pub announce: Vec<IpAddr>,
+    /// What tokens name, if not what their buyers used.
+    pub public_host: Option<String>,
+    /// Encryption of signaling and management.
+    pub tls: Tls,
+    /// The built web pages, if there are any.
+    pub web_root: Option<PathBuf>,
+    /// Whether the sample application gives tokens to everybody.
+    pub sample: bool,
+    /// Log filter.
+    pub log: String,
+    /// Look of log lines.
+    pub log_format: LogFormat,
+    /// Where the programs are.
+    pub bin_dir: PathBuf,
+    /// What single processes get.
+    options: Options,
+}
+
+impl Settings {
+    /// Fills in defaults and checks. `program_dir` is where the running program is, if that is known.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn new(options: Options, program_dir: Option<&Path>) -> Result<Self, SettingsError> {
+        let given = options.clone();
+        let bin_dir =
+            given.bin_dir.or_else(|| program_dir.map(Path::to_owned)).ok_or(SettingsError::NoBinDir)?;
+        let settings = Self {
+            data_dir: given.data_dir.unwrap_or_else(default_data_dir),
+            bind: given.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            http_port: given.http_port.unwrap_or(8080),
+            management_port: given.management_port.unwrap_or(3000),
+            media_port: given.media_port.unwrap_or(10_000),
+            announce: given.announce.unwrap_or_default(),
+            public_host: given.public_host.filter(|host| !host.is_empty()),
+            tls: match (given.tls.unwrap_or_default(), given.tls_cert, given.tls_key) {
+                (TlsMode::Off, None, None) => Tls::Off,
+                (TlsMode::SelfSigned, None, None) => Tls::SelfSigned,
+                (TlsMode::Files, Some(cert), Some(key)) => Tls::Files { cert, key },
+                (TlsMode::Files, _, _) => return Err(SettingsError::TlsFilesMissing),
+                (TlsMode::Off | TlsMode::SelfSigned, _, _) => return Err(SettingsError::TlsFilesUnused),
+            },
+            web_root: given.web_root.or_else(|| find_web_root(&bin_dir)),
+            sample: given.sample.unwrap_or(true),
+            log: given.log.unwrap_or_else(|| "info".to_owned()),
+            log_format: given.log_format.unwrap_or_default(),
+            bin_dir,
+            options,
+        };
+        settings.check_ports()?;
+        Ok(settings)
+    }
+
+    fn check_ports(&self) -> Result<(), SettingsError> {
+        let ports = self.ports();
+        for (i, (flag, port)) in ports.iter().enumerate() {
+            if *port == 0 {
+                return Err(SettingsError::PortZero(flag));
+            }
+            if let Some((other, _)) = ports[..i].iter().find(|(_, other)| other == port) {
+                return Err(SettingsError::SamePort(other, flag, *port));
+            }
+        }
+        Ok(())
+    }
+
+    /// The ports for clients, by their flags.
+    #[must_use]
+    pub fn ports(&self) -> [(&'static str, u16); 3] {
+        [
+            ("--http-port", self.http_port),
+            ("--management-port", self.management_port),
+            ("--media-port", self.media_port),
+        ]
+    }
+
+    /// What was given for one process.
+    #[must_use]
+    pub fn process(&self, process: Process) -> &ProcessOptions {
+        self.options.of(process)
+    }
+
+    /// The program of one process.
+    #[must_use]
+    pub fn program(&self, process: Process) -> PathBuf {
+        self.bin_dir.join(process.program())
+    }
+
+    /// Where a browser on this machine finds the web pages.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.url_of(self.http_port)
+    }
+
+    /// Where a program on this machine finds the management API.
+    #[must_use]
+    pub fn management_url(&self) -> String {
+        self.url_of(self.management_port)
+    }
+
+    fn url_of(&self, port: u16) -> String {
+        let scheme = if self.tls == Tls::Off { "http" } else { "https" };
+        if self.bind.is_unspecified() || self.bind.is_loopback() {
+            format!("{scheme}://localhost:{port}/")
+        } else {
+            format!("{scheme}://{}/", SocketAddr::new(self.bind, port))
+        }
+    }
+}
+
+/// `./data`.
+#[must_use]
+pub fn default_data_dir() -> PathBuf {
+    PathBuf::from("./data")
+}
+
+/// Built web pages where they are in a checkout (seen from it, or from target/…) and in an installation.
+fn find_web_root(bin_dir: &Path) -> Option<PathBuf> {
+    let places = [
+        PathBuf::from("web/dist"),
+        bin_dir.join("../../web/dist"),
+        bin_dir.join("../share/kaigi/web"),
+        bin_dir.join("web"),
+    ];
+    places.into_iter().find(|place| place.join("index.html").is_file())
+}
