@@ -70,7 +70,7 @@ export class ConferenceScreen {
   readonly #chatButton = iconButton('chat', 'Chat', 'chat-button', () => this.#openPanel('chat'));
   readonly #panelTitle = h('h2', {});
   readonly #panelBody = h('div', { class: 'panel-body' });
-  readonly #panel = h('aside', { class: 'panel', 'data-testid': 'panel', hidden: true, onkeydown: (event: KeyboardEvent) => event.key === 'Escape' && this.#closePanel() });
+  readonly #panel = h('aside', { class: 'panel', 'data-testid': 'panel', hidden: true });
   #opened: Panel | undefined;
   #unreadCount = 0;
   #speaking: string | undefined;
@@ -130,7 +130,12 @@ export class ConferenceScreen {
     copy.hidden = navigator.clipboard === undefined;
     return h(
       'main',
-      { class: 'conference', 'data-testid': 'conference', 'data-participant-id': this.#client.info?.self.id },
+      {
+        class: 'conference',
+        'data-testid': 'conference',
+        'data-participant-id': this.#client.info?.self.id,
+        onkeydown: (event: KeyboardEvent) => event.key === 'Escape' && this.#opened && this.#closePanel(),
+      },
       h(
         'header',
         { class: 'top' },

@@ -38,10 +38,10 @@ export function explain(error: unknown, device: 'camera' | 'microphone' | 'scree
   switch ((error as { name?: string } | null)?.name) {
     case 'NotAllowedError':
     case 'SecurityError':
-      return `The browser doesn’t allow the ${device}. Allow it in the address bar, or join without it.`;
+      return `The browser doesn’t allow the ${device}; you can allow it in the address bar.`;
     case 'NotFoundError':
     case 'OverconstrainedError':
-      return `No ${device} was found. You can join without it.`;
+      return `No ${device} was found.`;
     case 'NotReadableError':
     case 'AbortError':
       return `The ${device} is in use by another program, or it doesn’t answer.`;

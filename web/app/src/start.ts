@@ -244,7 +244,8 @@ export class StartScreen {
   #report(about: string, problem: string): void {
     if (problem === '') this.#problems.delete(about);
     else this.#problems.set(about, problem);
-    this.#problem.textContent = this.#problems.get('page') ?? [...this.#problems.values()].join(' ');
+    const devices = [...this.#problems.values()].map((text) => `${text} `).join('');
+    this.#problem.textContent = this.#problems.get('page') ?? (devices && `${devices}You can join all the same.`);
     this.#problem.hidden = this.#problem.textContent === '';
   }
 
