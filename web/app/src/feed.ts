@@ -44,7 +44,7 @@ export class Feed {
   /** Shows what the stream says about itself now. */
   refresh(): void {
     const forward = this.stream.type === 'forward';
-    this.tile.picture = forward ? this.stream.isActive('video') : true;
+    this.tile.picture = this.stream.isActive('video');
     this.tile.microphoneOff = forward && this.stream.source('audio') !== 'screen-cast' && !this.stream.isActive('audio');
   }
 

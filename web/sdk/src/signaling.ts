@@ -70,15 +70,25 @@ export class Signaling {
    * Sends a request and resolves with the data of its positive acknowledgement.
    *
    * `accepted` runs synchronously when the acknowledgement arrives: what it registers is in place before the next
-   * packet is read, which a continuation of the returned promise can't promise.
+   * packet is read, which a continuation of the returned promise can't promise. `late` runs instead if the request
+   * had timed out by then, so that what the server did after all can be undone.
    */
-  request(name: string, data?: unknown, accepted?: (data: unknown) => void): Promise<unknown> {
+  request(
+    name: string,
+    data?: unknown,
+    accepted?: (data: unknown) => void,
+    late?: (data: unknown) => void,
+  ): Promise<unknown> {
     if (this.#closed) return Promise.reject(new ConferenceError('disconnected', `${name}: not connected.`));
     const pending = new Deferred<unknown>();
     this.#pending.add(pending);
     const acknowledge = (status: unknown, result: unknown) => {
-      if (!this.#pending.delete(pending)) return;
-      if (status !== 'ok' && status !== 'success') {
+      const ok = status === 'ok' || status === 'success';
+      if (!this.#pending.delete(pending)) {
+        if (ok && !this.#closed) late?.(result);
+        return;
+      }
+      if (!ok) {
         pending.reject(new ConferenceError('refused', reasonOf(result)));
         return;
       }

@@ -150,6 +150,7 @@ export class MediaTransport {
           transport: this.#id === undefined ? { type: 'webrtc' } : { type: 'webrtc', id: this.#id },
         },
         (ack) => (session = this.#register(ack, transceivers)),
+        (ack) => this.#undo(operation, readSessionAck(ack)?.id),
       );
       this.#assertOpen();
       offered = true;
@@ -205,7 +206,11 @@ export class MediaTransport {
     this.#sessions.delete(session.id);
     if (session.ended) return;
     session.end(error);
-    await this.#signaling.request(operation.undo, { id: session.id }).catch(() => {});
+    await this.#undo(operation, session.id);
+  }
+
+  async #undo(operation: Operation, id: string | undefined): Promise<void> {
+    if (id !== undefined) await this.#signaling.request(operation.undo, { id }).catch(() => {});
   }
 
   /**

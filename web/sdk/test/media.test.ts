@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { LocalStream } from '../src/streams.js';
 import { answerTo, Bench, FakeMediaStream, fakeMedia, fakeTrack, settle } from './fakes.js';
 
@@ -323,6 +323,19 @@ describe('an operation that fails', () => {
     const request = await bench.serve('publish', 'p2', 'p2');
     expect(request.data.transport).toEqual({ type: 'webrtc' });
     expect((await again).id).toBe('p2');
+  });
+
+  it('by an acknowledgement that comes too late is undone', async () => {
+    const bench = await Bench.joined();
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const publishing = bench.client.publish(camera());
+    publishing.catch(() => {});
+    await vi.waitUntil(() => bench.socket.names().includes('publish'));
+    await vi.advanceTimersByTimeAsync(10_000);
+    await expect(publishing).rejects.toMatchObject({ code: 'timeout' });
+    vi.useRealTimers();
+    (await bench.socket.next('publish')).ok({ id: 'p1', transportId: 'p1' });
+    expect((await bench.socket.next('unpublish')).data).toEqual({ id: 'p1' });
   });
 
   it('by never becoming ready is undone', async () => {
