@@ -7,8 +7,15 @@ use std::{
 
 use anyhow::Context;
 use axum::Router;
-use axum_server::{Handle, tls_rustls::RustlsConfig};
-use hyper_util::rt::TokioTimer;
+use axum_server::{
+    Handle,
+    accept::NoDelayAcceptor,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioTimer},
+    server::conn::auto::Builder,
+};
 use kaigi_proto::v1::{Purpose, Worker};
 use kaigi_telemetry::Health;
 use kaigi_worker::{Channels, LoadGauge, Registration, Tasks, new_worker_id, process_cpu_load};
@@ -168,18 +175,22 @@ async fn serve(
     handle: Handle<SocketAddr>,
 ) -> std::io::Result<()> {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum_server::from_tcp(listener)?.acceptor(NoDelayAcceptor::new()).handle(handle);
     match tls {
         Some(tls) => {
-            let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle);
-            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-            server.http_builder().http2().timer(TokioTimer::new());
+            let mut server = server.map(|tcp| RustlsAcceptor::new(tls).acceptor(tcp));
+            limit_waiting(server.http_builder());
             server.serve(service).await
         }
         None => {
-            let mut server = axum_server::from_tcp(listener)?.handle(handle);
-            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-            server.http_builder().http2().timer(TokioTimer::new());
+            let mut server = server;
+            limit_waiting(server.http_builder());
             server.serve(service).await
         }
     }
+}
+
+fn limit_waiting(http: &mut Builder<TokioExecutor>) {
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    http.http2().timer(TokioTimer::new());
 }

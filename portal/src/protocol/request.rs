@@ -137,7 +137,7 @@ pub(crate) struct SubscriptionControl {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct StreamControlBody {
     id: StreamId,
     operation: StreamOperation,
@@ -156,7 +156,7 @@ enum StreamOperation {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct SubscriptionControlBody {
     id: SessionId,
     operation: SubscriptionOperation,

@@ -21,7 +21,7 @@ const MAX_MID_LENGTH: usize = 32;
 const MAX_NUMBER: f64 = 10_000.0;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct PublishBody {
     #[serde(deserialize_with = "present")]
     media: Option<PublishMedia>,
@@ -34,12 +34,13 @@ struct PublishBody {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct PublishMedia {
     tracks: Vec<PublishTrackBody>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct PublishTrackBody {
     r#type: Kind,
     mid: String,
@@ -86,7 +87,7 @@ impl Source {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Transport {
     #[serde(default, deserialize_with = "not_null")]
     r#type: Option<String>,
@@ -95,7 +96,7 @@ struct Transport {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct SubscribeBody {
     #[serde(deserialize_with = "present")]
     media: Option<SubscribeMedia>,
@@ -106,19 +107,20 @@ struct SubscribeBody {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct SubscribeData {
     #[serde(rename = "from")]
     _from: String,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct SubscribeMedia {
     tracks: Vec<SubscribeTrackBody>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct SubscribeTrackBody {
     r#type: Kind,
     mid: String,
@@ -131,7 +133,7 @@ struct SubscribeTrackBody {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "an object")]
 struct Format {
     codec: String,
     #[serde(default, deserialize_with = "not_null")]
@@ -152,7 +154,7 @@ enum Profile {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "an object")]
 struct Parameters {
     #[serde(default, deserialize_with = "not_null")]
     resolution: Option<Size>,
@@ -165,13 +167,14 @@ struct Parameters {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Size {
     width: u32,
     height: u32,
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "should be a number or a text like x0.6")]
 enum Bitrate {
     /// kbit/s
     Number(f64),

@@ -1,0 +1,412 @@
+//! A cluster made of memory: cluster-manager, store and conference-agent behind one real gRPC port.
+
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use futures::Stream as Flow;
+use kaigi_proto::{
+    auth::{ClusterSecret, Require},
+    v1::{
+        cluster_server::{Cluster as ClusterService, ClusterServer},
+        conference_server::{Conference, ConferenceServer},
+        store_server::{Store, StoreServer},
+        *,
+    },
+};
+use kaigi_room_config::RoomConfig;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{
+    Request, Response, Status,
+    service::interceptor::InterceptedService,
+    transport::{Server, server::TcpIncoming},
+};
+
+/// The secret of this cluster.
+pub(crate) const SECRET: &str = "s3cret";
+/// Service and room that are there from the start.
+pub(crate) const SERVICE: &str = "5188b9af6e53c84ffd600413";
+pub(crate) const KEY: &str = "a2V5";
+pub(crate) const OTHER_SERVICE: &str = "5188b9af6e53c84ffd600414";
+pub(crate) const ROOM: &str = "655b9af6e53c84ffd6004150";
+
+type Events = mpsc::Sender<Result<JoinEvent, Status>>;
+type BoxFlow<T> = Pin<Box<dyn Flow<Item = Result<T, Status>> + Send>>;
+
+/// What the cluster knows and was asked.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) documents: BTreeMap<(i32, String), Vec<u8>>,
+    pub(crate) workers: Vec<Worker>,
+    /// Whether the room is placed at the agent.
+    pub(crate) live: bool,
+    pub(crate) members: BTreeMap<String, (Participant, Events)>,
+    /// Names of calls to the room with what they carried.
+    pub(crate) calls: Vec<(String, Value)>,
+    /// What the next calls of that name are refused with.
+    pub(crate) refusals: BTreeMap<&'static str, Status>,
+    /// Events told within the next `publish`, before its answer.
+    pub(crate) told_early: Vec<join_event::Event>,
+}
+
+/// The cluster.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    state: Arc<Mutex<State>>,
+    endpoint: String,
+}
+
+impl Cluster {
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let cluster = Self { state: Arc::default(), endpoint };
+        for (id, is_super) in [(SERVICE, false), (OTHER_SERVICE, true)] {
+            let service = json!({"id": id, "name": "s", "key": KEY, "super": is_super});
+            cluster.put(Collection::Services, id, &service);
+        }
+        cluster.put(
+            Collection::Rooms,
+            ROOM,
+            &serde_json::to_value(RoomConfig::new(ROOM, "default", SERVICE)).unwrap(),
+        );
+        cluster.state().workers = [Purpose::Conference, Purpose::Access, Purpose::Mixer]
+            .map(|p| Worker {
+                worker_id: format!("{p:?}"),
+                purpose: p.into(),
+                endpoint: cluster.endpoint(),
+                ..Worker::default()
+            })
+            .to_vec();
+        let guard = || Require(ClusterSecret::new(SECRET));
+        let server = Server::builder()
+            .add_service(InterceptedService::new(ClusterServer::new(cluster.clone()), guard()))
+            .add_service(InterceptedService::new(StoreServer::new(cluster.clone()), guard()))
+            .add_service(InterceptedService::new(ConferenceServer::new(cluster.clone()), guard()));
+        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
+        cluster
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        self.endpoint.clone()
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(crate) fn put(&self, collection: Collection, key: &str, value: &Value) {
+        self.state().documents.insert((collection.into(), key.to_owned()), value.to_string().into_bytes());
+    }
+
+    /// Tells all members something.
+    pub(crate) async fn tell(&self, event: join_event::Event) {
+        let members: Vec<Events> = self.state().members.values().map(|(_, events)| events.clone()).collect();
+        for events in members {
+            events.send(Ok(JoinEvent { event: Some(event.clone()) })).await.unwrap();
+        }
+    }
+
+    /// The agent dies: all streams of events break.
+    pub(crate) fn kill_agent(&self) {
+        let mut state = self.state();
+        state.live = false;
+        state.members.clear();
+    }
+
+    /// What the calls of that name carried.
+    pub(crate) fn calls(&self, name: &str) -> Vec<Value> {
+        self.state().calls.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()).collect()
+    }
+
+    fn asked(&self, name: &'static str, what: Value) -> Result<(), Status> {
+        let mut state = self.state();
+        state.calls.push((name.to_owned(), what));
+        state.refusals.get(name).cloned().map_or(Ok(()), Err)
+    }
+
+    fn agent(&self) -> Option<Worker> {
+        self.state().workers.iter().find(|w| w.purpose() == Purpose::Conference).cloned()
+    }
+}
+
+/// The mixed stream of the room.
+pub(crate) fn mixed() -> Stream {
+    let track = |kind: MediaKind, codec: &str| Track {
+        kind: kind.into(),
+        format: Some(MediaFormat { codec: codec.into(), ..MediaFormat::default() }),
+        active: true,
+        ..Track::default()
+    };
+    Stream {
+        id: format!("{ROOM}-common"),
+        r#type: StreamType::Mixed.into(),
+        tracks: vec![track(MediaKind::Audio, "opus"), track(MediaKind::Video, "vp8")],
+        label: "common".into(),
+        layout: Some(Layout::default()),
+        filter: "none".into(),
+        ..Stream::default()
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for Cluster {
+    type WatchStream = BoxFlow<ClusterEvent>;
+
+    async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterReply>, Status> {
+        let worker = request.into_inner().worker.unwrap();
+        self.state().workers.push(worker);
+        Ok(Response::new(RegisterReply { lease_ms: 3000 }))
+    }
+    async fn heartbeat(&self, _: Request<HeartbeatRequest>) -> Result<Response<HeartbeatReply>, Status> {
+        Ok(Response::new(HeartbeatReply {}))
+    }
+    async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {
+        let id = request.into_inner().worker_id;
+        self.state().workers.retain(|w| w.worker_id != id);
+        Ok(Response::new(LeaveReply {}))
+    }
+    async fn schedule(&self, _: Request<ScheduleRequest>) -> Result<Response<ScheduleReply>, Status> {
+        self.asked("schedule", Value::Null)?;
+        let worker = self.agent().ok_or_else(|| Status::unavailable("No conference agent is alive"))?;
+        Ok(Response::new(ScheduleReply { worker: Some(worker) }))
+    }
+    async fn lookup(&self, _: Request<LookupRequest>) -> Result<Response<LookupReply>, Status> {
+        let worker = if self.state().live { self.agent() } else { None };
+        Ok(Response::new(LookupReply { worker }))
+    }
+    async fn release(&self, _: Request<ReleaseRequest>) -> Result<Response<ReleaseReply>, Status> {
+        Ok(Response::new(ReleaseReply {}))
+    }
+    async fn list_workers(
+        &self,
+        _: Request<ListWorkersRequest>,
+    ) -> Result<Response<ListWorkersReply>, Status> {
+        Ok(Response::new(ListWorkersReply { workers: self.state().workers.clone() }))
+    }
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(Box::pin(futures::stream::pending())))
+    }
+}
+
+#[tonic::async_trait]
+impl Store for Cluster {
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutReply>, Status> {
+        let PutRequest { collection, key, value, create_only, .. } = request.into_inner();
+        let mut state = self.state();
+        if create_only && state.documents.contains_key(&(collection, key.clone())) {
+            return Err(Status::already_exists("exists"));
+        }
+        state.documents.insert((collection, key), value);
+        Ok(Response::new(PutReply {}))
+    }
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetReply>, Status> {
+        let GetRequest { collection, key } = request.into_inner();
+        Ok(Response::new(GetReply { value: self.state().documents.get(&(collection, key)).cloned() }))
+    }
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListReply>, Status> {
+        let wanted = request.into_inner().collection;
+        let state = self.state();
+        let of_it = state.documents.iter().filter(|((collection, _), _)| *collection == wanted);
+        let entries = of_it
+            .map(|((_, key), value)| list_reply::Entry { key: key.clone(), value: value.clone() })
+            .collect();
+        Ok(Response::new(ListReply { entries }))
+    }
+    async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteReply>, Status> {
+        let DeleteRequest { collection, key } = request.into_inner();
+        Ok(Response::new(DeleteReply {
+            existed: self.state().documents.remove(&(collection, key)).is_some(),
+        }))
+    }
+    async fn take(&self, request: Request<TakeRequest>) -> Result<Response<TakeReply>, Status> {
+        let TakeRequest { collection, key } = request.into_inner();
+        Ok(Response::new(TakeReply { value: self.state().documents.remove(&(collection, key)) }))
+    }
+    async fn secret(&self, request: Request<SecretRequest>) -> Result<Response<SecretReply>, Status> {
+        Ok(Response::new(SecretReply { value: request.into_inner().name.into_bytes() }))
+    }
+    async fn acquire_room(
+        &self,
+        _: Request<AcquireRoomRequest>,
+    ) -> Result<Response<AcquireRoomReply>, Status> {
+        Err(Status::unimplemented("not asked by portals"))
+    }
+    async fn release_room(
+        &self,
+        _: Request<ReleaseRoomRequest>,
+    ) -> Result<Response<ReleaseRoomReply>, Status> {
+        Err(Status::unimplemented("not asked by portals"))
+    }
+}
+
+#[tonic::async_trait]
+impl Conference for Cluster {
+    type JoinStream = BoxFlow<JoinEvent>;
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<Self::JoinStream>, Status> {
+        let request = request.into_inner();
+        self.asked("join", json!({"room": request.room_id, "role": request.role, "user": request.user}))?;
+        let flags = KindFlags { audio: true, video: true };
+        let permission = Some(Permission { publish: Some(flags), subscribe: Some(flags) });
+        let me = Participant {
+            id: request.participant_id.clone(),
+            user: request.user,
+            role: request.role,
+            permission,
+        };
+        let (events, flow) = mpsc::channel(256);
+        let participants = {
+            let mut state = self.state();
+            state.live = true;
+            state.members.insert(request.participant_id, (me, events.clone()));
+            state.members.values().map(|(p, _)| p.clone()).collect()
+        };
+        let joined = Joined {
+            permission,
+            views: vec!["common".into()],
+            participants,
+            streams: vec![mixed()],
+            epoch: 1,
+        };
+        events.send(Ok(JoinEvent { event: Some(join_event::Event::Joined(joined)) })).await.unwrap();
+        // A notification right behind: it must not overtake the answer to the login.
+        let early = TextEvent { from: "room".into(), to_all: true, message: "early".into() };
+        events.send(Ok(JoinEvent { event: Some(join_event::Event::Text(early)) })).await.unwrap();
+        Ok(Response::new(Box::pin(ReceiverStream::new(flow))))
+    }
+    async fn leave(&self, request: Request<LeaveRoomRequest>) -> Result<Response<LeaveRoomReply>, Status> {
+        let id = request.into_inner().participant_id;
+        self.asked("leave", json!(id))?;
+        self.state().members.remove(&id);
+        Ok(Response::new(LeaveRoomReply {}))
+    }
+    async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<SessionReply>, Status> {
+        let request = request.into_inner();
+        let attributes: Value = serde_json::from_str(&request.attributes).unwrap_or_default();
+        self.asked("publish", json!({"tracks": request.tracks.len(), "attributes": attributes}))?;
+        let early = std::mem::take(&mut self.state().told_early);
+        let told_something = !early.is_empty();
+        for event in early {
+            self.tell(event).await;
+        }
+        if told_something {
+            // Long enough for the events to be there before the answer.
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        let session_id = "0a".repeat(16);
+        let transport_id =
+            if request.transport_id.is_empty() { session_id.clone() } else { request.transport_id };
+        Ok(Response::new(SessionReply { session_id, transport_id }))
+    }
+    async fn subscribe(&self, request: Request<SubscribeRequest>) -> Result<Response<SessionReply>, Status> {
+        let request = request.into_inner();
+        self.asked("subscribe", json!({"from": request.tracks[0].from, "transport": request.transport_id}))?;
+        Ok(Response::new(SessionReply { session_id: "0b".repeat(16), transport_id: request.transport_id }))
+    }
+    async fn unpublish(
+        &self,
+        request: Request<EndSessionRequest>,
+    ) -> Result<Response<EndSessionReply>, Status> {
+        self.asked("unpublish", json!(request.into_inner().session_id))?;
+        Ok(Response::new(EndSessionReply {}))
+    }
+    async fn unsubscribe(
+        &self,
+        request: Request<EndSessionRequest>,
+    ) -> Result<Response<EndSessionReply>, Status> {
+        self.asked("unsubscribe", json!(request.into_inner().session_id))?;
+        Ok(Response::new(EndSessionReply {}))
+    }
+    async fn control_stream(
+        &self,
+        request: Request<ControlRequest>,
+    ) -> Result<Response<ControlReply>, Status> {
+        self.asked("control_stream", json!(format!("{:?}", request.into_inner().operation.unwrap())))?;
+        Ok(Response::new(ControlReply {}))
+    }
+    async fn control_subscription(
+        &self,
+        request: Request<ControlRequest>,
+    ) -> Result<Response<ControlReply>, Status> {
+        self.asked("control_subscription", json!(format!("{:?}", request.into_inner().operation.unwrap())))?;
+        Ok(Response::new(ControlReply {}))
+    }
+    async fn signal(&self, request: Request<SignalRequest>) -> Result<Response<SignalReply>, Status> {
+        let SignalRequest { participant_id, transport_id, signal, .. } = request.into_inner();
+        let signal = signal.unwrap();
+        self.asked("signal", json!(format!("{signal:?}")))?;
+        if let signal_request::Signal::Offer(sdp) = signal {
+            let events = self.state().members[&participant_id].1.clone();
+            let told = [
+                progress::Progress::Answer(format!("answer to {sdp}")),
+                progress::Progress::TransportReady(TransportReady {}),
+                progress::Progress::SessionReady(transport_id.clone()),
+            ];
+            for what in told {
+                let event = Progress { transport_id: transport_id.clone(), progress: Some(what) };
+                events.send(Ok(JoinEvent { event: Some(join_event::Event::Progress(event)) })).await.unwrap();
+            }
+        }
+        Ok(Response::new(SignalReply {}))
+    }
+    async fn text(&self, request: Request<TextRequest>) -> Result<Response<TextReply>, Status> {
+        let TextRequest { participant_id, to, message, .. } = request.into_inner();
+        self.asked("text", json!({"to": to, "message": message}))?;
+        if to != "all" && !self.state().members.contains_key(&to) {
+            return Err(Status::not_found(format!("Target participant does NOT exist: {to}")));
+        }
+        let event = TextEvent { from: participant_id, to_all: to == "all", message };
+        self.tell(join_event::Event::Text(event)).await;
+        Ok(Response::new(TextReply {}))
+    }
+
+    async fn list_participants(
+        &self,
+        _: Request<RoomRequest>,
+    ) -> Result<Response<ListParticipantsReply>, Status> {
+        let participants = self.state().members.values().map(|(p, _)| p.clone()).collect();
+        Ok(Response::new(ListParticipantsReply { participants }))
+    }
+    async fn drop_participant(
+        &self,
+        request: Request<ParticipantRequest>,
+    ) -> Result<Response<DropParticipantReply>, Status> {
+        let id = request.into_inner().participant_id;
+        let member = self.state().members.remove(&id);
+        let (_, events) = member.ok_or_else(|| Status::not_found("Participant does NOT exist"))?;
+        let dropped = join_event::Event::Dropped(Dropped { reason: "Dropped by management".into() });
+        events.send(Ok(JoinEvent { event: Some(dropped) })).await.unwrap();
+        Ok(Response::new(DropParticipantReply {}))
+    }
+    async fn list_streams(&self, _: Request<RoomRequest>) -> Result<Response<ListStreamsReply>, Status> {
+        Ok(Response::new(ListStreamsReply { streams: vec![mixed()] }))
+    }
+    async fn update_stream(&self, request: Request<UpdateStreamRequest>) -> Result<Response<Stream>, Status> {
+        let request = request.into_inner();
+        self.asked("update_stream", json!(format!("{:?}", request.operations)))?;
+        if request.stream_id == mixed().id {
+            Ok(Response::new(mixed()))
+        } else {
+            Err(Status::not_found("Stream does NOT exist"))
+        }
+    }
+    async fn delete_stream(
+        &self,
+        request: Request<StreamRequest>,
+    ) -> Result<Response<DeleteStreamReply>, Status> {
+        self.asked("delete_stream", json!(request.into_inner().stream_id))?;
+        Ok(Response::new(DeleteStreamReply {}))
+    }
+    async fn destroy_room(
+        &self,
+        request: Request<RoomRequest>,
+    ) -> Result<Response<DestroyRoomReply>, Status> {
+        self.asked("destroy_room", json!(request.into_inner().room_id))?;
+        Ok(Response::new(DestroyRoomReply {}))
+    }
+}

@@ -1,0 +1,69 @@
+//! A whole portal against a cluster made of memory: real Socket.IO and HTTP outside, real gRPC inside.
+#![allow(clippy::unwrap_used)] // The lint takes the helpers of an integration test for production code.
+
+mod client;
+mod cluster;
+mod http;
+
+mod malformed;
+mod management;
+mod pages;
+mod signaling;
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Parser;
+use kaigi_portal::{Args, Portal};
+use kaigi_telemetry::Health;
+use tokio_util::sync::CancellationToken;
+
+use cluster::Cluster;
+
+/// Longest wait for anything in these tests.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A portal with its cluster; ends when dropped.
+struct House {
+    cluster: Cluster,
+    http: SocketAddr,
+    management: SocketAddr,
+    health: SocketAddr,
+    stop: CancellationToken,
+    ended: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl House {
+    async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(more: &[&str]) -> Self {
+        let cluster = Cluster::start().await;
+        let endpoint = cluster.endpoint();
+        let mut args =
+            vec!["kaigi-portal", "--bind", "127.0.0.1", "--http-port", "0", "--management-port", "0"];
+        args.extend(["--cluster", &endpoint, "--cluster-secret", cluster::SECRET]);
+        args.extend(more);
+        let portal = Portal::bind(Args::try_parse_from(args).unwrap(), Health::detached()).await.unwrap();
+        let (http, management, health) =
+            (portal.http_addr().unwrap(), portal.management_addr().unwrap(), portal.health_addr().unwrap());
+        let stop = CancellationToken::new();
+        let ended = tokio::spawn(portal.run(stop.clone()));
+        Self { cluster, http, management, health, stop, ended }
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Waits until `condition` holds.
+async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let give_up = tokio::time::Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(tokio::time::Instant::now() < give_up, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,210 @@
+//! The management API, as OWT's clients use it.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use super::{
+    House,
+    client::{Client, Speech},
+    cluster::{KEY, OTHER_SERVICE, ROOM, SERVICE},
+    eventually,
+    http::{self, Answer, mauth},
+};
+
+impl House {
+    async fn rest(&self, method: &str, path: &str, body: Value) -> Answer {
+        self.rest_as(SERVICE, method, path, body).await
+    }
+
+    async fn rest_as(&self, service: &str, method: &str, path: &str, body: Value) -> Answer {
+        let authorization = mauth(service, KEY);
+        let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        http::send(self.management, method, path, &headers, &body).await
+    }
+}
+
+fn of_room(rest: &str) -> String {
+    format!("/v1/rooms/{ROOM}{rest}")
+}
+
+#[tokio::test]
+async fn rooms_are_created_listed_changed_and_deleted() {
+    let house = House::new().await;
+    let created =
+        house.rest("POST", "/v1/rooms", json!({"name": "mine", "options": {"participantLimit": 5}})).await;
+    assert_eq!(created.status, 200, "{created:?}");
+    let room = created.json();
+    let id = room["id"].as_str().unwrap().to_owned();
+    assert_eq!((room["_id"].as_str(), room["participantLimit"].as_i64()), (Some(id.as_str()), Some(5)));
+    assert!(room.get("service").is_none());
+
+    let listed = house.rest("GET", "/v1/rooms?page=1&per_page=50", Value::Null).await.json();
+    assert_eq!(
+        listed.as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["default", "mine"]
+    );
+    assert_eq!(house.rest("GET", "/v1/rooms?page=2&per_page=1", Value::Null).await.json()[0]["name"], "mine");
+
+    let path = format!("/v1.1/rooms/{id}/");
+    assert!(house.rest("GET", &path, Value::Null).await.json().get("id").is_none());
+    let whole = json!({"_id": "other", "id": "other", "__v": 0, "name": "renamed", "views": []});
+    let changed = house.rest("PUT", &path, whole).await.json();
+    assert_eq!(
+        (&changed["name"], &changed["views"], &changed["id"]),
+        (&json!("renamed"), &json!([]), &json!(id))
+    );
+    assert_eq!(house.rest("PUT", &path, json!({"inputLimit": "many"})).await.code(), (400, 1201));
+
+    let deleted = house.rest("DELETE", &path, Value::Null).await;
+    assert_eq!((deleted.status, deleted.body.as_str()), (200, "Room deleted"));
+    assert_eq!(house.rest("GET", &path, Value::Null).await.code(), (404, 1003));
+    assert_eq!(house.rest("DELETE", &path, Value::Null).await.code(), (404, 1003));
+}
+
+#[tokio::test]
+async fn bad_rooms_are_refused() {
+    let house = House::new().await;
+    for (body, expected) in [
+        (json!({}), (400, 1201)),
+        (json!({"name": ""}), (400, 1201)),
+        (json!([]), (400, 1201)),
+        (json!({"name": "a", "options": "b"}), (400, 1201)),
+        (json!({"name": "a", "options": {"roles": 1}}), (500, 2001)),
+        (json!({"name": "a", "options": {"views": [{"video": {"format": {"codec": "av1"}}}]}}), (500, 2001)),
+    ] {
+        assert_eq!(house.rest("POST", "/v1/rooms", body.clone()).await.code(), expected, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn only_services_are_let_in_and_only_to_their_rooms() {
+    let house = House::new().await;
+    let as_header = async |authorization: &str| {
+        http::send(house.management, "GET", "/v1/rooms", &[("authorization", authorization)], "").await.code()
+    };
+    assert_eq!(as_header("").await, (401, 1101));
+    assert_eq!(as_header(&mauth(SERVICE, "wrong")).await, (401, 1101));
+    assert_eq!(as_header(&mauth("5188b9af6e53c84ffd600499", KEY)).await, (401, 1101));
+    assert_eq!(as_header(&mauth("no such id!", KEY)).await, (401, 1101));
+    assert_eq!(http::send(house.management, "GET", "/v1/rooms", &[], "").await.code(), (401, 1101));
+
+    let foreign = house.rest_as(OTHER_SERVICE, "POST", "/v1/rooms", json!({"name": "theirs"})).await.json();
+    let path = format!("/v1/rooms/{}", foreign["id"].as_str().unwrap());
+    assert_eq!(house.rest("GET", &path, Value::Null).await.code(), (404, 1003));
+    assert_eq!(
+        house.rest("POST", &format!("{path}/tokens"), json!({"user": "u", "role": "presenter"})).await.code(),
+        (404, 1003)
+    );
+    assert_eq!(house.rest("GET", &format!("{path}/streams"), Value::Null).await.code(), (404, 1003));
+    let seen_by_super = house.rest_as(OTHER_SERVICE, "GET", "/v1/rooms", Value::Null).await.json();
+    assert_eq!(seen_by_super.as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_token_of_the_management_api_admits_a_client() {
+    let house = House::new().await;
+    let body = json!({"user": "aki", "role": "viewer", "preference": {"isp": "isp", "region": "region"}});
+    let answer = house.rest("POST", &of_room("/tokens/"), body).await;
+    assert_eq!(answer.status, 200);
+    let token: Value = serde_json::from_slice(&STANDARD.decode(&answer.body).unwrap()).unwrap();
+    assert_eq!(token["host"], format!("kaigi.test:{}", house.http.port()), "the name that the caller used");
+    assert_eq!(token["secure"], false);
+    let mut client = Client::connect(house.http, Speech::Eio4WebSocket).await;
+    let (status, data) = client.login(&answer.body).await;
+    assert_eq!((status.as_str(), &data["role"]), ("ok", &json!("viewer")));
+    for bad in [
+        json!({"user": "aki", "role": "king"}),
+        json!({"user": "", "role": "viewer"}),
+        json!({"role": "viewer"}),
+        json!({"user": "a"}),
+    ] {
+        assert_eq!(house.rest("POST", &of_room("/tokens"), bad).await.code(), (400, 1201));
+    }
+}
+
+#[tokio::test]
+async fn a_room_where_nobody_is_has_empty_lists() {
+    let house = House::new().await;
+    for list in ["participants", "streams/", "streaming-outs/", "recordings", "sipcalls", "analytics"] {
+        assert_eq!(
+            house.rest("GET", &of_room(&format!("/{list}")), Value::Null).await.json(),
+            json!([]),
+            "{list}"
+        );
+    }
+    assert_eq!(house.rest("GET", &of_room("/participants/p"), Value::Null).await.code(), (404, 1005));
+    assert_eq!(house.rest("GET", &of_room("/streams/s"), Value::Null).await.code(), (404, 1004));
+    assert_eq!(house.rest("DELETE", &of_room("/participants/p"), Value::Null).await.code(), (500, 1301));
+    assert_eq!(house.rest("PATCH", &of_room("/streams/s"), json!([])).await.code(), (500, 1301));
+    assert_eq!(house.rest("DELETE", &of_room("/streams/s"), Value::Null).await.code(), (500, 1301));
+}
+
+#[tokio::test]
+async fn a_live_room_shows_and_changes_what_is_in_it() {
+    let house = House::new().await;
+    let (mut client, me) = house.joined(Speech::Eio4WebSocket).await;
+    let id = me["id"].as_str().unwrap();
+    let participants = house.rest("GET", &of_room("/participants/"), Value::Null).await.json();
+    assert_eq!(participants[0]["permission"]["publish"]["audio"], true);
+    assert_eq!(participants[0]["user"], "aki");
+    assert_eq!(
+        house.rest("GET", &of_room(&format!("/participants/{id}")), Value::Null).await.json(),
+        participants[0]
+    );
+
+    let stream = format!("/streams/{ROOM}-common");
+    let shown = house.rest("GET", &of_room(&stream), Value::Null).await.json();
+    assert_eq!(shown["media"]["video"]["format"]["codec"], "vp8");
+    let newer = house.rest("GET", &format!("/v1.1/rooms/{ROOM}{stream}"), Value::Null).await.json();
+    assert_eq!(newer["media"]["video"]["original"][0]["format"]["codec"], "vp8");
+    let patch = json!([{"op": "add", "path": "/info/inViews", "value": "common"}, {"op": "replace", "path": "/info/filter", "value": "edgedetect"}]);
+    assert_eq!(house.rest("PATCH", &of_room(&stream), patch).await.json(), shown);
+    assert!(house.cluster.calls("update_stream")[0].as_str().unwrap().contains("edgedetect"));
+    assert_eq!(house.rest("PATCH", &of_room("/streams/none"), json!([])).await.code(), (500, 1301));
+
+    let dropped = house.rest("DELETE", &of_room(&format!("/participants/{id}")), Value::Null).await;
+    assert_eq!((dropped.status, dropped.body.as_str()), (200, ""));
+    client.disconnected().await;
+    assert_eq!(client.order[client.order.len() - 2..], ["drop", "41"]);
+
+    house.rest("DELETE", &of_room(""), Value::Null).await;
+    eventually("the room is ended", || house.cluster.calls("destroy_room") == [ROOM]).await;
+}
+
+#[tokio::test]
+async fn what_is_not_served_says_so() {
+    let house = House::new().await;
+    for (method, path) in [
+        ("POST", "/streaming-ins/"),
+        ("POST", "/streaming-outs"),
+        ("PATCH", "/recordings/1"),
+        ("DELETE", "/sipcalls/1"),
+        ("POST", "/analytics"),
+        ("PATCH", "/participants/p"),
+    ] {
+        let answer = house.rest(method, &of_room(path), json!({})).await;
+        assert_eq!(answer.code(), (500, 1301), "{method} {path}");
+        assert!(answer.body.contains("not available"));
+    }
+    assert_eq!(house.rest("GET", "/services", Value::Null).await.code(), (500, 1301));
+    assert_eq!(house.rest("PATCH", &of_room(""), json!([])).await.code(), (500, 2001));
+}
+
+#[tokio::test]
+async fn errors_outside_of_the_api_have_owts_codes() {
+    let house = House::new().await;
+    assert_eq!(house.rest("GET", "/v1/unknown", Value::Null).await.code(), (404, 1001));
+    assert_eq!(house.rest("GET", "/", Value::Null).await.code(), (404, 1001));
+    assert_eq!(house.rest("GET", &of_room("/unknown"), Value::Null).await.code(), (404, 1001));
+    let send = async |body: &str| {
+        let headers = [("content-type", "application/json")];
+        http::send(house.management, "POST", "/v1/rooms", &headers, body).await.code()
+    };
+    assert_eq!(send("{\"name\":").await, (400, 1201), "before anybody is asked who he is");
+    assert_eq!(send(&"[".repeat(50_000)).await, (400, 1201));
+    assert_eq!(send(&"x".repeat(110_000)).await, (413, 1201));
+    let options = http::send(house.management, "OPTIONS", "/v1/rooms", &[], "").await;
+    assert_eq!((options.status, options.body.as_str()), (200, "OK"));
+    assert_eq!(options.header("access-control-allow-origin"), Some("*"));
+}
