@@ -66,7 +66,8 @@ impl EmbeddedStore {
             Box::new(move || {
                 // It holds the services' keys: nobody but the owner reads it.
                 let mut options = OpenOptions::new();
-                let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+                let file =
+                    options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
                 redb::Database::builder().set_cache_size(CACHE_BYTES).create_file(file)
             }),
             Arc::new(SystemTime::now),
