@@ -1,1 +1,139 @@
 //! WebRTC termination and selective forwarding.
+//!
+//! The core is without I/O: [`node`] ties together what clients and the agent want ([`sdp`]), how clients connect ([`transport`]) and how
+//! media flows ([`forward`]). Around it are the thread with the sockets ([`worker`]) and the gRPC services ([`service`], [`events`]).
+
+pub mod arena;
+mod args;
+pub mod events;
+pub mod forward;
+pub mod ids;
+pub mod node;
+pub mod sdp;
+pub mod service;
+pub mod timers;
+pub mod transport;
+pub mod worker;
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use kaigi_proto::{
+    auth::Require,
+    v1::{
+        self, access_node_server::AccessNodeServer, cluster_client::ClusterClient,
+        media_link_server::MediaLinkServer,
+    },
+};
+use kaigi_telemetry::{Health, HealthServer};
+use kaigi_worker::{Channels, LoadGauge, Registration, Tasks, new_worker_id};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{service::interceptor::InterceptedService, transport::Server};
+
+pub use args::{Args, candidates};
+
+use crate::{
+    events::EventHub,
+    node::{Limits, NodeConfig},
+    service::{MAX_MESSAGE, Service},
+    transport::Certificate,
+    worker::{Sockets, WorkerHandle, WorkerParts},
+};
+
+/// How often absent agents are looked for.
+const TICK: Duration = Duration::from_secs(1);
+/// Time to leave the cluster at the end.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Runs the process until `stop` is cancelled. Ready once it is registered.
+///
+/// # Errors
+/// If an address can't be listened on, or the cluster's endpoint is none.
+pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow::Result<()> {
+    let health_server = HealthServer::bind(args.worker.health_listen, health.clone()).await?;
+    let listener = TcpListener::bind(args.worker.listen)
+        .await
+        .with_context(|| format!("can't listen on {}", args.worker.listen))?;
+    let endpoint = args.worker.endpoint(listener.local_addr()?);
+    let sockets = Sockets::bind(SocketAddr::new(args.bind, args.media_port), args.link_address)?;
+    let (media, link) = (sockets.media_address(), sockets.link_address());
+    let announced = args.announced().context("network interfaces can't be read")?;
+    let worker_id = new_worker_id(v1::Purpose::Access);
+    let channels = Channels::new(args.worker.secret());
+    let (events, load) = (EventHub::default(), LoadGauge::default());
+    let parts = WorkerParts {
+        config: NodeConfig {
+            worker: worker_id.clone(),
+            certificate: Certificate::generate()?,
+            candidates: candidates(&announced, media.port()),
+            link_address: link,
+            limits: Limits::default(),
+        },
+        sockets,
+        events: events.clone(),
+        channels: channels.clone(),
+        load: load.clone(),
+        stop: stop.clone(),
+    };
+    let worker = worker::start(parts, tokio::runtime::Handle::current())?;
+    tracing::info!(worker = %worker_id, endpoint, %media, ?announced, %link, "access-node runs");
+
+    let service = Service { worker: worker.clone(), events: events.clone() };
+    let require = Require(args.worker.secret());
+    let access = AccessNodeServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE);
+    let server = Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .add_service(InterceptedService::new(access, require.clone()))
+        .add_service(InterceptedService::new(MediaLinkServer::new(service), require))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    let registration = Registration {
+        cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
+        worker: v1::Worker {
+            worker_id: worker_id.to_string(),
+            purpose: v1::Purpose::Access.into(),
+            endpoint,
+            max_load: args.worker.max_load,
+            isps: args.worker.isps.clone(),
+            regions: args.worker.regions.clone(),
+            ..v1::Worker::default()
+        },
+        load,
+        tasks: Tasks::default(),
+    };
+    let ready = health.clone();
+    let registered = tokio::spawn(registration.run(stop.clone(), move || ready.set_ready(true)));
+    tokio::select! {
+        served = server => served?,
+        served = health_server.run() => served?,
+        () = watch_agents(worker, events) => anyhow::bail!("the media worker has ended"),
+        () = stop.cancelled() => {}
+    }
+    health.set_ready(false);
+    let _: Result<_, _> = tokio::time::timeout(GRACE, registered).await;
+    Ok(())
+}
+
+/// Closes what agents leave behind that are gone. Returns if the worker has ended.
+async fn watch_agents(worker: WorkerHandle, events: EventHub) {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        for agent in events.take_absent(Instant::now()) {
+            tracing::warn!(worker = %agent, "agent is gone, its transports are closed");
+            if worker.call(move |node, now| node.close_agent(now, &agent)).await.is_err() {
+                return;
+            }
+        }
+        if worker.is_gone() {
+            return;
+        }
+    }
+}

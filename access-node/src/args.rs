@@ -1,0 +1,102 @@
+//! The command line.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use kaigi_telemetry::LogArgs;
+use kaigi_worker::WorkerArgs;
+
+/// Terminates clients' WebRTC connections and forwards their media
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "kaigi-access-node", version)]
+pub struct Args {
+    /// How it logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// Where the cluster is.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+    /// IP address on which clients' media is received
+    #[arg(long, env = "KAIGI_BIND", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    pub bind: IpAddr,
+    /// Port for clients' media, UDP and TCP; 0 takes a free one
+    #[arg(long, env = "KAIGI_MEDIA_PORT", default_value_t = 10_000)]
+    pub media_port: u16,
+    /// IP addresses that clients are told, separated by commas; default: that of --bind, or those of all interfaces
+    #[arg(long, env = "KAIGI_ANNOUNCE", value_delimiter = ',')]
+    pub announce: Vec<IpAddr>,
+    /// IP address for media between nodes, reachable from all of them
+    #[arg(long, env = "KAIGI_LINK_ADDRESS", default_value = "127.0.0.1")]
+    pub link_address: IpAddr,
+}
+
+impl Args {
+    /// The addresses to announce: those given, else the one listened on, else those of all interfaces, loopback last.
+    ///
+    /// # Errors
+    /// If the interfaces can't be read.
+    pub fn announced(&self) -> std::io::Result<Vec<IpAddr>> {
+        if !self.announce.is_empty() {
+            return Ok(self.announce.clone());
+        }
+        if !self.bind.is_unspecified() {
+            return Ok(vec![self.bind]);
+        }
+        let mut addresses: Vec<IpAddr> =
+            if_addrs::get_if_addrs()?.iter().map(if_addrs::Interface::ip).filter(IpAddr::is_ipv4).collect();
+        addresses.sort_by_key(IpAddr::is_loopback);
+        addresses.dedup();
+        Ok(addresses)
+    }
+}
+
+/// Values of the candidate attributes (RFC 8839 §5.1): UDP and passive TCP (RFC 6544) on each address, UDP first. The earlier an
+/// address, the higher its priority.
+#[must_use]
+pub fn candidates(addresses: &[IpAddr], port: u16) -> Vec<String> {
+    // RFC 8445 §5.1.2: type preference of host candidates 126, for TCP lower; local preference; component 1.
+    let priority = |kind: u32, index: usize| {
+        let local = 65_535u32.saturating_sub(u32::try_from(index).unwrap_or(u32::MAX));
+        kind << 24 | local << 8 | 255
+    };
+    let udp = addresses
+        .iter()
+        .enumerate()
+        .map(|(i, ip)| format!("{} 1 udp {} {ip} {port} typ host", i + 1, priority(126, i)));
+    let tcp = addresses.iter().enumerate().map(|(i, ip)| {
+        format!("{} 1 tcp {} {ip} {port} typ host tcptype passive", addresses.len() + i + 1, priority(90, i))
+    });
+    udp.chain(tcp).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn what_is_announced() {
+        let announced = |args: &[&str]| {
+            let args = [&["kaigi-access-node"], args].concat();
+            Args::parse_from(args).announced().unwrap()
+        };
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(announced(&["--announce", "192.0.2.1,2001:db8::1"]), [ip("192.0.2.1"), ip("2001:db8::1")]);
+        assert_eq!(announced(&["--bind", "127.0.0.1"]), [ip("127.0.0.1")]);
+        assert_eq!(announced(&[]).last(), Some(&ip("127.0.0.1")));
+    }
+
+    #[test]
+    fn candidates_are_of_falling_priority() {
+        let candidates = candidates(&["192.0.2.1".parse().unwrap(), "127.0.0.1".parse().unwrap()], 10_000);
+        assert_eq!(
+            candidates,
+            [
+                "1 1 udp 2130706431 192.0.2.1 10000 typ host",
+                "2 1 udp 2130706175 127.0.0.1 10000 typ host",
+                "3 1 tcp 1526726655 192.0.2.1 10000 typ host tcptype passive",
+                "4 1 tcp 1526726399 127.0.0.1 10000 typ host tcptype passive",
+            ]
+        );
+    }
+}

@@ -1,0 +1,188 @@
+//! One unbroken stream towards a subscriber, whatever it is made of: pauses and changes of the source leave no gap in the
+//! sequence numbers and no jump in the timestamps.
+
+use std::{collections::VecDeque, time::Instant};
+
+use super::{SourceKey, sequence::nearest};
+
+/// Segments kept to find retransmissions in: one pause, resumption or change each.
+const MAX_SEGMENTS: usize = 8;
+
+/// Which numbering of which source: a source that starts anew keeps its key and gets another number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Numbering {
+    /// The source.
+    pub source: SourceKey,
+    /// How often it started anew.
+    pub restarts: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    of: Numbering,
+    first_in: u64,
+    first_out: u64,
+    timestamp_offset: u32,
+}
+
+/// The numbering of one outgoing stream.
+#[derive(Debug)]
+pub(super) struct Continuity {
+    clock_rate: u32,
+    segments: VecDeque<Segment>,
+    highest_out: u64,
+    last_timestamp: u32,
+    last_at: Option<Instant>,
+    broken: bool,
+}
+
+/// Where an outgoing packet came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// Numbering of its source.
+    pub of: Numbering,
+    /// Extended sequence number there.
+    pub sequence_in: u64,
+    /// Extended sequence number as sent.
+    pub sequence_out: u64,
+    /// To be added to the source's timestamp.
+    pub timestamp_offset: u32,
+}
+
+impl Continuity {
+    /// A stream whose first packet will follow `sequence` and have `timestamp` as offset, both chosen at random (RFC 3550 §5.1).
+    #[must_use]
+    pub(super) fn new(clock_rate: u32, sequence: u16, timestamp: u32) -> Self {
+        Self {
+            clock_rate,
+            segments: VecDeque::new(),
+            // RFC 3711 §3.3.1 advises a start in the lower half, so that losses at the start don't confuse the roll-over counter.
+            highest_out: u64::from(sequence & 0x7fff) + (1 << 16),
+            last_timestamp: timestamp,
+            last_at: None,
+            broken: true,
+        }
+    }
+
+    /// The next packet begins a new segment: it follows the last one sent directly.
+    pub(super) fn interrupt(&mut self) {
+        self.broken = true;
+    }
+
+    /// Whether the next packet will begin a new segment, as one of `of`.
+    #[must_use]
+    pub(super) fn is_interrupted(&self, of: Numbering) -> bool {
+        self.broken || self.segments.back().is_none_or(|segment| segment.of != of)
+    }
+
+    /// The numbers under which a packet goes out; `None` if it is from before the segment began.
+    pub(super) fn advance(
+        &mut self,
+        now: Instant,
+        of: Numbering,
+        sequence: u64,
+        timestamp: u32,
+    ) -> Option<(u16, u32)> {
+        if self.is_interrupted(of) {
+            let timestamp_offset = match (self.segments.back(), self.last_at) {
+                (Some(last), _) if last.of == of => last.timestamp_offset,
+                (_, Some(at)) => {
+                    let elapsed = now.saturating_duration_since(at).as_micros() * u128::from(self.clock_rate);
+                    let step = ((elapsed / 1_000_000) as u32).max(1);
+                    self.last_timestamp.wrapping_add(step).wrapping_sub(timestamp)
+                }
+                (_, None) => self.last_timestamp.wrapping_sub(timestamp),
+            };
+            if self.segments.len() == MAX_SEGMENTS {
+                self.segments.pop_front();
+            }
+            self.segments.push_back(Segment {
+                of,
+                first_in: sequence,
+                first_out: self.highest_out + 1,
+                timestamp_offset,
+            });
+            self.broken = false;
+        }
+        let segment = self.segments.back()?;
+        let sequence_out = segment.first_out + sequence.checked_sub(segment.first_in)?;
+        let timestamp_out = timestamp.wrapping_add(segment.timestamp_offset);
+        if sequence_out > self.highest_out {
+            self.highest_out = sequence_out;
+            self.last_timestamp = timestamp_out;
+            self.last_at = Some(now);
+        }
+        Some((sequence_out as u16, timestamp_out))
+    }
+
+    /// Where the packet sent under that number came from, if it is known still.
+    #[must_use]
+    pub(super) fn trace(&self, sequence: u16) -> Option<Origin> {
+        let sequence_out = nearest(self.highest_out, sequence);
+        let segment = self.segments.iter().rev().find(|segment| segment.first_out <= sequence_out)?;
+        (sequence_out <= self.highest_out).then(|| Origin {
+            of: segment.of,
+            sequence_in: segment.first_in + (sequence_out - segment.first_out),
+            sequence_out,
+            timestamp_offset: segment.timestamp_offset,
+        })
+    }
+
+    /// To be added to the timestamps of a numbering, while it is the current one.
+    #[must_use]
+    pub(super) fn timestamp_offset(&self, of: Numbering) -> Option<u32> {
+        self.segments.back().filter(|segment| segment.of == of).map(|segment| segment.timestamp_offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::arena::Key;
+
+    fn two() -> (Numbering, Numbering) {
+        let numbering = |index| Numbering { source: Key::for_tests(index), restarts: 0 };
+        (numbering(0), numbering(1))
+    }
+
+    #[test]
+    fn a_pause_leaves_no_gap_and_time_goes_on() {
+        let (a, _) = two();
+        let start = Instant::now();
+        let mut stream = Continuity::new(90_000, 10, 500);
+        assert_eq!(stream.advance(start, a, 1000, 7_000), Some((11, 500)));
+        assert_eq!(stream.advance(start, a, 1002, 7_000), Some((13, 500)), "losses stay visible");
+        stream.interrupt();
+        assert_eq!(stream.advance(start + Duration::from_secs(5), a, 2000, 457_000), Some((14, 450_500)));
+        assert_eq!(stream.advance(start, a, 1001, 7_000), None, "from before the pause");
+    }
+
+    #[test]
+    fn another_source_continues_where_the_first_ended() {
+        let (a, b) = two();
+        let start = Instant::now();
+        let mut stream = Continuity::new(48_000, 10, 500);
+        stream.advance(start, a, 70_000, 1);
+        let later = start + Duration::from_millis(20);
+        assert_eq!(stream.advance(later, b, 900_000, 123_456_789), Some((12, 500 + 960)));
+        let restarted = Numbering { restarts: 1, ..b };
+        assert_eq!(stream.advance(later, restarted, 5, 9), Some((13, 500 + 961)));
+    }
+
+    #[test]
+    fn what_was_sent_can_be_traced_back() {
+        let (a, b) = two();
+        let start = Instant::now();
+        let mut stream = Continuity::new(90_000, 10, 0);
+        for sequence in 100..105 {
+            stream.advance(start, a, sequence, 0);
+        }
+        stream.advance(start, b, 7, 0);
+        assert_eq!(stream.trace(12).map(|o| (o.of, o.sequence_in)), Some((a, 101)));
+        assert_eq!(stream.trace(16).map(|o| (o.of, o.sequence_in)), Some((b, 7)));
+        assert_eq!(stream.trace(17), None, "not sent yet");
+        assert_eq!(stream.trace(10), None, "before the first");
+    }
+}

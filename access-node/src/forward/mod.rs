@@ -1,0 +1,485 @@
+//! The forwarding core: tracks that come in ([`Source`]), streams that go out ([`Sink`]), and what keeps them healthy. Without I/O: packets
+//! leave through an [`Outlet`].
+
+mod cache;
+mod clock;
+mod continuity;
+mod h264_sps;
+mod nack;
+mod picture;
+mod reception;
+mod rtcp;
+mod sequence;
+mod sink;
+mod source;
+#[cfg(test)]
+mod tests;
+mod transport_cc;
+
+pub use clock::NtpClock;
+pub use picture::Size;
+pub use rtcp::{Rtcp, nacked, walk};
+pub use sink::{Sink, StreamParameters};
+pub use source::{Origin, Source, Supply};
+pub use transport_cc::TransportCcReceiver;
+
+use std::{collections::HashMap, time::Instant};
+
+use kaigi_media::rtp::RtpHeader;
+use kaigi_proto::ids::TrackId;
+use rtc_rtcp::sender_report::SenderReport;
+
+use self::{
+    clock::fixed_point,
+    continuity::Numbering,
+    picture::{Picture, inspect},
+    reception::{Arrival, Reception},
+    sink::{ClientStream, Destination, Numbers},
+    source::ClockReading,
+};
+use crate::{
+    arena::{Arena, Key},
+    node::AttachmentKey,
+    node::TransportKey,
+    sdp::Kind,
+    timers::Timers,
+};
+
+/// Finds a [`Source`].
+pub type SourceKey = Key<Source>;
+/// Finds a [`Sink`].
+pub type SinkKey = Key<Sink>;
+
+/// Most retransmissions that one NACK packet is answered with.
+const MAX_NACKED: usize = 256;
+
+/// Where the core's output goes.
+pub trait Outlet {
+    /// An RTP packet to a client; a transport-wide sequence number belongs at `transport_cc_at`, if that is given.
+    fn client_rtp(&mut self, to: TransportKey, packet: &mut [u8], transport_cc_at: Option<usize>);
+    /// An RTP packet, as it was received, to another node.
+    fn link_rtp(&mut self, to: AttachmentKey, packet: &[u8]);
+    /// The NTP time of an RTP timestamp, to another node.
+    fn link_report(&mut self, to: AttachmentKey, ntp: u64, rtp: u32);
+    /// A key frame is wanted from whoever produces.
+    fn request_key_frame(&mut self, from: Origin, ssrc: u32);
+    /// Packets are wanted again, ascending, from whoever produces.
+    fn request_packets(&mut self, from: Origin, ssrc: u32, missing: &[u16]);
+    /// The size of a published picture is known or has changed.
+    fn picture_size(&mut self, from: Origin, track: &TrackId, size: Size);
+}
+
+/// All sources and sinks of a worker.
+#[derive(Debug, Default)]
+pub struct Forwarder {
+    sources: Arena<Source>,
+    by_track: HashMap<TrackId, SourceKey>,
+    sinks: Arena<Sink>,
+    timers: Timers<SourceKey>,
+    scratch: Vec<u8>,
+}
+
+impl Forwarder {
+    /// The source of a track; made if there is none.
+    pub fn source_of(&mut self, track: &TrackId, kind: Kind) -> SourceKey {
+        if let Some(key) = self.by_track.get(track) {
+            return *key;
+        }
+        let key = self.sources.insert(Source::new(track.clone(), kind));
+        self.by_track.insert(track.clone(), key);
+        key
+    }
+
+    /// The source of a track, if there is one.
+    #[must_use]
+    pub fn find(&self, track: &TrackId) -> Option<SourceKey> {
+        self.by_track.get(track).copied()
+    }
+
+    /// A source.
+    #[must_use]
+    pub fn source(&self, key: SourceKey) -> Option<&Source> {
+        self.sources.get(key)
+    }
+
+    /// A source.
+    pub fn source_mut(&mut self, key: SourceKey) -> Option<&mut Source> {
+        self.sources.get_mut(key)
+    }
+
+    /// A sink.
+    #[must_use]
+    pub fn sink(&self, key: SinkKey) -> Option<&Sink> {
+        self.sinks.get(key)
+    }
+
+    /// How many sources and sinks there are.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.sources.len(), self.sinks.len())
+    }
+
+    /// The source is produced from now on, or by somebody else.
+    pub fn supply(&mut self, now: Instant, key: SourceKey, supply: Supply, out: &mut impl Outlet) {
+        let Some(source) = self.sources.get_mut(key) else { return };
+        source.restart();
+        source.supply = Some(supply);
+        if !source.sinks.is_empty() {
+            source.awaited = true;
+            self.want_key_frame(now, key, out);
+        }
+    }
+
+    /// Nobody produces the source any more.
+    pub fn end_supply(&mut self, key: SourceKey) {
+        if let Some(source) = self.sources.get_mut(key) {
+            source.restart();
+            source.supply = None;
+            source.active = true;
+        }
+    }
+
+    /// Forgets a source that nobody produces and nobody gets. Returns whether it is gone.
+    pub fn forget_if_unused(&mut self, key: SourceKey) -> bool {
+        let unused = |source: &Source| source.supply.is_none() && source.sinks.is_empty();
+        if !self.sources.get(key).is_some_and(unused) {
+            return false;
+        }
+        if let Some(source) = self.sources.remove(key) {
+            self.by_track.remove(&source.track);
+        }
+        true
+    }
+
+    /// A stream to a client, with no source yet. `random` decides where its numbers start.
+    pub fn add_client_sink(&mut self, kind: Kind, parameters: StreamParameters, random: u64) -> SinkKey {
+        let stream = Box::new(ClientStream::new(parameters, kind, random));
+        self.sinks.insert(Sink { source: None, kind, active: true, to: Destination::Client(stream) })
+    }
+
+    /// A flow to another node, with no source yet.
+    pub fn add_link_sink(&mut self, kind: Kind, to: AttachmentKey) -> SinkKey {
+        self.sinks.insert(Sink { source: None, kind, active: true, to: Destination::Link(to) })
+    }
+
+    /// Takes a sink away; returns the source that it had.
+    pub fn remove_sink(&mut self, key: SinkKey) -> Option<SourceKey> {
+        let sink = self.sinks.remove(key)?;
+        let source_key = sink.source?;
+        if let Some(source) = self.sources.get_mut(source_key) {
+            source.sinks.retain(|other| *other != key);
+        }
+        Some(source_key)
+    }
+
+    /// Connects a sink to a source in place of the one it has; returns that one.
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        key: SinkKey,
+        source_key: SourceKey,
+        out: &mut impl Outlet,
+    ) -> Option<SourceKey> {
+        let sink = self.sinks.get_mut(key)?;
+        if sink.source == Some(source_key) {
+            return None;
+        }
+        let before = sink.source.replace(source_key);
+        if let Destination::Client(stream) = &mut sink.to {
+            stream.continuity.interrupt();
+            stream.awaits_key_frame = sink.kind == Kind::Video;
+        }
+        let active = sink.active;
+        if let Some(source) = before.and_then(|before| self.sources.get_mut(before)) {
+            source.sinks.retain(|other| *other != key);
+        }
+        if let Some(source) = self.sources.get_mut(source_key) {
+            source.sinks.push(key);
+            source.awaited |= active;
+        }
+        if active {
+            self.want_key_frame(now, source_key, out);
+        }
+        before
+    }
+
+    /// Stops or restarts the flow of a source to everybody.
+    pub fn set_source_active(&mut self, now: Instant, key: SourceKey, active: bool, out: &mut impl Outlet) {
+        let Some(source) = self.sources.get_mut(key) else { return };
+        if std::mem::replace(&mut source.active, active) == active {
+            return;
+        }
+        for key in &source.sinks {
+            if let Some(Sink { to: Destination::Client(stream), kind, .. }) = self.sinks.get_mut(*key) {
+                stream.continuity.interrupt();
+                stream.awaits_key_frame = *kind == Kind::Video;
+            }
+        }
+        if active {
+            source.awaited = !source.sinks.is_empty();
+            self.want_key_frame(now, key, out);
+        }
+    }
+
+    /// Stops or restarts the flow to one sink.
+    pub fn set_sink_active(&mut self, now: Instant, key: SinkKey, active: bool, out: &mut impl Outlet) {
+        let Some(sink) = self.sinks.get_mut(key) else { return };
+        if std::mem::replace(&mut sink.active, active) == active {
+            return;
+        }
+        if let Destination::Client(stream) = &mut sink.to {
+            stream.continuity.interrupt();
+            stream.awaits_key_frame = sink.kind == Kind::Video;
+        }
+        if let Some(source_key) = sink.source.filter(|_| active) {
+            if let Some(source) = self.sources.get_mut(source_key) {
+                source.awaited = true;
+            }
+            self.want_key_frame(now, source_key, out);
+        }
+    }
+
+    /// What went to a client's stream till now did not arrive: it begins anew with a key frame.
+    pub fn resume(&mut self, now: Instant, key: SinkKey, out: &mut impl Outlet) {
+        let Some(sink) = self.sinks.get_mut(key).filter(|sink| sink.active) else { return };
+        if let Destination::Client(stream) = &mut sink.to {
+            stream.awaits_key_frame = sink.kind == Kind::Video;
+        }
+        if let Some(source_key) = sink.source {
+            if let Some(source) = self.sources.get_mut(source_key) {
+                source.awaited = true;
+            }
+            self.want_key_frame(now, source_key, out);
+        }
+    }
+
+    /// A packet of a source came in: plain RTP with the source's own header, also if it was a retransmission.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        key: SourceKey,
+        packet: &[u8],
+        header: &RtpHeader,
+        retransmitted: bool,
+        out: &mut impl Outlet,
+    ) {
+        let Self { sources, sinks, timers, scratch, .. } = self;
+        let Some(source) = sources.get_mut(key) else { return };
+        let Some(supply) = &mut source.supply else { return };
+        if supply.ssrc.replace(header.ssrc).is_some_and(|before| before != header.ssrc) {
+            source.restart();
+        }
+        let Some(supply) = &source.supply else { return };
+        let (origin, ssrc, format) = (supply.origin, header.ssrc, supply.format);
+        let reception = source.reception.get_or_insert_with(|| Reception::new(now, format.clock_rate()));
+        let arrival = reception.receive(now, header.sequence, header.timestamp, retransmitted);
+        let Arrival::New { sequence, gap } = arrival else { return };
+        let is_newest = reception.highest() == Some(sequence);
+        if supply.nack {
+            let hopeless = source.nack.arrived(now, sequence, gap);
+            if gap > 0 {
+                timers.set(key, source.next_timeout());
+            }
+            if hopeless && source.want_key_frame(now) {
+                out.request_key_frame(origin, ssrc);
+            }
+        }
+        let payload = header.payload(packet);
+        let picture = match source.kind {
+            Kind::Audio => Picture { key_frame: true, size: None },
+            Kind::Video => inspect(format.codec, payload),
+        };
+        if let Some(size) = picture.size.filter(|size| source.size != Some(*size)) {
+            source.size = Some(size);
+            out.picture_size(origin, &source.track, size);
+        }
+        if picture.key_frame && is_newest {
+            source.key_frame_came();
+        }
+        source.cache.store(sequence, packet);
+        if is_newest {
+            source.newest = Some((header.timestamp, now));
+        }
+        if !source.active {
+            return;
+        }
+        let audio_level = audio_level(source, header, packet);
+        let of = Numbering { source: key, restarts: source.restarts };
+        let mut awaited = false;
+        for sink_key in &source.sinks {
+            let Some(sink) = sinks.get_mut(*sink_key).filter(|sink| sink.active) else { continue };
+            let stream = match &mut sink.to {
+                Destination::Link(to) => {
+                    out.link_rtp(*to, packet);
+                    continue;
+                }
+                Destination::Client(stream) => stream,
+            };
+            if stream.continuity.is_interrupted(of) {
+                stream.awaits_key_frame = source.kind == Kind::Video;
+                if !is_newest {
+                    continue;
+                }
+            }
+            if stream.awaits_key_frame {
+                if !picture.key_frame {
+                    awaited = true;
+                    continue;
+                }
+                stream.awaits_key_frame = false;
+            }
+            let numbers = stream.continuity.advance(now, of, sequence, header.timestamp);
+            let Some((sequence, timestamp)) = numbers else { continue };
+            let numbers = Numbers { sequence, timestamp, audio_level };
+            let written = stream.write(scratch, header, packet, &numbers);
+            stream.packets = stream.packets.wrapping_add(1);
+            stream.octets = stream.octets.wrapping_add(u32::try_from(payload.len()).unwrap_or(0));
+            out.client_rtp(stream.parameters.transport, scratch, written.transport_cc_at);
+        }
+        source.awaited = awaited;
+        if awaited && !retransmitted {
+            if source.key_frame_due(now) {
+                out.request_key_frame(origin, ssrc);
+            }
+            timers.set(key, source.next_timeout());
+        }
+    }
+
+    /// A subscriber or node can't go on without a key frame.
+    pub fn key_frame_request(&mut self, now: Instant, key: SinkKey, out: &mut impl Outlet) {
+        if let Some(source) = self.sinks.get(key).and_then(|sink| sink.source) {
+            self.want_key_frame(now, source, out);
+        }
+    }
+
+    /// A subscriber misses packets: sends those again that are still there. Returns how many.
+    pub fn retransmit(
+        &mut self,
+        now: Instant,
+        key: SinkKey,
+        missing: impl Iterator<Item = u16>,
+        out: &mut impl Outlet,
+    ) -> usize {
+        let Self { sources, sinks, scratch, .. } = self;
+        let Some(sink) = sinks.get_mut(key).filter(|sink| sink.active) else { return 0 };
+        let current = sink.source;
+        let mut sent = 0;
+        for sequence in missing.take(MAX_NACKED) {
+            match &mut sink.to {
+                Destination::Link(to) => {
+                    let Some(source) = current.and_then(|key| sources.get(key)) else { continue };
+                    let Some(highest) = source.reception.as_ref().and_then(Reception::highest) else {
+                        continue;
+                    };
+                    let Some(packet) = source.cache.get(sequence::nearest(highest, sequence)) else {
+                        continue;
+                    };
+                    out.link_rtp(*to, packet);
+                    sent += 1;
+                }
+                Destination::Client(stream) => {
+                    if !stream.parameters.nack || !stream.may_retransmit(now) {
+                        return sent;
+                    }
+                    let Some(origin) = stream.continuity.trace(sequence) else { continue };
+                    let source = sources.get(origin.of.source);
+                    let Some(source) = source.filter(|s| s.restarts == origin.of.restarts) else { continue };
+                    let Some(packet) = source.cache.get(origin.sequence_in) else { continue };
+                    let Ok(header) = RtpHeader::parse(packet) else { continue };
+                    let numbers = Numbers {
+                        sequence,
+                        timestamp: header.timestamp.wrapping_add(origin.timestamp_offset),
+                        audio_level: audio_level(source, &header, packet),
+                    };
+                    let written = stream.write_again(scratch, &header, packet, &numbers);
+                    out.client_rtp(stream.parameters.transport, scratch, written.transport_cc_at);
+                    sent += 1;
+                }
+            }
+        }
+        sent
+    }
+
+    /// Whoever produces the source says which NTP time an RTP timestamp stands for.
+    pub fn sender_report(&mut self, now: Instant, key: SourceKey, ntp: u64, rtp: u32, out: &mut impl Outlet) {
+        let Some(source) = self.sources.get_mut(key) else { return };
+        if let Some(reception) = &mut source.reception {
+            reception.sender_report(now, ntp);
+        }
+        source.reported = Some(ClockReading { ntp, rtp, at: now });
+        for sink in &source.sinks {
+            if let Some(Sink { to: Destination::Link(to), .. }) = self.sinks.get(*sink) {
+                out.link_report(*to, ntp, rtp);
+            }
+        }
+    }
+
+    /// The sender report for a client's stream; `None` as long as there is nothing to report. The NTP time is that of whoever
+    /// publishes, so that sound and picture of one publisher stay together.
+    #[must_use]
+    pub fn report_on(&self, now: Instant, clock: &NtpClock, key: SinkKey) -> Option<SenderReport> {
+        let sink = self.sinks.get(key)?;
+        let Destination::Client(stream) = &sink.to else { return None };
+        let source_key = sink.source?;
+        let source = self.sources.get(source_key)?;
+        let supply = source.supply.as_ref()?;
+        let of = Numbering { source: source_key, restarts: source.restarts };
+        let offset = stream.continuity.timestamp_offset(of)?;
+        let reading = match (source.reported, supply.origin) {
+            (Some(reading), _) => reading,
+            // A node that says nothing makes its tracks in real time: the arrival will do.
+            (None, Origin::Flow(_)) => {
+                let (rtp, at) = source.newest?;
+                ClockReading { ntp: clock.ntp(at), rtp, at }
+            }
+            (None, Origin::Publisher(_)) => return None,
+        };
+        let elapsed = now.saturating_duration_since(reading.at);
+        let ticks = elapsed.as_micros() * u128::from(stream.parameters.clock_rate) / 1_000_000;
+        Some(SenderReport {
+            ssrc: stream.parameters.ssrc.0,
+            ntp_time: reading.ntp.wrapping_add(fixed_point(elapsed)),
+            rtp_time: reading.rtp.wrapping_add(ticks as u32).wrapping_add(offset),
+            packet_count: stream.packets,
+            octet_count: stream.octets,
+            ..SenderReport::default()
+        })
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn next_timeout(&mut self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Asks for what is missing.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut impl Outlet) {
+        while let Some(key) = self.timers.pop_due(now) {
+            let Some(source) = self.sources.get_mut(key) else { continue };
+            let Some(supply) = &source.supply else { continue };
+            let (origin, ssrc) = (supply.origin, supply.ssrc.unwrap_or_default());
+            let missing = source.nack.take_due(now);
+            if !missing.is_empty() {
+                out.request_packets(origin, ssrc, &missing);
+            }
+            if source.key_frame_due(now) {
+                out.request_key_frame(origin, ssrc);
+            }
+            self.timers.set(key, source.next_timeout());
+        }
+    }
+
+    fn want_key_frame(&mut self, now: Instant, key: SourceKey, out: &mut impl Outlet) {
+        let Some(source) = self.sources.get_mut(key) else { return };
+        if source.want_key_frame(now)
+            && let Some(supply) = &source.supply
+        {
+            out.request_key_frame(supply.origin, supply.ssrc.unwrap_or_default());
+        }
+        self.timers.set(key, source.next_timeout());
+    }
+}
+
+fn audio_level(source: &Source, header: &RtpHeader, packet: &[u8]) -> Option<u8> {
+    let id = source.supply.as_ref()?.extensions.audio_level?;
+    header.extension(packet, id)?.first().copied()
+}

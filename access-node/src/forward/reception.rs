@@ -1,0 +1,212 @@
+//! What is known of one received RTP source: order, losses, jitter (RFC 3550 §6.4.1, appendix A).
+
+use std::time::Instant;
+
+use rtc_rtcp::reception_report::ReceptionReport;
+
+use super::sequence::Unwrapper;
+
+/// How far back duplicates are known, in packets. Older packets are dropped: no subscriber waits for them any more.
+const WINDOW: u64 = 1024;
+const WORDS: usize = WINDOW as usize / 64;
+
+/// What a packet is to its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Not seen before. `gap` packets directly before it have not arrived (yet).
+    New {
+        /// Extended sequence number.
+        sequence: u64,
+        /// How many between it and the highest before it; 0 for one that fills a gap.
+        gap: u64,
+    },
+    /// Seen before, or too old to tell.
+    Stale,
+}
+
+/// Reception of one source.
+#[derive(Debug)]
+pub struct Reception {
+    clock_rate: u32,
+    unwrapper: Unwrapper,
+    seen: [u64; WORDS],
+    base: u64,
+    received: u64,
+    reported: (u64, u64),
+    /// In timestamp units, times 16.
+    jitter: u32,
+    transit: Option<u32>,
+    epoch: Instant,
+    sender_report: Option<(u32, Instant)>,
+}
+
+impl Reception {
+    /// Nothing received yet of a source with that clock rate (Hz).
+    #[must_use]
+    pub fn new(now: Instant, clock_rate: u32) -> Self {
+        Self {
+            clock_rate,
+            unwrapper: Unwrapper::default(),
+            seen: [0; WORDS],
+            base: 0,
+            received: 0,
+            reported: (0, 0),
+            jitter: 0,
+            transit: None,
+            epoch: now,
+            sender_report: None,
+        }
+    }
+
+    /// Highest extended sequence number so far.
+    #[must_use]
+    pub fn highest(&self) -> Option<u64> {
+        self.unwrapper.highest()
+    }
+
+    /// A packet arrived. One that was retransmitted says nothing about jitter.
+    pub fn receive(&mut self, now: Instant, sequence: u16, timestamp: u32, retransmitted: bool) -> Arrival {
+        let before = self.unwrapper.highest();
+        let sequence = self.unwrapper.unwrap(sequence);
+        let gap = match before {
+            None => {
+                self.base = sequence;
+                0
+            }
+            Some(before) if sequence > before => {
+                let advance = sequence - before;
+                if advance >= WINDOW {
+                    self.seen = [0; WORDS];
+                } else {
+                    for cleared in before + 1..=sequence {
+                        self.mark(cleared, false);
+                    }
+                }
+                advance - 1
+            }
+            Some(before) if before - sequence >= WINDOW || self.is_seen(sequence) => return Arrival::Stale,
+            Some(_) => 0,
+        };
+        self.mark(sequence, true);
+        self.base = self.base.min(sequence);
+        self.received += 1;
+        if !retransmitted {
+            self.measure_jitter(now, timestamp);
+        }
+        Arrival::New { sequence, gap }
+    }
+
+    /// The source's sender report arrived with that NTP time.
+    pub fn sender_report(&mut self, now: Instant, ntp: u64) {
+        self.sender_report = Some(((ntp >> 16) as u32, now));
+    }
+
+    /// The report block on this source; resets what counts since the last one. `None` before the first packet.
+    pub fn report(&mut self, now: Instant, ssrc: u32) -> Option<ReceptionReport> {
+        let highest = self.unwrapper.highest()?;
+        let expected = highest - self.base + 1;
+        let (expected_before, received_before) = self.reported;
+        self.reported = (expected, self.received);
+        let expected_now = expected.saturating_sub(expected_before);
+        let lost_now = expected_now.saturating_sub(self.received - received_before);
+        let fraction = if expected_now == 0 { 0 } else { lost_now * 256 / expected_now };
+        let lost = expected.saturating_sub(self.received).min(0x7f_ffff);
+        let (last_sender_report, delay) = self.sender_report.map_or((0, 0), |(ntp, at)| {
+            let delay = now.saturating_duration_since(at).as_secs_f64() * 65_536.0;
+            (ntp, delay as u32)
+        });
+        Some(ReceptionReport {
+            ssrc,
+            fraction_lost: u8::try_from(fraction).unwrap_or(u8::MAX),
+            total_lost: lost as u32,
+            // The first number was extended by 2^16, so that cycles count from 0 again here.
+            last_sequence_number: (highest - (1 << 16)) as u32,
+            jitter: self.jitter >> 4,
+            last_sender_report,
+            delay,
+        })
+    }
+
+    fn measure_jitter(&mut self, now: Instant, timestamp: u32) {
+        let elapsed = now.saturating_duration_since(self.epoch).as_micros();
+        let arrival = (elapsed * u128::from(self.clock_rate) / 1_000_000) as u32;
+        let transit = arrival.wrapping_sub(timestamp);
+        if let Some(last) = self.transit {
+            let difference = (transit.wrapping_sub(last) as i32).unsigned_abs().min(self.clock_rate);
+            self.jitter = self.jitter + difference - ((self.jitter + 8) >> 4);
+        }
+        self.transit = Some(transit);
+    }
+
+    fn is_seen(&self, sequence: u64) -> bool {
+        let at = (sequence % WINDOW) as usize;
+        self.seen[at / 64] & 1 << (at % 64) != 0
+    }
+
+    fn mark(&mut self, sequence: u64, seen: bool) {
+        let at = (sequence % WINDOW) as usize;
+        if seen {
+            self.seen[at / 64] |= 1 << (at % 64);
+        } else {
+            self.seen[at / 64] &= !(1 << (at % 64));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn new(arrival: Arrival) -> u64 {
+        match arrival {
+            Arrival::New { gap, .. } => gap,
+            Arrival::Stale => panic!("stale"),
+        }
+    }
+
+    #[test]
+    fn gaps_late_packets_and_duplicates_are_told_apart() {
+        let now = Instant::now();
+        let mut reception = Reception::new(now, 90_000);
+        assert_eq!(new(reception.receive(now, 65_535, 0, false)), 0);
+        assert_eq!(new(reception.receive(now, 2, 0, false)), 2);
+        assert_eq!(new(reception.receive(now, 0, 0, false)), 0);
+        assert_eq!(reception.receive(now, 0, 0, false), Arrival::Stale);
+        assert_eq!(reception.receive(now, 2, 0, false), Arrival::Stale);
+        assert_eq!(new(reception.receive(now, 1026, 0, false)), 1023);
+        assert_eq!(reception.receive(now, 1, 0, false), Arrival::Stale, "too old to tell");
+        assert_eq!(new(reception.receive(now, 3, 0, false)), 0);
+    }
+
+    #[test]
+    fn the_report_counts_losses_since_the_last_one() {
+        let now = Instant::now();
+        let mut reception = Reception::new(now, 90_000);
+        assert!(reception.report(now, 1).is_none());
+        for sequence in (10..110).filter(|s| s % 4 != 3) {
+            reception.receive(now, sequence, 0, false);
+        }
+        let report = reception.report(now, 1).unwrap();
+        assert_eq!((report.total_lost, report.fraction_lost, report.last_sequence_number), (25, 64, 109));
+        for sequence in 110..120 {
+            reception.receive(now, sequence, 0, false);
+        }
+        let report = reception.report(now, 1).unwrap();
+        assert_eq!((report.total_lost, report.fraction_lost), (25, 0));
+    }
+
+    #[test]
+    fn jitter_is_that_of_arrival_against_timestamps() {
+        let start = Instant::now();
+        let mut reception = Reception::new(start, 90_000);
+        for i in 0..200u16 {
+            let late = if i % 2 == 0 { 0 } else { 10 };
+            let now = start + Duration::from_millis(u64::from(i) * 20 + late);
+            reception.receive(now, i, u32::from(i) * 1800, false);
+        }
+        let jitter = reception.report(start, 1).unwrap().jitter;
+        assert!((850..950).contains(&jitter), "10 ms are 900 units: {jitter}");
+    }
+}

@@ -1,0 +1,137 @@
+//! RTCP from clients, read in place: a compound packet (RFC 3550 §6.1) is walked without being copied, and what is not of
+//! interest is stepped over.
+
+/// One packet of a compound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rtcp<'p> {
+    /// Which NTP time an RTP timestamp of a source stands for.
+    SenderReport {
+        /// The source.
+        ssrc: u32,
+        /// NTP time, 64 bits.
+        ntp: u64,
+        /// RTP timestamp.
+        rtp: u32,
+    },
+    /// Packets that a receiver misses (RFC 4585 §6.2.1).
+    Nack {
+        /// Source of the packets.
+        ssrc: u32,
+        /// Pairs of packet id and mask.
+        pairs: &'p [u8],
+    },
+    /// A receiver can't decode until the next key frame: PLI (RFC 4585 §6.3.1) or FIR (RFC 5104 §4.3.1).
+    KeyFrameRequest {
+        /// The source.
+        ssrc: u32,
+    },
+    /// Transport-wide feedback.
+    TransportCc,
+    /// Anything else.
+    Other,
+}
+
+/// Walks a compound packet. Ends at the first piece that is malformed.
+pub fn walk(compound: &[u8]) -> impl Iterator<Item = Rtcp<'_>> {
+    let mut rest = compound;
+    std::iter::from_fn(move || {
+        let [first, kind, l0, l1, ..] = rest else { return None };
+        let length = (usize::from(u16::from_be_bytes([*l0, *l1])) + 1) * 4;
+        let packet = rest.get(..length).filter(|_| first >> 6 == 2)?;
+        rest = &rest[length..];
+        Some(read(first & 0x1f, *kind, packet))
+    })
+}
+
+fn read(count: u8, kind: u8, packet: &[u8]) -> Rtcp<'_> {
+    let word = |at: usize| packet.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+    let found = match (kind, count) {
+        (200, _) => (|| {
+            let ntp = u64::from(word(8)?) << 32 | u64::from(word(12)?);
+            Some(Rtcp::SenderReport { ssrc: word(4)?, ntp, rtp: word(16)? })
+        })(),
+        (205, 1) => word(8).map(|ssrc| Rtcp::Nack { ssrc, pairs: &packet[12..] }),
+        (205, 15) => Some(Rtcp::TransportCc),
+        (206, 1) => word(8).map(|ssrc| Rtcp::KeyFrameRequest { ssrc }),
+        // FIR names its sources in entries; browsers send one.
+        (206, 4) => word(12).map(|ssrc| Rtcp::KeyFrameRequest { ssrc }),
+        _ => None,
+    };
+    found.unwrap_or(Rtcp::Other)
+}
+
+/// The sequence numbers that the pairs of a NACK name.
+pub fn nacked(pairs: &[u8]) -> impl Iterator<Item = u16> + '_ {
+    pairs.chunks_exact(4).flat_map(|pair| {
+        let first = u16::from_be_bytes([pair[0], pair[1]]);
+        let mask = u16::from_be_bytes([pair[2], pair[3]]);
+        let following = (0..16).filter(move |bit| mask & 1 << bit != 0);
+        std::iter::once(first).chain(following.map(move |bit| first.wrapping_add(bit + 1)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rtc_rtcp::{
+        packet::{Packet, marshal},
+        payload_feedbacks::{
+            full_intra_request::{FirEntry, FullIntraRequest},
+            picture_loss_indication::PictureLossIndication,
+        },
+        receiver_report::ReceiverReport,
+        sender_report::SenderReport,
+        transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers},
+    };
+
+    use super::*;
+
+    fn compound() -> Vec<u8> {
+        let packets: Vec<Box<dyn Packet>> = vec![
+            Box::new(SenderReport { ssrc: 1, ntp_time: 0x1_0000_0002, rtp_time: 3, ..Default::default() }),
+            Box::new(ReceiverReport::default()),
+            Box::new(PictureLossIndication { sender_ssrc: 9, media_ssrc: 4 }),
+            Box::new(FullIntraRequest {
+                sender_ssrc: 9,
+                media_ssrc: 0,
+                fir: vec![FirEntry { ssrc: 5, sequence_number: 0 }],
+            }),
+            Box::new(TransportLayerNack {
+                sender_ssrc: 9,
+                media_ssrc: 6,
+                nacks: nack_pairs_from_sequence_numbers(&[65_535, 0, 15, 40]),
+            }),
+        ];
+        marshal(&packets).unwrap().to_vec()
+    }
+
+    #[test]
+    fn a_compound_is_walked() {
+        let bytes = compound();
+        let packets: Vec<_> = walk(&bytes).collect();
+        let [report, Rtcp::Other, pli, fir, Rtcp::Nack { ssrc: 6, pairs }] = packets[..] else {
+            panic!("{packets:?}")
+        };
+        assert_eq!(report, Rtcp::SenderReport { ssrc: 1, ntp: 0x1_0000_0002, rtp: 3 });
+        assert_eq!((pli, fir), (Rtcp::KeyFrameRequest { ssrc: 4 }, Rtcp::KeyFrameRequest { ssrc: 5 }));
+        assert_eq!(nacked(pairs).collect::<Vec<_>>(), [65_535, 0, 15, 40]);
+    }
+
+    #[test]
+    fn broken_compounds_end_early() {
+        let bytes = compound();
+        for length in 0..bytes.len() {
+            assert!(walk(&bytes[..length]).count() <= 5);
+        }
+        for at in 0..bytes.len() {
+            for value in [0, 0x80, 0xff] {
+                let mut broken = bytes.clone();
+                broken[at] = value;
+                for packet in walk(&broken) {
+                    if let Rtcp::Nack { pairs, .. } = packet {
+                        assert!(nacked(pairs).count() <= broken.len() * 5);
+                    }
+                }
+            }
+        }
+    }
+}

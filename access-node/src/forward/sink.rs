@@ -1,0 +1,164 @@
+//! Where a track goes: a subscriber's stream, or another node.
+
+use std::time::{Duration, Instant};
+
+use kaigi_media::rtp::{RtpHeader, write_header};
+
+use super::{SourceKey, continuity::Continuity};
+use crate::{
+    ids::Ssrc,
+    node::{AttachmentKey, TransportKey},
+    sdp::{Extensions, Kind},
+};
+
+/// Retransmissions that a subscriber may ask for in [`BUDGET_WINDOW`]: about its whole video at 5 Mbit/s. Bounds what a
+/// malicious one can make the node send.
+const RETRANSMISSIONS: u32 = 500;
+/// See [`RETRANSMISSIONS`].
+const BUDGET_WINDOW: Duration = Duration::from_secs(1);
+
+/// One destination of a track.
+#[derive(Debug)]
+pub struct Sink {
+    /// What it gets; changes with the source.
+    pub(super) source: Option<SourceKey>,
+    /// Audio or video.
+    pub kind: Kind,
+    /// Whether it flows (pause).
+    pub(super) active: bool,
+    pub(super) to: Destination,
+}
+
+#[derive(Debug)]
+pub(super) enum Destination {
+    Client(Box<ClientStream>),
+    Link(AttachmentKey),
+}
+
+/// How a stream to a client is written, as negotiated.
+#[derive(Clone, Debug)]
+pub struct StreamParameters {
+    /// The client.
+    pub transport: TransportKey,
+    /// Hz of the timestamps.
+    pub clock_rate: u32,
+    /// The stream's source.
+    pub ssrc: Ssrc,
+    /// Payload type.
+    pub payload_type: u8,
+    /// Source and payload type of retransmissions.
+    pub rtx: Option<(Ssrc, u8)>,
+    /// Whether lost packets are sent again.
+    pub nack: bool,
+    /// Header extensions.
+    pub extensions: Extensions,
+}
+
+/// A stream to a client.
+#[derive(Debug)]
+pub(super) struct ClientStream {
+    pub(super) parameters: StreamParameters,
+    pub(super) continuity: Continuity,
+    /// Video: packets are held back until a key frame begins.
+    pub(super) awaits_key_frame: bool,
+    pub(super) packets: u32,
+    pub(super) octets: u32,
+    rtx_sequence: u16,
+    budget: (Option<Instant>, u32),
+}
+
+/// A packet as it is written; where its transport-wide number is to be filled in.
+pub(super) struct Written {
+    pub(super) transport_cc_at: Option<usize>,
+}
+
+/// What differs between packets of a stream.
+pub(super) struct Numbers {
+    pub(super) sequence: u16,
+    pub(super) timestamp: u32,
+    pub(super) audio_level: Option<u8>,
+}
+
+impl ClientStream {
+    pub(super) fn new(parameters: StreamParameters, kind: Kind, random: u64) -> Self {
+        let continuity = Continuity::new(parameters.clock_rate, random as u16, (random >> 16) as u32);
+        Self {
+            parameters,
+            continuity,
+            awaits_key_frame: kind == Kind::Video,
+            packets: 0,
+            octets: 0,
+            rtx_sequence: (random >> 48) as u16 & 0x7fff,
+            budget: (None, 0),
+        }
+    }
+
+    /// Writes a packet under the stream's own header.
+    pub(super) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        header: &RtpHeader,
+        packet: &[u8],
+        numbers: &Numbers,
+    ) -> Written {
+        let p = &self.parameters;
+        out.clear();
+        write_header(out, header.marker, p.payload_type, numbers.sequence, numbers.timestamp, p.ssrc.0);
+        let written = self.write_extensions(out, numbers.audio_level);
+        out.extend_from_slice(header.payload(packet));
+        written
+    }
+
+    /// Writes a packet anew for a subscriber who missed it: as a retransmission (RFC 4588 §4) if that was agreed on, else as it was.
+    pub(super) fn write_again(
+        &mut self,
+        out: &mut Vec<u8>,
+        header: &RtpHeader,
+        packet: &[u8],
+        numbers: &Numbers,
+    ) -> Written {
+        let Some((ssrc, payload_type)) = self.parameters.rtx else {
+            return self.write(out, header, packet, numbers);
+        };
+        out.clear();
+        write_header(out, header.marker, payload_type, self.rtx_sequence, numbers.timestamp, ssrc.0);
+        self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
+        let written = self.write_extensions(out, numbers.audio_level);
+        out.extend_from_slice(&numbers.sequence.to_be_bytes());
+        out.extend_from_slice(header.payload(packet));
+        written
+    }
+
+    /// Takes one retransmission from what the subscriber may ask for.
+    pub(super) fn may_retransmit(&mut self, now: Instant) -> bool {
+        let (since, used) = &mut self.budget;
+        if since.is_none_or(|since| now >= since + BUDGET_WINDOW) {
+            (*since, *used) = (Some(now), 0);
+        }
+        *used += 1;
+        *used <= RETRANSMISSIONS
+    }
+
+    /// The extension block in the one-byte form (RFC 8285 §4.2).
+    fn write_extensions(&self, out: &mut Vec<u8>, audio_level: Option<u8>) -> Written {
+        let extensions = &self.parameters.extensions;
+        let audio_level = extensions.audio_level.zip(audio_level);
+        let Some(first) = out.first_mut() else { return Written { transport_cc_at: None } };
+        if audio_level.is_none() && extensions.transport_cc.is_none() {
+            return Written { transport_cc_at: None };
+        }
+        *first |= 0x10;
+        out.extend_from_slice(&[0xbe, 0xde, 0, 0]);
+        let begin = out.len();
+        if let Some((id, level)) = audio_level {
+            out.extend_from_slice(&[id << 4, level]);
+        }
+        let transport_cc_at = extensions.transport_cc.map(|id| {
+            out.extend_from_slice(&[id << 4 | 1, 0, 0]);
+            out.len() - 2
+        });
+        out.resize(begin + (out.len() - begin).next_multiple_of(4), 0);
+        out[begin - 1] = u8::try_from((out.len() - begin) / 4).unwrap_or(0);
+        Written { transport_cc_at }
+    }
+}

@@ -1,0 +1,171 @@
+//! A track that can be forwarded: where it comes from, what was received, who gets it.
+
+use std::time::{Duration, Instant};
+
+use kaigi_proto::ids::TrackId;
+
+use super::{SinkKey, cache::PacketCache, nack::NackTracker, picture::Size, reception::Reception};
+use crate::{
+    node::{FlowKey, TransportKey},
+    sdp::{Extensions, Format, Kind},
+};
+
+/// Least time between two requests for a key frame. Each costs the publisher a frame of several times the usual size.
+const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(500);
+/// A key frame that somebody waits for is asked for again after this time.
+const KEY_FRAME_RETRY: Duration = Duration::from_secs(1);
+/// Packets kept for retransmission: two seconds of 2.5 Mbit/s video; up to 750 kB.
+const VIDEO_CACHE: usize = 512;
+/// The same for sound: over a second; up to 20 kB.
+const AUDIO_CACHE: usize = 64;
+
+/// Where a source's packets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client of this node.
+    Publisher(TransportKey),
+    /// Another node.
+    Flow(FlowKey),
+}
+
+/// What is known of the packets of a source that is there.
+#[derive(Debug)]
+pub struct Supply {
+    /// From where.
+    pub origin: Origin,
+    /// The format.
+    pub format: Format,
+    /// Header extensions of incoming packets.
+    pub extensions: Extensions,
+    /// Whether lost packets may be asked for.
+    pub nack: bool,
+    /// The SSRC that packets have now.
+    pub ssrc: Option<u32>,
+}
+
+/// When an RTP timestamp was.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClockReading {
+    pub(super) ntp: u64,
+    pub(super) rtp: u32,
+    pub(super) at: Instant,
+}
+
+/// A track, whether or not it is there.
+#[derive(Debug)]
+pub struct Source {
+    /// Which.
+    pub track: TrackId,
+    /// Audio or video.
+    pub kind: Kind,
+    /// Absent as long as nobody produces it.
+    pub supply: Option<Supply>,
+    /// Whether it flows (mute).
+    pub active: bool,
+    /// Who gets it.
+    pub(super) sinks: Vec<SinkKey>,
+    pub(super) restarts: u32,
+    pub(super) reception: Option<Reception>,
+    pub(super) nack: NackTracker,
+    pub(super) cache: PacketCache,
+    pub(super) size: Option<Size>,
+    pub(super) reported: Option<ClockReading>,
+    /// Timestamp and arrival of the newest packet.
+    pub(super) newest: Option<(u32, Instant)>,
+    key_frame_asked: Option<Instant>,
+    key_frame_pending: bool,
+    /// Some sink can't go on without a key frame.
+    pub(super) awaited: bool,
+}
+
+impl Source {
+    pub(super) fn new(track: TrackId, kind: Kind) -> Self {
+        let cache = match kind {
+            Kind::Audio => AUDIO_CACHE,
+            Kind::Video => VIDEO_CACHE,
+        };
+        Self {
+            track,
+            kind,
+            supply: None,
+            active: true,
+            sinks: Vec::new(),
+            restarts: 0,
+            reception: None,
+            nack: NackTracker::default(),
+            cache: PacketCache::new(cache),
+            size: None,
+            reported: None,
+            newest: None,
+            key_frame_asked: None,
+            key_frame_pending: false,
+            awaited: false,
+        }
+    }
+
+    /// Who gets it.
+    #[must_use]
+    pub fn sinks(&self) -> &[SinkKey] {
+        &self.sinks
+    }
+
+    /// What is known of its reception.
+    pub fn reception_mut(&mut self) -> Option<&mut Reception> {
+        self.reception.as_mut()
+    }
+
+    /// Whether packets under another SSRC may be its own: the one known is silent, or there is none.
+    #[must_use]
+    pub fn accepts_new_ssrc(&self, now: Instant, silence: Duration) -> bool {
+        self.supply.as_ref().is_some_and(|supply| supply.ssrc.is_none())
+            || self.newest.is_some_and(|(_, at)| now >= at + silence)
+    }
+
+    /// What comes from now on has nothing to do with what came before.
+    pub(super) fn restart(&mut self) {
+        self.restarts = self.restarts.wrapping_add(1);
+        self.reception = None;
+        self.nack.clear();
+        self.cache.clear();
+        self.reported = None;
+        self.newest = None;
+        self.key_frame_asked = None;
+    }
+
+    /// Somebody wants a key frame. Returns whether to ask for it now.
+    #[must_use]
+    pub(super) fn want_key_frame(&mut self, now: Instant) -> bool {
+        if self.kind == Kind::Audio || !self.active || self.supply.is_none() {
+            return false;
+        }
+        if self.key_frame_asked.is_some_and(|asked| now < asked + KEY_FRAME_INTERVAL) {
+            self.key_frame_pending = true;
+            return false;
+        }
+        self.key_frame_asked = Some(now);
+        self.key_frame_pending = false;
+        true
+    }
+
+    /// A key frame begins: requests made since the last one asked for are served by it.
+    pub(super) fn key_frame_came(&mut self) {
+        self.key_frame_pending = false;
+    }
+
+    /// When to look at it again.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let asked = self.key_frame_asked.filter(|_| self.active && self.supply.is_some());
+        let deferred = asked.filter(|_| self.key_frame_pending).map(|at| at + KEY_FRAME_INTERVAL);
+        let retried = asked.filter(|_| self.awaited).map(|at| at + KEY_FRAME_RETRY);
+        [self.nack.next_timeout(), deferred, retried].into_iter().flatten().min()
+    }
+
+    /// Whether a key frame has to be asked for again now.
+    pub(super) fn key_frame_due(&mut self, now: Instant) -> bool {
+        let Some(asked) = self.key_frame_asked else { return false };
+        let due = (self.key_frame_pending && now >= asked + KEY_FRAME_INTERVAL)
+            || (self.awaited && now >= asked + KEY_FRAME_RETRY);
+        due && self.want_key_frame(now)
+    }
+}

@@ -1,0 +1,36 @@
+//! What is counted, as plain numbers; the shell turns them into metrics.
+
+/// Sums since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// RTP packets from clients.
+    pub packets_in: u64,
+    /// Their bytes, as received.
+    pub bytes_in: u64,
+    /// RTP packets to clients, retransmissions among them.
+    pub packets_out: u64,
+    /// Their bytes, as sent.
+    pub bytes_out: u64,
+    /// RTP packets from other nodes.
+    pub link_packets_in: u64,
+    /// RTP packets to other nodes.
+    pub link_packets_out: u64,
+    /// Packets that publishers were asked for again.
+    pub nacks_out: u64,
+    /// NACK packets from subscribers.
+    pub nacks_in: u64,
+    /// Packets that subscribers were sent again.
+    pub retransmissions: u64,
+    /// Key frames that publishers were asked for.
+    pub key_frame_requests_out: u64,
+    /// Key frames that subscribers asked for.
+    pub key_frame_requests_in: u64,
+    /// Transport-wide feedback from subscribers.
+    pub transport_cc_in: u64,
+    /// Datagrams that belong to nobody.
+    pub strangers: u64,
+    /// Datagrams of clients that were malformed, not authentic or of no known stream.
+    pub malformed: u64,
+    /// Transports that failed.
+    pub transports_failed: u64,
+}

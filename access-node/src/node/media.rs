@@ -1,0 +1,387 @@
+//! Datagrams of clients.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use kaigi_media::rtp::{RtpHeader, is_rtcp};
+use kaigi_proto::v1::{self, access_event::Event};
+use rtc_rtcp::{
+    packet::Packet,
+    receiver_report::ReceiverReport,
+    source_description::{SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem},
+};
+
+use super::{
+    Node, TransportKey,
+    net::datagram,
+    transport::{Incoming, MAX_INCOMING, REPORT_INTERVAL, Role},
+};
+use crate::{
+    forward::{Rtcp, SourceKey, nacked, walk},
+    ids::Mid,
+    transport::{Class, Path, Srtp, classify, stun_user_name},
+};
+
+/// Most report blocks of one receiver report (RFC 3550 §6.4.2: the count has five bits).
+const MAX_BLOCKS: usize = 31;
+/// A track's packets under a source that was not announced are taken only if the one known has been silent that long. Simulcast
+/// layers that were not asked for stay out that way.
+const SOURCE_CHANGE: std::time::Duration = std::time::Duration::from_secs(2);
+
+impl Node {
+    /// A datagram (or a frame of a TCP connection) came in.
+    pub fn handle_datagram(&mut self, now: Instant, path: Path, bytes: &[u8]) {
+        match classify(bytes) {
+            Some(Class::Stun) => self.handle_stun(now, path, bytes),
+            Some(class) => {
+                let Some(&key) = self.net.by_peer.get(&path.peer) else {
+                    self.net.counters.strangers += 1;
+                    return;
+                };
+                match class {
+                    Class::Dtls => self.handle_dtls(now, key, bytes),
+                    Class::Media if is_rtcp(bytes) => self.handle_rtcp(now, key, bytes),
+                    Class::Media | Class::Stun => self.handle_rtp(now, key, bytes),
+                }
+            }
+            None => self.net.counters.strangers += 1,
+        }
+    }
+
+    /// A way to a client is gone: its TCP connection has closed.
+    pub fn path_closed(&mut self, path: &Path) {
+        if let Some(key) = self.net.by_peer.remove(&path.peer)
+            && let Some(transport) = self.net.transports.get_mut(key)
+        {
+            transport.ice.forget(path);
+        }
+    }
+
+    fn handle_stun(&mut self, now: Instant, path: Path, bytes: &[u8]) {
+        let key = stun_user_name(bytes).and_then(|ufrag| self.net.by_ufrag.get(ufrag)).copied();
+        let Some((key, transport)) = key.and_then(|key| Some((key, self.net.transports.get_mut(key)?)))
+        else {
+            self.net.counters.strangers += 1;
+            return;
+        };
+        let crypto = self.config.certificate.provider().crypto();
+        let checked = match transport.ice.check(now, path, bytes, crypto) {
+            Ok(checked) => checked,
+            Err(error) => {
+                tracing::trace!(%error, "check refused");
+                self.net.counters.malformed += 1;
+                return;
+            }
+        };
+        // Until there is an offer there is no certificate to expect, so nothing to begin.
+        let begins = transport.dtls.is_some() && transport.handshake_since.is_none();
+        if begins && transport.ice.selected().is_some() {
+            transport.handshake_since = Some(now);
+            if let Some(dtls) = &mut transport.dtls
+                && let Err(error) = dtls.start(now)
+            {
+                return self.end_transport(now, key, Some(error.to_string()));
+            }
+        }
+        if let Some(forgotten) = checked.forgotten
+            && self.net.by_peer.get(&forgotten.peer) == Some(&key)
+        {
+            self.net.by_peer.remove(&forgotten.peer);
+        }
+        self.net.output.datagrams.push((path, datagram(&checked.response)));
+        if checked.is_new {
+            self.net.by_peer.insert(path.peer, key);
+        }
+        self.net.flush_dtls(key);
+        self.net.schedule(key);
+    }
+
+    fn handle_dtls(&mut self, now: Instant, key: TransportKey, bytes: &[u8]) {
+        let Some(transport) = self.net.transports.get_mut(key) else { return };
+        let Some(dtls) = &mut transport.dtls else { return };
+        let was_complete = dtls.is_complete();
+        let result = dtls.read(now, bytes);
+        match result {
+            Ok(None) => {}
+            Ok(Some(keys)) => {
+                match Srtp::new(&keys, self.config.certificate.provider().crypto()) {
+                    Ok(srtp) => transport.srtp = Some(srtp),
+                    Err(error) => return self.end_transport(now, key, Some(error.to_string())),
+                }
+                transport.next_report = Some(now + REPORT_INTERVAL);
+                tracing::info!(transport = %transport.id, profile = ?keys.profile, "transport connected");
+                self.net.flush_dtls(key);
+                self.net.event(key, Event::TransportReady(v1::TransportReady {}));
+                self.establish(key);
+                self.ask_for_first_key_frames(now, key);
+            }
+            Err(crate::transport::DtlsError::Closed) => {
+                return self.end_transport(now, key, Some("closed by the client".to_owned()));
+            }
+            // What comes after the handshake may be forged; only the peer's authenticated farewell ends the transport then.
+            Err(error) if was_complete => {
+                self.net.counters.malformed += 1;
+                tracing::debug!(%error, "DTLS datagram dropped");
+            }
+            Err(error) => return self.end_transport(now, key, Some(error.to_string())),
+        }
+        self.net.flush_dtls(key);
+        self.net.schedule(key);
+    }
+
+    /// Subscriptions that were negotiated before the transport was connected have missed what came till now.
+    fn ask_for_first_key_frames(&mut self, now: Instant, key: TransportKey) {
+        let Some(transport) = self.net.transports.get(key) else { return };
+        let sinks: Vec<_> = transport.outgoing.values().copied().collect();
+        for sink in sinks {
+            self.forward.resume(now, sink, &mut self.net);
+        }
+    }
+
+    fn handle_rtp(&mut self, now: Instant, key: TransportKey, bytes: &[u8]) {
+        let Some(transport) = self.net.transports.get_mut(key) else { return };
+        let Some(srtp) = &mut transport.srtp else { return };
+        self.net.counters.packets_in += 1;
+        self.net.counters.bytes_in += bytes.len() as u64;
+        let plain = match srtp.unprotect_rtp(bytes) {
+            Ok(plain) => plain,
+            Err(error) => {
+                tracing::trace!(%error, "RTP dropped");
+                self.net.counters.malformed += 1;
+                return;
+            }
+        };
+        let Ok(header) = RtpHeader::parse(&plain) else {
+            self.net.counters.malformed += 1;
+            return;
+        };
+        let known = transport.incoming.get(&header.ssrc).copied();
+        let Some(incoming) = known.or_else(|| self.learn(now, key, &header, &plain)) else {
+            self.net.counters.malformed += 1;
+            return;
+        };
+        let (Incoming::Primary(source) | Incoming::Rtx(source)) = incoming;
+        self.note_transport_cc(now, key, source, &header, &plain);
+        match incoming {
+            Incoming::Primary(_) => {
+                self.forward.receive(now, source, &plain, &header, false, &mut self.net);
+            }
+            Incoming::Rtx(_) => {
+                if let Some((original, header)) = self.unwrap_rtx(key, source, &header, &plain) {
+                    self.forward.receive(now, source, &original, &header, true, &mut self.net);
+                }
+            }
+        }
+    }
+
+    fn note_transport_cc(
+        &mut self,
+        now: Instant,
+        key: TransportKey,
+        source: SourceKey,
+        header: &RtpHeader,
+        packet: &[u8],
+    ) {
+        let supply = self.forward.source(source).and_then(|source| source.supply.as_ref());
+        let Some(id) = supply.and_then(|supply| supply.extensions.transport_cc) else { return };
+        let Some([high, low, ..]) = header.extension(packet, id) else { return };
+        let number = u16::from_be_bytes([*high, *low]);
+        let Some(transport) = self.net.transports.get_mut(key) else { return };
+        let idle = transport.transport_cc.next_timeout().is_none();
+        transport.transport_cc.receive(now, number);
+        if idle {
+            self.net.schedule(key);
+        }
+    }
+
+    /// Finds out which track an unannounced source is of: by the mid that its packets carry (RFC 8843 §9.2), else by its payload type
+    /// if only one track has that.
+    fn learn(
+        &mut self,
+        now: Instant,
+        key: TransportKey,
+        header: &RtpHeader,
+        packet: &[u8],
+    ) -> Option<Incoming> {
+        let transport = self.net.transports.get(key)?;
+        let mut candidates =
+            transport.sessions.values().flat_map(|session| &session.tracks).filter_map(|track| {
+                let Role::Published { source, .. } = &track.role else { return None };
+                let negotiated = transport.negotiation.negotiated(&track.mid)?;
+                let rtx = match header.payload_type {
+                    pt if pt == negotiated.payload.number => false,
+                    pt if negotiated.rtx.as_ref().is_some_and(|(rtx, _)| *rtx == pt) => true,
+                    _ => return None,
+                };
+                let said = negotiated.extensions.mid.and_then(|id| header.extension(packet, id));
+                let said = said.and_then(|mid| std::str::from_utf8(mid).ok()).and_then(Mid::new);
+                let fits = said.map(|line| transport.negotiation.binding_of_line(&line) == Some(&track.mid));
+                Some((*source, rtx, fits))
+            });
+        let candidates: Vec<_> = candidates.by_ref().collect();
+        let by_mid = candidates.iter().find(|(_, _, fits)| *fits == Some(true));
+        let alone = || (candidates.len() == 1 && candidates[0].2.is_none()).then(|| &candidates[0]);
+        let &(source, rtx, _) = by_mid.or_else(alone)?;
+        if !rtx && !self.forward.source(source)?.accepts_new_ssrc(now, SOURCE_CHANGE) {
+            return None;
+        }
+        let incoming = if rtx { Incoming::Rtx(source) } else { Incoming::Primary(source) };
+        let transport = self.net.transports.get_mut(key)?;
+        if transport.incoming.len() >= MAX_INCOMING {
+            transport.incoming.clear();
+        }
+        transport.incoming.insert(header.ssrc, incoming);
+        Some(incoming)
+    }
+
+    /// The original packet in a retransmission (RFC 4588 §4). `None` for padding, which browsers send to probe for bandwidth.
+    fn unwrap_rtx(
+        &self,
+        key: TransportKey,
+        source: SourceKey,
+        header: &RtpHeader,
+        packet: &[u8],
+    ) -> Option<(BytesMut, RtpHeader)> {
+        let payload = header.payload(packet);
+        let (number, rest) = payload.split_at_checked(2)?;
+        if rest.is_empty() {
+            return None;
+        }
+        let ssrc = self.forward.source(source)?.supply.as_ref()?.ssrc?;
+        let transport = self.net.transports.get(key)?;
+        let mut negotiated = transport.sessions.values().flat_map(|s| &s.tracks).filter_map(|track| {
+            let is_of = matches!(&track.role, Role::Published { source: of, .. } if *of == source);
+            is_of.then(|| transport.negotiation.negotiated(&track.mid)).flatten()
+        });
+        let payload_type = negotiated.next()?.payload.number;
+        let mut original = BytesMut::with_capacity(packet.len());
+        original.extend_from_slice(packet.get(..header.payload_start)?);
+        original.extend_from_slice(rest);
+        original[0] &= !0x20;
+        original[1] = original[1] & 0x80 | payload_type;
+        original[2..4].copy_from_slice(number);
+        original[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        let header = RtpHeader::parse(&original).ok()?;
+        Some((original, header))
+    }
+
+    fn handle_rtcp(&mut self, now: Instant, key: TransportKey, bytes: &[u8]) {
+        let Some(transport) = self.net.transports.get_mut(key) else { return };
+        let Some(srtp) = &mut transport.srtp else { return };
+        let Ok(plain) = srtp.unprotect_rtcp(bytes) else {
+            self.net.counters.malformed += 1;
+            return;
+        };
+        for packet in walk(&plain) {
+            match packet {
+                Rtcp::SenderReport { ssrc, ntp, rtp } => {
+                    let incoming = self.net.transports.get(key).and_then(|t| t.incoming.get(&ssrc));
+                    if let Some(Incoming::Primary(source)) = incoming.copied() {
+                        self.forward.sender_report(now, source, ntp, rtp, &mut self.net);
+                    }
+                }
+                Rtcp::Nack { ssrc, pairs } => {
+                    self.net.counters.nacks_in += 1;
+                    if let Some(sink) =
+                        self.net.transports.get(key).and_then(|t| t.outgoing.get(&ssrc)).copied()
+                    {
+                        let sent = self.forward.retransmit(now, sink, nacked(pairs), &mut self.net);
+                        self.net.counters.retransmissions += sent as u64;
+                    }
+                }
+                Rtcp::KeyFrameRequest { ssrc } => {
+                    self.net.counters.key_frame_requests_in += 1;
+                    if let Some(sink) =
+                        self.net.transports.get(key).and_then(|t| t.outgoing.get(&ssrc)).copied()
+                    {
+                        self.forward.key_frame_request(now, sink, &mut self.net);
+                    }
+                }
+                Rtcp::TransportCc => self.net.counters.transport_cc_in += 1,
+                Rtcp::Other => {}
+            }
+        }
+    }
+
+    pub(super) fn transport_timeout(&mut self, now: Instant, key: TransportKey) {
+        let Some(transport) = self.net.transports.get_mut(key) else { return };
+        if transport.ice.expires_at() <= now {
+            let reason = if transport.is_connected() { "connection lost" } else { "no connection" };
+            return self.end_transport(now, key, Some(reason.to_owned()));
+        }
+        let overdue =
+            transport.handshake_since.is_some_and(|at| at + super::transport::HANDSHAKE_TIMEOUT <= now);
+        if overdue && !transport.is_connected() {
+            return self.end_transport(now, key, Some("DTLS handshake timed out".to_owned()));
+        }
+        if let Some(dtls) = &mut transport.dtls
+            && let Err(error) = dtls.handle_timeout(now)
+        {
+            return self.end_transport(now, key, Some(error.to_string()));
+        }
+        self.net.flush_dtls(key);
+        self.send_transport_cc(now, key);
+        let due = self.net.transports.get(key).and_then(|t| t.next_report).is_some_and(|at| at <= now);
+        if due {
+            self.send_reports(now, key);
+        }
+        self.net.schedule(key);
+    }
+
+    fn send_transport_cc(&mut self, now: Instant, key: TransportKey) {
+        loop {
+            let Some(transport) = self.net.transports.get_mut(key) else { return };
+            if transport.transport_cc.next_timeout().is_none_or(|at| at > now) || !transport.is_connected() {
+                return;
+            }
+            let media = transport.incoming.keys().next().copied().unwrap_or_default();
+            let ssrc = transport.ssrc;
+            while let Some(packet) =
+                self.net.transports.get_mut(key).and_then(|t| t.transport_cc.feedback(ssrc, media))
+            {
+                self.net.client_rtcp(key, &packet);
+            }
+        }
+    }
+
+    fn send_reports(&mut self, now: Instant, key: TransportKey) {
+        let Some(transport) = self.net.transports.get_mut(key) else { return };
+        transport.next_report = Some(now + REPORT_INTERVAL);
+        let (own, name) = (transport.ssrc, transport.name.clone());
+        let sinks: Vec<_> = transport
+            .outgoing
+            .iter()
+            .filter_map(|(ssrc, sink)| {
+                self.forward.report_on(now, &self.clock, *sink).filter(|r| r.ssrc == *ssrc)
+            })
+            .collect();
+        let mut blocks = Vec::new();
+        for (ssrc, incoming) in &transport.incoming {
+            let Incoming::Primary(source) = incoming else { continue };
+            let Some(source) = self.forward.source_mut(*source) else { continue };
+            if source.supply.as_ref().and_then(|supply| supply.ssrc) == Some(*ssrc) {
+                blocks.extend(source.reception_mut().and_then(|reception| reception.report(now, *ssrc)));
+            }
+        }
+        for reports in blocks.chunks(MAX_BLOCKS) {
+            let report = ReceiverReport { ssrc: own, reports: reports.to_vec(), ..Default::default() };
+            self.net.client_rtcp_packets(key, &[Box::new(report), canonical_name(own, &name)]);
+        }
+        for report in sinks {
+            let name = canonical_name(report.ssrc, &name);
+            self.net.client_rtcp_packets(key, &[Box::new(report), name]);
+        }
+    }
+}
+
+fn canonical_name(ssrc: u32, name: &str) -> Box<dyn Packet> {
+    Box::new(SourceDescription {
+        chunks: vec![SourceDescriptionChunk {
+            source: ssrc,
+            items: vec![SourceDescriptionItem {
+                sdes_type: SdesType::SdesCname,
+                text: bytes::Bytes::copy_from_slice(name.as_bytes()),
+            }],
+        }],
+    })
+}

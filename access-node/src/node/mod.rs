@@ -1,0 +1,145 @@
+//! The access node without I/O: rooms' transports and sessions, their datagrams, and the links to other nodes. Calls, datagrams and times
+//! go in; datagrams, events and calls to other nodes come out ([`Output`]).
+
+mod counters;
+mod error;
+mod links;
+mod media;
+mod net;
+mod output;
+pub mod request;
+mod sessions;
+mod signaling;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+pub use counters::Counters;
+pub use error::NodeError;
+pub use links::{Attachment, Flow, FlowKey};
+pub use output::{LinkCall, Output};
+pub use request::{Opened, PublicationTrack, SubscriptionTrack, TrackSource};
+pub use transport::{Transport, TransportKey};
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    time::{Instant, SystemTime},
+};
+
+use kaigi_proto::ids::{AttachmentId, TransportId, WorkerId};
+use rand::{RngCore, SeedableRng, rngs::StdRng};
+
+use self::{links::Links, net::Net};
+use crate::{
+    arena::Key,
+    forward::{Forwarder, NtpClock},
+    transport::Certificate,
+};
+
+/// Finds an [`Attachment`].
+pub type AttachmentKey = Key<Attachment>;
+
+/// Bounds of what agents and clients can make the node keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Transports of this worker. One costs about 20 kB without media.
+    pub transports: usize,
+    /// Sessions of one transport.
+    pub sessions: usize,
+    /// Flows to and from other nodes, each.
+    pub links: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { transports: 5_000, sessions: 128, links: 10_000 }
+    }
+}
+
+/// What a node is and where it can be reached.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Own id, by which sources on this node are recognised.
+    pub worker: WorkerId,
+    /// For DTLS.
+    pub certificate: Certificate,
+    /// Values of the candidate attributes of all answers.
+    pub candidates: Vec<String>,
+    /// Where other nodes' media comes in.
+    pub link_address: SocketAddr,
+    /// See [`Limits`].
+    pub limits: Limits,
+}
+
+/// One worker's state.
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    rng: StdRng,
+    clock: NtpClock,
+    by_id: HashMap<TransportId, TransportKey>,
+    forward: Forwarder,
+    net: Net,
+    by_attachment: HashMap<AttachmentId, AttachmentKey>,
+}
+
+impl Node {
+    /// A node without transports. `wall` is the time of day at `now`; `seed` makes ids, credentials and numbers.
+    #[must_use]
+    pub fn new(now: Instant, wall: SystemTime, seed: [u8; 32], config: NodeConfig) -> Self {
+        Self {
+            net: Net::new(Links::default()),
+            config,
+            rng: StdRng::from_seed(seed),
+            clock: NtpClock::new(now, wall),
+            by_id: HashMap::new(),
+            forward: Forwarder::default(),
+            by_attachment: HashMap::new(),
+        }
+    }
+
+    /// What came out since the last time.
+    pub fn output(&mut self) -> &mut Output {
+        &mut self.net.output
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.net.counters
+    }
+
+    /// How many transports there are.
+    #[must_use]
+    pub fn transports(&self) -> usize {
+        self.net.transports.len()
+    }
+
+    /// How many tracks and streams there are.
+    #[must_use]
+    pub fn streams(&self) -> (usize, usize) {
+        self.forward.counts()
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn next_timeout(&mut self) -> Option<Instant> {
+        [self.net.timers.next(), self.net.links.timers.next(), self.forward.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.forward.handle_timeout(now, &mut self.net);
+        while let Some(key) = self.net.timers.pop_due(now) {
+            self.transport_timeout(now, key);
+        }
+        self.handle_link_timeouts(now);
+    }
+
+    fn random_text(&mut self, bytes: usize) -> String {
+        (0..bytes).map(|_| format!("{:02x}", self.rng.next_u32() as u8)).collect()
+    }
+}

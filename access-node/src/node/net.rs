@@ -1,0 +1,214 @@
+//! Everything that packets leave through: transports, links, and what is waiting to be sent.
+
+use std::collections::HashMap;
+
+use bytes::BytesMut;
+use kaigi_proto::{
+    ids::{ParticipantId, RoomId, TrackId, TransportId, WorkerId},
+    v1::{self, access_event::Event},
+};
+use rtc_rtcp::{
+    packet::{Packet, marshal},
+    payload_feedbacks::picture_loss_indication::PictureLossIndication,
+    transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers},
+};
+
+use super::{
+    AttachmentKey, Counters, Output, TransportKey,
+    links::Links,
+    transport::{Role, Transport},
+};
+use crate::{
+    arena::Arena,
+    forward::{Origin, Outlet, Size},
+    timers::Timers,
+    transport::Peer,
+};
+
+/// A room of which this node has transports.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) agent: WorkerId,
+    pub(super) epoch: u64,
+    pub(super) transports: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Net {
+    pub(super) rooms: HashMap<RoomId, Room>,
+    pub(super) transports: Arena<Transport>,
+    pub(super) by_ufrag: HashMap<String, TransportKey>,
+    pub(super) by_peer: HashMap<Peer, TransportKey>,
+    pub(super) timers: Timers<TransportKey>,
+    pub(super) links: Links,
+    pub(super) output: Output,
+    pub(super) counters: Counters,
+}
+
+impl Net {
+    pub(super) fn new(links: Links) -> Self {
+        Self {
+            rooms: HashMap::new(),
+            transports: Arena::default(),
+            by_ufrag: HashMap::new(),
+            by_peer: HashMap::new(),
+            timers: Timers::default(),
+            links,
+            output: Output::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Tells the agent of the transport's room.
+    pub(super) fn event(&mut self, key: TransportKey, event: Event) {
+        if let Some(transport) = self.transports.get(key) {
+            let (room, participant, id) =
+                (transport.room.clone(), transport.participant.clone(), transport.id.clone());
+            self.event_of(&room, &participant, &id, event);
+        }
+    }
+
+    /// The same for a transport that is gone already.
+    pub(super) fn event_of(
+        &mut self,
+        room: &RoomId,
+        participant: &ParticipantId,
+        transport: &TransportId,
+        event: Event,
+    ) {
+        let Some(agent) = self.rooms.get(room).map(|room| room.agent.clone()) else { return };
+        let event = v1::AccessEvent {
+            room_id: room.to_string(),
+            participant_id: participant.to_string(),
+            transport_id: transport.to_string(),
+            event: Some(event),
+        };
+        self.output.events.push((agent, event));
+    }
+
+    /// Sends plain RTCP to a client, protected.
+    pub(super) fn client_rtcp(&mut self, to: TransportKey, plain: &[u8]) {
+        let Some(transport) = self.transports.get_mut(to) else { return };
+        let (Some(srtp), Some(path)) = (&mut transport.srtp, transport.ice.selected()) else { return };
+        match srtp.protect_rtcp(plain) {
+            Ok(datagram) => self.output.datagrams.push((path, datagram)),
+            Err(error) => tracing::debug!(%error, transport = %transport.id, "RTCP not protected"),
+        }
+    }
+
+    pub(super) fn client_rtcp_packets(&mut self, to: TransportKey, packets: &[Box<dyn Packet>]) {
+        match marshal(packets) {
+            Ok(plain) => self.client_rtcp(to, &plain),
+            Err(error) => tracing::debug!(%error, "RTCP not written"),
+        }
+    }
+
+    /// Sends what the DTLS endpoint has to say.
+    pub(super) fn flush_dtls(&mut self, key: TransportKey) {
+        let Some(transport) = self.transports.get_mut(key) else { return };
+        let (Some(dtls), Some(path)) = (&mut transport.dtls, transport.ice.selected()) else { return };
+        while let Some(datagram) = dtls.poll_transmit() {
+            self.output.datagrams.push((path, datagram));
+        }
+    }
+
+    pub(super) fn schedule(&mut self, key: TransportKey) {
+        let next = self.transports.get(key).and_then(Transport::next_timeout);
+        self.timers.set(key, next);
+    }
+}
+
+impl Outlet for Net {
+    fn client_rtp(&mut self, to: TransportKey, packet: &mut [u8], transport_cc_at: Option<usize>) {
+        let Some(transport) = self.transports.get_mut(to) else { return };
+        let (Some(srtp), Some(path)) = (&mut transport.srtp, transport.ice.selected()) else { return };
+        if let Some(number) = transport_cc_at.and_then(|at| packet.get_mut(at..at + 2)) {
+            number.copy_from_slice(&transport.next_transport_cc.to_be_bytes());
+            transport.next_transport_cc = transport.next_transport_cc.wrapping_add(1);
+        }
+        match srtp.protect_rtp(packet) {
+            Ok(datagram) => {
+                self.counters.packets_out += 1;
+                self.counters.bytes_out += datagram.len() as u64;
+                self.output.datagrams.push((path, datagram));
+            }
+            Err(error) => tracing::debug!(%error, transport = %transport.id, "RTP not protected"),
+        }
+    }
+
+    fn link_rtp(&mut self, to: AttachmentKey, packet: &[u8]) {
+        let Some(attachment) = self.links.attachments.get_mut(to) else { return };
+        if let Ok(datagram) = attachment.producer.protect_rtp(packet) {
+            self.counters.link_packets_out += 1;
+            self.output.link_datagrams.push((attachment.producer.consumer_address(), datagram));
+        }
+    }
+
+    fn link_report(&mut self, to: AttachmentKey, ntp: u64, rtp: u32) {
+        let Some(attachment) = self.links.attachments.get_mut(to) else { return };
+        if let Ok(datagram) = attachment.producer.sender_report(ntp, rtp) {
+            self.output.link_datagrams.push((attachment.producer.consumer_address(), datagram));
+        }
+    }
+
+    fn request_key_frame(&mut self, from: Origin, ssrc: u32) {
+        self.counters.key_frame_requests_out += 1;
+        match from {
+            Origin::Publisher(key) => {
+                let Some(sender_ssrc) = self.transports.get(key).map(|t| t.ssrc) else { return };
+                self.client_rtcp_packets(
+                    key,
+                    &[Box::new(PictureLossIndication { sender_ssrc, media_ssrc: ssrc })],
+                );
+            }
+            Origin::Flow(key) => {
+                let sent = self.links.feedback(key, |consumer| consumer.request_key_frame());
+                self.output.link_datagrams.extend(sent);
+            }
+        }
+    }
+
+    fn request_packets(&mut self, from: Origin, ssrc: u32, missing: &[u16]) {
+        self.counters.nacks_out += missing.len() as u64;
+        match from {
+            Origin::Publisher(key) => {
+                let Some(sender_ssrc) = self.transports.get(key).map(|t| t.ssrc) else { return };
+                self.client_rtcp_packets(
+                    key,
+                    &[Box::new(TransportLayerNack {
+                        sender_ssrc,
+                        media_ssrc: ssrc,
+                        nacks: nack_pairs_from_sequence_numbers(missing),
+                    })],
+                );
+            }
+            Origin::Flow(key) => {
+                let sent = self.links.feedback(key, |consumer| consumer.nack(missing));
+                self.output.link_datagrams.extend(sent);
+            }
+        }
+    }
+
+    fn picture_size(&mut self, from: Origin, track: &TrackId, size: Size) {
+        let Origin::Publisher(key) = from else { return };
+        let Some(transport) = self.transports.get(key) else { return };
+        let session = transport.sessions.iter().find(|(_, session)| {
+            session
+                .tracks
+                .iter()
+                .any(|t| matches!(&t.role, Role::Published { track: published, .. } if published == track))
+        });
+        let Some((session, _)) = session else { return };
+        let event = v1::TrackResolution {
+            session_id: session.to_string(),
+            track_id: track.to_string(),
+            resolution: Some(v1::Resolution { width: size.0, height: size.1 }),
+        };
+        self.event(key, Event::Resolution(event));
+    }
+}
+
+/// A datagram from a slice.
+pub(super) fn datagram(bytes: &[u8]) -> BytesMut {
+    BytesMut::from(bytes)
+}

@@ -1,0 +1,46 @@
+//! What the node wants done.
+
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use kaigi_proto::{
+    ids::{AttachmentId, WorkerId},
+    v1,
+};
+
+use super::FlowKey;
+use crate::transport::Path;
+
+/// A call to another node's `MediaLink`.
+#[derive(Clone, Debug)]
+pub enum LinkCall {
+    /// Ask for a track; what comes of it goes to [`super::Node::attached`].
+    Attach {
+        /// For which flow.
+        flow: FlowKey,
+        /// The producing node.
+        endpoint: String,
+        /// What to send.
+        request: v1::AttachRequest,
+    },
+    /// End a flow; nobody waits for the answer.
+    Detach {
+        /// The producing node.
+        endpoint: String,
+        /// Which flow.
+        attachment: AttachmentId,
+    },
+}
+
+/// Everything to be done, in order; to be emptied after each call or batch of datagrams.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// To clients.
+    pub datagrams: Vec<(Path, BytesMut)>,
+    /// To other nodes.
+    pub link_datagrams: Vec<(SocketAddr, BytesMut)>,
+    /// For the agent that serves the room.
+    pub events: Vec<(WorkerId, v1::AccessEvent)>,
+    /// To other nodes.
+    pub calls: Vec<LinkCall>,
+}

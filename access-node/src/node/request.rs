@@ -1,0 +1,186 @@
+//! The agent's calls, read into types.
+
+use kaigi_proto::{
+    ids::{IdError, ParticipantId, RoomId, SessionId, TrackId, TransportId, WorkerId},
+    v1,
+};
+
+use super::NodeError;
+use crate::{
+    ids::Mid,
+    sdp::{Format, Kind},
+};
+
+impl From<IdError> for NodeError {
+    fn from(error: IdError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
+/// Most entries of a repeated field that are read.
+const MAX_REPEATED: usize = 64;
+
+/// Who opens a session where.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The agent that serves the room.
+    pub agent: WorkerId,
+    /// The room.
+    pub room: RoomId,
+    /// Under which epoch.
+    pub epoch: u64,
+    /// Whose transport it is.
+    pub participant: ParticipantId,
+    /// The transport.
+    pub transport: TransportId,
+    /// The session.
+    pub session: SessionId,
+}
+
+/// A track that a client publishes.
+#[derive(Clone, Debug)]
+pub struct PublicationTrack {
+    /// Its id.
+    pub track: TrackId,
+    /// Audio or video.
+    pub kind: Kind,
+    /// On which m-line.
+    pub mid: Mid,
+    /// Formats that the room takes.
+    pub accepted: Vec<Format>,
+}
+
+/// Where a track comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackSource {
+    /// Its id.
+    pub track: TrackId,
+    /// The node that produces it.
+    pub worker: WorkerId,
+    /// That node's gRPC endpoint.
+    pub endpoint: String,
+    /// Its format.
+    pub format: Format,
+}
+
+/// A track that a client gets.
+#[derive(Clone, Debug)]
+pub struct SubscriptionTrack {
+    /// Audio or video.
+    pub kind: Kind,
+    /// On which m-line.
+    pub mid: Mid,
+    /// From where.
+    pub source: TrackSource,
+}
+
+/// Audio or video.
+///
+/// # Errors
+/// If it is neither.
+pub fn kind(kind: i32) -> Result<Kind, NodeError> {
+    match v1::MediaKind::try_from(kind) {
+        Ok(v1::MediaKind::Audio) => Ok(Kind::Audio),
+        Ok(v1::MediaKind::Video) => Ok(Kind::Video),
+        Ok(v1::MediaKind::Unspecified) | Err(_) => Err(NodeError::Invalid("kind is missing".to_owned())),
+    }
+}
+
+fn mid(text: &str) -> Result<Mid, NodeError> {
+    Mid::new(text).ok_or_else(|| NodeError::Invalid(format!("{text:?} is no mid")))
+}
+
+fn limited<T>(repeated: Vec<T>, what: &'static str) -> Result<Vec<T>, NodeError> {
+    if repeated.len() > MAX_REPEATED { Err(NodeError::TooMany(what)) } else { Ok(repeated) }
+}
+
+/// A publication's request.
+///
+/// # Errors
+/// If something is missing or unusable.
+pub fn publication(
+    request: v1::OpenPublicationRequest,
+) -> Result<(Opened, Vec<PublicationTrack>), NodeError> {
+    let opened = Opened {
+        agent: WorkerId::new(&request.agent_id)?,
+        room: RoomId::new(&request.room_id)?,
+        epoch: request.epoch,
+        participant: ParticipantId::new(&request.participant_id)?,
+        transport: TransportId::new(&request.transport_id)?,
+        session: SessionId::new(&request.session_id)?,
+    };
+    let tracks = limited(request.tracks, "tracks")?.into_iter().map(|track| {
+        let kind = kind(track.kind)?;
+        Ok(PublicationTrack {
+            track: TrackId::new(&track.track_id)?,
+            kind,
+            mid: mid(&track.mid)?,
+            accepted: limited(track.accepted_formats, "formats")?
+                .iter()
+                .filter_map(Format::from_message)
+                .filter(|format| format.codec.is_video() == (kind == Kind::Video))
+                .collect(),
+        })
+    });
+    let tracks = checked(tracks.collect::<Result<Vec<_>, NodeError>>()?, |track| (track.kind, &track.mid))?;
+    Ok((opened, tracks))
+}
+
+/// A subscription's request.
+///
+/// # Errors
+/// If something is missing or unusable.
+pub fn subscription(
+    request: v1::OpenSubscriptionRequest,
+) -> Result<(Opened, Vec<SubscriptionTrack>), NodeError> {
+    let opened = Opened {
+        agent: WorkerId::new(&request.agent_id)?,
+        room: RoomId::new(&request.room_id)?,
+        epoch: request.epoch,
+        participant: ParticipantId::new(&request.participant_id)?,
+        transport: TransportId::new(&request.transport_id)?,
+        session: SessionId::new(&request.session_id)?,
+    };
+    let tracks = limited(request.tracks, "tracks")?.into_iter().map(|track| {
+        let kind = kind(track.kind)?;
+        Ok(SubscriptionTrack { kind, mid: mid(&track.mid)?, source: source(track.source, kind)? })
+    });
+    let tracks = checked(tracks.collect::<Result<Vec<_>, NodeError>>()?, |track| (track.kind, &track.mid))?;
+    Ok((opened, tracks))
+}
+
+/// A track's source.
+///
+/// # Errors
+/// If something is missing, unusable, or not of the kind.
+pub fn source(source: Option<v1::TrackSource>, kind: Kind) -> Result<TrackSource, NodeError> {
+    let source = source.ok_or_else(|| NodeError::Invalid("source is missing".to_owned()))?;
+    let message = source.format.unwrap_or_default();
+    let format = Format::from_message(&message)
+        .filter(|format| format.codec.is_video() == (kind == Kind::Video))
+        .ok_or_else(|| NodeError::Invalid(format!("{:?} is no {} codec", message.codec, kind.as_str())))?;
+    Ok(TrackSource {
+        track: TrackId::new(&source.track_id)?,
+        worker: WorkerId::new(&source.worker_id)?,
+        endpoint: source.endpoint,
+        format,
+    })
+}
+
+/// A session has one track of a kind at most, each on an m-line of its own.
+fn checked<T>(tracks: Vec<T>, of: impl Fn(&T) -> (Kind, &Mid)) -> Result<Vec<T>, NodeError> {
+    if tracks.is_empty() {
+        return Err(NodeError::Invalid("no tracks".to_owned()));
+    }
+    for (index, track) in tracks.iter().enumerate() {
+        for other in &tracks[..index] {
+            if of(track).0 == of(other).0 {
+                return Err(NodeError::Invalid("two tracks of a kind".to_owned()));
+            }
+            if of(track).1 == of(other).1 {
+                return Err(NodeError::Invalid("two tracks with a mid".to_owned()));
+            }
+        }
+    }
+    Ok(tracks)
+}

@@ -1,0 +1,389 @@
+//! Opening, changing and closing sessions and transports.
+
+use std::{collections::HashMap, time::Instant};
+
+use kaigi_proto::{
+    ids::{SessionId, TransportId, WorkerId},
+    v1::{self, access_event::Event},
+};
+use rand::RngCore;
+
+use super::{
+    Node, NodeError, Opened, PublicationTrack, SubscriptionTrack, TrackSource, TransportKey,
+    net::Room,
+    transport::{Role, Session, SessionTrack, Transport},
+};
+use crate::{
+    forward::{SinkKey, TransportCcReceiver},
+    ids::Mid,
+    sdp::{Binding, Kind, LocalDescription, Negotiation, Wish},
+    transport::IceLite,
+};
+
+impl Node {
+    /// Announces a publication. Doing so again changes nothing, but that a newer agent learns what is established.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub fn open_publication(
+        &mut self,
+        now: Instant,
+        opened: &Opened,
+        tracks: Vec<PublicationTrack>,
+    ) -> Result<(), NodeError> {
+        let mids: Vec<Mid> = tracks.iter().map(|track| track.mid.clone()).collect();
+        let Some(key) = self.admit(now, opened, &mids)? else { return Ok(()) };
+        let taken = tracks.iter().any(|track| {
+            self.forward
+                .find(&track.track)
+                .and_then(|k| self.forward.source(k))
+                .is_some_and(|s| s.supply.is_some())
+        });
+        if taken {
+            return Err(NodeError::InUse("track"));
+        }
+        let mut session = Session { tracks: Vec::new(), established: false };
+        for track in tracks {
+            let source = self.forward.source_of(&track.track, track.kind);
+            self.bind(key, &track.mid, &opened.session, track.kind, Wish::Receive(track.accepted));
+            session.tracks.push(SessionTrack {
+                kind: track.kind,
+                mid: track.mid,
+                role: Role::Published { track: track.track, source },
+            });
+        }
+        self.insert_session(key, &opened.session, session);
+        Ok(())
+    }
+
+    /// Announces a subscription. Doing so again changes nothing, but that a newer agent learns what is established.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub fn open_subscription(
+        &mut self,
+        now: Instant,
+        opened: &Opened,
+        tracks: Vec<SubscriptionTrack>,
+    ) -> Result<(), NodeError> {
+        let mids: Vec<Mid> = tracks.iter().map(|track| track.mid.clone()).collect();
+        let Some(key) = self.admit(now, opened, &mids)? else { return Ok(()) };
+        let mut session = Session { tracks: Vec::new(), established: false };
+        for track in tracks {
+            self.bind(key, &track.mid, &opened.session, track.kind, Wish::Send(track.source.format));
+            session.tracks.push(SessionTrack {
+                kind: track.kind,
+                mid: track.mid,
+                role: Role::Subscribed { from: track.source, active: true, sink: None },
+            });
+        }
+        self.insert_session(key, &opened.session, session);
+        Ok(())
+    }
+
+    /// Changes where a track of a subscription comes from.
+    ///
+    /// # Errors
+    /// If there is no such track, or its format was negotiated otherwise.
+    pub fn set_source(
+        &mut self,
+        now: Instant,
+        transport: &TransportId,
+        session: &SessionId,
+        kind: Kind,
+        source: TrackSource,
+    ) -> Result<(), NodeError> {
+        let key = *self.by_id.get(transport).ok_or(NodeError::UnknownTransport)?;
+        let entry = self.net.transports.get_mut(key).ok_or(NodeError::UnknownTransport)?;
+        let track = track_of(entry.sessions.get_mut(session), kind)?;
+        let Role::Subscribed { from, sink, .. } = &mut track.role else {
+            return Err(NodeError::Invalid("a publication has no source".to_owned()));
+        };
+        if source.format.codec != from.format.codec {
+            return Err(NodeError::OtherFormat);
+        }
+        *from = source;
+        let (from, sink) = (from.clone(), *sink);
+        if let Some(sink) = sink {
+            self.connect(now, sink, kind, &from);
+        }
+        Ok(())
+    }
+
+    /// Stops or restarts the flow of a track.
+    ///
+    /// # Errors
+    /// If there is no such track.
+    pub fn set_active(
+        &mut self,
+        now: Instant,
+        transport: &TransportId,
+        session: &SessionId,
+        kind: Kind,
+        active: bool,
+    ) -> Result<(), NodeError> {
+        let key = *self.by_id.get(transport).ok_or(NodeError::UnknownTransport)?;
+        let entry = self.net.transports.get_mut(key).ok_or(NodeError::UnknownTransport)?;
+        let track = track_of(entry.sessions.get_mut(session), kind)?;
+        match &mut track.role {
+            Role::Published { source, .. } => {
+                let source = *source;
+                self.forward.set_source_active(now, source, active, &mut self.net);
+            }
+            Role::Subscribed { active: wanted, sink, .. } => {
+                *wanted = active;
+                if let Some(sink) = *sink {
+                    self.forward.set_sink_active(now, sink, active, &mut self.net);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a session, if there is one.
+    pub fn close_session(&mut self, transport: &TransportId, session: &SessionId) {
+        if let Some(key) = self.by_id.get(transport) {
+            self.end_session(*key, session);
+        }
+    }
+
+    /// Ends a transport and its sessions, if there is one.
+    pub fn close_transport(&mut self, now: Instant, transport: &TransportId) {
+        if let Some(key) = self.by_id.get(transport) {
+            self.end_transport(now, *key, None);
+        }
+    }
+
+    /// Ends all transports of the rooms that an agent serves: it is gone and no other has taken over.
+    pub fn close_agent(&mut self, now: Instant, agent: &WorkerId) {
+        let keys: Vec<_> = self
+            .net
+            .transports
+            .iter()
+            .filter(|(_, t)| self.net.rooms.get(&t.room).is_some_and(|room| room.agent == *agent))
+            .map(|(key, _)| key)
+            .collect();
+        for key in keys {
+            self.end_transport(now, key, None);
+        }
+    }
+
+    /// Whether any room is served by that agent.
+    #[must_use]
+    pub fn serves(&self, agent: &WorkerId) -> bool {
+        self.net.rooms.values().any(|room| room.agent == *agent)
+    }
+
+    /// Checks that a session may be opened and finds or makes its transport. `None` if the session is there already.
+    fn admit(
+        &mut self,
+        now: Instant,
+        opened: &Opened,
+        mids: &[Mid],
+    ) -> Result<Option<TransportKey>, NodeError> {
+        let mut taken_over = false;
+        if let Some(room) = self.net.rooms.get_mut(&opened.room) {
+            if opened.epoch < room.epoch {
+                return Err(NodeError::OldEpoch(room.epoch));
+            }
+            taken_over = opened.epoch > room.epoch;
+            room.epoch = opened.epoch;
+            room.agent = opened.agent.clone();
+        }
+        let Some(&key) = self.by_id.get(&opened.transport) else {
+            return self.create_transport(now, opened).map(Some);
+        };
+        let transport = self.net.transports.get_mut(key).ok_or(NodeError::UnknownTransport)?;
+        if transport.room != opened.room {
+            return Err(NodeError::WrongRoom);
+        }
+        if let Some(session) = transport.sessions.get_mut(&opened.session) {
+            let same = session.tracks.iter().all(|track| mids.contains(&track.mid));
+            if !same || session.tracks.len() != mids.len() {
+                return Err(NodeError::InUse("session"));
+            }
+            if taken_over && session.established {
+                session.established = false;
+                self.establish(key);
+            }
+            return Ok(None);
+        }
+        if transport.sessions.len() >= self.config.limits.sessions {
+            return Err(NodeError::TooMany("sessions"));
+        }
+        if mids.iter().any(|mid| transport.negotiation.is_bound(mid)) {
+            return Err(NodeError::InUse("mid"));
+        }
+        Ok(Some(key))
+    }
+
+    fn create_transport(&mut self, now: Instant, opened: &Opened) -> Result<TransportKey, NodeError> {
+        if self.net.transports.len() >= self.config.limits.transports {
+            return Err(NodeError::TooMany("transports"));
+        }
+        // RFC 8445 §5.3 asks for 24 and 128 bits of randomness.
+        let (ufrag, password) = (self.random_text(6), self.random_text(16));
+        // RFC 8829 §5.2.1: 63 bits.
+        let session_id = self.rng.next_u64() >> 1;
+        let local = LocalDescription {
+            ufrag: ufrag.clone(),
+            password: password.clone(),
+            fingerprint: self.config.certificate.fingerprint(),
+            candidates: self.config.candidates.clone(),
+            session_id,
+        };
+        let transport = Transport {
+            id: opened.transport.clone(),
+            room: opened.room.clone(),
+            participant: opened.participant.clone(),
+            negotiation: Negotiation::new(local),
+            ice: IceLite::new(now, ufrag.clone(), password),
+            dtls: None,
+            srtp: None,
+            handshake_since: None,
+            sessions: HashMap::new(),
+            incoming: HashMap::new(),
+            outgoing: HashMap::new(),
+            transport_cc: TransportCcReceiver::new(now),
+            next_transport_cc: 1,
+            ssrc: self.rng.next_u32(),
+            name: session_id.to_string(),
+            next_report: None,
+        };
+        let key = self.net.transports.insert(transport);
+        self.net.by_ufrag.insert(ufrag, key);
+        self.by_id.insert(opened.transport.clone(), key);
+        let room = self.net.rooms.entry(opened.room.clone()).or_insert_with(|| Room {
+            agent: opened.agent.clone(),
+            epoch: opened.epoch,
+            transports: 0,
+        });
+        room.transports += 1;
+        self.net.schedule(key);
+        tracing::info!(room = %opened.room, participant = %opened.participant, transport = %opened.transport, "transport opened");
+        Ok(key)
+    }
+
+    fn bind(&mut self, key: TransportKey, mid: &Mid, session: &SessionId, kind: Kind, wish: Wish) {
+        if let Some(transport) = self.net.transports.get_mut(key) {
+            transport.negotiation.bind(mid.clone(), Binding { session: session.clone(), kind, wish });
+        }
+    }
+
+    fn insert_session(&mut self, key: TransportKey, id: &SessionId, session: Session) {
+        if let Some(transport) = self.net.transports.get_mut(key) {
+            transport.sessions.insert(id.clone(), session);
+        }
+    }
+
+    /// Tells the agent of each session whose m-lines are all negotiated, once the transport is connected.
+    pub(super) fn establish(&mut self, key: TransportKey) {
+        let Some(transport) = self.net.transports.get_mut(key).filter(|t| t.is_connected()) else { return };
+        let mut events = Vec::new();
+        for (id, session) in transport.sessions.iter_mut().filter(|(_, session)| !session.established) {
+            let tracks: Option<Vec<_>> = session
+                .tracks
+                .iter()
+                .map(|track| {
+                    let negotiated = transport.negotiation.negotiated(&track.mid)?;
+                    let track_id = match &track.role {
+                        Role::Published { track, .. } => track.to_string(),
+                        Role::Subscribed { from, .. } => from.track.to_string(),
+                    };
+                    Some(v1::NegotiatedTrack {
+                        mid: track.mid.to_string(),
+                        kind: v1::MediaKind::from(track.kind).into(),
+                        track_id,
+                        format: Some(negotiated.format.to_message()),
+                    })
+                })
+                .collect();
+            if let Some(tracks) = tracks {
+                session.established = true;
+                events.push(v1::SessionEstablished { session_id: id.to_string(), tracks });
+            }
+        }
+        for event in events {
+            self.net.event(key, Event::SessionEstablished(event));
+        }
+    }
+
+    /// Takes a session off a transport; its m-lines are inactive from the next answer on.
+    pub(super) fn end_session(&mut self, key: TransportKey, id: &SessionId) {
+        let Some(transport) = self.net.transports.get_mut(key) else { return };
+        let Some(session) = transport.sessions.remove(id) else { return };
+        transport.negotiation.release(id);
+        let mut sinks: Vec<SinkKey> = Vec::new();
+        for track in session.tracks {
+            match track.role {
+                Role::Published { source, .. } => {
+                    transport.incoming.retain(|_, incoming| {
+                        let (super::transport::Incoming::Primary(of) | super::transport::Incoming::Rtx(of)) =
+                            *incoming;
+                        of != source
+                    });
+                    self.forward.end_supply(source);
+                    self.forward.forget_if_unused(source);
+                }
+                Role::Subscribed { sink, .. } => sinks.extend(sink),
+            }
+        }
+        transport.outgoing.retain(|_, sink| !sinks.contains(sink));
+        for sink in sinks {
+            if let Some(source) = self.forward.remove_sink(sink) {
+                self.release_source(source);
+            }
+        }
+    }
+
+    /// Ends a transport; the agent is told if it failed.
+    pub(super) fn end_transport(&mut self, now: Instant, key: TransportKey, failure: Option<String>) {
+        let Some(transport) = self.net.transports.get(key) else { return };
+        let sessions: Vec<_> = transport.sessions.keys().cloned().collect();
+        for session in sessions {
+            self.end_session(key, &session);
+        }
+        if let Some(dtls) = self.net.transports.get_mut(key).and_then(|t| t.dtls.as_mut()) {
+            dtls.close(now);
+        }
+        self.net.flush_dtls(key);
+        let Some(transport) = self.net.transports.remove(key) else { return };
+        self.by_id.remove(&transport.id);
+        self.net.by_ufrag.remove(transport.ice.ufrag());
+        for path in transport.ice.peers() {
+            if self.net.by_peer.get(&path.peer) == Some(&key) {
+                self.net.by_peer.remove(&path.peer);
+            }
+        }
+        match failure {
+            Some(reason) => {
+                tracing::info!(room = %transport.room, participant = %transport.participant, transport = %transport.id, reason, "transport failed");
+                self.net.counters.transports_failed += 1;
+                self.net.event_of(
+                    &transport.room,
+                    &transport.participant,
+                    &transport.id,
+                    Event::TransportFailed(reason),
+                );
+            }
+            None => {
+                tracing::info!(room = %transport.room, participant = %transport.participant, transport = %transport.id, "transport closed");
+            }
+        }
+        if let Some(room) = self.net.rooms.get_mut(&transport.room) {
+            room.transports -= 1;
+            if room.transports == 0 {
+                self.net.rooms.remove(&transport.room);
+            }
+        }
+    }
+}
+
+fn track_of(session: Option<&mut Session>, kind: Kind) -> Result<&mut SessionTrack, NodeError> {
+    session
+        .ok_or(NodeError::UnknownSession)?
+        .tracks
+        .iter_mut()
+        .find(|track| track.kind == kind)
+        .ok_or(NodeError::UnknownTrack)
+}

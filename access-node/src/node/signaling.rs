@@ -1,0 +1,160 @@
+//! Offers, and what they change.
+
+use std::time::Instant;
+
+use kaigi_proto::{
+    ids::{SessionId, TransportId},
+    v1::{self, access_event::Event},
+};
+use rand::RngCore;
+
+use super::{
+    Node, NodeError, TrackSource, TransportKey,
+    transport::{Incoming, MAX_INCOMING, Role},
+};
+use crate::{
+    forward::{Origin, SinkKey, StreamParameters, Supply},
+    ids::{Mid, Ssrc},
+    sdp::{Change, Kind, Negotiated, Offer},
+    transport::Dtls,
+};
+
+impl Node {
+    /// Answers an offer; the answer is an event. Every offer is answered, whatever became of the sessions.
+    ///
+    /// # Errors
+    /// If there is no such transport, or DTLS can't be set up.
+    pub fn offer(&mut self, now: Instant, transport: &TransportId, offer: &Offer) -> Result<(), NodeError> {
+        let key = *self.by_id.get(transport).ok_or(NodeError::UnknownTransport)?;
+        let Some(entry) = self.net.transports.get_mut(key) else { return Err(NodeError::UnknownTransport) };
+        let rng = &mut self.rng;
+        let outcome = entry.negotiation.answer(offer, || rng.next_u32());
+        entry.ice.heard(now);
+        if entry.dtls.is_none() {
+            let certificate = self.config.certificate.clone();
+            let dtls = Dtls::new(certificate, outcome.role, offer.fingerprint().clone())
+                .map_err(|error| NodeError::Crypto(error.to_string()))?;
+            entry.dtls = Some(dtls);
+        }
+        self.net.event(key, Event::Answer(outcome.answer));
+        for change in outcome.changes {
+            match change {
+                Change::Negotiated(mid) => self.negotiated(now, key, &mid),
+                Change::Refused(session, reason) => self.refuse(key, &session, reason),
+                Change::Sources(mid, ssrc, rtx) => self.announce_sources(key, &mid, ssrc, rtx),
+            }
+        }
+        self.establish(key);
+        self.net.schedule(key);
+        Ok(())
+    }
+
+    /// Candidates of the client. An ICE-lite node has no use for them, so that they may be anything; that the transport is there is
+    /// checked.
+    ///
+    /// # Errors
+    /// If there is no such transport.
+    pub fn candidate(&mut self, now: Instant, transport: &TransportId) -> Result<(), NodeError> {
+        let key = *self.by_id.get(transport).ok_or(NodeError::UnknownTransport)?;
+        if let Some(entry) = self.net.transports.get_mut(key) {
+            entry.ice.heard(now);
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, key: TransportKey, session: &SessionId, reason: String) {
+        self.end_session(key, session);
+        let event = v1::SessionError { session_id: session.to_string(), reason };
+        self.net.event(key, Event::SessionFailed(event));
+    }
+
+    /// A track's m-line is agreed on: it can flow.
+    fn negotiated(&mut self, now: Instant, key: TransportKey, mid: &Mid) {
+        let Some(transport) = self.net.transports.get_mut(key) else { return };
+        let Some(negotiated) = transport.negotiation.negotiated(mid).cloned() else { return };
+        let track =
+            transport.sessions.values_mut().flat_map(|s| &mut s.tracks).find(|track| track.mid == *mid);
+        let Some(track) = track else { return };
+        let kind = track.kind;
+        match &mut track.role {
+            Role::Published { source, .. } => {
+                let source = *source;
+                let supply = Supply {
+                    origin: Origin::Publisher(key),
+                    format: negotiated.format,
+                    extensions: negotiated.extensions,
+                    nack: negotiated.has_feedback("nack"),
+                    ssrc: None,
+                };
+                self.forward.supply(now, source, supply, &mut self.net);
+            }
+            Role::Subscribed { from, active, sink } => {
+                let Some(parameters) = stream_parameters(key, &negotiated) else { return };
+                let ssrc = parameters.ssrc.0;
+                let rtx = parameters.rtx;
+                let new = self.forward.add_client_sink(kind, parameters, self.rng.next_u64());
+                *sink = Some(new);
+                let (from, active) = (from.clone(), *active);
+                transport.outgoing.insert(ssrc, new);
+                if let Some((rtx, _)) = rtx {
+                    transport.outgoing.insert(rtx.0, new);
+                }
+                if !active {
+                    self.forward.set_sink_active(now, new, false, &mut self.net);
+                }
+                self.connect(now, new, kind, &from);
+            }
+        }
+    }
+
+    /// Gives a stream its source, which may be on another node.
+    pub(super) fn connect(&mut self, now: Instant, sink: SinkKey, kind: Kind, from: &TrackSource) {
+        let source = self.forward.source_of(&from.track, kind);
+        let before = self.forward.connect(now, sink, source, &mut self.net);
+        if from.worker != self.config.worker {
+            self.ensure_flow(now, source, from);
+        }
+        if let Some(before) = before {
+            self.release_source(before);
+        }
+    }
+
+    /// The client says under which sources it sends.
+    fn announce_sources(&mut self, key: TransportKey, mid: &Mid, ssrc: Ssrc, rtx: Option<Ssrc>) {
+        let Some(source) = self.published_source(key, mid) else { return };
+        let Some(transport) = self.net.transports.get_mut(key) else { return };
+        if transport.incoming.len() + 2 > MAX_INCOMING {
+            transport.incoming.clear();
+        }
+        transport.incoming.insert(ssrc.0, Incoming::Primary(source));
+        if let Some(rtx) = rtx {
+            transport.incoming.insert(rtx.0, Incoming::Rtx(source));
+        }
+        // Key frames can be asked for before the first packet has come.
+        if let Some(supply) = self.forward.source_mut(source).and_then(|s| s.supply.as_mut()) {
+            supply.ssrc.get_or_insert(ssrc.0);
+        }
+    }
+
+    pub(super) fn published_source(&self, key: TransportKey, mid: &Mid) -> Option<crate::forward::SourceKey> {
+        let transport = self.net.transports.get(key)?;
+        let mut tracks = transport.sessions.values().flat_map(|session| &session.tracks);
+        tracks.find(|track| track.mid == *mid).and_then(|track| match &track.role {
+            Role::Published { source, .. } => Some(*source),
+            Role::Subscribed { .. } => None,
+        })
+    }
+}
+
+fn stream_parameters(transport: TransportKey, negotiated: &Negotiated) -> Option<StreamParameters> {
+    let send = negotiated.send.as_ref()?;
+    Some(StreamParameters {
+        transport,
+        clock_rate: negotiated.format.clock_rate(),
+        ssrc: send.ssrc,
+        payload_type: negotiated.payload.number,
+        rtx: send.rtx_ssrc.zip(negotiated.rtx.as_ref().map(|(number, _)| *number)),
+        nack: negotiated.has_feedback("nack"),
+        extensions: negotiated.extensions,
+    })
+}

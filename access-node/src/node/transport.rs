@@ -1,0 +1,105 @@
+//! One client's connection and the sessions on it.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use kaigi_proto::ids::{ParticipantId, RoomId, SessionId, TrackId, TransportId};
+
+use super::TrackSource;
+use crate::{
+    arena::Key,
+    forward::{SinkKey, SourceKey, TransportCcReceiver},
+    ids::Mid,
+    sdp::{Kind, Negotiation},
+    transport::{Dtls, IceLite, Srtp},
+};
+
+/// Finds a [`Transport`].
+pub type TransportKey = Key<Transport>;
+
+/// How often sender and receiver reports are sent. Browsers take the first report for the time at which sound and picture can
+/// be aligned, and measure losses by them.
+pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest time from the first check to the end of the DTLS handshake.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most sources of a client that are told apart.
+pub(super) const MAX_INCOMING: usize = 256;
+
+/// What packets of a client's source are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Incoming {
+    /// A published track.
+    Primary(SourceKey),
+    /// Retransmissions of one.
+    Rtx(SourceKey),
+}
+
+/// One track of a session.
+#[derive(Debug)]
+pub(super) struct SessionTrack {
+    pub(super) kind: Kind,
+    pub(super) mid: Mid,
+    pub(super) role: Role,
+}
+
+#[derive(Debug)]
+pub(super) enum Role {
+    Published { track: TrackId, source: SourceKey },
+    Subscribed { from: TrackSource, active: bool, sink: Option<SinkKey> },
+}
+
+/// A publication or subscription.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) tracks: Vec<SessionTrack>,
+    pub(super) established: bool,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Transport {
+    pub(super) id: TransportId,
+    pub(super) room: RoomId,
+    pub(super) participant: ParticipantId,
+    pub(super) negotiation: Negotiation,
+    pub(super) ice: IceLite,
+    /// From the first offer on.
+    pub(super) dtls: Option<Dtls>,
+    /// From the end of the handshake on: the transport is connected.
+    pub(super) srtp: Option<Srtp>,
+    pub(super) handshake_since: Option<Instant>,
+    pub(super) sessions: HashMap<SessionId, Session>,
+    pub(super) incoming: HashMap<u32, Incoming>,
+    pub(super) outgoing: HashMap<u32, SinkKey>,
+    pub(super) transport_cc: TransportCcReceiver,
+    pub(super) next_transport_cc: u16,
+    /// Own source in feedback to the client.
+    pub(super) ssrc: u32,
+    /// RTCP's canonical name.
+    pub(super) name: String,
+    pub(super) next_report: Option<Instant>,
+}
+
+impl Transport {
+    pub(super) fn is_connected(&self) -> bool {
+        self.srtp.is_some()
+    }
+
+    /// When something is to be done for it.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let handshake =
+            self.handshake_since.filter(|_| !self.is_connected()).map(|at| at + HANDSHAKE_TIMEOUT);
+        [
+            Some(self.ice.expires_at()),
+            handshake,
+            self.dtls.as_ref().and_then(Dtls::next_timeout),
+            self.transport_cc.next_timeout().filter(|_| self.is_connected()),
+            self.next_report,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}

@@ -1,0 +1,163 @@
+//! The text of an answer.
+
+use std::fmt::Write as _;
+
+use super::{
+    negotiation::{Binding, DtlsRole, Negotiated, Negotiation, is_bundled},
+    offer::{Direction, Offer, OfferedMedia},
+};
+
+pub(super) const URI_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+pub(super) const URI_AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+pub(super) const URI_TRANSPORT_CC: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+
+/// Writes into a string, which can't fail.
+macro_rules! line {
+    ($out:expr, $($arg:tt)*) => {{
+        let _ = write!($out, $($arg)*);
+        $out.push_str("\r\n");
+    }};
+}
+
+/// The answer to `offer` as `negotiation` stands.
+pub(super) fn write(negotiation: &Negotiation, offer: &Offer, role: DtlsRole, version: u64) -> String {
+    let local = negotiation.local();
+    let mut out = String::with_capacity(2048);
+    line!(out, "v=0");
+    line!(out, "o=- {} {version} IN IP4 127.0.0.1", local.session_id);
+    line!(out, "s=-");
+    line!(out, "t=0 0");
+    let taken = |index: usize, media: &OfferedMedia| {
+        media.kind.is_some() && !media.rejected && is_bundled(offer, index)
+    };
+    if !offer.bundle.is_empty() {
+        out.push_str("a=group:BUNDLE");
+        for (_, media) in offer.media.iter().enumerate().filter(|(index, media)| taken(*index, media)) {
+            let _ = write!(out, " {}", media.mid);
+        }
+        out.push_str("\r\n");
+    }
+    if offer.extmap_allow_mixed {
+        line!(out, "a=extmap-allow-mixed");
+    }
+    line!(out, "a=ice-lite");
+    line!(out, "a=msid-semantic: WMS *");
+    for (index, media) in offer.media.iter().enumerate() {
+        if !taken(index, media) {
+            rejected(&mut out, media);
+            continue;
+        }
+        match negotiation.active(media) {
+            Some((binding, negotiated)) => {
+                formats(&mut out, media, negotiated);
+                transport(&mut out, negotiation, media, role);
+                active(&mut out, negotiation, binding, negotiated);
+            }
+            None => {
+                inactive_formats(&mut out, media);
+                transport(&mut out, negotiation, media, role);
+                line!(out, "a={}", Direction::Inactive.as_str());
+                if let Some(payload) = media.payloads.first() {
+                    rtpmap(&mut out, payload.number, &payload.name, payload.clock_rate, payload.channels);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// An m-line that is refused for good: port 0 (RFC 3264 §6).
+fn rejected(out: &mut String, media: &OfferedMedia) {
+    let formats = if media.formats.is_empty() { "0".to_owned() } else { media.formats.join(" ") };
+    line!(out, "m={} 0 {} {formats}", media.media, media.protocol);
+    line!(out, "c=IN IP4 0.0.0.0");
+    line!(out, "a=mid:{}", media.mid);
+    line!(out, "a=inactive");
+}
+
+fn formats(out: &mut String, media: &OfferedMedia, negotiated: &Negotiated) {
+    let _ = write!(out, "m={} 9 {} {}", media.media, media.protocol, negotiated.payload.number);
+    if let Some((rtx, _)) = &negotiated.rtx {
+        let _ = write!(out, " {rtx}");
+    }
+    out.push_str("\r\n");
+}
+
+/// An m-line needs a format even if nothing flows; the client's first one offends nobody.
+fn inactive_formats(out: &mut String, media: &OfferedMedia) {
+    let first = media.payloads.first().map(|p| p.number.to_string());
+    let format = first.as_ref().or(media.formats.first()).map_or("0", String::as_str);
+    line!(out, "m={} 9 {} {format}", media.media, media.protocol);
+}
+
+/// What every m-line says of the transport that all share.
+fn transport(out: &mut String, negotiation: &Negotiation, media: &OfferedMedia, role: DtlsRole) {
+    let local = negotiation.local();
+    line!(out, "c=IN IP4 0.0.0.0");
+    line!(out, "a=rtcp:9 IN IP4 0.0.0.0");
+    for candidate in &local.candidates {
+        line!(out, "a=candidate:{candidate}");
+    }
+    line!(out, "a=end-of-candidates");
+    line!(out, "a=ice-ufrag:{}", local.ufrag);
+    line!(out, "a=ice-pwd:{}", local.password);
+    line!(out, "a=fingerprint:{}", local.fingerprint);
+    let setup = match role {
+        DtlsRole::Client => "active",
+        DtlsRole::Server => "passive",
+    };
+    line!(out, "a=setup:{setup}");
+    line!(out, "a=mid:{}", media.mid);
+    line!(out, "a=rtcp-mux");
+    if media.reduced_size_rtcp {
+        line!(out, "a=rtcp-rsize");
+    }
+}
+
+fn active(out: &mut String, negotiation: &Negotiation, binding: &Binding, negotiated: &Negotiated) {
+    let extensions = [
+        (URI_AUDIO_LEVEL, negotiated.extensions.audio_level),
+        (URI_TRANSPORT_CC, negotiated.extensions.transport_cc),
+        (URI_MID, negotiated.extensions.mid),
+    ];
+    for (uri, id) in extensions {
+        if let Some(id) = id {
+            line!(out, "a=extmap:{id} {uri}");
+        }
+    }
+    let direction = if negotiated.send.is_some() { Direction::SendOnly } else { Direction::RecvOnly };
+    line!(out, "a={}", direction.as_str());
+    let payload = &negotiated.payload;
+    rtpmap(out, payload.number, &payload.name, payload.clock_rate, payload.channels);
+    for feedback in &payload.feedback {
+        line!(out, "a=rtcp-fb:{} {feedback}", payload.number);
+    }
+    if !payload.fmtp.is_empty() {
+        line!(out, "a=fmtp:{} {}", payload.number, payload.fmtp);
+    }
+    if let Some((rtx, fmtp)) = &negotiated.rtx {
+        rtpmap(out, *rtx, "rtx", payload.clock_rate, 1);
+        line!(out, "a=fmtp:{rtx} {fmtp}");
+    }
+    let Some(send) = &negotiated.send else { return };
+    let stream = binding.session.as_str();
+    let msid = format!("{stream} {stream}-{}", binding.kind.as_str());
+    let name = negotiation.local().session_id;
+    line!(out, "a=msid:{msid}");
+    if let Some(rtx) = send.rtx_ssrc {
+        line!(out, "a=ssrc-group:FID {} {rtx}", send.ssrc);
+    }
+    for ssrc in [Some(send.ssrc), send.rtx_ssrc].into_iter().flatten() {
+        line!(out, "a=ssrc:{ssrc} cname:{name}");
+        line!(out, "a=ssrc:{ssrc} msid:{msid}");
+    }
+}
+
+fn rtpmap(out: &mut String, number: u8, name: &str, clock_rate: u32, channels: u32) {
+    if channels > 1 {
+        line!(out, "a=rtpmap:{number} {name}/{clock_rate}/{channels}");
+    } else {
+        line!(out, "a=rtpmap:{number} {name}/{clock_rate}");
+    }
+}

@@ -1,0 +1,346 @@
+//! What a transport's m-lines are for, and the answers that follow from it.
+//!
+//! Each publication or subscription track is bound to an m-line by its mid. An m-line that is bound is negotiated once, at the first
+//! offer that has it, and answered the same from then on; one that is not, or no more, is answered inactive. Nothing is ever
+//! dropped from an answer, so the client's m-lines keep their order.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kaigi_proto::ids::SessionId;
+
+use super::{
+    Kind, answer,
+    format::{Format, choose_to_receive, choose_to_send},
+    offer::{Offer, OfferedMedia, Payload, Setup},
+};
+use crate::ids::{Mid, Ssrc};
+
+/// What the node does with an m-line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Receives what the client publishes, in the first of the client's payloads that is among these.
+    Receive(Vec<Format>),
+    /// Sends a stream of this format.
+    Send(Format),
+}
+
+/// One track of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Publication or subscription.
+    pub session: SessionId,
+    /// Kind of the m-line.
+    pub kind: Kind,
+    /// What it is for.
+    pub wish: Wish,
+}
+
+/// Header extensions by negotiated id; only those that this node writes or reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extensions {
+    /// urn:ietf:params:rtp-hdrext:sdes:mid, received only.
+    pub mid: Option<u8>,
+    /// urn:ietf:params:rtp-hdrext:ssrc-audio-level (RFC 6464).
+    pub audio_level: Option<u8>,
+    /// draft-holmer-rmcat-transport-wide-cc-extensions-01.
+    pub transport_cc: Option<u8>,
+}
+
+/// How a stream to the client is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendStream {
+    /// Its source.
+    pub ssrc: Ssrc,
+    /// The source of its retransmissions, if they have one of their own.
+    pub rtx_ssrc: Option<Ssrc>,
+}
+
+/// What was agreed on for an m-line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The format in use.
+    pub format: Format,
+    /// Its payload; the feedback is what was agreed on.
+    pub payload: Payload,
+    /// Payload type of retransmissions (RFC 4588) and its fmtp line's parameters.
+    pub rtx: Option<(u8, String)>,
+    /// Ids of header extensions.
+    pub extensions: Extensions,
+    /// Present for what the node sends.
+    pub send: Option<SendStream>,
+}
+
+impl Negotiated {
+    /// Whether that rtcp-fb value was agreed on.
+    #[must_use]
+    pub fn has_feedback(&self, value: &str) -> bool {
+        self.payload.feedback.iter().any(|f| f == value)
+    }
+}
+
+/// The node's own half of the transport, the same in every answer.
+#[derive(Clone, Debug)]
+pub struct LocalDescription {
+    /// ICE user name fragment.
+    pub ufrag: String,
+    /// ICE password.
+    pub password: String,
+    /// "sha-256 AB:CD:…"
+    pub fingerprint: String,
+    /// Values of the candidate attributes, all of them.
+    pub candidates: Vec<String>,
+    /// For the o-line and as RTCP's canonical name.
+    pub session_id: u64,
+}
+
+/// Who opens the DTLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DtlsRole {
+    /// The node does.
+    Client,
+    /// The browser does.
+    Server,
+}
+
+/// What an offer led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The binding with this mid is negotiated now.
+    Negotiated(Mid),
+    /// The session can't be; its bindings are gone.
+    Refused(SessionId, String),
+    /// The client says with which sources it sends on the m-line of a binding.
+    Sources(Mid, Ssrc, Option<Ssrc>),
+}
+
+/// Answer and consequences.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The SDP answer.
+    pub answer: String,
+    /// What changed, in the order of the m-lines.
+    pub changes: Vec<Change>,
+    /// As agreed at the first offer.
+    pub role: DtlsRole,
+}
+
+#[derive(Debug)]
+struct Bound {
+    binding: Binding,
+    negotiated: Option<Negotiated>,
+}
+
+/// The m-lines of one transport.
+#[derive(Debug)]
+pub struct Negotiation {
+    local: LocalDescription,
+    bound: BTreeMap<Mid, Bound>,
+    /// M-lines that serve a binding of another mid, by the m-line's mid.
+    stand_ins: HashMap<Mid, Mid>,
+    role: Option<DtlsRole>,
+    version: u64,
+}
+
+impl Negotiation {
+    /// Nothing bound, nothing negotiated.
+    #[must_use]
+    pub fn new(local: LocalDescription) -> Self {
+        Self { local, bound: BTreeMap::new(), stand_ins: HashMap::new(), role: None, version: 0 }
+    }
+
+    /// The node's half.
+    #[must_use]
+    pub fn local(&self) -> &LocalDescription {
+        &self.local
+    }
+
+    /// Whether a mid is bound.
+    #[must_use]
+    pub fn is_bound(&self, mid: &Mid) -> bool {
+        self.bound.contains_key(mid)
+    }
+
+    /// Binds a mid, in place of whatever it was bound to.
+    pub fn bind(&mut self, mid: Mid, binding: Binding) {
+        self.bound.insert(mid, Bound { binding, negotiated: None });
+    }
+
+    /// Ends all bindings of a session.
+    pub fn release(&mut self, session: &SessionId) {
+        self.bound.retain(|_, bound| bound.binding.session != *session);
+        self.stand_ins.retain(|_, mid| self.bound.contains_key(mid));
+    }
+
+    /// What was agreed on for a bound mid.
+    #[must_use]
+    pub fn negotiated(&self, mid: &Mid) -> Option<&Negotiated> {
+        self.bound.get(mid)?.negotiated.as_ref()
+    }
+
+    /// The binding that an m-line serves.
+    #[must_use]
+    pub fn binding_of_line(&self, line: &Mid) -> Option<&Mid> {
+        self.bound.get_key_value(line).map(|(mid, _)| mid).or_else(|| self.stand_ins.get(line))
+    }
+
+    /// Answers an offer. `random` makes SSRCs.
+    pub fn answer(&mut self, offer: &Offer, mut random: impl FnMut() -> u32) -> Outcome {
+        let role = *self.role.get_or_insert(match offer.setup {
+            Setup::ActPass | Setup::Active => DtlsRole::Server,
+            Setup::Passive => DtlsRole::Client,
+        });
+        self.find_stand_ins(offer);
+        let mut changes = Vec::new();
+        for (index, media) in offer.media.iter().enumerate() {
+            let Some(mid) = self.binding_of_line(&media.mid).cloned() else { continue };
+            let Some(bound) = self.bound.get_mut(&mid) else { continue };
+            if bound.negotiated.is_none() {
+                let usable = is_bundled(offer, index) && !media.rejected;
+                match negotiate(&bound.binding, media, usable, &mut random) {
+                    Ok(negotiated) => {
+                        bound.negotiated = Some(negotiated);
+                        changes.push(Change::Negotiated(mid.clone()));
+                    }
+                    Err(reason) => {
+                        let session = bound.binding.session.clone();
+                        self.release(&session);
+                        changes.push(Change::Refused(session, reason));
+                        continue;
+                    }
+                }
+            }
+            if let (Some(ssrc), true, Wish::Receive(_)) =
+                (media.ssrc, media.direction.sends(), &bound.binding.wish)
+            {
+                changes.push(Change::Sources(mid, ssrc, media.rtx_ssrc));
+            }
+        }
+        // A session that was refused at a later m-line takes back what an earlier one negotiated.
+        changes.retain(|change| match change {
+            Change::Negotiated(mid) | Change::Sources(mid, ..) => self.bound.contains_key(mid),
+            Change::Refused(..) => true,
+        });
+        self.version += 1;
+        Outcome { answer: answer::write(self, offer, role, self.version), changes, role }
+    }
+
+    /// The binding that serves an m-line with what was agreed on, if it is to be answered active.
+    pub(super) fn active(&self, media: &OfferedMedia) -> Option<(&Binding, &Negotiated)> {
+        let bound = self.bound.get(self.binding_of_line(&media.mid)?)?;
+        let flows = match bound.binding.wish {
+            Wish::Receive(_) => media.direction.sends(),
+            Wish::Send(_) => media.direction.receives(),
+        };
+        bound.negotiated.as_ref().filter(|_| flows && !media.rejected).map(|n| (&bound.binding, n))
+    }
+
+    /// Old clients say "0" and "1" for their m-lines, whatever the browser called them: a binding whose mid is not in the offer takes
+    /// the first free m-line of its kind that goes its way.
+    fn find_stand_ins(&mut self, offer: &Offer) {
+        let homeless: Vec<Mid> = self
+            .bound
+            .iter()
+            .filter(|(mid, bound)| {
+                bound.negotiated.is_none()
+                    && !offer.media.iter().any(|media| media.mid == **mid)
+                    && !self.stand_ins.values().any(|served| served == *mid)
+            })
+            .map(|(mid, _)| mid.clone())
+            .collect();
+        for mid in homeless {
+            let Some(bound) = self.bound.get(&mid) else { continue };
+            let line = offer.media.iter().find(|media| {
+                self.binding_of_line(&media.mid).is_none()
+                    && media.kind == Some(bound.binding.kind)
+                    && match bound.binding.wish {
+                        Wish::Receive(_) => media.direction.sends(),
+                        Wish::Send(_) => media.direction.receives(),
+                    }
+            });
+            if let Some(line) = line {
+                self.stand_ins.insert(line.mid.clone(), mid);
+            }
+        }
+    }
+}
+
+/// All m-lines share one transport, so each must be in the BUNDLE group; the first of an offer without a group is alone with it.
+pub(super) fn is_bundled(offer: &Offer, index: usize) -> bool {
+    let Some(media) = offer.media.get(index) else { return false };
+    if offer.bundle.is_empty() {
+        index == 0
+    } else {
+        offer.bundle.iter().any(|mid| mid == media.mid.as_str())
+    }
+}
+
+fn negotiate(
+    binding: &Binding,
+    media: &OfferedMedia,
+    usable: bool,
+    random: &mut impl FnMut() -> u32,
+) -> Result<Negotiated, String> {
+    let kind = binding.kind;
+    if media.kind != Some(kind) {
+        return Err(format!("m-line {} is not of kind {}", media.mid, kind.as_str()));
+    }
+    if !usable {
+        return Err(format!("m-line {} is rejected or not bundled", media.mid));
+    }
+    let title = match kind {
+        Kind::Audio => "Audio",
+        Kind::Video => "Video",
+    };
+    let (payload, format) = match &binding.wish {
+        Wish::Receive(_) if !media.direction.sends() => {
+            return Err(format!("m-line {} does not send", media.mid));
+        }
+        Wish::Send(_) if !media.direction.receives() => {
+            return Err(format!("m-line {} does not receive", media.mid));
+        }
+        Wish::Receive(accepted) => {
+            choose_to_receive(media, accepted).ok_or_else(|| format!("{title} format unacceptable"))?
+        }
+        Wish::Send(format) => {
+            let payload = choose_to_send(media, *format)
+                .ok_or_else(|| format!("{title} format {} is not offered", format.codec.name()))?;
+            (payload, *format)
+        }
+    };
+    let rtx = media
+        .rtx_of(payload.number)
+        .filter(|_| kind == Kind::Video && payload.feedback.iter().any(|f| f == "nack"))
+        .map(|rtx| (rtx.number, rtx.fmtp.clone()));
+    let mut payload = payload.clone();
+    payload
+        .feedback
+        .retain(|value| matches!(value.as_str(), "nack" | "nack pli" | "ccm fir" | "transport-cc"));
+    let mut extensions = extensions(media, kind);
+    let sends = matches!(binding.wish, Wish::Send(_));
+    if sends {
+        extensions.mid = None;
+    }
+    // A packet that is retransmitted as it was must be the same to the bit, or the SRTP key stream protects two texts; so a stream
+    // whose retransmissions have no source of their own carries no transport-wide numbers.
+    let resent_in_place = sends && rtx.is_none() && payload.feedback.iter().any(|f| f == "nack");
+    if resent_in_place || !payload.feedback.iter().any(|f| f == "transport-cc") {
+        extensions.transport_cc = None;
+    }
+    if extensions.transport_cc.is_none() {
+        payload.feedback.retain(|value| value != "transport-cc");
+    }
+    let send =
+        sends.then(|| SendStream { ssrc: Ssrc(random()), rtx_ssrc: rtx.is_some().then(|| Ssrc(random())) });
+    Ok(Negotiated { format, payload, rtx, extensions, send })
+}
+
+fn extensions(media: &OfferedMedia, kind: Kind) -> Extensions {
+    // RFC 8285 §4.2: the one-byte form, the only one that this node writes, has the ids 1 to 14.
+    let id =
+        |uri: &str| media.extensions.iter().find(|e| e.uri == uri && (1..=14).contains(&e.id)).map(|e| e.id);
+    Extensions {
+        mid: id(super::answer::URI_MID),
+        audio_level: id(super::answer::URI_AUDIO_LEVEL).filter(|_| kind == Kind::Audio),
+        transport_cc: id(super::answer::URI_TRANSPORT_CC),
+    }
+}

@@ -1,0 +1,150 @@
+//! The gRPC services: `AccessNode` for the agents, `MediaLink` for other nodes.
+
+use std::time::Instant;
+
+use kaigi_proto::{
+    ids::{AttachmentId, IdError, SessionId, TransportId, WorkerId},
+    v1::{
+        self, access_node_server::AccessNode, media_link_server::MediaLink, signal_transport_request::Signal,
+    },
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    events::EventHub,
+    node::{NodeError, request},
+    sdp::{MAX_SDP, Offer},
+    worker::WorkerHandle,
+};
+
+/// Largest message of an agent, in bytes: an offer and what is around it.
+pub const MAX_MESSAGE: usize = MAX_SDP + 4096;
+
+/// Both services.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Does the work.
+    pub worker: WorkerHandle,
+    /// Tells the agents.
+    pub events: EventHub,
+}
+
+fn bad_id(error: IdError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+#[tonic::async_trait]
+impl AccessNode for Service {
+    async fn open_publication(
+        &self,
+        request: Request<v1::OpenPublicationRequest>,
+    ) -> Result<Response<v1::OpenSessionReply>, Status> {
+        let (opened, tracks) = request::publication(request.into_inner())?;
+        self.events.expect(Instant::now(), &opened.agent);
+        self.worker.call(move |node, now| node.open_publication(now, &opened, tracks)).await??;
+        Ok(Response::new(v1::OpenSessionReply {}))
+    }
+
+    async fn open_subscription(
+        &self,
+        request: Request<v1::OpenSubscriptionRequest>,
+    ) -> Result<Response<v1::OpenSessionReply>, Status> {
+        let (opened, tracks) = request::subscription(request.into_inner())?;
+        self.events.expect(Instant::now(), &opened.agent);
+        self.worker.call(move |node, now| node.open_subscription(now, &opened, tracks)).await??;
+        Ok(Response::new(v1::OpenSessionReply {}))
+    }
+
+    async fn set_source(
+        &self,
+        request: Request<v1::SetSourceRequest>,
+    ) -> Result<Response<v1::SetSourceReply>, Status> {
+        let request = request.into_inner();
+        let transport = TransportId::new(&request.transport_id).map_err(bad_id)?;
+        let session = SessionId::new(&request.session_id).map_err(bad_id)?;
+        let kind = request::kind(request.kind)?;
+        let source = request::source(request.source, kind)?;
+        self.worker.call(move |node, now| node.set_source(now, &transport, &session, kind, source)).await??;
+        Ok(Response::new(v1::SetSourceReply {}))
+    }
+
+    async fn close_session(
+        &self,
+        request: Request<v1::CloseSessionRequest>,
+    ) -> Result<Response<v1::CloseSessionReply>, Status> {
+        let request = request.into_inner();
+        let transport = TransportId::new(&request.transport_id).map_err(bad_id)?;
+        let session = SessionId::new(&request.session_id).map_err(bad_id)?;
+        self.worker.call(move |node, _| node.close_session(&transport, &session)).await?;
+        Ok(Response::new(v1::CloseSessionReply {}))
+    }
+
+    async fn close_transport(
+        &self,
+        request: Request<v1::CloseTransportRequest>,
+    ) -> Result<Response<v1::CloseTransportReply>, Status> {
+        let transport = TransportId::new(&request.into_inner().transport_id).map_err(bad_id)?;
+        self.worker.call(move |node, now| node.close_transport(now, &transport)).await?;
+        Ok(Response::new(v1::CloseTransportReply {}))
+    }
+
+    async fn signal_transport(
+        &self,
+        request: Request<v1::SignalTransportRequest>,
+    ) -> Result<Response<v1::SignalReply>, Status> {
+        let request = request.into_inner();
+        let transport = TransportId::new(&request.transport_id).map_err(bad_id)?;
+        match request.signal {
+            Some(Signal::Offer(sdp)) => {
+                let offer = Offer::parse(&sdp).map_err(NodeError::from)?;
+                self.worker.call(move |node, now| node.offer(now, &transport, &offer)).await??;
+            }
+            Some(Signal::Candidate(_)) => {
+                self.worker.call(move |node, now| node.candidate(now, &transport)).await??;
+            }
+            // Candidates that go away were never kept.
+            Some(Signal::RemovedCandidates(_)) => {}
+            None => return Err(Status::invalid_argument("signal is missing")),
+        }
+        Ok(Response::new(v1::SignalReply {}))
+    }
+
+    async fn set_active(
+        &self,
+        request: Request<v1::SetActiveRequest>,
+    ) -> Result<Response<v1::SetActiveReply>, Status> {
+        let request = request.into_inner();
+        let transport = TransportId::new(&request.transport_id).map_err(bad_id)?;
+        let session = SessionId::new(&request.session_id).map_err(bad_id)?;
+        let (kind, active) = (request::kind(request.kind)?, request.active);
+        self.worker.call(move |node, now| node.set_active(now, &transport, &session, kind, active)).await??;
+        Ok(Response::new(v1::SetActiveReply {}))
+    }
+
+    type EventsStream = ReceiverStream<Result<v1::AccessEvent, Status>>;
+
+    async fn events(
+        &self,
+        request: Request<v1::AccessEventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        let agent = WorkerId::new(&request.into_inner().agent_id).map_err(bad_id)?;
+        tracing::info!(worker = %agent, "agent listens");
+        Ok(Response::new(ReceiverStream::new(self.events.subscribe(agent))))
+    }
+}
+
+#[tonic::async_trait]
+impl MediaLink for Service {
+    async fn attach(&self, request: Request<v1::AttachRequest>) -> Result<Response<v1::AttachReply>, Status> {
+        let request = request.into_inner();
+        let reply = self.worker.call(move |node, now| node.attach(now, &request)).await??;
+        Ok(Response::new(reply))
+    }
+
+    async fn detach(&self, request: Request<v1::DetachRequest>) -> Result<Response<v1::DetachReply>, Status> {
+        let id = AttachmentId::new(&request.into_inner().attachment_id).map_err(bad_id)?;
+        self.worker.call(move |node, _| node.detach(&id)).await?;
+        Ok(Response::new(v1::DetachReply {}))
+    }
+}

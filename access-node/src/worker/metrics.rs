@@ -1,0 +1,62 @@
+//! Counters as metrics, and the worker's load.
+
+use std::time::{Duration, Instant};
+
+use kaigi_worker::LoadGauge;
+use metrics::{counter, gauge};
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike,
+};
+
+use crate::node::Node;
+
+/// What was measured last.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    measured: Option<(Instant, Duration)>,
+}
+
+impl Metrics {
+    /// Publishes what the node has counted, and the share of a core that this thread has used since the last time.
+    pub(super) fn publish(&mut self, node: &Node, dropped: u64, load: &LoadGauge) {
+        let c = node.counters();
+        let sums = [
+            ("kaigi_access_packets_received_total", c.packets_in),
+            ("kaigi_access_received_bytes_total", c.bytes_in),
+            ("kaigi_access_packets_sent_total", c.packets_out),
+            ("kaigi_access_sent_bytes_total", c.bytes_out),
+            ("kaigi_access_link_packets_received_total", c.link_packets_in),
+            ("kaigi_access_link_packets_sent_total", c.link_packets_out),
+            ("kaigi_access_nacks_received_total", c.nacks_in),
+            ("kaigi_access_packets_requested_total", c.nacks_out),
+            ("kaigi_access_packets_retransmitted_total", c.retransmissions),
+            ("kaigi_access_key_frame_requests_received_total", c.key_frame_requests_in),
+            ("kaigi_access_key_frame_requests_sent_total", c.key_frame_requests_out),
+            ("kaigi_access_transport_cc_received_total", c.transport_cc_in),
+            ("kaigi_access_datagrams_of_strangers_total", c.strangers),
+            ("kaigi_access_datagrams_malformed_total", c.malformed),
+            ("kaigi_access_datagrams_not_sent_total", dropped),
+            ("kaigi_access_transports_failed_total", c.transports_failed),
+        ];
+        for (name, sum) in sums {
+            counter!(name).absolute(sum);
+        }
+        let (tracks, streams) = node.streams();
+        gauge!("kaigi_access_transports").set(node.transports() as f64);
+        gauge!("kaigi_access_tracks").set(tracks as f64);
+        gauge!("kaigi_access_streams").set(streams as f64);
+        self.measure(load);
+    }
+
+    fn measure(&mut self, load: &LoadGauge) {
+        let Ok(usage) = getrusage(UsageWho::RUSAGE_THREAD) else { return };
+        let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+        let now = (Instant::now(), Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
+        if let Some((at, used)) = self.measured.replace(now) {
+            let wall = now.0.duration_since(at).as_secs_f64();
+            load.set(now.1.saturating_sub(used).as_secs_f64() / wall);
+            gauge!("kaigi_access_worker_cpu_load").set(load.get());
+        }
+    }
+}
