@@ -158,3 +158,99 @@ impl Node {
         metrics::gauge!("kaigi_mixer_views").set(self.views.lock().len() as f64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use kaigi_proto::auth::ClusterSecret;
+    use kaigi_worker::Channels;
+
+    use super::*;
+    use crate::{
+        events::{EventHub, PATIENCE},
+        link::{LinkContext, Outputs, Receiver, VideoSources},
+    };
+
+    fn node() -> Node {
+        crate::init_gstreamer().unwrap();
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let receiver = Arc::new(Receiver::bind(address).unwrap());
+        Node::new(Arc::new(ViewContext {
+            link: LinkContext { receiver, channels: Channels::new(ClusterSecret::default()) },
+            sources: VideoSources::default(),
+            outputs: Outputs::bind(address).unwrap(),
+            events: EventHub::default(),
+            worker_id: "mixer-1".into(),
+            endpoint: "http://127.0.0.1:1".into(),
+        }))
+    }
+    fn audio_view(label: &str, revision: u64) -> v1::ViewDescription {
+        v1::ViewDescription {
+            agent_id: "agent".into(),
+            room_id: "room".into(),
+            label: label.into(),
+            epoch: 1,
+            revision,
+            audio_format: Some(v1::MediaFormat { codec: "opus".into(), ..Default::default() }),
+            ..Default::default()
+        }
+    }
+    fn tracks(reply: &v1::ViewReply) -> Vec<&str> {
+        let minus = reply.minus_audio.iter().filter_map(|minus| minus.audio.as_ref());
+        reply.video.iter().chain(&reply.audio).chain(minus).map(|track| track.track_id.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn outputs_follow_the_description() {
+        let (node, now) = (node(), Instant::now());
+        let first = node.set_view(audio_view("common", 1), now).unwrap();
+        assert_eq!(tracks(&first), ["mix:room:common:audio"]);
+        let minus_participants = vec!["p1".into(), "p2".into()];
+        let second = v1::ViewDescription { minus_participants, ..audio_view("common", 2) };
+        let reply = node.set_view(second, now).unwrap();
+        let [common, p1, p2] =
+            ["audio", "minus:p1", "minus:p2"].map(|what| format!("mix:room:common:{what}"));
+        assert_eq!(tracks(&reply), [common.as_str(), p1.as_str(), p2.as_str()]);
+        let third = v1::ViewDescription { minus_participants: vec!["p2".into()], ..audio_view("common", 3) };
+        assert_eq!(tracks(&node.set_view(third, now).unwrap()), [common.as_str(), p2.as_str()]);
+    }
+
+    #[tokio::test]
+    async fn the_same_description_again_changes_nothing() {
+        let (node, now) = (node(), Instant::now());
+        let first = node.set_view(audio_view("common", 1), now).unwrap();
+        assert_eq!(node.set_view(audio_view("common", 1), now).unwrap(), first);
+        let older = node.set_view(audio_view("common", 0), now);
+        assert!(matches!(older, Err(SetViewError::Outdated { .. })));
+    }
+
+    #[tokio::test]
+    async fn ids_that_make_no_track_id_are_refused_before_anything_is_made() {
+        let (node, now) = (node(), Instant::now());
+        let long = "p".repeat(120);
+        let view = v1::ViewDescription { minus_participants: vec![long], ..audio_view("common", 1) };
+        let refused = node.set_view(view, now);
+        assert!(matches!(refused, Err(SetViewError::View(ViewError::TrackId(_)))));
+        node.set_view(audio_view("common", 1), now).unwrap();
+    }
+
+    #[tokio::test]
+    async fn views_are_bounded() {
+        let (node, now) = (node(), Instant::now());
+        for number in 0..MAX_VIEWS {
+            node.set_view(audio_view(&format!("v{number}"), 1), now).unwrap();
+        }
+        assert!(matches!(node.set_view(audio_view("one-more", 1), now), Err(SetViewError::Full)));
+    }
+
+    #[tokio::test]
+    async fn views_of_an_agent_that_stays_away_are_removed() {
+        let (node, now) = (node(), Instant::now());
+        node.set_view(audio_view("common", 5), now).unwrap();
+        node.tick(now + PATIENCE / 2);
+        assert!(node.set_view(audio_view("common", 4), now).is_err(), "removed too early");
+        node.tick(now + PATIENCE);
+        node.set_view(audio_view("common", 4), now).unwrap();
+    }
+}

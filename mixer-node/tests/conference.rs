@@ -168,3 +168,51 @@ async fn older_descriptions_and_bad_ones_are_refused() {
     node.control.remove_view(remove(2)).await.unwrap();
     node.control.set_view(view(1, vec![], 1)).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_whose_node_starts_anew_is_attached_again() {
+    let mut node = MixerNode::start().await;
+    let publisher = Publisher::start().await;
+    let a = publisher.publish("a", RED, 400.0);
+    let reply = node.control.set_view(view(1, vec![a.input()], 1)).await.unwrap().into_inner();
+    let consumer = Consumer::start();
+    let screen = consumer.watch(&reply.video.unwrap());
+    let mut common = consumer.listen(&reply.audio.unwrap());
+    eventually("the picture", || screen.shows([(160, 90)], [RED])).await;
+    eventually("the tone", || common.hears(TONES) == Some([true, false, false])).await;
+    publisher.forget(a);
+    let _again = publisher.publish("a", BLUE, 700.0);
+    eventually("the new picture", || screen.shows([(160, 90)], [BLUE])).await;
+    eventually("the new tone", || common.hears(TONES) == Some([false, true, false])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coming_and_going_never_stalls_the_output() {
+    let mut node = MixerNode::start().await;
+    let publisher = Publisher::start().await;
+    let [a, b] =
+        [("a", RED, 400.0), ("b", GREEN, 700.0)].map(|(name, rgb, hz)| publisher.publish(name, rgb, hz));
+    let reply = node.control.set_view(view(1, vec![a.input()], 2)).await.unwrap().into_inner();
+    let consumer = Consumer::start();
+    let screen = consumer.watch(&reply.video.unwrap());
+    let mut common = consumer.listen(&reply.audio.unwrap());
+    eventually("the first input", || screen.shows(GRID, [RED, GREY, GREY, GREY])).await;
+    let (mut last, mut longest) = ((screen.number(), std::time::Instant::now()), std::time::Duration::ZERO);
+    for change in 0..10 {
+        let both = change % 2 == 0;
+        let inputs = if both { vec![a.input(), b.input()] } else { vec![a.input()] };
+        node.control.set_view(view(2 + change, inputs, 2)).await.unwrap();
+        let second = if both { GREEN } else { GREY };
+        eventually("the change", || {
+            if screen.number() != last.0 {
+                longest = longest.max(last.1.elapsed());
+                last = (screen.number(), std::time::Instant::now());
+            }
+            common.hears(TONES);
+            screen.shows(GRID, [RED, second, GREY, GREY])
+        })
+        .await;
+    }
+    assert!(longest < std::time::Duration::from_secs(1), "stood still for {longest:?}");
+    assert_eq!(common.lost, 0);
+}

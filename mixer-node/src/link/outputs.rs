@@ -101,6 +101,12 @@ impl Outputs {
         }
     }
 
+    /// The track with that id.
+    #[must_use]
+    pub fn track(&self, id: &TrackId) -> Option<Arc<OutputTrack>> {
+        self.registry.lock().tracks.get(id).cloned()
+    }
+
     /// Starts the flow of a track. Asking again with the same attachment id and request changes nothing.
     ///
     /// # Errors
@@ -194,5 +200,133 @@ impl Outputs {
             named
         };
         let _taken = candidates.iter().any(|(id, route)| route.track.feedback(id, datagram, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use kaigi_media::link::{CONSUMER_TIMEOUT, FromProducer, LinkConsumer, LinkKeys};
+    use kaigi_media::rtp::write_header;
+
+    use super::*;
+    use crate::link::MediaClock;
+
+    const CONSUMER: &str = "127.0.0.1:40000";
+
+    fn outputs() -> (Outputs, Arc<OutputTrack>) {
+        let outputs = Outputs::bind(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let track = outputs.add(TrackDescription {
+            id: TrackId::new("t").unwrap(),
+            kind: v1::MediaKind::Video,
+            format: v1::MediaFormat { codec: "vp8".into(), ..Default::default() },
+            payload_type: 96,
+            clock: MediaClock::new(Instant::now(), 90_000),
+        });
+        (outputs, track)
+    }
+    fn request(keys: &LinkKeys, id: &str, ssrc: u32) -> v1::AttachRequest {
+        keys.attach_request(id, "t", CONSUMER.parse().unwrap(), ssrc)
+    }
+
+    #[test]
+    fn an_attachment_names_where_the_track_comes_from_and_how() {
+        let (outputs, track) = outputs();
+        assert!(!track.has_listeners());
+        let reply = outputs.attach(&request(&LinkKeys::random(), "a", 5), Instant::now()).unwrap();
+        assert_eq!((reply.payload_type, reply.clock_rate), (96, 90_000));
+        assert_eq!(reply.producer_address, outputs.address.to_string());
+        assert_eq!(reply.format.unwrap().codec, "vp8");
+        assert!(track.has_listeners() && track.take_key_frame_request());
+    }
+
+    #[test]
+    fn asking_twice_changes_nothing() {
+        let (outputs, track) = outputs();
+        let asked = request(&LinkKeys::random(), "a", 5);
+        outputs.attach(&asked, Instant::now()).unwrap();
+        assert!(track.take_key_frame_request());
+        outputs.attach(&asked, Instant::now()).unwrap();
+        assert!(!track.take_key_frame_request());
+        outputs.detach(&AttachmentId::new("a").unwrap());
+        outputs.detach(&AttachmentId::new("a").unwrap());
+        assert!(!track.has_listeners());
+    }
+
+    #[test]
+    fn bad_requests_are_refused() {
+        let (outputs, _) = outputs();
+        let good = request(&LinkKeys::random(), "a", 5);
+        let refused = |change: fn(&mut v1::AttachRequest)| {
+            let mut request = good.clone();
+            change(&mut request);
+            outputs.attach(&request, Instant::now()).unwrap_err()
+        };
+        assert!(matches!(refused(|r| r.track_id = "other".into()), AttachError::UnknownTrack));
+        assert!(matches!(refused(|r| r.track_id = String::new()), AttachError::Id(_)));
+        assert!(matches!(refused(|r| r.consumer_address = "nowhere".into()), AttachError::Link(_)));
+        assert!(matches!(refused(|r| r.producer_key = vec![1]), AttachError::Link(_)));
+    }
+
+    #[test]
+    fn attachments_are_bounded() {
+        let (outputs, track) = outputs();
+        let keys = LinkKeys::random();
+        for number in 0..MAX_ATTACHMENTS {
+            outputs.attach(&request(&keys, &format!("a{number}"), 5), Instant::now()).unwrap();
+        }
+        let one_more = outputs.attach(&request(&keys, "b", 5), Instant::now());
+        assert!(matches!(one_more, Err(AttachError::Full)));
+        outputs.remove(&track);
+        assert!(outputs.registry.lock().attachments.is_empty());
+    }
+
+    #[test]
+    fn feedback_finds_its_attachment_and_silence_ends_it() {
+        let (outputs, track) = outputs();
+        let now = Instant::now();
+        let (a, b) = (LinkKeys::random(), LinkKeys::random());
+        outputs.attach(&request(&a, "a", 5), now).unwrap();
+        outputs.attach(&request(&b, "b", 6), now).unwrap();
+        assert!(track.take_key_frame_request());
+        let mut consumer = LinkConsumer::new(&b, 6).unwrap();
+        let later = now + CONSUMER_TIMEOUT / 2;
+        outputs.feedback(&consumer.request_key_frame().unwrap(), CONSUMER.parse().unwrap(), later);
+        assert!(track.take_key_frame_request());
+        outputs.feedback(&[0; 40], CONSUMER.parse().unwrap(), later);
+        outputs.feedback(&[0; 3], CONSUMER.parse().unwrap(), later);
+        outputs.tick(now + CONSUMER_TIMEOUT);
+        let left: Vec<String> = outputs.registry.lock().attachments.keys().map(ToString::to_string).collect();
+        assert_eq!(left, ["b"]);
+        outputs.tick(later + CONSUMER_TIMEOUT);
+        assert!(!track.has_listeners());
+    }
+
+    #[test]
+    fn each_consumer_gets_the_packets_under_its_own_ssrc() {
+        let (outputs, track) = outputs();
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut ends: Vec<LinkConsumer> = [7, 8]
+            .into_iter()
+            .map(|ssrc| {
+                let keys = LinkKeys::random();
+                let request = keys.attach_request(&format!("a{ssrc}"), "t", address, ssrc);
+                outputs.attach(&request, Instant::now()).unwrap();
+                LinkConsumer::new(&keys, ssrc).unwrap()
+            })
+            .collect();
+        let mut packet = Vec::new();
+        write_header(&mut packet, true, 96, 9, 10, 0);
+        packet.extend_from_slice(b"picture");
+        track.send(&packet);
+        assert_eq!(track.next_sequence(), 10);
+        let mut datagram = [0; 200];
+        for end in &mut ends {
+            let length = socket.recv(&mut datagram).unwrap();
+            assert!(matches!(end.unprotect(&datagram[..length]), Ok(FromProducer::Rtp(_))));
+        }
     }
 }

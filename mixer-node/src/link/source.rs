@@ -33,8 +33,10 @@ const SETTLED: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(100);
 /// Between key frame requests to a producer; a key frame takes a round trip to come.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(500);
-/// Without a frame for this long, a key frame is asked for.
-const NO_FRAME: Duration = Duration::from_secs(1);
+/// Without a first frame for this long, a key frame is asked for, again and again.
+const NO_FIRST_FRAME: Duration = Duration::from_secs(1);
+/// The same for later frames. A still screen that is shared has a frame a second, and a decoder that misses something asks for itself.
+const NO_FRAME: Duration = Duration::from_secs(4);
 /// Signals of a decoder that wait; surplus ones say nothing new.
 const MAX_SIGNALS: usize = 16;
 
@@ -291,6 +293,7 @@ impl Input {
     ) -> Result<(), SourceError> {
         let since = Instant::now();
         let mut key_frames = Throttle::new(KEY_FRAME_INTERVAL);
+        let mut nudges = Throttle::new(NO_FIRST_FRAME);
         let mut reports = Throttle::new(REPORT_INTERVAL);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -310,8 +313,11 @@ impl Input {
                 None => {}
             }
             if let Decoding::Video(slot) = &self.decoding
-                && now.saturating_duration_since(slot.last_at().unwrap_or(since).max(since)) > NO_FRAME
+                && lacks_frames(slot.last_at(), since, now)
             {
+                nudges.request();
+            }
+            if nudges.poll(now) {
                 key_frames.request();
             }
             if key_frames.poll(now) {
@@ -330,6 +336,14 @@ impl Input {
                 self.report.send_if_modified(|failure| failure.take().is_some());
             }
         }
+    }
+}
+
+/// Whether a stream attached at `since`, whose last frame was decoded at `last`, has been without one for too long.
+fn lacks_frames(last: Option<Instant>, since: Instant, now: Instant) -> bool {
+    match last.filter(|last| *last > since) {
+        Some(last) => now.saturating_duration_since(last) > NO_FRAME,
+        None => now.saturating_duration_since(since) > NO_FIRST_FRAME,
     }
 }
 

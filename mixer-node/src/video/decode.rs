@@ -183,7 +183,7 @@ fn limit_size(
     let entrance = decoder.static_pad("sink").ok_or(PipelineError::Pad("decoder", "sink"))?;
     entrance.add_probe(gst::PadProbeType::BUFFER, |pad, _| match pad.has_current_caps() {
         true => gst::PadProbeReturn::Ok,
-        false => gst::PadProbeReturn::Drop,
+        false => gst::PadProbeReturn::Handled,
     });
     for name in ["sink", "src"] {
         let pad = decoder.static_pad(name).ok_or(PipelineError::Pad("decoder", name))?;
@@ -200,7 +200,7 @@ fn limit_size(
                 return gst::PadProbeReturn::Ok;
             }
             signal(DecoderSignal::Failed(format!("frames of {width}×{height} are too large")));
-            gst::PadProbeReturn::Drop
+            gst::PadProbeReturn::Handled
         });
     }
     Ok(())

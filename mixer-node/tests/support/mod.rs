@@ -166,6 +166,15 @@ impl Publisher {
         std::thread::spawn(move || hum(hz, &audio_track, &ending));
         Published { name: name.into(), video, audio, stop }
     }
+
+    /// Ends all flows without a word, as a node that starts anew does; its tracks are published again afterwards.
+    pub(crate) fn forget(&self, published: Published) {
+        let Published { video, audio, .. } = &published;
+        for track in [video, audio] {
+            let id = TrackId::new(&track.track_id).unwrap();
+            self.outputs.remove(&self.outputs.track(&id).unwrap());
+        }
+    }
 }
 
 /// A published stream; ends when dropped.
