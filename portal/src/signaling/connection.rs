@@ -3,15 +3,16 @@
 //! What the client is told goes into the connection's bounded queue of packets without waiting. A client for which that queue is
 //! full can't follow its conference any more and is put out.
 
-use std::{ops::ControlFlow, pin::pin, time::Duration};
+use std::{net::SocketAddr, ops::ControlFlow, pin::pin, time::Duration};
 
+use axum::extract::ConnectInfo;
 use kaigi_proto::v1::JoinEvent;
 use serde_json::Value;
 use socketioxide::{extract::SocketRef, socket::DisconnectReason};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tracing::Instrument;
+use tracing::{Instrument, field::Empty};
 
 use super::{
     IDLE_LIMIT, Place, Signaling,
@@ -62,7 +63,14 @@ impl Connection {
             tracing::debug!(?reason, "socket closed");
             closing.cancel();
         });
-        let span = tracing::info_span!("client", socket = %socket.id, room = tracing::field::Empty, participant = tracing::field::Empty);
+        // The socket's id stays out of the logs: who knows it can speak in the client's name.
+        let peer = socket.req_parts().extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+        let span = tracing::info_span!(
+            "client",
+            peer = peer.map(tracing::field::display),
+            room = Empty,
+            participant = Empty
+        );
         let tracker = shared.connections.clone();
         let connection = Self { shared, socket, requests, closed, member: None, _place: place };
         tracker.spawn(connection.run().instrument(span));

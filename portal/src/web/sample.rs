@@ -2,7 +2,7 @@
 //! with `--sample false` and give tokens through the management API.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -135,6 +135,14 @@ pub(super) struct Given {
     room: String,
 }
 
+/// What one customer of an internet provider has: an IPv4 address, or the 64 leading bits of an IPv6 address.
+fn subscriber_line(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
 /// `POST /sample/tokens`
 pub(super) async fn create(
     State(door): State<SampleDoor>,
@@ -145,7 +153,7 @@ pub(super) async fn create(
         .limit
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .allows(source.ip().to_canonical(), Instant::now())
+        .allows(subscriber_line(source.ip()), Instant::now())
     {
         return Err(DoorError::TooMany);
     }
@@ -169,4 +177,16 @@ pub(super) async fn create(
     };
     let token = issue(&door.backend, &door.host, &headers, &record).await?;
     Ok(Json(Given { token, room: room.id }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_source() {
+        let line = |text: &str| subscriber_line(text.parse().unwrap()).to_string();
+        assert_eq!(line("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(line("::ffff:192.0.2.1"), "192.0.2.1");
+    }
 }

@@ -64,14 +64,10 @@ async fn the_sample_door_gives_tokens_for_ordinary_roles() {
 #[tokio::test]
 async fn the_sample_door_is_not_open_wide() {
     let house = House::new().await;
-    let mut last = 200;
-    for _ in 0..300 {
-        last = http::send(house.http, "POST", "/sample/tokens", &JSON, r#"{"user":"a"}"#).await.status;
-        if last != 200 {
-            break;
-        }
-    }
-    assert_eq!(last, 429);
+    let ask = || http::send(house.http, "POST", "/sample/tokens", &JSON, r#"{"user":"a"}"#);
+    let answers = futures::future::join_all((0..250).map(|_| ask())).await;
+    assert!(answers.iter().any(|a| a.status == 429));
+    assert!(answers.iter().filter(|a| a.status == 200).count() >= 100);
     let closed = House::with(&["--sample", "false"]).await;
     assert_ne!(http::send(closed.http, "POST", "/sample/tokens", &JSON, r#"{"user":"a"}"#).await.status, 200);
 }

@@ -1,7 +1,7 @@
 //! Clients join, speak and leave.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use kaigi_proto::v1::{Progress, SessionError, join_event, progress};
+use kaigi_proto::v1::{JoinEvent, Progress, SessionError, TextEvent, join_event, progress};
 use serde_json::{Value, json};
 use tonic::Status;
 
@@ -237,6 +237,20 @@ async fn a_client_that_vanishes_leaves() {
         client.vanish().await;
         eventually("it has left", || house.cluster.calls("leave").contains(&answer["id"])).await;
     }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_put_out_and_nobody_waits_for_it() {
+    let house = House::new().await;
+    let (_deaf, answer) = house.joined(Speech::Eio4WebSocket).await;
+    let (mut other, _) = house.joined(Speech::Eio4WebSocket).await;
+    let deaf = house.cluster.state().members[answer["id"].as_str().unwrap()].1.clone();
+    let text = TextEvent { from: "room".into(), to_all: true, message: "x".repeat(16_000) };
+    let event = JoinEvent { event: Some(join_event::Event::Text(text)) };
+    let fill = async { while deaf.send(Ok(event.clone())).await.is_ok() {} };
+    tokio::time::timeout(super::PATIENCE, fill).await.expect("an end to patience");
+    eventually("it has left", || house.cluster.calls("leave") == [answer["id"].clone()]).await;
+    assert_eq!(other.request("text", json!({"to": "all", "message": "x"})).await.0, "ok");
 }
 
 #[tokio::test]
