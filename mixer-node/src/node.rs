@@ -34,7 +34,7 @@ pub enum SetViewError {
         /// Came before.
         in_force: Version,
     },
-    /// [`MAX_VIEWS`] are reached.
+    /// The node has as many views as it takes.
     #[error("this node has as many views as it can bear")]
     Full,
     /// It can't be made.

@@ -35,7 +35,7 @@ pub enum AttachError {
     /// Keys or address are unusable.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// [`MAX_ATTACHMENTS`] are reached.
+    /// The node has as many attachments as it takes.
     #[error("this node has as many attachments as it can bear")]
     Full,
 }
