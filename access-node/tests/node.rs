@@ -1,0 +1,740 @@
+//! The node between clients, on virtual time.
+
+mod support;
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant, SystemTime},
+};
+
+use kaigi_access_node::{
+    node::{Limits, LinkCall, Node, NodeConfig, NodeError, request},
+    sdp::{Kind, Offer},
+    transport::{Certificate, Path, Peer},
+};
+use kaigi_proto::{
+    ids::{SessionId, TransportId, WorkerId},
+    v1::{self, access_event::Event},
+};
+use rtc_rtcp::{
+    packet::{Packet, marshal, unmarshal},
+    payload_feedbacks::picture_loss_indication::PictureLossIndication,
+    receiver_report::ReceiverReport,
+    sender_report::SenderReport,
+    transport_feedbacks::{transport_layer_cc::TransportLayerCc, transport_layer_nack::TransportLayerNack},
+};
+use support::*;
+
+const AGENT: &str = "conference-1";
+
+struct World {
+    node: Node,
+    now: Instant,
+    clients: Vec<(SocketAddr, Client)>,
+    events: Vec<(String, String, Event)>,
+    epoch: u64,
+    agent: String,
+    link: SocketAddr,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with_worker("access-1", "127.0.0.1:7000", 7)
+    }
+
+    fn with_worker(worker: &str, link: &str, seed: u8) -> Self {
+        let now = Instant::now();
+        let config = NodeConfig {
+            worker: WorkerId::new(worker).unwrap(),
+            certificate: Certificate::generate().unwrap(),
+            candidates: vec!["1 1 udp 2130706431 192.0.2.9 10000 typ host".to_owned()],
+            link_address: address(link),
+            limits: Limits { transports: 4, sessions: 8, links: 8 },
+        };
+        let node = Node::new(now, SystemTime::UNIX_EPOCH, [seed; 32], config);
+        Self {
+            node,
+            now,
+            clients: Vec::new(),
+            events: Vec::new(),
+            epoch: 1,
+            agent: AGENT.to_owned(),
+            link: address(link),
+        }
+    }
+
+    fn client(&mut self) -> usize {
+        let port = 5000 + self.clients.len() as u16;
+        self.clients.push((SocketAddr::from(([198, 51, 100, 1], port)), Client::new()));
+        self.clients.len() - 1
+    }
+
+    fn transport(client: usize) -> String {
+        format!("transport{client}")
+    }
+
+    fn publish(
+        &mut self,
+        client: usize,
+        session: &str,
+        tracks: &[(&str, v1::MediaKind)],
+    ) -> Result<(), NodeError> {
+        let transport = Self::transport(client);
+        let request = v1::OpenPublicationRequest {
+            agent_id: self.agent.clone(),
+            room_id: "room".into(),
+            epoch: self.epoch,
+            participant_id: format!("participant{client}"),
+            transport_id: transport.clone(),
+            session_id: session.into(),
+            tracks: tracks
+                .iter()
+                .map(|(mid, kind)| v1::PublicationTrack {
+                    track_id: format!("{transport}-{mid}"),
+                    kind: (*kind).into(),
+                    mid: (*mid).into(),
+                    accepted_formats: ["opus", "pcmu", "vp8", "h264"].map(format).into(),
+                })
+                .collect(),
+        };
+        let (opened, tracks) = request::publication(request)?;
+        self.node.open_publication(self.now, &opened, tracks)
+    }
+
+    fn subscribe(
+        &mut self,
+        client: usize,
+        session: &str,
+        tracks: &[(&str, v1::MediaKind, v1::TrackSource)],
+    ) -> Result<(), NodeError> {
+        let request = v1::OpenSubscriptionRequest {
+            agent_id: self.agent.clone(),
+            room_id: "room".into(),
+            epoch: self.epoch,
+            participant_id: format!("participant{client}"),
+            transport_id: Self::transport(client),
+            session_id: session.into(),
+            tracks: tracks
+                .iter()
+                .map(|(mid, kind, source)| v1::SubscriptionTrack {
+                    kind: (*kind).into(),
+                    mid: (*mid).into(),
+                    source: Some(source.clone()),
+                })
+                .collect(),
+        };
+        let (opened, tracks) = request::subscription(request)?;
+        self.node.open_subscription(self.now, &opened, tracks)
+    }
+
+    /// Offers and takes the answer.
+    fn negotiate(&mut self, client: usize) {
+        let offer = Offer::parse(&self.clients[client].1.offer()).unwrap();
+        let transport = TransportId::new(Self::transport(client)).unwrap();
+        self.node.offer(self.now, &transport, &offer).unwrap();
+        self.settle();
+        let name = Self::transport(client);
+        let at =
+            self.events.iter().position(|(_, t, e)| *t == name && matches!(e, Event::Answer(_))).unwrap();
+        let (_, _, Event::Answer(answer)) = self.events.remove(at) else { unreachable!() };
+        self.clients[client].1.take_answer(&answer);
+    }
+
+    /// Checks connectivity and shakes hands.
+    fn connect(&mut self, client: usize) {
+        let check = self.clients[client].1.check();
+        self.send(client, &check);
+        assert!(self.clients[client].1.is_connected());
+    }
+
+    fn send(&mut self, client: usize, datagram: &[u8]) {
+        let path = Path { peer: Peer { address: self.clients[client].0, tcp: None }, local: None };
+        self.node.handle_datagram(self.now, path, datagram);
+        self.settle();
+    }
+
+    /// Carries datagrams to and fro until nobody says anything more.
+    fn settle(&mut self) {
+        loop {
+            let output = self.node.output();
+            let datagrams = std::mem::take(&mut output.datagrams);
+            for (agent, event) in output.events.drain(..) {
+                self.events.push((agent.to_string(), event.transport_id, event.event.unwrap()));
+            }
+            let mut replies = Vec::new();
+            for (path, datagram) in datagrams {
+                let Some((address, client)) = self.clients.iter_mut().find(|(a, _)| *a == path.peer.address)
+                else {
+                    continue;
+                };
+                client.receive(self.now, &datagram);
+                replies.extend(client.outgoing.drain(..).map(|reply| (*address, reply)));
+            }
+            if replies.is_empty() && self.node.output().datagrams.is_empty() {
+                return;
+            }
+            for (address, reply) in replies {
+                let path = Path { peer: Peer { address, tcp: None }, local: None };
+                self.node.handle_datagram(self.now, path, &reply);
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.node.next_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.node.handle_timeout(self.now);
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    fn media(&mut self, client: usize, mid: usize, payload: &[u8], step: u32) {
+        let packet = self.clients[client].1.media(mid, payload, step, 0);
+        self.send(client, &packet);
+    }
+
+    fn established(&self) -> Vec<String> {
+        self.events
+            .iter()
+            .filter_map(|(_, _, event)| match event {
+                Event::SessionEstablished(established) => Some(established.session_id.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// A publisher (client 0) of sound and picture and a subscriber (client 1), both connected.
+    fn conference() -> Self {
+        let mut world = Self::new();
+        world.add_publisher();
+        world.add_subscriber();
+        world
+    }
+
+    fn add_publisher(&mut self) -> usize {
+        let client = self.client();
+        let (audio, video) =
+            (self.clients[client].1.add("audio", Way::Send), self.clients[client].1.add("video", Way::Send));
+        let tracks = [(&audio[..], v1::MediaKind::Audio), (&video[..], v1::MediaKind::Video)];
+        self.publish(client, &format!("publication{client}"), &tracks).unwrap();
+        self.negotiate(client);
+        self.connect(client);
+        client
+    }
+
+    fn add_subscriber(&mut self) -> usize {
+        let client = self.client();
+        let (audio, video) = (
+            self.clients[client].1.add("audio", Way::Receive),
+            self.clients[client].1.add("video", Way::Receive),
+        );
+        let sources = [
+            (&audio[..], v1::MediaKind::Audio, source("transport0-0", "opus")),
+            (&video[..], v1::MediaKind::Video, source("transport0-1", "vp8")),
+        ];
+        self.subscribe(client, &format!("subscription{client}"), &sources).unwrap();
+        self.negotiate(client);
+        self.connect(client);
+        client
+    }
+
+    fn rtcp(&mut self, client: usize) -> Vec<Box<dyn Packet>> {
+        let datagrams = self.clients[client].1.take_rtcp();
+        datagrams.iter().flat_map(|plain| unmarshal(&mut &plain[..]).unwrap()).collect()
+    }
+
+    fn key_frame_requests(&mut self, client: usize) -> usize {
+        self.rtcp(client).iter().filter(|p| p.as_any().is::<PictureLossIndication>()).count()
+    }
+
+    fn send_rtcp(&mut self, client: usize, packets: &[Box<dyn Packet>]) {
+        let plain = marshal(packets).unwrap();
+        let protected = self.clients[client].1.protect_rtcp(&plain);
+        self.send(client, &protected);
+    }
+}
+
+/// Carries link datagrams from one node to another.
+fn carry(from: &mut World, to: &mut World) {
+    for (_, datagram) in std::mem::take(&mut from.node.output().link_datagrams) {
+        to.node.handle_link_datagram(to.now, from.link, &datagram);
+    }
+}
+
+fn format(codec: &str) -> v1::MediaFormat {
+    let (sample_rate, channels) = if codec == "opus" { (48_000, 2) } else { (0, 0) };
+    v1::MediaFormat { codec: codec.into(), sample_rate, channels, profile: String::new() }
+}
+
+fn source(track: &str, codec: &str) -> v1::TrackSource {
+    let kind = if codec == "opus" { v1::MediaKind::Audio } else { v1::MediaKind::Video };
+    v1::TrackSource {
+        track_id: track.into(),
+        worker_id: "access-1".into(),
+        endpoint: "http://127.0.0.1:1".into(),
+        kind: kind.into(),
+        format: Some(format(codec)),
+    }
+}
+
+#[test]
+fn what_is_published_reaches_the_subscriber_under_its_own_header() {
+    let mut world = World::conference();
+    assert_eq!(world.established(), ["publication0", "subscription1"]);
+    let ready = world.events.iter().filter(|(_, _, e)| matches!(e, Event::TransportReady(_))).count();
+    assert_eq!(ready, 2);
+    let ssrcs = world.clients[1].1.answer.ssrcs.clone();
+    assert_eq!(ssrcs.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2]);
+
+    world.media(0, 1, &vp8(true, 1), 3000);
+    world.media(0, 1, &vp8(false, 2), 3000);
+    world.media(0, 0, b"sound", 960);
+    let video = world.clients[1].1.take_rtp(ssrcs[1][0]);
+    assert_eq!(video.len(), 2);
+    assert_eq!(video[0].0.payload(&video[0].1), vp8(true, 1));
+    assert_eq!(video[1].0.sequence, video[0].0.sequence.wrapping_add(1));
+    assert_eq!(video[1].0.timestamp, video[0].0.timestamp.wrapping_add(3000));
+    assert_eq!((video[0].0.payload_type, video[0].0.marker), (VP8, true));
+    let numbers: Vec<_> = video.iter().map(|(h, p)| h.extension(p, 3).unwrap().to_vec()).collect();
+    assert_eq!(numbers, [[0, 1], [0, 2]], "transport-wide numbers are the subscriber's own");
+    let audio = world.clients[1].1.take_rtp(ssrcs[0][0]);
+    assert_eq!(audio[0].0.payload(&audio[0].1), b"sound");
+    assert_eq!(audio[0].0.extension(&audio[0].1, 1), Some(&[0x91][..]), "the audio level is kept");
+
+    let resolution = world.events.iter().find_map(|(_, _, e)| match e {
+        Event::Resolution(resolution) => Some(resolution.clone()),
+        _ => None,
+    });
+    let resolution = resolution.unwrap();
+    assert_eq!(
+        (resolution.session_id.as_str(), resolution.track_id.as_str()),
+        ("publication0", "transport0-1")
+    );
+    assert_eq!(resolution.resolution, Some(v1::Resolution { width: 640, height: 480 }));
+}
+
+#[test]
+fn a_subscriber_begins_with_a_key_frame_that_is_asked_for() {
+    let mut world = World::conference();
+    assert_eq!(world.key_frame_requests(0), 1, "at once");
+    let ssrc = world.clients[1].1.answer.ssrcs[1][0];
+    world.media(0, 1, &vp8(false, 1), 3000);
+    assert!(world.clients[1].1.take_rtp(ssrc).is_empty());
+    world.pass(Duration::from_millis(1100));
+    assert_eq!(world.key_frame_requests(0), 1, "again, since somebody waits");
+    world.media(0, 1, &vp8(true, 2), 3000);
+    world.media(0, 1, &vp8(false, 3), 3000);
+    assert_eq!(world.clients[1].1.take_rtp(ssrc).len(), 2);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.key_frame_requests(0), 0, "nobody waits any more");
+}
+
+#[test]
+fn key_frame_requests_are_throttled_but_never_lost() {
+    let mut world = World::conference();
+    world.media(0, 1, &vp8(true, 1), 3000);
+    world.pass(Duration::from_secs(2));
+    world.key_frame_requests(0);
+    let ssrc = world.clients[1].1.answer.ssrcs[1][0];
+    for _ in 0..10 {
+        world.send_rtcp(1, &[Box::new(PictureLossIndication { sender_ssrc: 1, media_ssrc: ssrc })]);
+        world.pass(Duration::from_millis(20));
+    }
+    assert_eq!(world.key_frame_requests(0), 1);
+    world.pass(Duration::from_millis(350));
+    assert_eq!(world.key_frame_requests(0), 1, "those that came meanwhile are served together");
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.key_frame_requests(0), 0);
+}
+
+#[test]
+fn a_lost_packet_is_sent_again_with_the_retransmission_source() {
+    let mut world = World::conference();
+    let ssrcs = world.clients[1].1.answer.ssrcs[1].clone();
+    for number in 0..5 {
+        world.media(0, 1, &vp8(number == 0, number), 3000);
+    }
+    let sent = world.clients[1].1.take_rtp(ssrcs[0]);
+    let lost = [sent[1].0.sequence, sent[3].0.sequence];
+    let nack = TransportLayerNack {
+        sender_ssrc: 1,
+        media_ssrc: ssrcs[0],
+        nacks: rtc_rtcp::transport_feedbacks::transport_layer_nack::nack_pairs_from_sequence_numbers(&lost),
+    };
+    world.send_rtcp(1, &[Box::new(nack)]);
+    let again = world.clients[1].1.take_rtp(ssrcs[1]);
+    assert_eq!(again.len(), 2);
+    for ((header, packet), original) in again.iter().zip([1, 3]) {
+        let payload = header.payload(packet);
+        assert_eq!(header.payload_type, VP8_RTX);
+        assert_eq!(payload[..2], sent[original].0.sequence.to_be_bytes());
+        assert_eq!(&payload[2..], sent[original].0.payload(&sent[original].1));
+        assert_eq!(header.timestamp, sent[original].0.timestamp);
+    }
+}
+
+#[test]
+fn what_the_publisher_lost_is_asked_for_and_fills_the_gap() {
+    let mut world = World::conference();
+    let ssrcs = world.clients[1].1.answer.ssrcs[1].clone();
+    world.media(0, 1, &vp8(true, 0), 3000);
+    let _lost = world.clients[0].1.media(1, &vp8(false, 1), 3000, 0);
+    world.media(0, 1, &vp8(false, 2), 3000);
+    world.pass(Duration::from_millis(20));
+    let nacks: Vec<u16> = world
+        .rtcp(0)
+        .iter()
+        .filter_map(|p| p.as_any().downcast_ref::<TransportLayerNack>())
+        .flat_map(|nack| nack.nacks.iter().flat_map(|pair| pair.packet_list()))
+        .collect();
+    assert_eq!(nacks, [102]);
+    let original = [&102u16.to_be_bytes()[..], &vp8(false, 1)].concat();
+    let rtx = packet(world.clients[0].1.lines[1].rtx, VP8_RTX, 9, 56_000, 0, &original);
+    let rtx = world.clients[0].1.srtp.as_mut().unwrap().protect_rtp(&rtx).unwrap();
+    world.send(0, &rtx);
+    let received = world.clients[1].1.take_rtp(ssrcs[0]);
+    let first = received[0].0.sequence;
+    let order: Vec<_> =
+        received.iter().map(|(h, p)| (h.sequence.wrapping_sub(first), h.payload(p)[20])).collect();
+    assert_eq!(order, [(0, 0), (2, 2), (1, 1)]);
+    world.pass(Duration::from_secs(1));
+    assert!(!world.rtcp(0).iter().any(|p| p.as_any().is::<TransportLayerNack>()));
+}
+
+#[test]
+fn a_pause_leaves_no_gap() {
+    let mut world = World::conference();
+    let ssrc = world.clients[1].1.answer.ssrcs[1][0];
+    world.media(0, 1, &vp8(true, 0), 3000);
+    world.media(0, 1, &vp8(false, 1), 3000);
+    let (transport, session) =
+        (TransportId::new("transport1").unwrap(), SessionId::new("subscription1").unwrap());
+    world.node.set_active(world.now, &transport, &session, Kind::Video, false).unwrap();
+    for number in 2..50 {
+        world.media(0, 1, &vp8(number % 10 == 0, number), 3000);
+    }
+    world.pass(Duration::from_secs(2));
+    world.key_frame_requests(0);
+    world.node.set_active(world.now, &transport, &session, Kind::Video, true).unwrap();
+    world.settle();
+    assert_eq!(world.key_frame_requests(0), 1);
+    world.media(0, 1, &vp8(false, 50), 3000);
+    world.media(0, 1, &vp8(true, 51), 3000);
+    let received = world.clients[1].1.take_rtp(ssrc);
+    let numbers: Vec<_> = received.iter().map(|(h, p)| h.payload(p)[20]).collect();
+    assert_eq!(numbers, [0, 1, 51]);
+    assert_eq!(received[2].0.sequence, received[0].0.sequence.wrapping_add(2));
+    assert_eq!(received[2].0.timestamp, received[0].0.timestamp.wrapping_add(51 * 3000));
+
+    let publication = SessionId::new("publication0").unwrap();
+    let publisher = TransportId::new("transport0").unwrap();
+    world.node.set_active(world.now, &publisher, &publication, Kind::Video, false).unwrap();
+    world.media(0, 1, &vp8(true, 52), 3000);
+    world.node.set_active(world.now, &publisher, &publication, Kind::Video, true).unwrap();
+    world.media(0, 1, &vp8(true, 53), 3000);
+    let received = world.clients[1].1.take_rtp(ssrc);
+    assert_eq!(received.iter().map(|(h, p)| h.payload(p)[20]).collect::<Vec<_>>(), [53]);
+}
+
+#[test]
+fn another_source_goes_on_in_the_same_stream() {
+    let mut world = World::conference();
+    let other = world.add_publisher();
+    assert_eq!(other, 2);
+    let ssrc = world.clients[1].1.answer.ssrcs[1][0];
+    world.media(0, 1, &vp8(true, 0), 3000);
+    world.rtcp(2);
+    let (transport, session) =
+        (TransportId::new("transport1").unwrap(), SessionId::new("subscription1").unwrap());
+    let to = request::source(Some(source("transport2-1", "vp8")), Kind::Video).unwrap();
+    world.now += Duration::from_millis(100);
+    world.node.set_source(world.now, &transport, &session, Kind::Video, to).unwrap();
+    world.settle();
+    assert_eq!(world.key_frame_requests(2), 1);
+    world.media(0, 1, &vp8(true, 1), 3000);
+    world.media(2, 1, &vp8(false, 2), 777);
+    world.media(2, 1, &vp8(true, 3), 777);
+    let received = world.clients[1].1.take_rtp(ssrc);
+    assert_eq!(received.iter().map(|(h, p)| h.payload(p)[20]).collect::<Vec<_>>(), [0, 3]);
+    assert_eq!(received[1].0.sequence, received[0].0.sequence.wrapping_add(1));
+    assert_eq!(received[1].0.timestamp, received[0].0.timestamp.wrapping_add(9000));
+    let wrong = request::source(Some(source("transport2-1", "h264")), Kind::Video).unwrap();
+    let refused = world.node.set_source(world.now, &transport, &session, Kind::Video, wrong);
+    assert_eq!(refused, Err(NodeError::OtherFormat));
+}
+
+#[test]
+fn reports_go_both_ways() {
+    let mut world = World::conference();
+    world.media(0, 1, &vp8(true, 0), 3000);
+    let line = world.clients[0].1.lines[1].clone();
+    let report = SenderReport { ssrc: line.ssrc, ntp_time: 77 << 32, rtp_time: 53_000, ..Default::default() };
+    world.send_rtcp(0, &[Box::new(report)]);
+    let ssrc = world.clients[1].1.answer.ssrcs[1][0];
+    let timestamp = world.clients[1].1.take_rtp(ssrc)[0].0.timestamp;
+    world.pass(Duration::from_millis(1000));
+    let to_publisher = world.rtcp(0);
+    let block = to_publisher.iter().find_map(|p| {
+        let report = p.as_any().downcast_ref::<ReceiverReport>()?;
+        report.reports.iter().find(|block| block.ssrc == line.ssrc).cloned()
+    });
+    let block = block.unwrap();
+    assert_eq!((block.last_sender_report, block.delay, block.total_lost), (77 << 16, 65_536, 0));
+    let to_subscriber = world.rtcp(1);
+    let report = to_subscriber.iter().find_map(|p| p.as_any().downcast_ref::<SenderReport>()).unwrap();
+    assert_eq!((report.ssrc, report.packet_count), (ssrc, 1));
+    assert_eq!(report.ntp_time >> 32, 78, "the publisher's own clock, a second later");
+    assert_eq!(report.rtp_time, timestamp.wrapping_add(90_000));
+}
+
+#[test]
+fn the_publisher_learns_when_each_packet_arrived() {
+    let mut world = World::conference();
+    for number in 1..=20u16 {
+        let packet = world.clients[0].1.media(1, &vp8(number == 1, 0), 3000, number);
+        world.now += Duration::from_millis(5);
+        if number != 7 {
+            world.send(0, &packet);
+        }
+    }
+    world.pass(Duration::from_millis(200));
+    let feedback: Vec<_> =
+        world.rtcp(0).iter().filter_map(|p| p.as_any().downcast_ref::<TransportLayerCc>().cloned()).collect();
+    let arrived: usize = feedback.iter().map(|f| f.recv_deltas.len()).sum();
+    assert_eq!((feedback[0].base_sequence_number, arrived), (1, 19));
+}
+
+#[test]
+fn later_offers_add_sessions_and_ended_ones_become_inactive() {
+    let mut world = World::conference();
+    let first = world.clients[1].1.answer.clone();
+    let mid = world.clients[1].1.add("audio", Way::Send);
+    world.publish(1, "publication1", &[(&mid, v1::MediaKind::Audio)]).unwrap();
+    world.negotiate(1);
+    assert_eq!(world.established().last().unwrap(), "publication1");
+    let second = world.clients[1].1.answer.clone();
+    assert_eq!(second.directions, ["sendonly", "sendonly", "recvonly"]);
+    assert_eq!(
+        (second.ssrcs[0].clone(), second.ssrcs[1].clone()),
+        (first.ssrcs[0].clone(), first.ssrcs[1].clone())
+    );
+    assert_eq!((second.ufrag, second.password), (first.ufrag, first.password));
+    let (transport, session) =
+        (TransportId::new("transport1").unwrap(), SessionId::new("subscription1").unwrap());
+    world.node.close_session(&transport, &session);
+    world.negotiate(1);
+    assert_eq!(world.clients[1].1.answer.directions, ["inactive", "inactive", "recvonly"]);
+    world.media(0, 1, &vp8(true, 0), 3000);
+    assert!(world.clients[1].1.take_rtp(first.ssrcs[1][0]).is_empty());
+}
+
+#[test]
+fn a_session_that_can_not_be_fails_and_the_offer_is_answered() {
+    let mut world = World::new();
+    let client = world.client();
+    let mid = world.clients[client].1.add("video", Way::Receive);
+    world
+        .subscribe(client, "subscription0", &[(&mid, v1::MediaKind::Video, source("track", "av1"))])
+        .unwrap();
+    let audio = world.clients[client].1.add("audio", Way::Receive);
+    world.publish(client, "publication0", &[(&audio, v1::MediaKind::Audio)]).unwrap();
+    world.negotiate(client);
+    assert_eq!(world.clients[client].1.answer.directions, ["inactive", "inactive"]);
+    let reasons: Vec<_> = world
+        .events
+        .iter()
+        .filter_map(|(_, _, event)| match event {
+            Event::SessionFailed(error) => Some((error.session_id.as_str(), error.reason.as_str())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        reasons,
+        [("subscription0", "Video format av1 is not offered"), ("publication0", "m-line 1 does not send"),]
+    );
+    world.connect(client);
+    assert!(world.established().is_empty());
+}
+
+#[test]
+fn an_older_epoch_is_refused_and_a_newer_one_takes_over() {
+    let mut world = World::conference();
+    world.events.clear();
+    world.epoch = 0;
+    assert_eq!(world.publish(0, "late", &[("7", v1::MediaKind::Audio)]), Err(NodeError::OldEpoch(1)));
+    (world.epoch, world.agent) = (2, "conference-2".to_owned());
+    let tracks = [("0", v1::MediaKind::Audio), ("1", v1::MediaKind::Video)];
+    world.publish(0, "publication0", &tracks).unwrap();
+    world.settle();
+    let told: Vec<_> =
+        world.events.iter().map(|(agent, transport, _)| (agent.as_str(), transport.as_str())).collect();
+    assert_eq!(told, [("conference-2", "transport0")]);
+    assert_eq!(world.established(), ["publication0"]);
+    world.publish(0, "publication0", &tracks).unwrap();
+    world.settle();
+    assert_eq!(world.events.len(), 1, "saying it again changes nothing");
+    let old = WorkerId::new("conference-1").unwrap();
+    world.node.close_agent(world.now, &old);
+    assert_eq!(world.node.transports(), 2, "the old agent has no room any more");
+    world.node.close_agent(world.now, &WorkerId::new("conference-2").unwrap());
+    assert_eq!((world.node.transports(), world.node.streams()), (0, (0, 0)));
+}
+
+#[test]
+fn a_client_that_is_gone_is_noticed() {
+    let mut world = World::conference();
+    for _ in 0..10 {
+        world.pass(Duration::from_secs(5));
+        let check = world.clients[0].1.check();
+        world.send(0, &check);
+    }
+    let failed: Vec<_> = world
+        .events
+        .iter()
+        .filter_map(|(_, transport, e)| match e {
+            Event::TransportFailed(reason) => Some((transport.as_str(), reason.as_str())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(failed, [("transport1", "connection lost")]);
+    assert!(world.clients[1].1.is_closed && !world.clients[0].1.is_closed);
+    assert_eq!(world.node.transports(), 1);
+}
+
+#[test]
+fn limits_hold() {
+    let mut world = World::new();
+    for client in 0..4 {
+        world.publish(client, "publication", &[("0", v1::MediaKind::Audio)]).unwrap();
+    }
+    let more = world.publish(4, "publication", &[("0", v1::MediaKind::Audio)]);
+    assert_eq!(more, Err(NodeError::TooMany("transports")));
+    for session in 1..8 {
+        world.publish(0, &format!("s{session}"), &[(&session.to_string(), v1::MediaKind::Audio)]).unwrap();
+    }
+    let more = world.publish(0, "s8", &[("8", v1::MediaKind::Audio)]);
+    assert_eq!(more, Err(NodeError::TooMany("sessions")));
+    assert_eq!(world.publish(1, "other", &[("0", v1::MediaKind::Audio)]), Err(NodeError::InUse("mid")));
+    assert_eq!(
+        world.publish(1, "publication", &[("1", v1::MediaKind::Audio)]),
+        Err(NodeError::InUse("session"))
+    );
+    let unknown = TransportId::new("nobody").unwrap();
+    let offer = Offer::parse(&{
+        let mut client = Client::new();
+        client.add("audio", Way::Send);
+        client.offer()
+    })
+    .unwrap();
+    assert_eq!(world.node.offer(world.now, &unknown, &offer), Err(NodeError::UnknownTransport));
+}
+
+#[test]
+fn tracks_cross_between_nodes_once() {
+    let mut producer = World::conference();
+    let mut consumer = World::with_worker("access-2", "127.0.0.1:7001", 9);
+    let remote = |track: &str, codec: &str| v1::TrackSource {
+        endpoint: "http://producer".into(),
+        ..source(track, codec)
+    };
+    for client in 0..2 {
+        assert_eq!(consumer.client(), client);
+        let mid = consumer.clients[client].1.add("video", Way::Receive);
+        let tracks = [(&mid[..], v1::MediaKind::Video, remote("transport0-1", "vp8"))];
+        consumer.subscribe(client, &format!("s{client}"), &tracks).unwrap();
+        consumer.negotiate(client);
+        consumer.connect(client);
+    }
+    let calls = std::mem::take(&mut consumer.node.output().calls);
+    let [LinkCall::Attach { flow, endpoint, request }] = &calls[..] else { panic!("{calls:?}") };
+    assert_eq!(endpoint, "http://producer");
+    let reply = producer.node.attach(producer.now, request).unwrap();
+    producer.node.attach(producer.now, request).unwrap();
+    assert_eq!((reply.clock_rate, reply.producer_address.as_str()), (90_000, "127.0.0.1:7000"));
+    consumer.node.attached(consumer.now, *flow, request, Ok(reply));
+    consumer.pass(Duration::ZERO);
+    carry(&mut consumer, &mut producer);
+    producer.key_frame_requests(0);
+    producer.pass(Duration::from_secs(1));
+    producer.media(0, 1, &vp8(true, 1), 3000);
+    producer.media(0, 1, &vp8(false, 2), 3000);
+    carry(&mut producer, &mut consumer);
+    consumer.settle();
+    for client in 0..2 {
+        let ssrc = consumer.clients[client].1.answer.ssrcs[0][0];
+        let received = consumer.clients[client].1.take_rtp(ssrc);
+        assert_eq!(received.iter().map(|(h, p)| h.payload(p)[20]).collect::<Vec<_>>(), [1, 2]);
+    }
+    let ssrc = consumer.clients[0].1.answer.ssrcs[0][0];
+    consumer.pass(Duration::from_secs(1));
+    consumer.send_rtcp(0, &[Box::new(PictureLossIndication { sender_ssrc: 1, media_ssrc: ssrc })]);
+    producer.key_frame_requests(0);
+    carry(&mut consumer, &mut producer);
+    producer.settle();
+    assert_eq!(producer.key_frame_requests(0), 1, "a key frame is asked for across the link");
+    for client in 0..2 {
+        let transport = TransportId::new(World::transport(client)).unwrap();
+        consumer.node.close_transport(consumer.now, &transport);
+    }
+    let calls = std::mem::take(&mut consumer.node.output().calls);
+    let [LinkCall::Detach { attachment, .. }] = &calls[..] else { panic!("{calls:?}") };
+    producer.node.detach(attachment);
+    producer.media(0, 1, &vp8(true, 3), 3000);
+    assert!(producer.node.output().link_datagrams.is_empty());
+}
+
+#[test]
+fn a_track_that_is_not_to_be_had_is_asked_for_again() {
+    let mut world = World::with_worker("access-2", "127.0.0.1:7001", 9);
+    let client = world.client();
+    let mid = world.clients[client].1.add("video", Way::Receive);
+    world.subscribe(client, "s", &[(&mid, v1::MediaKind::Video, source("elsewhere", "vp8"))]).unwrap();
+    world.negotiate(client);
+    let mut asked = 0;
+    for _ in 0..60 {
+        for call in std::mem::take(&mut world.node.output().calls) {
+            if let LinkCall::Attach { flow, request, .. } = call {
+                asked += 1;
+                world.node.attached(world.now, flow, &request, Err(tonic::Status::not_found("")));
+            }
+        }
+        world.pass(Duration::from_millis(250));
+    }
+    assert!((5..12).contains(&asked), "{asked} times in 15 s");
+}
+
+#[test]
+fn nothing_that_comes_in_is_too_strange() {
+    let mut world = World::conference();
+    let mut state = 1u32;
+    let mut random = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state >> 8
+    };
+    let media = world.clients[0].1.media(1, &vp8(true, 0), 3000, 1);
+    let check = world.clients[0].1.check();
+    for round in 0..20_000 {
+        let mut datagram = match round % 3 {
+            0 => media.clone(),
+            1 => check.clone(),
+            _ => (0..random() % 60).map(|_| random() as u8).collect(),
+        };
+        if let Some(first) = datagram.first_mut().filter(|_| round % 3 == 2) {
+            *first = [0, 1, 22, 23, 128, 129, 144, 200][random() as usize % 8];
+        }
+        datagram.truncate(random() as usize % (datagram.len() + 1));
+        if !datagram.is_empty() && round % 2 == 0 {
+            let at = random() as usize % datagram.len();
+            datagram[at] ^= 1 << (random() % 8);
+        }
+        // Fatal alerts are the client's right before the handshake is through, not after.
+        world.send(0, &datagram);
+        world.node.handle_link_datagram(world.now, address("127.0.0.1:9"), &datagram);
+    }
+    assert_eq!(world.node.transports(), 2);
+    world.media(0, 1, &vp8(true, 7), 3000);
+    let ssrc = world.clients[1].1.answer.ssrcs[1][0];
+    assert!(!world.clients[1].1.take_rtp(ssrc).is_empty(), "and all goes on");
+}
