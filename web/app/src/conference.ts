@@ -124,6 +124,7 @@ export class ConferenceScreen {
       h('header', {}, this.#panelTitle, iconButton('close', 'Close', 'panel-close', () => this.#closePanel())),
       this.#panelBody,
     );
+    this.#stage.element.append(this.#stats.element);
     const leave = iconButton('leave', 'Leave the conference', 'leave-button', this.#options.left);
     leave.classList.add('danger');
     const copy = iconButton('link', 'Copy a link that invites others', 'invite-button', () => void this.#copyLink());
@@ -143,7 +144,7 @@ export class ConferenceScreen {
         h('div', { class: 'segments', role: 'group', 'aria-label': 'View' }, this.#mixButton, this.#gridButton),
         h('div', { class: 'top-tools' }, copy, this.#statsButton),
       ),
-      h('div', { class: 'middle' }, h('div', { class: 'stage-column' }, this.#sharing, this.#stage.element, this.#blocked, this.#stats.element), this.#panel),
+      h('div', { class: 'middle' }, h('div', { class: 'stage-column' }, this.#sharing, this.#stage.element, this.#blocked), this.#panel),
       h(
         'footer',
         { class: 'controls', role: 'toolbar', 'aria-label': 'Conference' },

@@ -10,6 +10,19 @@ export function answers(answer: string, offer: string): boolean {
   return answered.length === offered.length && answered.every((mid, line) => mid === offered[line]);
 }
 
+const RID_EXTENSION = 'urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id';
+
+/**
+ * An offer without the simulcast that an earlier answer refused. Chromium goes on offering it, without the header
+ * extension that the answer left out, and then rejects its own offer.
+ */
+export function withoutRefusedSimulcast(sdp: string): string {
+  const sections = sdp.split(/^(?=m=)/m);
+  return sections
+    .map((section) => (section.includes(RID_EXTENSION) ? section : section.replace(/^a=(?:simulcast|rid):.*\r?\n/gm, '')))
+    .join('');
+}
+
 /** Puts codecs with one of the names first, in the names' order, and leaves the others behind them as a fallback. */
 export function preferCodecs(transceiver: RTCRtpTransceiver, kind: string, names: readonly string[]): void {
   if (names.length === 0 || !('setCodecPreferences' in transceiver)) return;

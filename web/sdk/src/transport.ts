@@ -1,6 +1,6 @@
 import { Deferred, SerialQueue, within } from './deferred.js';
 import { ConferenceError, toConferenceError } from './errors.js';
-import { answers } from './negotiation.js';
+import { answers, withoutRefusedSimulcast } from './negotiation.js';
 import { Session, silence } from './session.js';
 import type { Signaling } from './signaling.js';
 import { type Progress, readSessionAck } from './wire.js';
@@ -141,8 +141,8 @@ export class MediaTransport {
     try {
       transceivers = operation.addTransceivers(this.#connection);
       const offer = await this.#connection.createOffer();
-      await this.#connection.setLocalDescription(offer);
-      const sdp = offer.sdp ?? '';
+      const sdp = withoutRefusedSimulcast(offer.sdp ?? '');
+      await this.#connection.setLocalDescription({ type: 'offer', sdp });
       await this.#signaling.request(
         operation.request,
         {
