@@ -349,3 +349,87 @@ impl Actor {
         self.counted = now;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use kaigi_proto::auth::ClusterSecret;
+    use kaigi_room_config::RoomConfig;
+    use kaigi_worker::{Channels, Tasks};
+
+    use super::*;
+    use crate::{audience::event_queue, room::Settings};
+
+    const ROOM: &str = "000000000000000000000001";
+
+    /// A room whose calls reach nobody.
+    fn actor() -> Actor {
+        let (id, agent) = (RoomId::new(ROOM).unwrap(), WorkerId::new("agent").unwrap());
+        let channels = Channels::new(ClusterSecret::default());
+        let manager = channels.to("http://127.0.0.1:1").unwrap();
+        let shared = Shared::new(agent.clone(), channels, manager, Tasks::default(), Duration::from_secs(30));
+        let settings = Settings { agent, epoch: 1, idle: Duration::from_secs(30), seed: [0; 32] };
+        let config = RoomConfig::new(ROOM, "room", "service");
+        let room = Room::new(id.clone(), config, settings, Instant::now()).unwrap();
+        let (mailbox, mail) = mpsc::channel(1);
+        let (_, news) = mpsc::channel(1);
+        let inbox = Inbox { mail, mailbox: mailbox.downgrade(), news, overrun: CancellationToken::new() };
+        Actor::new(id, room, Arc::new(shared), inbox)
+    }
+
+    fn join(actor: &mut Actor, name: &str) -> crate::audience::EventStream {
+        let (events, stream) = event_queue();
+        let (reply, _) = oneshot::channel();
+        let join = Join {
+            participant: ParticipantId::new(name).unwrap(),
+            user: "null".into(),
+            role: "presenter".into(),
+            isp: String::new(),
+            region: String::new(),
+        };
+        actor.take(Mail::Join { join, events, reply });
+        actor.drain();
+        stream
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_the_room_by_dropping_its_participants() {
+        let mut actor = actor();
+        let events = join(&mut actor, "ann");
+        actor.guarded(|_| panic!("a fault of the room"));
+        actor.drain();
+        assert!(actor.ended);
+        let events: Vec<_> = events.map(|event| event.unwrap().event.unwrap()).collect().await;
+        assert!(matches!(events.as_slice(), [Event::Joined(_), Event::Dropped(_)]), "{events:?}");
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_requester_went_away_is_ended() {
+        let mut actor = actor();
+        let _events = join(&mut actor, "ann");
+        let (reply, gone) = oneshot::channel();
+        drop(gone);
+        let participant = ParticipantId::new("ann").unwrap();
+        let waiting = Waiting { reply, joins: None, for_session_of: Some(participant.clone()) };
+        let request = RequestId(99);
+        actor.replies.insert(request, waiting);
+        let track =
+            crate::room::PublishTrack { kind: crate::room::Kind::Audio, mid: "0".into(), source: None };
+        let publish =
+            crate::room::Publish { participant, tracks: vec![track], attributes: None, transport: None };
+        actor.room.handle(Input::Request { request, command: Command::Publish(publish) }, Instant::now());
+        assert_eq!(actor.room.counts().1, 1);
+        let node = crate::room::Node {
+            worker: WorkerId::new("access").unwrap(),
+            endpoint: "http://127.0.0.1:1".into(),
+        };
+        // The room's calls so far: the mixer's place, the participant's place, the publication.
+        for (call, reply) in
+            [(CallId(1), crate::room::CallReply::Scheduled(node)), (CallId(2), crate::room::CallReply::Done)]
+        {
+            actor.put(Input::CallDone { call, result: Ok(reply) });
+        }
+        actor.drain();
+        assert_eq!(actor.room.counts().1, 0);
+    }
+}

@@ -156,7 +156,7 @@ impl Caller {
         match request {
             CallRequest::SetView(view) => {
                 let reply = mixer.set_view(*view).await?.into_inner();
-                Ok(CallReply::View(parse::view_outputs(reply)))
+                Ok(CallReply::View(Box::new(parse::view_outputs(reply))))
             }
             CallRequest::RemoveView(request) => {
                 mixer.remove_view(request).await?;

@@ -44,9 +44,13 @@ impl Room {
                 }
             }
             AccessChange::Failed { reason } => {
-                self.state.transports.remove(&id);
+                let node = self.state.transports.remove(&id).and_then(|transport| transport.node);
                 for session in self.sessions_where(|_, transport| *transport == id) {
                     self.end_session(&session, Some(&reason), false);
+                }
+                // A session that was on its way to the node when the transport failed would make it anew.
+                if let Some(node) = node {
+                    self.close_transport(node, &id);
                 }
                 self.progress(&owner, &id, Progress::TransportError(reason));
             }

@@ -178,7 +178,7 @@ pub(crate) enum StreamOperation {
 pub(crate) enum CallReply {
     Done,
     Scheduled(Node),
-    View(ViewOutputs),
+    View(Box<ViewOutputs>),
 }
 
 /// Why a call to a node or to the cluster failed.

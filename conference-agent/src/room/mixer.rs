@@ -174,7 +174,7 @@ impl Room {
         link.failing = false;
         self.mixer.pause = RETRY.0;
         if let Some(view) = self.view_mut(label) {
-            view.outputs = Some(outputs);
+            view.outputs = Some(*outputs);
         }
         self.resume_subscriptions(label);
         if latest {

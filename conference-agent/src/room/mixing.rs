@@ -88,8 +88,9 @@ impl Room {
         Ok(())
     }
 
-    /// Tells everybody the layout of a view.
+    /// Tells everybody the new layout of a view.
     pub(super) fn tell_layout(&mut self, label: &str) {
+        self.views_changed = true;
         let Some(view) = self.view_mut(label) else { return };
         view.layout_told = true;
         let stream = view.stream.clone();

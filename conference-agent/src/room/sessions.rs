@@ -62,9 +62,10 @@ impl Room {
         Ok((session, transport))
     }
 
-    /// The node of a transport that the participant owns and knows of.
+    /// The node of a transport that the participant owns and knows of: the session that it was made for is acknowledged.
     pub(super) fn transport_of(&self, owner: &ParticipantId, id: &TransportId) -> Result<&Node, Refusal> {
-        let transport = self.state.transports.get(id).filter(|t| t.owner == *owner);
+        let known = |t: &&Transport| t.owner == *owner && !self.opening.contains_key(id.as_str());
+        let transport = self.state.transports.get(id).filter(known);
         transport.and_then(|t| t.node.as_ref()).ok_or_else(|| Refusal::UnknownTransport(id.to_string()))
     }
 
@@ -148,15 +149,15 @@ impl Room {
         }
     }
 
-    /// Publications and subscriptions by owner and transport.
+    /// Sessions by owner and transport; subscriptions first, so that nobody is told of the loss of its own stream.
     pub(super) fn sessions_where(
         &self,
         wanted: impl Fn(&ParticipantId, &TransportId) -> bool,
     ) -> Vec<SessionKey> {
-        let publications = self.state.publications.iter().filter(|(_, p)| wanted(&p.owner, &p.transport));
         let subscriptions = self.state.subscriptions.iter().filter(|(_, s)| wanted(&s.owner, &s.transport));
-        let publications = publications.map(|(id, _)| SessionKey::Publication(id.clone()));
-        publications.chain(subscriptions.map(|(id, _)| SessionKey::Subscription(id.clone()))).collect()
+        let publications = self.state.publications.iter().filter(|(_, p)| wanted(&p.owner, &p.transport));
+        let subscriptions = subscriptions.map(|(id, _)| SessionKey::Subscription(id.clone()));
+        subscriptions.chain(publications.map(|(id, _)| SessionKey::Publication(id.clone()))).collect()
     }
 
     /// The session of that id.

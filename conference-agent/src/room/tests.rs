@@ -1,1 +1,10 @@
 //! The room as a specification, on virtual time.
+
+mod controls;
+mod mixing;
+mod participants;
+mod publishing;
+mod random;
+mod subscribing;
+mod trouble;
+mod world;

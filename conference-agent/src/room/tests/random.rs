@@ -1,0 +1,518 @@
+//! Random transitions against models of what clients, access nodes and mixers know: whatever happens in whatever order, the room
+//! stays consistent, and at rest everybody knows what the room knows.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use kaigi_proto::{
+    ids::{SessionId, TrackId, WorkerId},
+    v1::{self, join_event::Event, participant_event, stream_event::Change},
+};
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use serde_json::json;
+
+use super::world::{MIXED, World, node, opus, participant, vp8};
+use crate::room::{
+    AccessChange, AccessEvent, CallError, CallId, CallRequest, Callee, Command, Input, Kind, Kinds,
+    MixerChange, MixerEvent, Negotiated, RequestId, StreamOperation, state::Phase,
+};
+
+const NAMES: [&str; 4] = ["ann", "bob", "cat", "dan"];
+/// Between two rests.
+const STEPS: usize = 100;
+
+/// What a client knows from its events.
+#[derive(Debug, Default)]
+struct Client {
+    participants: BTreeSet<String>,
+    streams: BTreeMap<String, v1::Stream>,
+}
+
+impl Client {
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Joined(joined) => {
+                self.participants = joined.participants.into_iter().map(|p| p.id).collect();
+                self.streams = joined.streams.into_iter().map(|s| (s.id.clone(), s)).collect();
+            }
+            Event::Participant(event) => match event.action.unwrap() {
+                participant_event::Action::Joined(who) => assert!(self.participants.insert(who.id)),
+                participant_event::Action::Left(who) => assert!(self.participants.remove(&who)),
+            },
+            Event::Stream(event) => self.hear_stream(&event.stream_id, event.change.unwrap()),
+            Event::Text(_) | Event::Progress(_) | Event::Dropped(_) => {}
+        }
+    }
+
+    fn hear_stream(&mut self, id: &str, change: Change) {
+        let known = self.streams.get_mut(id);
+        match change {
+            Change::Added(stream) => assert!(self.streams.insert(id.to_owned(), stream).is_none()),
+            Change::Removed(_) => assert!(self.streams.remove(id).is_some()),
+            Change::Replaced(stream) => *known.unwrap() = stream,
+            Change::Status(status) => {
+                let tracks = known.unwrap().tracks.iter_mut().filter(|t| t.kind == status.kind);
+                tracks.for_each(|track| track.active = status.active);
+            }
+            Change::Layout(layout) => known.unwrap().layout = Some(layout),
+            Change::ActiveInput(input) => known.unwrap().active_input = input,
+        }
+    }
+}
+
+/// What the nodes know from the calls that they were made.
+#[derive(Debug, Default)]
+struct NodeModel {
+    /// Sessions of each transport.
+    transports: BTreeMap<String, BTreeSet<String>>,
+    views: BTreeMap<String, v1::ViewDescription>,
+}
+
+impl NodeModel {
+    fn take(&mut self, request: &CallRequest) {
+        let mut open = |transport: &str, session: &str| {
+            self.transports.entry(transport.to_owned()).or_default().insert(session.to_owned());
+        };
+        match request {
+            CallRequest::OpenPublication(call) => open(&call.transport_id, &call.session_id),
+            CallRequest::OpenSubscription(call) => open(&call.transport_id, &call.session_id),
+            CallRequest::CloseSession(call) => {
+                if let Some(sessions) = self.transports.get_mut(&call.transport_id) {
+                    sessions.remove(&call.session_id);
+                }
+            }
+            CallRequest::CloseTransport(call) => drop(self.transports.remove(&call.transport_id)),
+            CallRequest::SetView(view) => drop(self.views.insert(view.label.clone(), (**view).clone())),
+            CallRequest::RemoveView(call) => drop(self.views.remove(&call.label)),
+            CallRequest::Schedule(_)
+            | CallRequest::Release(_)
+            | CallRequest::SetSource(_)
+            | CallRequest::Signal(_)
+            | CallRequest::SetActive(_) => {}
+        }
+    }
+}
+
+struct Play {
+    world: World,
+    rng: StdRng,
+    clients: BTreeMap<String, Client>,
+    nodes: BTreeMap<String, NodeModel>,
+    dead: BTreeSet<String>,
+    waiting: BTreeMap<Option<WorkerId>, VecDeque<(CallId, Callee, CallRequest)>>,
+    requests: Vec<RequestId>,
+    incarnation: usize,
+}
+
+fn callee_worker(callee: &Callee) -> Option<WorkerId> {
+    match callee {
+        Callee::Cluster => None,
+        Callee::Access(node) | Callee::Mixer(node) => Some(node.worker.clone()),
+    }
+}
+
+impl Play {
+    fn new(seed: u64) -> Self {
+        let view = |label: &str, base: &str, most: u32| {
+            json!({"label": label, "video": {"maxInput": most, "keepActiveInputPrimary": seed.is_multiple_of(2),
+                "layout": {"templates": {"base": base}}}})
+        };
+        let views = json!([view("common", "fluid", 3), view("other", "lecture", 16)]);
+        Self {
+            world: World::new(
+                json!({"autoMix": seed.is_multiple_of(3), "views": views, "inputLimit": 6, "participantLimit": 3}),
+            ),
+            rng: StdRng::seed_from_u64(seed),
+            clients: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            requests: Vec::new(),
+            incarnation: 1,
+        }
+    }
+
+    fn name(&mut self) -> &'static str {
+        NAMES.choose(&mut self.rng).unwrap()
+    }
+
+    fn pick<T: Clone>(&mut self, all: Vec<T>) -> Option<T> {
+        all.choose(&mut self.rng).cloned()
+    }
+
+    fn kinds(&mut self) -> Vec<Kind> {
+        [vec![Kind::Audio], vec![Kind::Video], vec![Kind::Audio, Kind::Video]]
+            .choose(&mut self.rng)
+            .unwrap()
+            .clone()
+    }
+
+    fn streams(&self) -> Vec<kaigi_proto::ids::StreamId> {
+        self.world.room.state.publications.keys().cloned().collect()
+    }
+
+    fn step(&mut self) {
+        match self.rng.random_range(0..30) {
+            0 => self.join(),
+            1 if self.rng.random_bool(0.1) => {
+                let name = self.name();
+                self.ask(Command::Leave { participant: participant(name) });
+            }
+            1 => {
+                if self.rng.random_bool(0.1) {
+                    let name = self.name();
+                    self.world.put(Input::Gone(participant(name)));
+                }
+            }
+            2 | 3 => self.publish(),
+            4 | 5 => self.subscribe(),
+            6..=9 => self.establish(),
+            10 if self.rng.random_bool(0.5) => self.end_something(),
+            10 | 11 => self.control(),
+            12 if self.rng.random_bool(0.1) => self.lose_node(),
+            12 if self.rng.random_bool(0.2) => self.fail_something(),
+            12 => self.hear_mixer(),
+            13 => {
+                let time = Duration::from_millis(self.rng.random_range(1..2000));
+                self.pass(time);
+            }
+            _ => self.answer_one(0.03),
+        }
+        self.collect();
+        self.check_always();
+    }
+
+    fn join(&mut self) {
+        let join = crate::room::Join {
+            participant: participant(self.name()),
+            user: "null".into(),
+            role: ["presenter", "viewer", "audio_only_presenter"].choose(&mut self.rng).unwrap().to_string(),
+            isp: String::new(),
+            region: String::new(),
+        };
+        self.ask(Command::Join(join));
+    }
+
+    fn ask(&mut self, command: Command) {
+        let request = self.world.ask(command);
+        self.requests.push(request);
+    }
+
+    /// A transport of the participant, now and then somebody else's.
+    fn transport(&mut self) -> Option<kaigi_proto::ids::TransportId> {
+        let all: Vec<_> = self.world.room.state.transports.keys().cloned().collect();
+        if self.rng.random_bool(0.2) { self.pick(all) } else { None }
+    }
+
+    fn publish(&mut self) {
+        let (name, kinds, mid) = (self.name(), self.kinds(), self.rng.random_range(0..50));
+        let transport = self.transport();
+        if let Command::Publish(publish) = World::publish_command(name, &kinds, mid) {
+            self.ask(Command::Publish(crate::room::Publish { transport, ..publish }));
+        }
+    }
+
+    fn subscribe(&mut self) {
+        let (name, kinds) = (self.name(), self.kinds());
+        let mut from: Vec<String> = self.streams().into_iter().map(String::from).collect();
+        from.extend([MIXED.to_owned(), MIXED.replace("common", "other")]);
+        let from = self.pick(from).unwrap();
+        let transport = self.transport();
+        if let Command::Subscribe(mut subscribe) = World::subscribe_command(name, &from, &kinds) {
+            for track in &mut subscribe.tracks {
+                track.mid = format!("s{}", self.rng.random_range(0..50));
+            }
+            if subscribe.tracks.len() < 2 || subscribe.tracks[0].mid != subscribe.tracks[1].mid {
+                self.ask(Command::Subscribe(crate::room::Subscribe { transport, ..subscribe }));
+            }
+        }
+    }
+
+    fn event(&mut self, transport: &kaigi_proto::ids::TransportId, change: AccessChange) {
+        if let Some(node) = self.world.room.node_of(transport) {
+            let event = AccessEvent { transport: transport.clone(), change };
+            self.world.put(Input::Access { node: node.worker, event });
+        }
+    }
+
+    /// Mostly of a session that waits for it.
+    fn establish(&mut self) {
+        let any = self.rng.random_bool(0.1);
+        let state = &self.world.room.state;
+        let due = |phase: &Phase| any || *phase == Phase::Connecting;
+        let publications = state.publications.iter().filter(|(_, p)| due(&p.phase)).map(|(id, p)| {
+            let negotiated = |track: &crate::room::state::RequestedTrack| Negotiated {
+                track: TrackId::new(format!("{}-{}", p.transport, track.mid)).unwrap(),
+                mid: track.mid.clone(),
+                kind: track.kind,
+                format: if track.kind == Kind::Audio { opus() } else { vp8() },
+            };
+            (id.to_string(), p.transport.clone(), p.requested.iter().map(negotiated).collect::<Vec<_>>())
+        });
+        let subscriptions = state.subscriptions.iter().filter(|(_, s)| due(&s.phase));
+        let subscriptions = subscriptions.map(|(id, s)| (id.to_string(), s.transport.clone(), Vec::new()));
+        let all = publications.chain(subscriptions).collect();
+        if let Some((session, transport, tracks)) = self.pick(all) {
+            let session = SessionId::new(session).unwrap();
+            self.event(&transport, AccessChange::Established { session, tracks });
+        }
+    }
+
+    fn end_something(&mut self) {
+        let (streams, name) = (self.streams(), self.name());
+        let subscriptions: Vec<_> = self.world.room.state.subscriptions.keys().cloned().collect();
+        match self.rng.random_range(0..3) {
+            0 => {
+                if let Some(stream) = self.pick(streams) {
+                    let owner = self.world.room.state.publications[&stream].owner.clone();
+                    self.ask(Command::Unpublish { participant: owner, stream });
+                }
+            }
+            1 => {
+                if let Some(subscription) = self.pick(subscriptions) {
+                    self.ask(Command::Unsubscribe { participant: participant(name), subscription });
+                }
+            }
+            _ => {
+                if let Some(stream) = self.pick(streams) {
+                    self.ask(Command::DeleteStream { stream });
+                }
+            }
+        }
+    }
+
+    fn control(&mut self) {
+        let Some(stream) = self.pick(self.streams()) else { return };
+        let view = || ["common", "other", "none"];
+        let view = view().choose(&mut self.rng).unwrap().to_string();
+        let kinds = Kinds { audio: self.rng.random(), video: self.rng.random() };
+        let operation = match self.rng.random_range(0..3) {
+            0 => StreamOperation::Mix(view),
+            1 => StreamOperation::Unmix(view),
+            _ => StreamOperation::Status { kinds, active: self.rng.random(), repeat: self.rng.random() },
+        };
+        self.ask(Command::UpdateStream { stream, operations: vec![operation] });
+    }
+
+    fn fail_something(&mut self) {
+        let state = &self.world.room.state;
+        let sessions: Vec<_> =
+            state.publications.iter().map(|(id, p)| (id.to_string(), p.transport.clone())).collect();
+        let Some((session, transport)) = self.pick(sessions) else { return };
+        let Some(at) = self.world.room.node_of(&transport) else { return };
+        let model = self.nodes.entry(at.worker.to_string()).or_default();
+        if self.rng.random_bool(0.5) {
+            // A node ends only what it has.
+            let known = model.transports.get_mut(transport.as_str()).is_some_and(|s| s.remove(&session));
+            if known {
+                let session = SessionId::new(session).unwrap();
+                self.event(&transport, AccessChange::SessionFailed { session, reason: "failed".into() });
+            }
+        } else if model.transports.remove(transport.as_str()).is_some() {
+            self.event(&transport, AccessChange::Failed { reason: "Ice procedure failed.".into() });
+        }
+    }
+
+    fn hear_mixer(&mut self) {
+        let (Some(stream), Some(mixer)) = (self.pick(self.streams()), self.world.room.state.mixer.clone())
+        else {
+            return;
+        };
+        let event = MixerEvent { label: "common".into(), change: MixerChange::ActiveInput(stream) };
+        self.world.put(Input::Mixer { node: mixer.worker, event });
+    }
+
+    fn lose_node(&mut self) {
+        self.incarnation += 1;
+        let fresh: &'static str = Box::leak(format!("node-{}", self.incarnation).into_boxed_str());
+        let lost = if self.rng.random_bool(0.5) {
+            self.world.access.replace(fresh)
+        } else {
+            self.world.mixer.replace(fresh)
+        };
+        let lost = node(lost.unwrap()).worker;
+        self.dead.insert(lost.to_string());
+        self.nodes.remove(lost.as_str());
+        self.waiting.remove(&Some(lost.clone()));
+        self.world.calls.retain(|(_, callee, _)| callee_worker(callee).as_ref() != Some(&lost));
+        self.world.put(Input::NodeLost(lost));
+    }
+
+    /// Takes the new calls to where they wait, in order per callee.
+    fn collect(&mut self) {
+        for (call, callee, request) in self.world.calls.drain(..) {
+            self.waiting.entry(callee_worker(&callee)).or_default().push_back((call, callee, request));
+        }
+    }
+
+    /// The next call to some callee is answered, now and then with an error that does not say whether it was done.
+    fn answer_one(&mut self, failing: f64) {
+        self.collect();
+        let callees =
+            self.waiting.iter().filter(|(_, calls)| !calls.is_empty()).map(|(c, _)| c.clone()).collect();
+        let Some(callee_id) = self.pick(callees) else { return };
+        let Some((call, callee, request)) = self.waiting.get_mut(&callee_id).and_then(VecDeque::pop_front)
+        else {
+            return;
+        };
+        let is_dead = callee_id.as_ref().is_some_and(|worker| self.dead.contains(worker.as_str()));
+        let fails = is_dead || (!request.is_closing() && self.rng.random_bool(failing));
+        if !is_dead
+            && (!fails || self.rng.random_bool(0.5))
+            && let Some(worker) = &callee_id
+        {
+            self.nodes.entry(worker.to_string()).or_default().take(&request);
+        }
+        let result = if fails {
+            Err(CallError::Unavailable("no answer".into()))
+        } else {
+            self.world.good_answer(&callee, &request)
+        };
+        self.world.put(Input::CallDone { call, result });
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.world.now + time;
+        while let Some(deadline) = self.world.room.next_deadline().filter(|deadline| *deadline <= end) {
+            self.world.now = self.world.now.max(deadline);
+            // The room would end; somebody always comes in time.
+            if self.world.room.state.participants.is_empty() {
+                self.join();
+            }
+            self.world.timeout();
+        }
+        self.world.now = end;
+    }
+
+    fn check_always(&mut self) {
+        let state = &self.world.room.state;
+        let mut sessions = BTreeSet::new();
+        let publications =
+            state.publications.iter().map(|(id, p)| (id.as_str(), &p.owner, &p.transport, &p.phase));
+        let subscriptions =
+            state.subscriptions.iter().map(|(id, s)| (id.as_str(), &s.owner, &s.transport, &s.phase));
+        for (id, owner, transport, phase) in publications.chain(subscriptions) {
+            assert!(sessions.insert(id), "two sessions {id}");
+            assert!(state.participants.contains_key(owner), "{id} has no owner");
+            assert_eq!(&state.transports[transport].owner, owner);
+            let waits = matches!(phase, Phase::Placing | Phase::Opening);
+            assert_eq!(waits, self.world.room.opening.contains_key(id), "{id} in {phase:?}");
+        }
+        assert!(self.world.room.opening.keys().all(|id| sessions.contains(id.as_str())));
+        let tracks: Vec<_> = state.publications.values().flat_map(|p| &p.tracks).map(|t| &t.id).collect();
+        assert_eq!(tracks.iter().collect::<BTreeSet<_>>().len(), tracks.len(), "a track id is there twice");
+        for view in &state.views {
+            for input in &view.inputs {
+                assert_eq!(state.publications[input].phase, Phase::Established);
+            }
+            let layout = view.picture.as_ref().unwrap().layout();
+            let shown: Vec<_> =
+                layout.regions.iter().map(|r| r.stream_id.as_str()).filter(|s| !s.is_empty()).collect();
+            assert_eq!(shown.iter().collect::<BTreeSet<_>>().len(), shown.len(), "shown twice: {shown:?}");
+            let with_video =
+                |id: &&kaigi_proto::ids::StreamId| state.publications[*id].first_track(Kind::Video).is_some();
+            let pictures = view.inputs.iter().filter(with_video).count();
+            let most = if view.label == "common" { 3 } else { 16 };
+            assert_eq!(shown.len(), pictures.min(most));
+            assert!(shown.iter().all(|id| view.inputs.iter().any(|input| input.as_str() == *id)));
+            assert!(view.active_input.as_ref().is_none_or(|input| view.inputs.contains(input)));
+        }
+        for subscription in state.subscriptions.values() {
+            for track in &subscription.tracks {
+                if let crate::room::state::Origin::Track { stream, track } = &track.from {
+                    assert!(state.publications[stream].tracks.iter().any(|t| t.id == *track));
+                }
+            }
+        }
+    }
+
+    /// All calls are answered well, and time passes until nothing is left to do.
+    fn rest(&mut self) {
+        for _ in 0..10 {
+            loop {
+                self.collect();
+                if self.waiting.values().all(VecDeque::is_empty) {
+                    break;
+                }
+                self.answer_one(0.0);
+            }
+            self.pass(Duration::from_secs(2));
+        }
+    }
+
+    fn check_at_rest(&mut self) {
+        self.rest();
+        self.collect();
+        assert!(self.waiting.values().all(VecDeque::is_empty), "the room does not come to rest");
+        for request in self.requests.drain(..) {
+            assert!(self.world.replies.contains_key(&request), "{request:?} is not replied to");
+        }
+        self.check_always();
+        self.check_clients();
+        self.check_nodes();
+    }
+
+    fn check_clients(&mut self) {
+        let present: Vec<String> = self.world.present.iter().cloned().collect();
+        self.clients.retain(|name, _| present.contains(name));
+        let quiet = |stream: &v1::Stream| v1::Stream { active_input: String::new(), ..stream.clone() };
+        let streams: BTreeMap<_, _> =
+            self.world.room.describe_streams().iter().map(|s| (s.id.clone(), quiet(s))).collect();
+        for name in &present {
+            let client = self.clients.entry(name.clone()).or_default();
+            self.world.events(name).into_iter().for_each(|event| client.hear(event));
+            assert_eq!(client.participants.iter().collect::<Vec<_>>(), present.iter().collect::<Vec<_>>());
+            let known: BTreeMap<_, _> = client.streams.iter().map(|(id, s)| (id.clone(), quiet(s))).collect();
+            assert_eq!(known, streams, "what {name} knows is not what there is");
+        }
+    }
+
+    fn check_nodes(&self) {
+        let room = &self.world.room;
+        let mut expected: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+        for (id, transport) in &room.state.transports {
+            let at = transport.node.as_ref().unwrap().worker.to_string();
+            assert!(!self.dead.contains(&at), "transport {id} is at a dead node");
+            let sessions = room.sessions_where(|_, of| of == id);
+            let sessions = sessions.iter().map(|s| s.as_str().to_owned()).collect();
+            expected.entry(at).or_default().insert(id.to_string(), sessions);
+        }
+        for (name, model) in &self.nodes {
+            let there = expected.remove(name).unwrap_or_default();
+            assert_eq!(model.transports, there, "{name} does not have what it should have");
+        }
+        assert!(expected.is_empty(), "not at any node: {expected:?}");
+        let mixer = room.state.mixer.as_ref().unwrap();
+        for view in &room.state.views {
+            let known = self.nodes[mixer.worker.as_str()].views.get(&view.label);
+            assert_eq!(known, room.describe_view(view).as_ref(), "the mixer has another view {}", view.label);
+        }
+        for subscription in room.state.subscriptions.values() {
+            for track in &subscription.tracks {
+                let source = room.source(&subscription.owner, track.kind, &track.from);
+                assert!(source.is_some());
+                assert_eq!(track.source, source, "the access node takes it elsewhere");
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_everybody_knows_what_the_room_knows() {
+    for seed in 0..80 {
+        let mut play = Play::new(seed);
+        for round in 0..4 {
+            let steps = || {
+                (0..STEPS).for_each(|_| play.step());
+                play.check_at_rest();
+            };
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(steps));
+            if let Err(panic) = result {
+                eprintln!("seed {seed}, round {round}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! A room with everything around it played: requests, nodes that answer or don't, and what each participant is told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use kaigi_proto::{
+    ids::{ParticipantId, RoomId, SessionId, StreamId, SubscriptionId, TrackId, TransportId, WorkerId},
+    v1::{self, join_event::Event, participant_event, progress::Progress, stream_event::Change},
+};
+use kaigi_room_config::RoomConfig;
+
+use crate::room::{
+    AccessChange, AccessEvent, CallError, CallId, CallReply, CallRequest, Callee, Command, Format, Input,
+    Join, Kind, MixerChange, MixerEvent, Negotiated, Node, Output, Publish, PublishTrack, Refusal, Reply,
+    RequestId, Room, Settings, Source, Subscribe, SubscribeTrack, ViewOutputs, Wish,
+};
+
+pub(super) const ROOM: &str = "000000000000000000000001";
+pub(super) const MIXED: &str = "000000000000000000000001-common";
+
+/// A published stream, as its publisher knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    pub(super) stream: StreamId,
+    pub(super) transport: TransportId,
+}
+
+pub(super) struct World {
+    pub(super) room: Room,
+    pub(super) now: Instant,
+    next_request: u64,
+    pub(super) replies: BTreeMap<RequestId, Result<Reply, Refusal>>,
+    told: BTreeMap<String, Vec<Event>>,
+    pub(super) present: BTreeSet<String>,
+    /// Calls not answered yet.
+    pub(super) calls: VecDeque<(CallId, Callee, CallRequest)>,
+    /// All calls since they were last looked at.
+    made: Vec<CallRequest>,
+    /// Which node the cluster picks next; `None` = there is none.
+    pub(super) access: Option<&'static str>,
+    pub(super) mixer: Option<&'static str>,
+    pub(super) ended: bool,
+}
+
+pub(super) fn participant(name: &str) -> ParticipantId {
+    ParticipantId::new(name).unwrap()
+}
+
+pub(super) fn node(name: &str) -> Node {
+    Node { worker: WorkerId::new(name).unwrap(), endpoint: format!("http://{name}") }
+}
+
+pub(super) fn stream(id: &str) -> StreamId {
+    StreamId::new(id).unwrap()
+}
+
+pub(super) fn vp8() -> Format {
+    Format { codec: "vp8".into(), ..Format::default() }
+}
+
+pub(super) fn opus() -> Format {
+    Format { codec: "opus".into(), sample_rate: 48000, channels: 2, profile: String::new() }
+}
+
+fn source(track: String, at: &Node, kind: Kind) -> Source {
+    let format = if kind == Kind::Audio { opus() } else { vp8() };
+    Source { track: TrackId::new(track).unwrap(), node: at.clone(), kind, format }
+}
+
+impl World {
+    /// The default room, with the given attributes.
+    pub(super) fn new(attributes: serde_json::Value) -> Self {
+        let attributes = attributes.as_object().cloned().unwrap_or_default();
+        let config = RoomConfig::from_options(ROOM, "room", "service", &attributes).unwrap();
+        Self::with(config)
+    }
+
+    pub(super) fn with(config: RoomConfig) -> Self {
+        let settings = Settings {
+            agent: WorkerId::new("agent-1").unwrap(),
+            epoch: 7,
+            idle: Duration::from_secs(30),
+            seed: [1; 32],
+        };
+        let now = Instant::now();
+        let mut world = Self {
+            room: Room::new(RoomId::new(ROOM).unwrap(), config, settings, now).unwrap(),
+            now,
+            next_request: 0,
+            replies: BTreeMap::new(),
+            told: BTreeMap::new(),
+            present: BTreeSet::new(),
+            calls: VecDeque::new(),
+            made: Vec::new(),
+            access: Some("access-1"),
+            mixer: Some("mixer-1"),
+            ended: false,
+        };
+        world.collect();
+        world
+    }
+
+    pub(super) fn put(&mut self, input: Input) {
+        self.room.handle(input, self.now);
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        while let Some(output) = self.room.poll_output() {
+            assert!(!self.ended || matches!(output, Output::Reply { .. }), "after the end: {output:?}");
+            match output {
+                Output::Reply { request, result } => {
+                    let again = self.replies.insert(request, result.clone());
+                    assert!(again.is_none(), "{request:?} is replied to twice");
+                    if let Ok(Reply::Joined(joined)) = result {
+                        let name = joined.participants.last().unwrap().id.clone();
+                        assert!(self.present.insert(name.clone()));
+                        self.told.insert(name, vec![Event::Joined(*joined)]);
+                    }
+                }
+                Output::Notify { to, event } => {
+                    assert!(self.present.contains(to.as_str()), "{to} is not there: {event:?}");
+                    self.told.get_mut(to.as_str()).unwrap().push(event);
+                }
+                Output::Broadcast { except, event } => {
+                    for name in &self.present {
+                        if except.as_ref().is_none_or(|except| except.as_str() != name) {
+                            self.told.get_mut(name).unwrap().push(event.clone());
+                        }
+                    }
+                }
+                Output::Close { participant } => assert!(self.present.remove(participant.as_str())),
+                Output::Call { call, callee, request } => {
+                    self.made.push(request.clone());
+                    self.calls.push_back((call, callee, request));
+                }
+                Output::Log(_) => {}
+                Output::Ended => self.ended = true,
+            }
+        }
+    }
+
+    /// Makes a request without answering the calls that it leads to.
+    pub(super) fn ask(&mut self, command: Command) -> RequestId {
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        self.put(Input::Request { request, command });
+        request
+    }
+
+    /// Makes a request; all nodes answer.
+    pub(super) fn run(&mut self, command: Command) -> Result<Reply, Refusal> {
+        let request = self.ask(command);
+        self.answer_all();
+        self.replies.get(&request).cloned().unwrap_or_else(|| panic!("{request:?} is not replied to"))
+    }
+
+    /// Answers calls, and those that follow, as good nodes do.
+    pub(super) fn answer_all(&mut self) {
+        while let Some((call, callee, request)) = self.calls.pop_front() {
+            let result = self.good_answer(&callee, &request);
+            self.put(Input::CallDone { call, result });
+        }
+    }
+
+    /// Answers the calls waiting now that `which` picks with an error.
+    pub(super) fn fail(&mut self, which: impl Fn(&CallRequest) -> bool, error: &CallError) {
+        let (failing, rest): (VecDeque<_>, VecDeque<_>) =
+            self.calls.drain(..).partition(|(_, _, r)| which(r));
+        self.calls = rest;
+        assert!(!failing.is_empty(), "no such call");
+        for (call, _, _) in failing {
+            self.put(Input::CallDone { call, result: Err(error.clone()) });
+        }
+    }
+
+    pub(super) fn good_answer(&self, callee: &Callee, request: &CallRequest) -> Result<CallReply, CallError> {
+        let nobody = || CallError::Unavailable("none is alive".into());
+        match request {
+            CallRequest::Schedule(schedule) => {
+                let is_access = schedule.purpose == i32::from(v1::Purpose::Access);
+                let picked = if is_access { self.access } else { self.mixer };
+                picked.map(|name| CallReply::Scheduled(node(name))).ok_or_else(nobody)
+            }
+            CallRequest::SetView(view) => {
+                let Callee::Mixer(at) = callee else { panic!("a view at {callee:?}") };
+                let track = |what: &str| format!("{}-{}-{what}", at.worker, view.label);
+                let minus = view.minus_participants.iter().map(|name| {
+                    (participant(name), source(track(&format!("minus-{name}")), at, Kind::Audio))
+                });
+                Ok(CallReply::View(Box::new(ViewOutputs {
+                    video: view.video.as_ref().map(|_| source(track("video"), at, Kind::Video)),
+                    audio: Some(source(track("audio"), at, Kind::Audio)),
+                    minus: minus.collect(),
+                })))
+            }
+            _ => Ok(CallReply::Done),
+        }
+    }
+
+    pub(super) fn timeout(&mut self) {
+        self.room.handle_timeout(self.now);
+        self.collect();
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(deadline) = self.room.next_deadline().filter(|deadline| *deadline <= end) {
+            self.now = self.now.max(deadline);
+            self.timeout();
+            self.answer_all();
+        }
+        self.now = end;
+    }
+
+    pub(super) fn join(&mut self, name: &str, role: &str) -> Result<v1::Joined, Refusal> {
+        let join = Join {
+            participant: participant(name),
+            user: format!("{{\"name\":\"{name}\"}}"),
+            role: role.into(),
+            isp: String::new(),
+            region: String::new(),
+        };
+        match self.run(Command::Join(join))? {
+            Reply::Joined(joined) => Ok(*joined),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Lets several presenters in and forgets what they were told.
+    pub(super) fn presenters(&mut self, names: &[&str]) {
+        for name in names {
+            self.join(name, "presenter").unwrap();
+        }
+        self.forget();
+    }
+
+    pub(super) fn publish_command(name: &str, kinds: &[Kind], first_mid: u32) -> Command {
+        let track = |(i, kind): (usize, &Kind)| PublishTrack {
+            kind: *kind,
+            mid: (first_mid as usize + i).to_string(),
+            source: Some(if *kind == Kind::Audio { "mic" } else { "camera" }.into()),
+        };
+        Command::Publish(Publish {
+            participant: participant(name),
+            tracks: kinds.iter().enumerate().map(track).collect(),
+            attributes: None,
+            transport: None,
+        })
+    }
+
+    /// Asks to publish; the nodes answer, nothing is negotiated.
+    pub(super) fn announce(&mut self, name: &str, kinds: &[Kind]) -> Result<Published, Refusal> {
+        match self.run(Self::publish_command(name, kinds, 0))? {
+            Reply::Session { session, transport } => {
+                Ok(Published { stream: stream(session.as_str()), transport })
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Publishes and negotiates opus and VP8.
+    pub(super) fn publish(&mut self, name: &str, kinds: &[Kind]) -> Published {
+        let published = self.announce(name, kinds).unwrap();
+        self.establish(&published, kinds);
+        published
+    }
+
+    pub(super) fn establish(&mut self, published: &Published, kinds: &[Kind]) {
+        let tracks = kinds.iter().enumerate().map(|(i, kind)| Negotiated {
+            track: TrackId::new(format!("{}-{i}", published.transport)).unwrap(),
+            mid: i.to_string(),
+            kind: *kind,
+            format: if *kind == Kind::Audio { opus() } else { vp8() },
+        });
+        let session = SessionId::new(published.stream.as_str()).unwrap();
+        let change = AccessChange::Established { session, tracks: tracks.collect() };
+        self.access_event(&published.transport, change);
+    }
+
+    pub(super) fn access_event(&mut self, transport: &TransportId, change: AccessChange) {
+        let node = self.room.node_of(transport).unwrap_or_else(|| node("access-1")).worker;
+        self.put(Input::Access { node, event: AccessEvent { transport: transport.clone(), change } });
+        self.answer_all();
+    }
+
+    pub(super) fn mixer_event(&mut self, mixer: &str, change: MixerChange) {
+        let event = MixerEvent { label: "common".into(), change };
+        self.put(Input::Mixer { node: WorkerId::new(mixer).unwrap(), event });
+        self.answer_all();
+    }
+
+    pub(super) fn subscribe_command(name: &str, from: &str, kinds: &[Kind]) -> Command {
+        let track = |(i, kind): (usize, &Kind)| SubscribeTrack {
+            kind: *kind,
+            mid: format!("s{i}"),
+            from: from.into(),
+            wish: Wish::default(),
+        };
+        Command::Subscribe(Subscribe {
+            participant: participant(name),
+            tracks: kinds.iter().enumerate().map(track).collect(),
+            transport: None,
+        })
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        name: &str,
+        from: &str,
+        kinds: &[Kind],
+    ) -> Result<SubscriptionId, Refusal> {
+        match self.run(Self::subscribe_command(name, from, kinds))? {
+            Reply::Session { session, .. } => Ok(SubscriptionId::new(session.as_str()).unwrap()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn establish_subscription(&mut self, id: &SubscriptionId) {
+        let transport = self.room.state.subscriptions[id].transport.clone();
+        let session = SessionId::new(id.as_str()).unwrap();
+        self.access_event(&transport, AccessChange::Established { session, tracks: Vec::new() });
+    }
+
+    pub(super) fn streams(&mut self) -> Vec<v1::Stream> {
+        match self.run(Command::ListStreams).unwrap() {
+            Reply::Streams(streams) => streams,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What a participant was told since it was last asked, in short words.
+    pub(super) fn told(&mut self, name: &str) -> Vec<String> {
+        let events = self.told.get_mut(name).map(std::mem::take).unwrap_or_default();
+        events.iter().map(words).collect()
+    }
+
+    /// The events themselves.
+    pub(super) fn events(&mut self, name: &str) -> Vec<Event> {
+        self.told.get_mut(name).map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.told.values_mut().for_each(Vec::clear);
+        self.made.clear();
+    }
+
+    /// The calls made since this was last asked.
+    pub(super) fn made(&mut self) -> Vec<CallRequest> {
+        std::mem::take(&mut self.made)
+    }
+
+    /// The last description of the view `common` among the calls made since then.
+    pub(super) fn view(&mut self) -> v1::ViewDescription {
+        let mut views = self.made().into_iter().rev().filter_map(|call| match call {
+            CallRequest::SetView(view) if view.label == "common" => Some(*view),
+            _ => None,
+        });
+        views.next().expect("no view was set")
+    }
+}
+
+fn words(event: &Event) -> String {
+    match event {
+        Event::Joined(_) => "joined".into(),
+        Event::Participant(event) => match event.action.as_ref().unwrap() {
+            participant_event::Action::Joined(who) => format!("join {}", who.id),
+            participant_event::Action::Left(who) => format!("leave {who}"),
+        },
+        Event::Stream(event) => {
+            let id = &event.stream_id;
+            match event.change.as_ref().unwrap() {
+                Change::Added(_) => format!("add {id}"),
+                Change::Removed(_) => format!("remove {id}"),
+                Change::Status(status) => {
+                    let kind = Kind::from_wire(status.kind).unwrap().name();
+                    format!("status {id} {kind} {}", if status.active { "active" } else { "inactive" })
+                }
+                Change::Layout(layout) => {
+                    let shown: Vec<_> = layout.regions.iter().map(|r| r.stream_id.as_str()).collect();
+                    format!("layout {id} [{}]", shown.join(","))
+                }
+                Change::ActiveInput(input) => format!("active-input {id} {input}"),
+                Change::Replaced(_) => format!("replaced {id}"),
+            }
+        }
+        Event::Text(text) => {
+            format!("text {} {} {}", text.from, if text.to_all { "all" } else { "me" }, text.message)
+        }
+        Event::Progress(progress) => match progress.progress.as_ref().unwrap() {
+            Progress::Answer(sdp) => format!("answer {sdp}"),
+            Progress::TransportReady(_) => "transport-ready".into(),
+            Progress::SessionReady(session) => format!("ready {session}"),
+            Progress::SessionError(error) => format!("error {} {}", error.session_id, error.reason),
+            Progress::TransportError(reason) => format!("transport-error {reason}"),
+        },
+        Event::Dropped(dropped) => format!("dropped {}", dropped.reason),
+    }
+}

@@ -1,0 +1,261 @@
+//! The agent as a process: real gRPC on both sides, everything around it played.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cluster;
+
+use std::time::Duration;
+
+use cluster::{Cluster, ROOM};
+use kaigi_proto::v1::{self, join_event::Event, progress::Progress, stream_event::Change};
+use tonic::Code;
+
+fn publish(name: &str) -> v1::PublishRequest {
+    let track = |kind: v1::MediaKind, mid: &str, source: &str| v1::PublishTrack {
+        kind: kind.into(),
+        mid: mid.into(),
+        source: source.into(),
+    };
+    v1::PublishRequest {
+        room_id: ROOM.into(),
+        participant_id: name.into(),
+        tracks: vec![track(v1::MediaKind::Audio, "0", "mic"), track(v1::MediaKind::Video, "1", "camera")],
+        ..v1::PublishRequest::default()
+    }
+}
+
+fn subscribe(name: &str, from: &str) -> v1::SubscribeRequest {
+    let track = |kind: v1::MediaKind, mid: &str| v1::SubscribeTrack {
+        kind: kind.into(),
+        mid: mid.into(),
+        from: from.into(),
+        ..v1::SubscribeTrack::default()
+    };
+    v1::SubscribeRequest {
+        room_id: ROOM.into(),
+        participant_id: name.into(),
+        tracks: vec![track(v1::MediaKind::Audio, "0"), track(v1::MediaKind::Video, "1")],
+        ..v1::SubscribeRequest::default()
+    }
+}
+
+fn offer(name: &str, transport: &str) -> v1::SignalRequest {
+    v1::SignalRequest {
+        room_id: ROOM.into(),
+        participant_id: name.into(),
+        transport_id: transport.into(),
+        signal: Some(v1::signal_request::Signal::Offer("offer".into())),
+    }
+}
+
+fn session_ready(event: &Event) -> Option<String> {
+    match event {
+        Event::Progress(v1::Progress { progress: Some(Progress::SessionReady(session)), .. }) => {
+            Some(session.clone())
+        }
+        _ => None,
+    }
+}
+
+fn leave(name: &str) -> v1::LeaveRoomRequest {
+    v1::LeaveRoomRequest { room_id: ROOM.into(), participant_id: name.into() }
+}
+
+#[tokio::test]
+async fn join_publish_subscribe_the_mix_and_leave() {
+    let mut cluster = Cluster::start(1).await;
+    let mut ann = cluster.join("ann", "presenter").await.unwrap();
+    let Some(Event::Joined(joined)) = ann.next().await else { panic!("the first event is not `joined`") };
+    assert_eq!((joined.epoch, joined.views.as_slice()), (1, ["common".to_owned()].as_slice()));
+    let mixed = joined.streams[0].id.clone();
+    assert_eq!(mixed, format!("{ROOM}-common"));
+    cluster.everything.until("heartbeat with the room", |known| known.tasks == [ROOM]).await;
+
+    let session = cluster.client.publish(publish("ann")).await.unwrap().into_inner();
+    assert_eq!(session.session_id, session.transport_id);
+    cluster.client.signal(offer("ann", &session.transport_id)).await.unwrap();
+    let mut heard = Vec::new();
+    for _ in 0..5 {
+        heard.push(match ann.next().await.unwrap() {
+            Event::Progress(progress) => match progress.progress.unwrap() {
+                Progress::Answer(sdp) => sdp,
+                Progress::TransportReady(_) => "transport ready".into(),
+                Progress::SessionReady(session) => format!("ready {session}"),
+                other => panic!("{other:?}"),
+            },
+            Event::Stream(event) => match event.change.unwrap() {
+                Change::Added(stream) => format!("add {}", stream.id),
+                Change::Layout(layout) => format!("layout with {}", layout.regions[0].stream_id),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        });
+    }
+    let id = &session.session_id;
+    let expected = [
+        "answer to offer".to_owned(),
+        "transport ready".to_owned(),
+        format!("add {id}"),
+        format!("ready {id}"),
+        format!("layout with {id}"),
+    ];
+    assert_eq!(heard, expected);
+
+    let subscription = cluster.client.subscribe(subscribe("ann", &mixed)).await.unwrap().into_inner();
+    let sources = {
+        let known = cluster.everything.known.lock().unwrap();
+        let tracks = &known.opened.last().unwrap().tracks;
+        tracks.iter().map(|track| track.source.clone().unwrap().track_id).collect::<Vec<_>>()
+    };
+    assert_eq!(sources, ["common-minus-ann", "common-video"], "ann hears all but herself");
+    cluster.client.signal(offer("ann", &subscription.transport_id)).await.unwrap();
+    assert_eq!(ann.find(session_ready).await, subscription.session_id);
+
+    cluster.client.leave(leave("ann")).await.unwrap();
+    while ann.next().await.is_some() {}
+    cluster.everything.until("both transports closed", |known| known.closed_transports.len() == 2).await;
+    cluster.everything.until("room's lease given back", |known| known.leases.is_empty()).await;
+    cluster
+        .everything
+        .until("placements given back", |known| {
+            ["Access ann".to_owned(), format!("Mixer {ROOM}"), format!("Conference {ROOM}")]
+                .iter()
+                .all(|placement| known.released.contains(placement))
+        })
+        .await;
+    cluster.everything.until("view removed", |known| known.removed_views == ["common"]).await;
+    let status = cluster.client.list_streams(v1::RoomRequest { room_id: ROOM.into() }).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+
+    let mut again = cluster.join("ann", "presenter").await.unwrap();
+    let Some(Event::Joined(joined)) = again.next().await else { panic!() };
+    assert_eq!(joined.epoch, 2, "a room that starts anew has a higher epoch");
+    cluster.ended().await;
+}
+
+#[tokio::test]
+async fn refusals_have_a_class_and_owts_text() {
+    let mut cluster = Cluster::start(30).await;
+    let refused = cluster.client.join(v1::JoinRequest {
+        room_id: "00000000000000000000000b".into(),
+        participant_id: "ann".into(),
+        role: "presenter".into(),
+        ..v1::JoinRequest::default()
+    });
+    let status = refused.await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::NotFound, "Room not found"));
+    let status = cluster.join("ann", "nonsense").await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "Invalid role"));
+    let _bob = cluster.join("bob", "viewer").await.unwrap();
+    let status = cluster.client.publish(publish("bob")).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "unauthorized"));
+    let status = cluster.client.signal(offer("bob", "none")).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::NotFound, "Transport none does NOT exist"));
+    let status = cluster.client.signal(v1::SignalRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn whoever_drops_the_stream_has_left_at_once() {
+    let mut cluster = Cluster::start(30).await;
+    let mut ann = cluster.join("ann", "presenter").await.unwrap();
+    let bob = cluster.join("bob", "presenter").await.unwrap();
+    drop(bob);
+    let left = ann
+        .find(|event| match event {
+            Event::Participant(event) => match event.action.clone().unwrap() {
+                v1::participant_event::Action::Left(who) => Some(who),
+                v1::participant_event::Action::Joined(_) => None,
+            },
+            _ => None,
+        })
+        .await;
+    assert_eq!(left, "bob");
+    assert!(cluster.join("bob", "presenter").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_participant_who_does_not_drain_its_events_is_dropped_and_nobody_else() {
+    let mut cluster = Cluster::start(30).await;
+    let mut ann = cluster.join("ann", "presenter").await.unwrap();
+    let _slow = cluster.join("slow", "viewer").await.unwrap();
+    let mut talker = cluster.client.clone();
+    let talk = tokio::spawn(async move {
+        let text = v1::TextRequest {
+            room_id: ROOM.into(),
+            participant_id: "ann".into(),
+            to: "slow".into(),
+            message: "x".repeat(60_000),
+        };
+        // HTTP/2 windows take some megabytes before the queue begins to fill.
+        while talker.text(text.clone()).await.is_ok() {}
+    });
+    let left = ann.find(|event| match event {
+        Event::Participant(event) => match event.action.clone().unwrap() {
+            v1::participant_event::Action::Left(who) => Some(who),
+            v1::participant_event::Action::Joined(_) => None,
+        },
+        _ => None,
+    });
+    assert_eq!(left.await, "slow");
+    talk.await.unwrap();
+    let room = v1::RoomRequest { room_id: ROOM.into() };
+    let there = cluster.client.list_participants(room).await.unwrap().into_inner().participants;
+    assert_eq!(there.len(), 1);
+}
+
+#[tokio::test]
+async fn when_the_mixer_dies_subscriptions_follow_to_the_next() {
+    let mut cluster = Cluster::start(30).await;
+    let _ann = cluster.join("ann", "viewer").await.unwrap();
+    let mixed = format!("{ROOM}-common");
+    let session = cluster.client.subscribe(subscribe("ann", &mixed)).await.unwrap().into_inner();
+    let dead = {
+        let mut known = cluster.everything.known.lock().unwrap();
+        let dead = known.mixer_node.clone().unwrap();
+        known.mixer_node = Some(v1::Worker { worker_id: "mixer-2".into(), ..dead.clone() });
+        dead
+    };
+    cluster.everything.lose(dead);
+    cluster
+        .everything
+        .until("both tracks moved", |known| {
+            let moved = |s: &&v1::SetSourceRequest| s.source.as_ref().unwrap().worker_id == "mixer-2";
+            known.sources.iter().filter(|s| s.session_id == session.session_id).filter(moved).count() == 2
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_destroyed_room_tells_everybody_and_the_agent_goes_on() {
+    let mut cluster = Cluster::start(30).await;
+    let mut ann = cluster.join("ann", "viewer").await.unwrap();
+    cluster.client.destroy_room(v1::RoomRequest { room_id: ROOM.into() }).await.unwrap();
+    let reason = ann
+        .find(|event| match event {
+            Event::Dropped(dropped) => Some(dropped.reason.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(reason, "Room destruction");
+    assert!(ann.next().await.is_none());
+    assert!(cluster.join("ann", "viewer").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_stopped_agent_drops_its_participants_and_leaves_the_cluster() {
+    let mut cluster = Cluster::start(30).await;
+    let mut ann = cluster.join("ann", "viewer").await.unwrap();
+    let (everything, started) = (cluster.everything.clone(), std::time::Instant::now());
+    cluster.ended().await;
+    assert!(started.elapsed() < Duration::from_secs(2));
+    let reason = ann
+        .find(|event| match event {
+            Event::Dropped(dropped) => Some(dropped.reason.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(reason, "Server is shutting down");
+    let known = everything.known.lock().unwrap();
+    assert!(known.registered.is_none() && known.leases.is_empty());
+}
