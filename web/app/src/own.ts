@@ -4,6 +4,9 @@ import { DEFAULT, explain, type LocalMedia, NONE } from './media.js';
 /** Waits between attempts to publish again, in milliseconds; after the last it is left to the participant. */
 const RETRY_MS = [1_000, 3_000, 9_000];
 
+/** What the server says to those whose role doesn't allow something. */
+const UNAUTHORIZED = 'unauthorized';
+
 /** The camera in three sizes, smallest first, for receivers of every size. Rates in bit/s. */
 const SIMULCAST: RTCRtpEncodingParameters[] = [
   { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
@@ -194,7 +197,7 @@ export class OwnMedia {
   #failed(error: unknown): void {
     if (this.#closed || !this.client.info) return;
     const message = error instanceof Error ? error.message : String(error);
-    if (error instanceof ConferenceError && error.code === 'refused') return this.events.refused(message);
+    if (error instanceof ConferenceError && error.message === UNAUTHORIZED) return this.events.refused(message);
     const wait = RETRY_MS[this.#failures++];
     if (wait === undefined) return this.events.problem(`Your picture and sound can’t be sent: ${message}`);
     this.#retry = setTimeout(() => this.start(), wait);

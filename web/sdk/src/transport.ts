@@ -160,11 +160,22 @@ export class MediaTransport {
       this.#accept(session!);
       return session!;
     } catch (reason) {
-      const error = toConferenceError(reason, 'negotiation-failed');
+      const error = this.#diagnose(toConferenceError(reason, 'negotiation-failed'), session);
       if (session) await this.#giveUp(operation, session, error);
       await this.#withdraw(transceivers, offered);
+      if (error.code === 'transport-failed') this.#fail(error);
       throw error;
     }
+  }
+
+  /**
+   * A transport that worked before and that the server doesn't know any more is lost, although the connection may not
+   * have noticed yet. The server says so when it is asked for another session, or when it is sent that one's offer.
+   */
+  #diagnose(error: ConferenceError, session: Session | undefined): ConferenceError {
+    const worked = this.#connection.remoteDescription !== null;
+    const lost = session ? error.code === 'refused' : error.message.startsWith(`Transport ${this.#id} `);
+    return worked && lost ? new ConferenceError('transport-failed', error.message, { cause: error }) : error;
   }
 
   /** Runs inside the acknowledgement, so that the session is known before any notification about it is read. */

@@ -397,6 +397,25 @@ describe('the server', () => {
     expect(bench.connections).toHaveLength(2);
   });
 
+  it('may forget the transport, which shows at the next operation; the one after makes a new one', async () => {
+    const bench = await Bench.joined();
+    const publishing = bench.client.publish(camera());
+    await bench.serve('publish', 'p1', 'p1');
+    const publication = await publishing;
+    const lost = bench.client.subscribe('theirs');
+    (await bench.socket.next('subscribe')).ok({ id: 's2', transportId: 'p1' });
+    (await bench.socket.next('soac')).refuse('Transport p1 does NOT exist');
+    (await bench.socket.next('unsubscribe')).ok();
+    await expect(lost).rejects.toMatchObject({ code: 'transport-failed' });
+    expect(publication.ended).toBe(true);
+
+    const again = bench.client.subscribe('theirs');
+    const request = await bench.serve('subscribe', 's3', 's3');
+    expect(request.data.transport).toEqual({ type: 'webrtc' });
+    await again;
+    expect(bench.connections).toHaveLength(2);
+  });
+
   it('may become unreachable for media, with the same effect', async () => {
     const bench = await Bench.joined();
     const publishing = bench.client.publish(camera());
