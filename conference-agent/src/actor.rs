@@ -158,6 +158,7 @@ impl Actor {
             News::Access(event) => Input::Access { node: worker, event },
             News::Mixer(event) => Input::Mixer { node: worker, event },
             News::Resumed => Input::NodeResumed(worker),
+            News::MixersChanged => Input::MixersChanged,
             News::Lost => {
                 if let Some(queue) = self.queues.remove(&Some(worker.clone())) {
                     queue.abandon();

@@ -21,6 +21,8 @@ pub(crate) enum News {
     Mixer(MixerEvent),
     Lost,
     Resumed,
+    /// A mixer came or went.
+    MixersChanged,
 }
 
 /// A running room's letter box for news.

@@ -139,7 +139,7 @@ impl Room {
             views_changed: true,
         };
         room.refresh_views();
-        room.advance_mixer(now);
+        room.advance_mixer();
         Ok(room)
     }
 
@@ -158,10 +158,11 @@ impl Room {
             Input::Mixer { node, event } => self.mixer_event(&node, event),
             Input::NodeLost(worker) => self.node_lost(&worker, now),
             Input::NodeResumed(worker) => self.mixer_resumed(&worker),
+            Input::MixersChanged => self.mixer.retry_now(),
             Input::Gone(participant) => self.remove_participant(&participant, None, now),
             Input::Abandoned { participant, session } => self.abandon(&participant, &session),
         }
-        self.settle(now);
+        self.settle();
     }
 
     /// Lets time pass. Call it at [`Self::next_deadline`].
@@ -174,7 +175,7 @@ impl Room {
             return;
         }
         self.mixer_timeout(now);
-        self.settle(now);
+        self.settle();
     }
 
     /// When [`Self::handle_timeout`] is due.
@@ -260,10 +261,10 @@ impl Room {
     }
 
     /// Brings the views' descriptions in line with what an input changed.
-    fn settle(&mut self, now: Instant) {
+    fn settle(&mut self) {
         if !self.ended {
             self.refresh_views();
-            self.advance_mixer(now);
+            self.advance_mixer();
         }
     }
 

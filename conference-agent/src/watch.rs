@@ -1,4 +1,4 @@
-//! News of the cluster: which workers are gone.
+//! News of the cluster: which workers came and went.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use kaigi_proto::{
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::shared::Shared;
+use crate::{directory::News, shared::Shared};
 
 /// Pause between attempts to watch.
 const RETRY: Duration = Duration::from_millis(500);
@@ -29,16 +29,27 @@ pub(crate) async fn watch_cluster(shared: Arc<Shared>, stop: CancellationToken) 
     }
 }
 
+/// Rooms that look for a mixer need not wait out their pause.
+fn tell_of_mixer(shared: &Shared, worker: &v1::Worker) {
+    if worker.purpose() == v1::Purpose::Mixer
+        && let Ok(id) = WorkerId::new(&worker.worker_id)
+    {
+        shared.directory.tell_all(&id, || News::MixersChanged);
+    }
+}
+
 async fn watch(shared: &Shared) -> Result<(), Status> {
     let mut events = shared.cluster.clone().watch(v1::WatchRequest {}).await?.into_inner();
     while let Some(event) = events.message().await? {
         match event.event {
             Some(Event::Left(worker)) => {
-                if let Ok(worker) = WorkerId::new(worker.worker_id) {
-                    shared.nodes.lost(&worker);
+                if let Ok(id) = WorkerId::new(&worker.worker_id) {
+                    shared.nodes.lost(&id);
                 }
+                tell_of_mixer(shared, &worker);
             }
-            Some(Event::Joined(_)) | None => {}
+            Some(Event::Joined(worker)) => tell_of_mixer(shared, &worker),
+            None => {}
         }
     }
     Ok(())

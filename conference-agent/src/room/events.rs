@@ -99,7 +99,7 @@ impl Room {
             self.end_session(&session, Some("Node lost"), false);
         }
         self.fail_calls_to(worker, now);
-        self.mixer_lost(worker, now);
+        self.mixer_lost(worker);
     }
 
     /// The loudest input of a view.

@@ -42,6 +42,8 @@ pub(crate) enum Input {
     NodeLost(WorkerId),
     /// The node's events were interrupted: it may have forgotten what it was told.
     NodeResumed(WorkerId),
+    /// The cluster has other mixers now: it may be worth asking again.
+    MixersChanged,
     /// The participant's event stream is gone, or full.
     Gone(ParticipantId),
     /// The caller of a publish or subscribe request went away before the reply.

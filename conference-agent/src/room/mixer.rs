@@ -73,6 +73,12 @@ impl MixerLink {
         self.pause = (self.pause * 2).min(RETRY.1);
     }
 
+    /// What was given up for a while is tried at once.
+    pub(super) fn retry_now(&mut self) {
+        self.retry_at = None;
+        self.pause = RETRY.0;
+    }
+
     fn forget_acks(&mut self) {
         for link in self.views.values_mut() {
             link.acked = 0;
@@ -101,7 +107,7 @@ impl Room {
     }
 
     /// Finds a mixer if there is none, and tells it of views that it does not have as they are to be.
-    pub(super) fn advance_mixer(&mut self, _now: Instant) {
+    pub(super) fn advance_mixer(&mut self) {
         if self.state.views.is_empty() || self.mixer.retry_at.is_some() || self.mixer.scheduling {
             return;
         }
@@ -266,7 +272,7 @@ impl Room {
     }
 
     /// The mixer is dead: another one is looked for at once.
-    pub(super) fn mixer_lost(&mut self, worker: &WorkerId, _now: Instant) {
+    pub(super) fn mixer_lost(&mut self, worker: &WorkerId) {
         if self.state.mixer.as_ref().is_some_and(|node| node.worker == *worker) {
             self.state.mixer = None;
             self.mixer.forget_acks();

@@ -14,7 +14,7 @@ use super::{
     output::{CallRequest, Callee, Note, Output, Reply},
     refusal::Refusal,
     sessions::{NewSession, SessionKey},
-    state::{Phase, Publication, RequestedTrack, Track},
+    state::{Phase, Placement, Publication, RequestedTrack, Track},
 };
 
 impl Room {
@@ -121,7 +121,7 @@ impl Room {
             && !keeps
             && let Some(participant) = self.state.participants.get_mut(owner)
         {
-            participant.access = super::state::Placement::Nowhere;
+            participant.access = Placement::Nowhere;
         }
     }
 
