@@ -4,6 +4,7 @@ use std::{
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -122,9 +123,10 @@ async fn make_room(store: &dyn Store, service: &Service) -> Result<String, Boots
     Ok(room.id)
 }
 
-/// 24 hex characters, as OWT's database ids are.
+/// 24 hex characters, as OWT's database ids are: seconds since 1970, then chance, so that listing by id is listing by age.
 fn new_id() -> String {
-    hex::encode(rand::random::<[u8; 12]>())
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    format!("{:08x}{}", seconds & 0xffff_ffff, hex::encode(rand::random::<[u8; 8]>()))
 }
 
 /// Readable by the owner alone, whole or not at all.

@@ -7,9 +7,8 @@ use kaigi_proto::{
     v1::{cluster_server::ClusterServer, store_server::StoreServer},
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::transport::{Server, server::TcpIncoming};
 
 use crate::{
     cluster_service::ClusterService,
@@ -73,7 +72,10 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .add_service(ClusterServer::with_interceptor(cluster, require.clone()))
         .add_service(StoreServer::with_interceptor(StoreService::new(hub, store), require))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop_all.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            stop_all.clone().cancelled_owned(),
+        );
     let stopped_long_ago = async {
         stop_all.cancelled().await;
         tokio::time::sleep(STOP_TIMEOUT).await;

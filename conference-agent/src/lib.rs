@@ -23,9 +23,8 @@ use kaigi_proto::{
 };
 use kaigi_telemetry::{Health, HealthServer, LogArgs};
 use kaigi_worker::{Channels, LoadGauge, Registration, Tasks, WorkerArgs, new_worker_id, process_cpu_load};
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::transport::{Server, server::TcpIncoming};
 
 use crate::{rooms::Rooms, service::ConferenceService, shared::Shared};
 
@@ -85,7 +84,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .add_service(guarded)
         .serve_with_incoming_shutdown(
-            TcpListenerStream::new(listener),
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
             server_stop.clone().cancelled_owned(),
         );
 

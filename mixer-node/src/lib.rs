@@ -32,9 +32,8 @@ use kaigi_proto::{
 use kaigi_telemetry::{Health, HealthServer};
 use kaigi_worker::{ChannelError, Channels, LoadGauge, Registration, Tasks, new_worker_id, process_cpu_load};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::service::interceptor::InterceptedService;
+use tonic::{service::interceptor::InterceptedService, transport::server::TcpIncoming};
 
 pub use args::Args;
 use events::EventHub;
@@ -196,10 +195,9 @@ async fn serve(
         .tcp_nodelay(true)
         .add_service(InterceptedService::new(MixerNodeServer::new(service.clone()), door.clone()))
         .add_service(InterceptedService::new(MediaLinkServer::new(service), door))
-        .serve_with_incoming_shutdown(
-            TcpListenerStream::new(listener),
-            async move { asked.cancelled().await },
-        );
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+            asked.cancelled().await
+        });
     tokio::select! {
         result = serving => Ok(result?),
         // Event streams never end by themselves.

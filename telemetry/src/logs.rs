@@ -26,11 +26,14 @@ pub struct LogArgs {
     pub log_format: LogFormat,
 }
 
+/// Quiet unless asked for: the DTLS library warns of every extension of a newer TLS that a browser offers.
+const QUIET: &str = "rtc_dtls=error";
+
 /// Starts logging for this process. A filter that can't be read is replaced by `info`, with a warning.
 pub fn init_logs(args: &LogArgs) {
-    let parsed = EnvFilter::try_new(&args.log);
+    let parsed = EnvFilter::try_new(format!("{QUIET},{}", args.log));
     let problem = parsed.as_ref().err().map(ToString::to_string);
-    let filter = parsed.unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = parsed.unwrap_or_else(|_| EnvFilter::new(format!("{QUIET},info")));
     // Without internal errors: they are told by eprintln!, which panics when standard error is gone (a launcher that was killed).
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
