@@ -97,6 +97,12 @@ impl<T> Arena<T> {
         self.slots.len() - self.free.len()
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// All entries.
     pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
         (0..).zip(&self.slots).filter_map(|(index, (generation, value))| {

@@ -31,9 +31,11 @@ use kaigi_proto::{
 use kaigi_telemetry::{Health, HealthServer};
 use kaigi_worker::{Channels, LoadGauge, Registration, Tasks, new_worker_id};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{service::interceptor::InterceptedService, transport::Server};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Server, server::TcpIncoming},
+};
 
 pub use args::{Args, candidates};
 
@@ -92,7 +94,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .add_service(InterceptedService::new(access, require.clone()))
         .add_service(InterceptedService::new(MediaLinkServer::new(service), require))
-        .serve_with_incoming(TcpListenerStream::new(listener));
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
     let registration = Registration {
         cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
         worker: v1::Worker {

@@ -76,7 +76,7 @@ impl<K: Copy + Eq + Hash> Timers<K> {
     }
 
     /// The earliest deadline.
-    pub fn next(&mut self) -> Option<Instant> {
+    pub fn earliest(&mut self) -> Option<Instant> {
         while let Some(Reverse(entry)) = self.heap.peek() {
             if self.set.get(&entry.key) == Some(&entry.at) {
                 return Some(entry.at);
@@ -103,11 +103,11 @@ mod tests {
         timers.set('a', at(1));
         timers.set('a', at(9));
         timers.set('b', None);
-        assert_eq!(timers.next(), at(1));
+        assert_eq!(timers.earliest(), at(1));
         assert_eq!(timers.pop_due(start), None);
         assert_eq!(timers.pop_due(start + Duration::from_secs(4)), Some('a'));
         assert_eq!(timers.pop_due(start + Duration::from_secs(4)), Some('b'));
         assert_eq!(timers.pop_due(start + Duration::from_secs(40)), None);
-        assert_eq!(timers.next(), None);
+        assert_eq!(timers.earliest(), None);
     }
 }

@@ -1,5 +1,7 @@
 //! The node between clients, on virtual time.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{

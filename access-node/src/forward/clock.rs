@@ -30,5 +30,5 @@ impl NtpClock {
 /// Seconds in 32.32 fixed point.
 #[must_use]
 pub(super) fn fixed_point(duration: Duration) -> u64 {
-    duration.as_secs() << 32 | (u64::from(duration.subsec_nanos()) << 32) / 1_000_000_000
+    (duration.as_secs() << 32) | ((u64::from(duration.subsec_nanos()) << 32) / 1_000_000_000)
 }

@@ -12,8 +12,6 @@ mod rtcp;
 mod sequence;
 mod sink;
 mod source;
-#[cfg(test)]
-mod tests;
 mod transport_cc;
 
 pub use clock::NtpClock;
@@ -448,7 +446,7 @@ impl Forwarder {
 
     /// When [`Self::handle_timeout`] is due.
     pub fn next_timeout(&mut self) -> Option<Instant> {
-        self.timers.next()
+        self.timers.earliest()
     }
 
     /// Asks for what is missing.

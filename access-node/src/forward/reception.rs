@@ -109,7 +109,7 @@ impl Reception {
         self.reported = (expected, self.received);
         let expected_now = expected.saturating_sub(expected_before);
         let lost_now = expected_now.saturating_sub(self.received - received_before);
-        let fraction = if expected_now == 0 { 0 } else { lost_now * 256 / expected_now };
+        let fraction = (lost_now * 256).checked_div(expected_now).unwrap_or(0);
         let lost = expected.saturating_sub(self.received).min(0x7f_ffff);
         let (last_sender_report, delay) = self.sender_report.map_or((0, 0), |(ntp, at)| {
             let delay = now.saturating_duration_since(at).as_secs_f64() * 65_536.0;

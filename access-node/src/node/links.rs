@@ -75,7 +75,7 @@ impl std::fmt::Debug for Flow {
 
 enum FlowState {
     /// Asked for.
-    Attaching(Attached),
+    Attaching(Box<Attached>),
     /// Flowing.
     Attached { link: Box<Attached>, producer: SocketAddr, last_packet: Instant, next_report: Instant },
     /// To be asked for again.
@@ -243,7 +243,7 @@ impl Node {
         let (Ok(id), Ok(consumer)) = (AttachmentId::new(random), consumer) else { return };
         let request = keys.attach_request(id.as_str(), flow.track.as_str(), self.config.link_address, ssrc);
         let endpoint = flow.endpoint.clone();
-        flow.state = FlowState::Attaching(Attached { id, ssrc, consumer });
+        flow.state = FlowState::Attaching(Box::new(Attached { id, ssrc, consumer }));
         links.flows_by_ssrc.insert(ssrc, key);
         links.timers.set(LinkTimer::Flow(key), Some(now + RETRY.1));
         self.net.output.calls.push(LinkCall::Attach { flow: key, endpoint, request });
@@ -285,8 +285,7 @@ impl Node {
         flow.failures = 0;
         let state = std::mem::replace(&mut flow.state, FlowState::Withdrawn);
         let FlowState::Attaching(link) = state else { return };
-        flow.state =
-            FlowState::Attached { link: Box::new(link), producer, last_packet: now, next_report: now };
+        flow.state = FlowState::Attached { link, producer, last_packet: now, next_report: now };
         let source = flow.source;
         links.timers.set(LinkTimer::Flow(key), Some(now));
         let supply = Supply {
@@ -315,7 +314,7 @@ impl Node {
         let Some(flow) = links.flows.get_mut(key) else { return };
         let link = match std::mem::replace(&mut flow.state, FlowState::Withdrawn) {
             FlowState::Attaching(link) => link,
-            FlowState::Attached { link, .. } => *link,
+            FlowState::Attached { link, .. } => link,
             FlowState::Waiting(_) | FlowState::Withdrawn => return,
         };
         links.flows_by_ssrc.remove(&link.ssrc);

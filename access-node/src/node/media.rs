@@ -89,9 +89,8 @@ impl Node {
             self.net.by_peer.remove(&forgotten.peer);
         }
         self.net.output.datagrams.push((path, datagram(&checked.response)));
-        if checked.is_new {
-            self.net.by_peer.insert(path.peer, key);
-        }
+        // Whoever checked last from an address owns it: behind a NAT it may have been another client's before.
+        self.net.by_peer.insert(path.peer, key);
         self.net.flush_dtls(key);
         self.net.schedule(key);
     }

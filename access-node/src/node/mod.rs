@@ -10,8 +10,6 @@ mod output;
 pub mod request;
 mod sessions;
 mod signaling;
-#[cfg(test)]
-mod tests;
 mod transport;
 
 pub use counters::Counters;
@@ -124,7 +122,7 @@ impl Node {
 
     /// When [`Self::handle_timeout`] is due.
     pub fn next_timeout(&mut self) -> Option<Instant> {
-        [self.net.timers.next(), self.net.links.timers.next(), self.forward.next_timeout()]
+        [self.net.timers.earliest(), self.net.links.timers.earliest(), self.forward.next_timeout()]
             .into_iter()
             .flatten()
             .min()

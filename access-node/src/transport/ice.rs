@@ -33,8 +33,6 @@ pub enum CheckError {
 pub struct Checked {
     /// Goes back where the check came from.
     pub response: Vec<u8>,
-    /// The check came from an address that was not known.
-    pub is_new: bool,
     /// The address forgotten for it.
     pub forgotten: Option<Path>,
 }
@@ -125,12 +123,10 @@ impl IceLite {
         if request.contains(ATTR_ICE_CONTROLLED) {
             let conflict = ErrorCodeAttribute { code: CODE_ROLE_CONFLICT, reason: b"Role Conflict".to_vec() };
             let response = self.respond(&request, BINDING_ERROR, Box::new(conflict), crypto)?;
-            return Ok(Checked { response, is_new: false, forgotten: None });
+            return Ok(Checked { response, forgotten: None });
         }
         self.last_heard = now;
-        let before = self.peers.len();
         self.peers.retain(|known| known.peer != path.peer);
-        let is_new = self.peers.len() == before;
         let forgotten = (self.peers.len() >= MAX_PEERS).then(|| {
             let oldest = usize::from(self.selected.is_some_and(|s| s.peer == self.peers[0].peer));
             self.peers.remove(oldest)
@@ -146,7 +142,7 @@ impl IceLite {
         }
         let address = XorMappedAddress { ip: path.peer.address.ip(), port: path.peer.address.port() };
         let response = self.respond(&request, BINDING_SUCCESS, Box::new(address), crypto)?;
-        Ok(Checked { response, is_new, forgotten })
+        Ok(Checked { response, forgotten })
     }
 
     fn respond(
@@ -230,7 +226,7 @@ mod tests {
         let (mut agent, now) = agent();
         let checked =
             check(&mut agent, now, path(7), &request("secret-password", vec![controlling()])).unwrap();
-        assert!(checked.is_new);
+        assert_eq!(agent.peers(), [path(7)]);
         let mut response = Message::new();
         response.unmarshal_binary(&checked.response).unwrap();
         assert_eq!((response.typ, response.transaction_id), (BINDING_SUCCESS, TransactionId([9; 12])));
@@ -240,7 +236,6 @@ mod tests {
         FINGERPRINT.check(&response).unwrap();
         MessageIntegrity::check(&mut response, b"secret-password", default_provider().unwrap().crypto())
             .unwrap();
-        assert!(!check(&mut agent, now, path(7), &request("secret-password", vec![])).unwrap().is_new);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use bytes::BytesMut;
+use kaigi_media::rtp::{FIXED_HEADER, RtpError, RtpHeader};
 use rtc_srtp::{
     context::Context,
     crypto::RTCCrypto,
@@ -20,12 +21,15 @@ const MAX_SOURCES: usize = 512;
 /// Why a packet can't be protected or unprotected.
 #[derive(Debug, thiserror::Error)]
 pub enum SrtpError {
-    /// More sources than [`MAX_SOURCES`].
+    /// More sources than one client may have.
     #[error("too many sources")]
     TooManySources,
     /// Too short to have a source.
     #[error("packet too short")]
     TooShort,
+    /// Not RTP.
+    #[error(transparent)]
+    Rtp(#[from] RtpError),
     /// Not authentic, replayed, malformed, or the key is used up.
     #[error("SRTP: {0}")]
     Srtp(#[from] rtc_shared::error::Error),
@@ -72,8 +76,9 @@ impl Srtp {
     /// # Errors
     /// See [`SrtpError`].
     pub fn unprotect_rtp(&mut self, packet: &[u8]) -> Result<BytesMut, SrtpError> {
+        let header = minimal_header(&RtpHeader::parse_encrypted(packet)?);
         self.admit(packet, 8)?;
-        Ok(self.incoming.decrypt_rtp(packet)?)
+        Ok(self.incoming.decrypt_rtp_with_header(packet, &header)?)
     }
 
     /// Plain RTCP from protected.
@@ -90,7 +95,8 @@ impl Srtp {
     /// # Errors
     /// See [`SrtpError`].
     pub fn protect_rtp(&mut self, packet: &[u8]) -> Result<BytesMut, SrtpError> {
-        Ok(self.outgoing.encrypt_rtp(packet)?)
+        let header = minimal_header(&RtpHeader::parse_encrypted(packet)?);
+        Ok(self.outgoing.encrypt_rtp_with_header(packet, &header)?)
     }
 
     /// Protected RTCP from plain.
@@ -110,5 +116,93 @@ impl Srtp {
         }
         self.sources.insert(ssrc);
         Ok(())
+    }
+}
+
+/// What the context needs of a header: source, sequence number and length. CSRCs and extensions stand as so many bytes of extension, so
+/// that nothing is allocated and no way of writing them is misread.
+fn minimal_header(header: &RtpHeader) -> rtc_rtp::Header {
+    rtc_rtp::Header {
+        ssrc: header.ssrc,
+        sequence_number: header.sequence,
+        extension: header.payload_start > FIXED_HEADER,
+        extensions_padding: header.payload_start.saturating_sub(FIXED_HEADER + 4),
+        ..rtc_rtp::Header::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(profile: ProtectionProfile) -> (Srtp, Srtp) {
+        let side = |byte| (vec![byte; profile.key_len()], vec![byte; profile.salt_len()]);
+        let provider = rtc_srtp::crypto::default_provider().unwrap();
+        let srtp = |local, remote| {
+            let keys = SrtpKeys { profile, local: side(local), remote: side(remote) };
+            Srtp::new(&keys, provider.crypto()).unwrap()
+        };
+        (srtp(1, 2), srtp(2, 1))
+    }
+
+    /// One packet with each way of extending a header.
+    fn packets() -> Vec<Vec<u8>> {
+        let plain = |flags: u8, rest: &[u8]| {
+            let header = [0x80 | flags, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
+            [&header[..], rest, b"payload"].concat()
+        };
+        vec![
+            plain(0, &[]),
+            plain(1, &[9; 4]),
+            plain(0x10, &[0xbe, 0xde, 0, 0]),
+            plain(0x10, &[0xbe, 0xde, 0, 2, 0x10, 1, 0, 0, 0x22, 1, 2, 3]),
+            plain(0x10, &[0x10, 0x00, 0, 1, 5, 0, 6, 0]),
+            plain(0x12, &[9, 9, 9, 9, 8, 8, 8, 8, 0xab, 0xcd, 0, 1, 1, 2, 3, 4]),
+        ]
+    }
+
+    #[test]
+    fn packets_pass_whatever_their_header_looks_like() {
+        for profile in [ProtectionProfile::AeadAes128Gcm, ProtectionProfile::Aes128CmHmacSha1_80] {
+            for packet in packets() {
+                let (mut here, mut there) = pair(profile);
+                let protected = here.protect_rtp(&packet).unwrap();
+                assert_ne!(protected[packet.len() - 7..packet.len()], *b"payload");
+                assert_eq!(there.unprotect_rtp(&protected).unwrap(), packet);
+                assert!(there.unprotect_rtp(&protected).is_err(), "a replay passed");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_or_altered_is_refused() {
+        for profile in [ProtectionProfile::AeadAes128Gcm, ProtectionProfile::Aes128CmHmacSha1_80] {
+            let (mut here, mut there) = pair(profile);
+            let protected = here.protect_rtp(&packets()[3]).unwrap();
+            let rtcp = here.protect_rtcp(&[0x80, 201, 0, 1, 0, 0, 0, 9]).unwrap();
+            for length in 0..protected.len() {
+                assert!(there.unprotect_rtp(&protected[..length]).is_err());
+            }
+            for length in 0..rtcp.len() {
+                assert!(there.unprotect_rtcp(&rtcp[..length]).is_err());
+            }
+            for at in 0..protected.len() {
+                let mut altered = protected.clone();
+                altered[at] ^= 0x40;
+                assert!(there.unprotect_rtp(&altered).is_err(), "byte {at}");
+            }
+            assert!(there.unprotect_rtcp(&rtcp).is_ok());
+        }
+    }
+
+    #[test]
+    fn forged_sources_are_limited() {
+        let (_, mut there) = pair(ProtectionProfile::AeadAes128Gcm);
+        for ssrc in 0..10_000u32 {
+            let mut forged = [0x80; 64];
+            forged[8..12].copy_from_slice(&ssrc.to_be_bytes());
+            assert!(there.unprotect_rtp(&forged).is_err());
+        }
+        assert_eq!(there.sources.len(), MAX_SOURCES);
     }
 }

@@ -17,31 +17,18 @@ const RECEIVE_BUFFER: usize = 65_536;
 /// Most bytes of one send: what fits into the length of an IP datagram (RFC 791 §3.1), less headers.
 const MAX_SEND: usize = 65_000;
 
-/// Buffers that are used again and again.
-pub(super) struct Batch {
+/// Buffers to receive into.
+pub(super) struct Arrivals {
     buffers: Vec<Vec<u8>>,
-    order: Vec<usize>,
-    joined: Vec<u8>,
-    dropped: u64,
 }
 
-impl Default for Batch {
+impl Default for Arrivals {
     fn default() -> Self {
-        Self {
-            buffers: vec![vec![0; RECEIVE_BUFFER]; BATCH_SIZE],
-            order: Vec::new(),
-            joined: Vec::with_capacity(MAX_SEND),
-            dropped: 0,
-        }
+        Self { buffers: vec![vec![0; RECEIVE_BUFFER]; BATCH_SIZE] }
     }
 }
 
-impl Batch {
-    /// Datagrams that the kernel did not take.
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped
-    }
-
+impl Arrivals {
     /// Receives what is there, up to a batch; `false` if there was nothing.
     pub(super) fn receive(
         &mut self,
@@ -64,6 +51,21 @@ impl Batch {
             }
         }
         received > 0
+    }
+}
+
+/// Buffers to send from.
+#[derive(Default)]
+pub(super) struct Departures {
+    order: Vec<usize>,
+    joined: Vec<u8>,
+    dropped: u64,
+}
+
+impl Departures {
+    /// Datagrams that the kernel did not take.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Sends datagrams, those to one receiver together and in order; frames go to `tcp`.

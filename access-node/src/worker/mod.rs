@@ -2,6 +2,7 @@
 //! and nothing is locked; several workers could run side by side, each with a port of its own.
 
 mod batch;
+mod flush;
 mod metrics;
 mod sockets;
 mod tcp;
@@ -13,20 +14,20 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use kaigi_proto::v1::{self, media_link_client::MediaLinkClient};
 use kaigi_worker::{Channels, LoadGauge};
 use rand::RngCore;
 use tokio::{runtime::Handle, sync::mpsc, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    batch::Batch,
+    batch::{Arrivals, Departures},
+    flush::Exit,
     metrics::Metrics,
     tcp::{Connections, FromConnection},
 };
 use crate::{
     events::EventHub,
-    node::{LinkCall, Node, NodeConfig},
+    node::{Node, NodeConfig},
     transport::{ConnectionId, Path, Peer},
 };
 
@@ -38,8 +39,6 @@ const JOBS_AT_ONCE: usize = 64;
 const FRAMES: usize = 1024;
 /// Batches of datagrams read between two flushes; more adds delay to the first of them.
 const BATCHES_AT_ONCE: usize = 4;
-/// Deadline of calls to other nodes.
-const LINK_CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often counters become metrics and the load is measured.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -127,16 +126,12 @@ pub fn start(parts: WorkerParts, calls: Handle) -> std::io::Result<WorkerHandle>
 struct Worker {
     node: Node,
     sockets: sockets::Open,
-    batch: Batch,
-    connections: Connections,
+    arrivals: Arrivals,
+    exit: Exit,
     frames: mpsc::Receiver<FromConnection>,
     /// The way of each TCP connection, for when it closes.
     paths: HashMap<ConnectionId, Path>,
     jobs: mpsc::Receiver<Job>,
-    back: WorkerHandle,
-    calls: Handle,
-    events: EventHub,
-    channels: Channels,
     load: LoadGauge,
     metrics: Metrics,
     stop: CancellationToken,
@@ -155,15 +150,18 @@ impl Worker {
         Ok(Self {
             node: Node::new(Instant::now(), SystemTime::now(), seed, parts.config),
             sockets: parts.sockets.open()?,
-            batch: Batch::default(),
-            connections: Connections::new(sender),
+            arrivals: Arrivals::default(),
+            exit: Exit {
+                departures: Departures::default(),
+                connections: Connections::new(sender),
+                events: parts.events,
+                channels: parts.channels,
+                calls,
+                back,
+            },
             frames,
             paths: HashMap::new(),
             jobs,
-            back,
-            calls,
-            events: parts.events,
-            channels: parts.channels,
             load: parts.load,
             metrics: Metrics::default(),
             stop: parts.stop,
@@ -187,7 +185,7 @@ impl Worker {
                 Some(job) = self.jobs.recv() => self.run_jobs(job),
                 Some(frame) = self.frames.recv() => self.take_frame(frame),
                 accepted = self.sockets.tcp.accept() => match accepted {
-                    Ok((stream, peer)) => self.connections.accept(stream, peer),
+                    Ok((stream, peer)) => self.exit.connections.accept(stream, peer),
                     // Out of file descriptors, most likely: there is nothing to do but to wait.
                     Err(error) => {
                         tracing::warn!(%error, "TCP connection not accepted");
@@ -195,11 +193,11 @@ impl Worker {
                     }
                 },
                 () = due => {}
-                _ = housekeeping.tick() => self.metrics.publish(&self.node, self.batch.dropped(), &self.load),
+                _ = housekeeping.tick() => self.metrics.publish(&self.node, self.exit.departures.dropped(), &self.load),
                 () = self.stop.cancelled() => break,
             }
             self.node.handle_timeout(Instant::now());
-            self.flush();
+            self.exit.flush(&mut self.node, &self.sockets);
         }
     }
 
@@ -213,14 +211,14 @@ impl Worker {
     }
 
     fn read_udp(&mut self) {
+        let Self { node, sockets, arrivals, exit, .. } = self;
         for _ in 0..BATCHES_AT_ONCE {
-            let node = &mut self.node;
             let mut now = None;
-            let read =
-                self.batch.receive(&self.sockets.udp, &self.sockets.udp_state, |address, local, bytes| {
-                    let now = *now.get_or_insert_with(Instant::now);
-                    node.handle_datagram(now, Path { peer: Peer { address, tcp: None }, local }, bytes);
-                });
+            let read = arrivals.receive(&sockets.udp, &sockets.udp_state, |address, local, bytes| {
+                let now = *now.get_or_insert_with(Instant::now);
+                node.handle_datagram(now, Path { peer: Peer { address, tcp: None }, local }, bytes);
+                exit.flush_if_full(node, sockets);
+            });
             if !read {
                 break;
             }
@@ -228,13 +226,13 @@ impl Worker {
     }
 
     fn read_link(&mut self) {
+        let Self { node, sockets, arrivals, exit, .. } = self;
         for _ in 0..BATCHES_AT_ONCE {
-            let node = &mut self.node;
-            let now = Instant::now();
-            let read =
-                self.batch.receive(&self.sockets.link, &self.sockets.link_state, |address, _, bytes| {
-                    node.handle_link_datagram(now, address, bytes);
-                });
+            let mut now = None;
+            let read = arrivals.receive(&sockets.link, &sockets.link_state, |address, _, bytes| {
+                node.handle_link_datagram(*now.get_or_insert_with(Instant::now), address, bytes);
+                exit.flush_if_full(node, sockets);
+            });
             if !read {
                 break;
             }
@@ -249,72 +247,11 @@ impl Worker {
                 self.node.handle_datagram(Instant::now(), path, &bytes);
             }
             FromConnection::Closed(id) => {
-                self.connections.remove(id);
+                self.exit.connections.remove(id);
                 if let Some(path) = self.paths.remove(&id) {
                     self.node.path_closed(&path);
                 }
             }
         }
-    }
-
-    /// Does what the node wants done.
-    fn flush(&mut self) {
-        let now = Instant::now();
-        let output = self.node.output();
-        for (agent, event) in output.events.drain(..) {
-            self.events.send(now, &agent, event);
-        }
-        if !output.datagrams.is_empty() {
-            let connections = &mut self.connections;
-            self.batch.send(
-                &self.sockets.udp,
-                &self.sockets.udp_state,
-                &mut output.datagrams,
-                |id, bytes| {
-                    connections.send(id, bytes);
-                },
-            );
-        }
-        if !output.link_datagrams.is_empty() {
-            self.batch.send_plain(&self.sockets.link, &self.sockets.link_state, &mut output.link_datagrams);
-        }
-        for call in std::mem::take(&mut output.calls) {
-            self.call(call);
-        }
-    }
-
-    fn call(&self, call: LinkCall) {
-        let (channels, back) = (self.channels.clone(), self.back.clone());
-        match call {
-            LinkCall::Attach { flow, endpoint, request } => {
-                self.calls.spawn(async move {
-                    let reply = attach(&channels, &endpoint, request.clone()).await;
-                    let done = move |node: &mut Node, now| node.attached(now, flow, &request, reply);
-                    // The worker has ended: there is nobody to tell.
-                    let _: Result<(), WorkerGone> = back.call(done).await;
-                });
-            }
-            LinkCall::Detach { endpoint, attachment } => {
-                self.calls.spawn(async move {
-                    let Ok(channel) = channels.to(&endpoint) else { return };
-                    let request = v1::DetachRequest { attachment_id: attachment.to_string() };
-                    let call = async { MediaLinkClient::new(channel).detach(request).await };
-                    // If it fails the producer ends the flow by itself when it hears no reports.
-                    let _: Result<_, _> = tokio::time::timeout(LINK_CALL_TIMEOUT, call).await;
-                });
-            }
-        }
-    }
-}
-
-async fn attach(
-    channels: &Channels,
-    endpoint: &str,
-    request: v1::AttachRequest,
-) -> Result<v1::AttachReply, tonic::Status> {
-    let mut client = MediaLinkClient::new(channels.to(endpoint)?);
-    match tokio::time::timeout(LINK_CALL_TIMEOUT, client.attach(request)).await {
-        Ok(reply) => reply.map(tonic::Response::into_inner),
-        Err(_) => Err(tonic::Status::deadline_exceeded("the producer does not answer")),
     }
 }

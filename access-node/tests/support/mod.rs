@@ -1,7 +1,7 @@
 //! A WebRTC client for tests, as a browser is seen from the network: it offers, checks connectivity, shakes hands and sends and
 //! receives protected media. Without I/O, like the node.
 
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::{collections::HashMap, fmt::Write as _, net::SocketAddr, time::Instant};
 

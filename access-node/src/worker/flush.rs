@@ -1,0 +1,96 @@
+//! Everything that the node wants done, done.
+
+use std::time::{Duration, Instant};
+
+use kaigi_proto::v1::{self, media_link_client::MediaLinkClient};
+use kaigi_worker::Channels;
+use tokio::runtime::Handle;
+
+use super::{WorkerGone, WorkerHandle, batch::Departures, sockets::Open, tcp::Connections};
+use crate::{
+    events::EventHub,
+    node::{LinkCall, Node},
+};
+
+/// Datagrams that wait to be sent at most, before more are received. At 1.2 kB each 5 MB.
+const MAX_WAITING: usize = 4096;
+/// Deadline of calls to other nodes.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The ways out of a worker.
+pub(super) struct Exit {
+    pub(super) departures: Departures,
+    pub(super) connections: Connections,
+    pub(super) events: EventHub,
+    pub(super) channels: Channels,
+    /// Where calls to other nodes run.
+    pub(super) calls: Handle,
+    /// How their answers come back.
+    pub(super) back: WorkerHandle,
+}
+
+impl Exit {
+    /// [`Self::flush`], if much is waiting.
+    pub(super) fn flush_if_full(&mut self, node: &mut Node, sockets: &Open) {
+        let output = node.output();
+        if output.datagrams.len() + output.link_datagrams.len() >= MAX_WAITING {
+            self.flush(node, sockets);
+        }
+    }
+
+    /// Sends what is to be sent and begins the calls that are to be made.
+    pub(super) fn flush(&mut self, node: &mut Node, sockets: &Open) {
+        let now = Instant::now();
+        let Self { departures, connections, events, .. } = self;
+        let output = node.output();
+        for (agent, event) in output.events.drain(..) {
+            events.send(now, &agent, event);
+        }
+        if !output.datagrams.is_empty() {
+            departures.send(&sockets.udp, &sockets.udp_state, &mut output.datagrams, |id, bytes| {
+                connections.send(id, bytes);
+            });
+        }
+        if !output.link_datagrams.is_empty() {
+            departures.send_plain(&sockets.link, &sockets.link_state, &mut output.link_datagrams);
+        }
+        for call in output.calls.drain(..) {
+            self.call(call);
+        }
+    }
+
+    fn call(&self, call: LinkCall) {
+        let (channels, back) = (self.channels.clone(), self.back.clone());
+        match call {
+            LinkCall::Attach { flow, endpoint, request } => {
+                self.calls.spawn(async move {
+                    let reply = attach(&channels, &endpoint, request.clone()).await;
+                    let done = move |node: &mut Node, now| node.attached(now, flow, &request, reply);
+                    // The worker has ended: there is nobody to tell.
+                    let _: Result<(), WorkerGone> = back.call(done).await;
+                });
+            }
+            LinkCall::Detach { endpoint, attachment } => {
+                self.calls.spawn(async move {
+                    let Ok(channel) = channels.to(&endpoint) else { return };
+                    let request = v1::DetachRequest { attachment_id: attachment.to_string() };
+                    let call = async { MediaLinkClient::new(channel).detach(request).await };
+                    // If it fails the producer ends the flow by itself when it hears no reports.
+                    let _: Result<_, _> = tokio::time::timeout(CALL_TIMEOUT, call).await;
+                });
+            }
+        }
+    }
+}
+
+async fn attach(
+    channels: &Channels,
+    endpoint: &str,
+    request: v1::AttachRequest,
+) -> Result<v1::AttachReply, tonic::Status> {
+    let mut client = MediaLinkClient::new(channels.to(endpoint)?);
+    match tokio::time::timeout(CALL_TIMEOUT, client.attach(request)).await {
+        Ok(reply) => reply.map(tonic::Response::into_inner),
+        Err(_) => Err(tonic::Status::deadline_exceeded("the producer does not answer")),
+    }
+}

@@ -1,0 +1,332 @@
+//! The whole process: registration, gRPC with the cluster's secret, real sockets. A client publishes by UDP, another subscribes by TCP.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use kaigi_access_node::{
+    Args, run,
+    transport::{Deframer, frame},
+};
+use kaigi_proto::{
+    auth::{ClusterSecret, Present},
+    v1::{
+        self,
+        access_event::Event,
+        access_node_client::AccessNodeClient,
+        cluster_server::{Cluster, ClusterServer},
+        signal_transport_request::Signal,
+    },
+};
+use kaigi_telemetry::Health;
+use kaigi_worker::{Channel, Channels};
+use support::*;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UdpSocket},
+    sync::mpsc,
+};
+use tokio_stream::{StreamExt, wrappers::ReceiverStream, wrappers::TcpListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status, Streaming, transport::Server};
+
+const SECRET: &str = "s3cret";
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A cluster-manager that takes registrations and nothing else.
+struct Registrar(mpsc::Sender<v1::Worker>);
+
+fn not_here<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("not here"))
+}
+
+#[tonic::async_trait]
+impl Cluster for Registrar {
+    type WatchStream = ReceiverStream<Result<v1::ClusterEvent, Status>>;
+    async fn register(
+        &self,
+        request: Request<v1::RegisterRequest>,
+    ) -> Result<Response<v1::RegisterReply>, Status> {
+        let _ = self.0.send(request.into_inner().worker.unwrap()).await;
+        Ok(Response::new(v1::RegisterReply { lease_ms: 1000 }))
+    }
+    async fn heartbeat(
+        &self,
+        _: Request<v1::HeartbeatRequest>,
+    ) -> Result<Response<v1::HeartbeatReply>, Status> {
+        Ok(Response::new(v1::HeartbeatReply {}))
+    }
+    async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        not_here()
+    }
+    async fn leave(&self, _: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveReply>, Status> {
+        not_here()
+    }
+    async fn schedule(&self, _: Request<v1::ScheduleRequest>) -> Result<Response<v1::ScheduleReply>, Status> {
+        not_here()
+    }
+    async fn lookup(&self, _: Request<v1::LookupRequest>) -> Result<Response<v1::LookupReply>, Status> {
+        not_here()
+    }
+    async fn release(&self, _: Request<v1::ReleaseRequest>) -> Result<Response<v1::ReleaseReply>, Status> {
+        not_here()
+    }
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersReply>, Status> {
+        not_here()
+    }
+}
+
+struct Process {
+    agent: AccessNodeClient<Channel>,
+    worker: v1::Worker,
+    events: Streaming<v1::AccessEvent>,
+    stop: CancellationToken,
+    ended: tokio::task::JoinHandle<anyhow::Result<()>>,
+    health: Health,
+}
+
+impl Process {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let cluster = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, mut registered) = mpsc::channel(1);
+        let server = Server::builder().add_service(ClusterServer::new(Registrar(sender)));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let args = Args::parse_from([
+            "kaigi-access-node",
+            "--bind=127.0.0.1",
+            "--media-port=0",
+            &format!("--cluster={cluster}"),
+            &format!("--cluster-secret={SECRET}"),
+        ]);
+        let (health, stop) = (Health::detached(), CancellationToken::new());
+        let ended = tokio::spawn(run(args, health.clone(), stop.clone()));
+        let worker = registered.recv().await.unwrap();
+        let channels = Channels::new(ClusterSecret::new(SECRET));
+        let mut agent = AccessNodeClient::new(channels.to(&worker.endpoint).unwrap());
+        let events =
+            agent.events(v1::AccessEventsRequest { agent_id: "agent".into() }).await.unwrap().into_inner();
+        Self { agent, worker, events, stop, ended, health }
+    }
+
+    async fn event<T>(&mut self, take: impl Fn(&str, Event) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                let event = self.events.next().await.expect("the stream goes on").unwrap();
+                if let Some(found) = take(&event.transport_id, event.event.unwrap()) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, found).await.expect("the event comes")
+    }
+
+    async fn negotiate(&mut self, transport: &str, client: &mut Client) {
+        let signal = Some(Signal::Offer(client.offer()));
+        self.agent
+            .signal_transport(v1::SignalTransportRequest { transport_id: transport.into(), signal })
+            .await
+            .unwrap();
+        let answer = self
+            .event(|of, event| match event {
+                Event::Answer(answer) if of == transport => Some(answer),
+                _ => None,
+            })
+            .await;
+        client.take_answer(&answer);
+    }
+
+    async fn established(&mut self, session: &str) -> v1::SessionEstablished {
+        self.event(|_, event| match event {
+            Event::SessionEstablished(established) if established.session_id == session => Some(established),
+            _ => None,
+        })
+        .await
+    }
+}
+
+/// How a client reaches the node.
+enum Wire {
+    Udp(UdpSocket),
+    Tcp(TcpStream, Deframer),
+}
+
+impl Wire {
+    /// By the candidate of that protocol in the answer.
+    async fn open(answer: &Answer, protocol: &str) -> Self {
+        let candidate = answer.candidates.iter().find(|c| c.split(' ').nth(2) == Some(protocol)).unwrap();
+        let words: Vec<_> = candidate.split(' ').collect();
+        let address: SocketAddr = format!("{}:{}", words[4], words[5]).parse().unwrap();
+        if protocol == "udp" {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            socket.connect(address).await.unwrap();
+            Self::Udp(socket)
+        } else {
+            Self::Tcp(TcpStream::connect(address).await.unwrap(), Deframer::default())
+        }
+    }
+
+    async fn send(&mut self, datagram: &[u8]) {
+        match self {
+            Self::Udp(socket) => {
+                socket.send(datagram).await.unwrap();
+            }
+            Self::Tcp(stream, _) => stream.write_all(&frame(datagram).unwrap()).await.unwrap(),
+        }
+    }
+
+    async fn receive(&mut self) -> Vec<u8> {
+        let mut buffer = vec![0; 2048];
+        match self {
+            Self::Udp(socket) => {
+                let length = socket.recv(&mut buffer).await.unwrap();
+                buffer.truncate(length);
+                buffer
+            }
+            Self::Tcp(stream, deframer) => loop {
+                if let Some(frame) = deframer.pop().unwrap() {
+                    return frame;
+                }
+                let length = stream.read(&mut buffer).await.unwrap();
+                assert_ne!(length, 0, "the connection was closed");
+                deframer.push(&buffer[..length]);
+            },
+        }
+    }
+
+    /// Carries datagrams until `done`.
+    async fn until(&mut self, client: &mut Client, done: impl Fn(&mut Client) -> bool) {
+        let exchange = async {
+            while !done(client) {
+                let datagram = self.receive().await;
+                client.receive(Instant::now(), &datagram);
+                for reply in std::mem::take(&mut client.outgoing) {
+                    self.send(&reply).await;
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, exchange).await.expect("it happens in time");
+    }
+
+    async fn connect(&mut self, client: &mut Client) {
+        let check = client.check();
+        self.send(&check).await;
+        self.until(client, |client| client.is_connected()).await;
+    }
+}
+
+fn format(codec: &str) -> Option<v1::MediaFormat> {
+    Some(v1::MediaFormat { codec: codec.into(), ..Default::default() })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_published_by_udp_and_received_by_tcp() {
+    let mut process = Process::start().await;
+    assert_eq!(process.worker.purpose(), v1::Purpose::Access);
+    let ready = async {
+        while !process.health.is_ready() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, ready).await.expect("it gets ready");
+
+    let (mut publisher, mut subscriber) = (Client::new(), Client::new());
+    let mid = publisher.add("video", Way::Send);
+    let publication = v1::OpenPublicationRequest {
+        agent_id: "agent".into(),
+        room_id: "room".into(),
+        epoch: 1,
+        participant_id: "aiko".into(),
+        transport_id: "t1".into(),
+        session_id: "s1".into(),
+        tracks: vec![v1::PublicationTrack {
+            track_id: "t1-0".into(),
+            kind: v1::MediaKind::Video.into(),
+            mid: mid.clone(),
+            accepted_formats: format("vp8").into_iter().collect(),
+        }],
+    };
+    process.agent.open_publication(publication.clone()).await.unwrap();
+    process.negotiate("t1", &mut publisher).await;
+    let mut by_udp = Wire::open(&publisher.answer, "udp").await;
+    by_udp.connect(&mut publisher).await;
+    let established = process.established("s1").await;
+    assert_eq!(established.tracks[0].format.as_ref().unwrap().codec, "vp8");
+
+    let mid = subscriber.add("video", Way::Receive);
+    let source = v1::TrackSource {
+        track_id: "t1-0".into(),
+        worker_id: process.worker.worker_id.clone(),
+        endpoint: process.worker.endpoint.clone(),
+        kind: v1::MediaKind::Video.into(),
+        format: format("vp8"),
+    };
+    let subscription = v1::OpenSubscriptionRequest {
+        agent_id: "agent".into(),
+        room_id: "room".into(),
+        epoch: 1,
+        participant_id: "botan".into(),
+        transport_id: "t2".into(),
+        session_id: "s2".into(),
+        tracks: vec![v1::SubscriptionTrack { kind: v1::MediaKind::Video.into(), mid, source: Some(source) }],
+    };
+    process.agent.open_subscription(subscription).await.unwrap();
+    process.negotiate("t2", &mut subscriber).await;
+    let mut by_tcp = Wire::open(&subscriber.answer, "tcp").await;
+    by_tcp.connect(&mut subscriber).await;
+    process.established("s2").await;
+
+    for number in 0..20 {
+        let packet = publisher.media(0, &vp8(number == 0, number), 3000, number.into());
+        by_udp.send(&packet).await;
+    }
+    let ssrc = subscriber.answer.ssrcs[0][0];
+    by_tcp.until(&mut subscriber, |client| client.received.len() >= 20).await;
+    let received = subscriber.take_rtp(ssrc);
+    let numbers: Vec<_> = received.iter().map(|(header, packet)| header.payload(packet)[20]).collect();
+    assert_eq!(numbers, (0..20).collect::<Vec<u8>>());
+
+    let mut older = publication;
+    (older.epoch, older.session_id) = (0, "s3".into());
+    assert_eq!(process.agent.open_publication(older).await.unwrap_err().code(), Code::FailedPrecondition);
+    let unknown = v1::CloseTransportRequest { transport_id: "nobody".into() };
+    process.agent.close_transport(unknown).await.unwrap();
+    process.stop.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(2), process.ended).await;
+    ended.expect("it ends within two seconds").unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_without_the_secret_are_refused_and_bad_ones_named() {
+    let mut process = Process::start().await;
+    let stranger =
+        tonic::transport::Endpoint::from_shared(process.worker.endpoint.clone()).unwrap().connect_lazy();
+    let mut stranger = AccessNodeClient::with_interceptor(stranger, Present(ClusterSecret::new("wrong")));
+    let refused = stranger.events(v1::AccessEventsRequest { agent_id: "agent".into() }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+
+    let offer = |sdp: &str| v1::SignalTransportRequest {
+        transport_id: "t".into(),
+        signal: Some(Signal::Offer(sdp.into())),
+    };
+    for (sdp, code) in [("", Code::InvalidArgument), ("v=0\r\nm=x", Code::InvalidArgument)] {
+        assert_eq!(process.agent.signal_transport(offer(sdp)).await.unwrap_err().code(), code);
+    }
+    let mut client = Client::new();
+    client.add("audio", Way::Send);
+    let unknown = process.agent.signal_transport(offer(&client.offer())).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    let empty = process.agent.open_publication(v1::OpenPublicationRequest::default()).await.unwrap_err();
+    assert_eq!(empty.code(), Code::InvalidArgument);
+    let close = v1::CloseSessionRequest { transport_id: "t".into(), session_id: "s".into() };
+    process.agent.close_session(close).await.unwrap();
+}
