@@ -5,6 +5,7 @@
 mod support;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     time::{Duration, Instant, SystemTime},
 };
@@ -23,7 +24,10 @@ use rtc_rtcp::{
     payload_feedbacks::picture_loss_indication::PictureLossIndication,
     receiver_report::ReceiverReport,
     sender_report::SenderReport,
-    transport_feedbacks::{transport_layer_cc::TransportLayerCc, transport_layer_nack::TransportLayerNack},
+    transport_feedbacks::{
+        transport_layer_cc::TransportLayerCc,
+        transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers},
+    },
 };
 use support::*;
 
@@ -363,7 +367,7 @@ fn a_lost_packet_is_sent_again_with_the_retransmission_source() {
     let nack = TransportLayerNack {
         sender_ssrc: 1,
         media_ssrc: ssrcs[0],
-        nacks: rtc_rtcp::transport_feedbacks::transport_layer_nack::nack_pairs_from_sequence_numbers(&lost),
+        nacks: nack_pairs_from_sequence_numbers(&lost),
     };
     world.send_rtcp(1, &[Box::new(nack)]);
     let again = world.clients[1].1.take_rtp(ssrcs[1]);
@@ -403,6 +407,76 @@ fn what_the_publisher_lost_is_asked_for_and_fills_the_gap() {
     assert_eq!(order, [(0, 0), (2, 2), (1, 1)]);
     world.pass(Duration::from_secs(1));
     assert!(!world.rtcp(0).iter().any(|p| p.as_any().is::<TransportLayerNack>()));
+}
+
+/// Ten per cent of all packets are lost, retransmissions among them, on the way in and on the way out.
+#[test]
+fn a_stream_gets_through_heavy_loss_whole() {
+    for seed in 1..=5u32 {
+        let mut state = seed;
+        let mut lost = move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) % 10 == 0
+        };
+        let mut world = World::conference();
+        let ssrcs = world.clients[1].1.answer.ssrcs[1].clone();
+        let line = world.clients[0].1.lines[1].clone();
+        world.media(0, 1, &vp8(true, 0), 3000);
+        let mut sent = BTreeMap::new();
+        let mut received: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
+        let (mut next, mut rtx_sequence) = (0u16, 0u16);
+        while received.len() < 301 {
+            assert!(next < 1000, "{} packets after 10 s", received.len());
+            next += 1;
+            world.pass(Duration::from_millis(10));
+            if next <= 300 {
+                let payload = vp8(false, next as u8);
+                sent.insert(101 + next, payload.clone());
+                let packet = world.clients[0].1.media(1, &payload, 900, next);
+                // A stream whose last packet is lost has no gap to tell of it.
+                if next == 300 || !lost() {
+                    world.send(0, &packet);
+                }
+            }
+            let wanted: Vec<u16> = world.rtcp(0).iter().flat_map(nacked).collect();
+            for sequence in wanted {
+                let again = [&sequence.to_be_bytes()[..], &sent[&sequence]].concat();
+                let rtx = packet(line.rtx, VP8_RTX, rtx_sequence, 0, 0, &again);
+                rtx_sequence += 1;
+                let rtx = world.clients[0].1.srtp.as_mut().unwrap().protect_rtp(&rtx).unwrap();
+                if !lost() {
+                    world.send(0, &rtx);
+                }
+            }
+            for (header, packet) in world.clients[1].1.take_rtp(ssrcs[0]) {
+                if received.is_empty() || !lost() || next >= 300 {
+                    received.insert(header.sequence, header.payload(&packet).to_vec());
+                }
+            }
+            for (header, packet) in world.clients[1].1.take_rtp(ssrcs[1]) {
+                let (number, payload) = header.payload(&packet).split_at(2);
+                if !lost() {
+                    received.insert(u16::from_be_bytes([number[0], number[1]]), payload.to_vec());
+                }
+            }
+            let (first, last) = (*received.keys().next().unwrap(), *received.keys().last().unwrap());
+            let missing: Vec<_> = (first..last).filter(|sequence| !received.contains_key(sequence)).collect();
+            if next % 3 == 0 && !missing.is_empty() {
+                let nacks = nack_pairs_from_sequence_numbers(&missing);
+                world.send_rtcp(
+                    1,
+                    &[Box::new(TransportLayerNack { sender_ssrc: 1, media_ssrc: ssrcs[0], nacks })],
+                );
+            }
+        }
+        let numbers: Vec<u8> = received.values().map(|payload| payload[20]).collect();
+        assert_eq!(numbers, (0..301u16).map(|n| n as u8).collect::<Vec<_>>());
+    }
+}
+
+fn nacked(packet: &Box<dyn Packet>) -> Vec<u16> {
+    let nack = packet.as_any().downcast_ref::<TransportLayerNack>();
+    nack.map(|nack| nack.nacks.iter().flat_map(|pair| pair.packet_list()).collect()).unwrap_or_default()
 }
 
 #[test]

@@ -149,15 +149,21 @@ impl Forwarder {
         true
     }
 
-    /// A stream to a client, with no source yet. `random` decides where its numbers start.
-    pub fn add_client_sink(&mut self, kind: Kind, parameters: StreamParameters, random: u64) -> SinkKey {
+    /// A stream to a client, with no source yet. `open` says whether the client is connected; `random` decides where its numbers start.
+    pub fn add_client_sink(
+        &mut self,
+        kind: Kind,
+        parameters: StreamParameters,
+        open: bool,
+        random: u64,
+    ) -> SinkKey {
         let stream = Box::new(ClientStream::new(parameters, kind, random));
-        self.sinks.insert(Sink { source: None, kind, active: true, to: Destination::Client(stream) })
+        self.sinks.insert(Sink { source: None, kind, active: true, open, to: Destination::Client(stream) })
     }
 
     /// A flow to another node, with no source yet.
     pub fn add_link_sink(&mut self, kind: Kind, to: AttachmentKey) -> SinkKey {
-        self.sinks.insert(Sink { source: None, kind, active: true, to: Destination::Link(to) })
+        self.sinks.insert(Sink { source: None, kind, active: true, open: true, to: Destination::Link(to) })
     }
 
     /// Takes a sink away; returns the source that it had.
@@ -187,15 +193,15 @@ impl Forwarder {
             stream.continuity.interrupt();
             stream.awaits_key_frame = sink.kind == Kind::Video;
         }
-        let active = sink.active;
+        let flows = sink.flows();
         if let Some(source) = before.and_then(|before| self.sources.get_mut(before)) {
             source.sinks.retain(|other| *other != key);
         }
         if let Some(source) = self.sources.get_mut(source_key) {
             source.sinks.push(key);
-            source.awaited |= active;
+            source.awaited |= flows;
         }
-        if active {
+        if flows {
             self.want_key_frame(now, source_key, out);
         }
         before
@@ -222,28 +228,28 @@ impl Forwarder {
     /// Stops or restarts the flow to one sink.
     pub fn set_sink_active(&mut self, now: Instant, key: SinkKey, active: bool, out: &mut impl Outlet) {
         let Some(sink) = self.sinks.get_mut(key) else { return };
-        if std::mem::replace(&mut sink.active, active) == active {
-            return;
-        }
-        if let Destination::Client(stream) = &mut sink.to {
-            stream.continuity.interrupt();
-            stream.awaits_key_frame = sink.kind == Kind::Video;
-        }
-        if let Some(source_key) = sink.source.filter(|_| active) {
-            if let Some(source) = self.sources.get_mut(source_key) {
-                source.awaited = true;
-            }
-            self.want_key_frame(now, source_key, out);
+        if std::mem::replace(&mut sink.active, active) != active {
+            self.begin_anew(now, key, out);
         }
     }
 
-    /// What went to a client's stream till now did not arrive: it begins anew with a key frame.
-    pub fn resume(&mut self, now: Instant, key: SinkKey, out: &mut impl Outlet) {
-        let Some(sink) = self.sinks.get_mut(key).filter(|sink| sink.active) else { return };
-        if let Destination::Client(stream) = &mut sink.to {
-            stream.awaits_key_frame = sink.kind == Kind::Video;
+    /// The client of a sink is connected now.
+    pub fn open_sink(&mut self, now: Instant, key: SinkKey, out: &mut impl Outlet) {
+        let Some(sink) = self.sinks.get_mut(key) else { return };
+        if !std::mem::replace(&mut sink.open, true) {
+            self.begin_anew(now, key, out);
         }
-        if let Some(source_key) = sink.source {
+    }
+
+    /// What goes to a sink from now on follows directly on what went to it last, and begins with a key frame.
+    fn begin_anew(&mut self, now: Instant, key: SinkKey, out: &mut impl Outlet) {
+        let Some(sink) = self.sinks.get_mut(key) else { return };
+        let (kind, flows) = (sink.kind, sink.flows());
+        if let Destination::Client(stream) = &mut sink.to {
+            stream.continuity.interrupt();
+            stream.awaits_key_frame = kind == Kind::Video;
+        }
+        if let Some(source_key) = sink.source.filter(|_| flows) {
             if let Some(source) = self.sources.get_mut(source_key) {
                 source.awaited = true;
             }
@@ -305,7 +311,7 @@ impl Forwarder {
         let of = Numbering { source: key, restarts: source.restarts };
         let mut awaited = false;
         for sink_key in &source.sinks {
-            let Some(sink) = sinks.get_mut(*sink_key).filter(|sink| sink.active) else { continue };
+            let Some(sink) = sinks.get_mut(*sink_key).filter(|sink| sink.flows()) else { continue };
             let stream = match &mut sink.to {
                 Destination::Link(to) => {
                     out.link_rtp(*to, packet);
@@ -359,7 +365,7 @@ impl Forwarder {
         out: &mut impl Outlet,
     ) -> usize {
         let Self { sources, sinks, scratch, .. } = self;
-        let Some(sink) = sinks.get_mut(key).filter(|sink| sink.active) else { return 0 };
+        let Some(sink) = sinks.get_mut(key).filter(|sink| sink.flows()) else { return 0 };
         let current = sink.source;
         let mut sent = 0;
         for sequence in missing.take(MAX_NACKED) {

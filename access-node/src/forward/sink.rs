@@ -24,9 +24,17 @@ pub struct Sink {
     pub(super) source: Option<SourceKey>,
     /// Audio or video.
     pub kind: Kind,
-    /// Whether it flows (pause).
+    /// Whether it is to flow (pause).
     pub(super) active: bool,
+    /// Whether there is a connection that it can flow on.
+    pub(super) open: bool,
     pub(super) to: Destination,
+}
+
+impl Sink {
+    pub(super) fn flows(&self) -> bool {
+        self.active && self.open
+    }
 }
 
 #[derive(Debug)]

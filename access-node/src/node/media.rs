@@ -112,7 +112,7 @@ impl Node {
                 self.net.flush_dtls(key);
                 self.net.event(key, Event::TransportReady(v1::TransportReady {}));
                 self.establish(key);
-                self.ask_for_first_key_frames(now, key);
+                self.open_sinks(now, key);
             }
             Err(crate::transport::DtlsError::Closed) => {
                 return self.end_transport(now, key, Some("closed by the client".to_owned()));
@@ -128,12 +128,12 @@ impl Node {
         self.net.schedule(key);
     }
 
-    /// Subscriptions that were negotiated before the transport was connected have missed what came till now.
-    fn ask_for_first_key_frames(&mut self, now: Instant, key: TransportKey) {
+    /// Subscriptions that were negotiated before the transport was connected begin to flow.
+    fn open_sinks(&mut self, now: Instant, key: TransportKey) {
         let Some(transport) = self.net.transports.get(key) else { return };
         let sinks: Vec<_> = transport.outgoing.values().copied().collect();
         for sink in sinks {
-            self.forward.resume(now, sink, &mut self.net);
+            self.forward.open_sink(now, sink, &mut self.net);
         }
     }
 

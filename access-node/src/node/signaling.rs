@@ -92,7 +92,8 @@ impl Node {
                 let Some(parameters) = stream_parameters(key, &negotiated) else { return };
                 let ssrc = parameters.ssrc.0;
                 let rtx = parameters.rtx;
-                let new = self.forward.add_client_sink(kind, parameters, self.rng.next_u64());
+                let (open, random) = (transport.srtp.is_some(), self.rng.next_u64());
+                let new = self.forward.add_client_sink(kind, parameters, open, random);
                 *sink = Some(new);
                 let (from, active) = (from.clone(), *active);
                 transport.outgoing.insert(ssrc, new);

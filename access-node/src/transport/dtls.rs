@@ -24,7 +24,7 @@ use crate::sdp::{DtlsRole, Fingerprint};
 /// The endpoint knows associations by address, but a client's address may change during the handshake; so each transport has an
 /// endpoint of its own and all datagrams seem to come from here (RFC 5737).
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
-/// Most bytes taken from a client before its handshake is through; a handshake is about 4 kB.
+/// Most bytes taken from a client; a handshake is about 4 kB, and nothing but a farewell follows it.
 const MAX_HANDSHAKE: usize = 128 * 1024;
 /// Most first datagrams kept for a second try; a hello is one or two.
 const MAX_HELLO: usize = 8;
@@ -201,14 +201,14 @@ impl Dtls {
     /// # Errors
     /// If the handshake has failed, or the client has ended the association.
     pub fn read(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<SrtpKeys>, DtlsError> {
-        if !self.complete {
-            self.received += datagram.len();
-            if self.received > MAX_HANDSHAKE {
-                return Err(DtlsError::TooLarge);
-            }
-            if self.role == DtlsRole::Server && self.hello.len() < MAX_HELLO {
-                self.hello.push(BytesMut::from(datagram));
-            }
+        self.received += datagram.len();
+        if self.received > MAX_HANDSHAKE {
+            // The endpoint remembers handshake messages even when it is through. What comes so late and so much is nobody's
+            // farewell, and may be forged.
+            return if self.complete { Ok(None) } else { Err(DtlsError::TooLarge) };
+        }
+        if !self.complete && self.role == DtlsRole::Server && self.hello.len() < MAX_HELLO {
+            self.hello.push(BytesMut::from(datagram));
         }
         let events = match self.endpoint.read(now, PEER, None, BytesMut::from(datagram)) {
             Err(RtcError::ErrServerNoMatchingSrtpProfile) if self.attempt + 1 < PROFILES.len() => {
@@ -348,6 +348,53 @@ mod tests {
         let stranger = Certificate::generate().unwrap();
         let (mut client, mut server) = pair(Some(&stranger));
         assert!(matches!(shake(&mut client, &mut server), Err(DtlsError::WrongCertificate)));
+    }
+
+    #[test]
+    fn no_handshake_is_too_strange() {
+        let mut state = 5u32;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as usize % below
+        };
+        let (a, b) = (Certificate::generate().unwrap(), Certificate::generate().unwrap());
+        let (of_a, of_b) = (fingerprint(&a), fingerprint(&b));
+        for _ in 0..400 {
+            let now = Instant::now();
+            let mut server = Dtls::new(b.clone(), DtlsRole::Server, of_a.clone()).unwrap();
+            let mut client = Dtls::new(a.clone(), DtlsRole::Client, of_b.clone()).unwrap();
+            client.start(now).unwrap();
+            let (broken_flight, in_both) = (random(3), random(2) == 0);
+            for flight in 0..4 {
+                let mut datagrams: Vec<_> = std::iter::from_fn(|| client.poll_transmit()).collect();
+                for datagram in datagrams.iter_mut().filter(|_| flight == broken_flight) {
+                    for _ in 0..=random(3) {
+                        let at = random(datagram.len());
+                        match random(4) {
+                            0 => datagram.truncate(at.max(1)),
+                            1 => datagram[at] = random(256) as u8,
+                            2 => datagram[at] ^= 1 << random(8),
+                            _ => datagram[at] = [0, 0xff][random(2)],
+                        }
+                    }
+                }
+                for datagram in datagrams {
+                    if server.read(now, &datagram).is_err() {
+                        break;
+                    }
+                }
+                let mut replies: Vec<_> = std::iter::from_fn(|| server.poll_transmit()).collect();
+                for reply in replies.iter_mut().filter(|_| in_both) {
+                    let at = random(reply.len());
+                    reply[at] ^= 1 << random(8);
+                }
+                for reply in replies {
+                    if client.read(now, &reply).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
     }
 
     #[test]
