@@ -438,7 +438,7 @@ fn a_stream_gets_through_heavy_loss_whole() {
                     world.send(0, &packet);
                 }
             }
-            let wanted: Vec<u16> = world.rtcp(0).iter().flat_map(nacked).collect();
+            let wanted: Vec<u16> = world.rtcp(0).iter().flat_map(|packet| nacked(packet.as_ref())).collect();
             for sequence in wanted {
                 let again = [&sequence.to_be_bytes()[..], &sent[&sequence]].concat();
                 let rtx = packet(line.rtx, VP8_RTX, rtx_sequence, 0, 0, &again);
@@ -474,7 +474,7 @@ fn a_stream_gets_through_heavy_loss_whole() {
     }
 }
 
-fn nacked(packet: &Box<dyn Packet>) -> Vec<u16> {
+fn nacked(packet: &dyn Packet) -> Vec<u16> {
     let nack = packet.as_any().downcast_ref::<TransportLayerNack>();
     nack.map(|nack| nack.nacks.iter().flat_map(|pair| pair.packet_list()).collect()).unwrap_or_default()
 }
