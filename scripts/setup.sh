@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-MIN_RUST=1.90
+MIN_RUST=1.94
 MIN_NODE=18
 
 build_packages=(build-essential cmake pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev)
