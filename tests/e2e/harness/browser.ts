@@ -110,6 +110,14 @@ export class Participant {
     return this.page.evaluate((l) => window.lab.publish(l), look);
   }
 
+  hasJoined(): Promise<boolean> {
+    return this.page.evaluate(() => window.lab.hasJoined());
+  }
+
+  isPublishing(): Promise<boolean> {
+    return this.page.evaluate(() => window.lab.isPublishing());
+  }
+
   unpublish(): Promise<void> {
     return this.page.evaluate(() => window.lab.unpublish());
   }

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, openSync, closeSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -40,6 +40,7 @@ export class Kaigi {
     /** From the start of the program until it was ready, in ms. */
     readonly startedIn: number,
     readonly service: Credentials & { room: string },
+    private readonly log: string,
   ) {}
 
   /** Starts `kaigi up` on free ports and waits until it is ready. */
@@ -47,7 +48,8 @@ export class Kaigi {
     const data = dataDir ?? newDataDir();
     const ports = await freePorts();
     mkdirSync(ARTIFACTS, { recursive: true });
-    const log = openSync(path.join(ARTIFACTS, `${name}.log`), 'a');
+    const logFile = path.join(ARTIFACTS, `${name}.log`);
+    const log = openSync(logFile, 'w');
     const flags = {
       '--data-dir': data,
       '--bind': '127.0.0.1',
@@ -76,7 +78,7 @@ export class Kaigi {
       throw error;
     }
     const startedIn = Date.now() - started;
-    return new Kaigi(launcher, data, dataDir !== undefined, scheme, ports, startedIn, showService(data));
+    return new Kaigi(launcher, data, dataDir !== undefined, scheme, ports, startedIn, showService(data), logFile);
   }
 
   /** Of the web pages, the SDK and signaling. */
@@ -112,7 +114,10 @@ export class Kaigi {
     return (await request(`${this.url}/ready`, { timeout: 1000 })).status === 200;
   }
 
-  /** Ends it as a user would, and waits until all its processes are gone. How long that took, in ms. */
+  /**
+   * Ends it as a user would, and waits until all its processes are gone. How long that took, in ms.
+   * Fails if anything in it panicked meanwhile: nothing that a test does may bring that about.
+   */
   async stop(): Promise<number> {
     const began = Date.now();
     const pids = [this.pid, ...this.children().map((child) => child.pid)];
@@ -125,6 +130,8 @@ export class Kaigi {
     } finally {
       if (!this.keepData) rmSync(this.dataDir, { recursive: true, force: true });
     }
+    const panics = readFileSync(this.log, 'utf8').split('\n').filter((line) => line.includes('panicked at'));
+    if (panics.length > 0) throw new Error(`there were panics:\n${panics.join('\n')}`);
     return Date.now() - began;
   }
 }

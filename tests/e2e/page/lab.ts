@@ -98,6 +98,15 @@ export class Lab {
     return this.#publication.id;
   }
 
+  /** Whether the server still holds this page for a participant. */
+  hasJoined(): boolean {
+    return this.#client.info !== undefined;
+  }
+
+  isPublishing(): boolean {
+    return this.#publication !== undefined && !this.#publication.ended;
+  }
+
   async unpublish(): Promise<void> {
     await this.#publication?.stop();
   }

@@ -226,16 +226,22 @@ describe('a participant', () => {
     expect(await client.request('unpublish', { id })).toMatchObject({ status: expect.stringMatching(/ok|error/) });
   });
 
-  it.each(['', 'a=', 'candidate:', 'a=candidate:1 1 udp', 'a=candidate:1 1 udp x 999.1.1.1 99999 typ host', '\u0000', 'x'.repeat(10_000)])(
-    'may send the candidate %j',
-    async (candidate) => {
-      const tracks = [{ type: 'audio', mid: '0', source: 'mic' }];
-      const publish = await client.request('publish', { media: { tracks }, transport: { type: 'webrtc' } });
-      const { id } = publish.data as { id: string };
-      const signaling = { type: 'candidate', candidate: { candidate, sdpMid: '0', sdpMLineIndex: 0 } };
-      expect((await client.request('soac', { id, signaling })).status).toMatch(/ok|error/);
-    },
-  );
+  const CANDIDATES: [string, string][] = [
+    ['nothing', ''],
+    ['only a prefix', 'a='],
+    ['no fields', 'candidate:'],
+    ['too few fields', 'a=candidate:1 1 udp'],
+    ['wrong fields', 'a=candidate:1 1 udp x 999.1.1.1 99999 typ host'],
+    ['a control character', '\u0000'],
+    ['ten thousand characters', 'x'.repeat(10_000)],
+  ];
+  it.each(CANDIDATES)('may send a candidate that is %s', async (_, candidate) => {
+    const tracks = [{ type: 'audio', mid: '0', source: 'mic' }];
+    const publish = await client.request('publish', { media: { tracks }, transport: { type: 'webrtc' } });
+    const { id } = publish.data as { id: string };
+    const signaling = { type: 'candidate', candidate: { candidate, sdpMid: '0', sdpMLineIndex: 0 } };
+    expect((await client.request('soac', { id, signaling })).status).toMatch(/ok|error/);
+  });
 });
 
 describe('REST', () => {
@@ -271,25 +277,31 @@ describe('REST', () => {
     }
   });
 
-  const BODIES: [string, string, string][] = [
-    ['POST', '/v1/rooms', '{"name":'],
-    ['POST', '/v1/rooms', '[]'],
-    ['POST', '/v1/rooms', '"name"'],
-    ['POST', '/v1/rooms', '{"name":""}'],
-    ['POST', '/v1/rooms', '{"name":{"$gt":""}}'],
-    ['POST', '/v1/rooms', '{"name":"x","options":7}'],
-    ['POST', '/v1/rooms', '{"name":"x","options":{"views":[{"video":{"parameters":{"resolution":{"width":-4,"height":1e99}}}}]}}'],
-    ['POST', '/v1/rooms', `{"name":${DEEP}}`],
-    ['POST', '/v1/rooms', `{"name":"${'x'.repeat(2_000_000)}"}`],
-    ['PUT', '/v1/rooms/ROOM', '{"views":"none"}'],
-    ['POST', '/v1/rooms/ROOM/tokens', '{}'],
-    ['POST', '/v1/rooms/ROOM/tokens', '{"user":"x","role":["presenter"]}'],
-    ['PATCH', '/v1/rooms/ROOM/streams/ROOM-common', '{"op":"replace"}'],
-    ['PATCH', '/v1/rooms/ROOM/streams/ROOM-common', '[{"op":"replace","path":"/info/filter","value":"sepia"}]'],
-    ['PATCH', '/v1/rooms/ROOM/streams/%2e%2e%2f', '[]'],
-    ['DELETE', '/v1/rooms/ROOM/participants/nobody', ''],
+  const COMMON = '/v1/rooms/ROOM/streams/ROOM-common';
+  const BODIES: [string, string, string, string][] = [
+    ['unfinished JSON', 'POST', '/v1/rooms', '{"name":'],
+    ['an array', 'POST', '/v1/rooms', '[]'],
+    ['a string', 'POST', '/v1/rooms', '"name"'],
+    ['an empty name', 'POST', '/v1/rooms', '{"name":""}'],
+    ['a name that is an object', 'POST', '/v1/rooms', '{"name":{"$gt":""}}'],
+    ['options that are a number', 'POST', '/v1/rooms', '{"name":"x","options":7}'],
+    [
+      'an impossible resolution',
+      'POST',
+      '/v1/rooms',
+      '{"name":"x","options":{"views":[{"video":{"parameters":{"resolution":{"width":-4,"height":1e99}}}}]}}',
+    ],
+    ['deep nesting', 'POST', '/v1/rooms', `{"name":${DEEP}}`],
+    ['two megabytes', 'POST', '/v1/rooms', `{"name":"${'x'.repeat(2_000_000)}"}`],
+    ['views that are a string', 'PUT', '/v1/rooms/ROOM', '{"views":"none"}'],
+    ['nobody', 'POST', '/v1/rooms/ROOM/tokens', '{}'],
+    ['a role that is a list', 'POST', '/v1/rooms/ROOM/tokens', '{"user":"x","role":["presenter"]}'],
+    ['a patch that is no list', 'PATCH', COMMON, '{"op":"replace"}'],
+    ['an unknown filter', 'PATCH', COMMON, '[{"op":"replace","path":"/info/filter","value":"sepia"}]'],
+    ['an id that is a path', 'PATCH', '/v1/rooms/ROOM/streams/%2e%2e%2f', '[]'],
+    ['an unknown participant', 'DELETE', '/v1/rooms/ROOM/participants/nobody', ''],
   ];
-  it.each(BODIES)('answers %s %s %.60j with an error', async (method, path, body) => {
+  it.each(BODIES)('answers %s (%s %s) with an error', async (_, method, path, body) => {
     const headers = {
       authorization: mauth(kaigi.service),
       'content-type': 'application/json',

@@ -1,8 +1,8 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Chromium } from '../harness/browser';
 import { BLUE, RED, isNear } from '../harness/colours';
 import { Kaigi } from '../harness/kaigi';
-import { hears, mixingRoom, publisher, showsLayout, subscribeWhenThere } from '../harness/room';
+import { type Publisher, hears, mixingRoom, publisher, showsLayout, subscribeWhenThere } from '../harness/room';
 import { until } from '../harness/until';
 
 const PROCESSES = ['kaigi-access-node', 'kaigi-cluster-manager', 'kaigi-conference-agent', 'kaigi-mixer-node', 'kaigi-portal'];
@@ -18,6 +18,17 @@ afterAll(async () => {
   await browser?.close();
   await kaigi?.stop();
 });
+
+/** Kills a process and waits until another one has taken its place. */
+async function kill(name: string): Promise<void> {
+  const killed = kaigi.child(name);
+  if (!killed) throw new Error(`${name} does not run`);
+  process.kill(killed.pid, 'SIGKILL');
+  await until(`${name} runs again`, () => {
+    const again = kaigi.child(name);
+    return again && again.pid !== killed.pid;
+  });
+}
 
 /** Two people meet in a new room: the whole way from a token to pictures and sound, forwarded and mixed. */
 async function conference(name: string): Promise<void> {
@@ -41,24 +52,94 @@ async function conference(name: string): Promise<void> {
   }
 }
 
-it('runs its five processes', () => {
-  expect(kaigi.children().map((child) => child.name)).toEqual(PROCESSES);
+describe('with nobody in it, Kaigi', () => {
+  it('runs its five processes', () => {
+    expect(kaigi.children().map((child) => child.name)).toEqual(PROCESSES);
+  });
+
+  it.each(PROCESSES)('brings %s back when it is killed, and new conferences work', async (name) => {
+    await kill(name);
+    await until('it is ready', () => kaigi.isReady());
+    // The others learn of the new process a moment after it runs.
+    let attempt = 0;
+    const held = async (): Promise<boolean> => {
+      await conference(`${name}-${attempt++}`);
+      return true;
+    };
+    await until('a new conference works', held, 30_000);
+  }, 120_000);
 });
 
-it.each(PROCESSES)('brings %s back when it is killed, and new conferences work', async (name) => {
-  const killed = kaigi.child(name);
-  if (!killed) throw new Error(`${name} does not run`);
-  process.kill(killed.pid, 'SIGKILL');
+describe('a conference', () => {
+  let room: string;
+  let one: Publisher;
+  let two: Publisher;
+  /** What the first sees of the second. */
+  let forward: string;
+  /** What the first sees of both. */
+  let mix: string;
+  let mixed: string;
 
-  await until(`${name} runs again`, () => {
-    const again = kaigi.child(name);
-    return again && again.pid !== killed.pid;
+  beforeEach(async () => {
+    await until('it is ready', () => kaigi.isReady());
+    room = await mixingRoom(kaigi, 'live');
+    one = await publisher(browser, kaigi, room, 'Aiko', RED);
+    two = await publisher(browser, kaigi, room, 'Botan', BLUE);
+    forward = await subscribeWhenThere(one.page, two.stream);
+    mixed = await one.page.mixedStream();
+    mix = await one.page.subscribe(mixed);
+    await showsLayout(one.page, mixed, mix, [one, two]);
   });
-  await until('it is ready', () => kaigi.isReady());
-  // The new process is known to the others a moment after it runs.
-  let attempt = 0;
-  await until('a new conference works', async () => {
-    await conference(`${name}-${attempt++}`);
-    return true;
-  }, 30_000);
-}, 120_000);
+  afterEach(async () => {
+    await one.page.close();
+    await two.page.close();
+  });
+
+  /** Waits for so many more frames. */
+  async function moves(subscription: string, frames = 30): Promise<void> {
+    const before = await one.page.frames(subscription);
+    await until('the picture moves', async () => (await one.page.frames(subscription)) > before + frames);
+  }
+
+  it('does not notice the death of the cluster-manager', async () => {
+    await kill('kaigi-cluster-manager');
+    await Promise.all([moves(forward), moves(mix)]);
+    await hears(one.page, forward, [BLUE], [RED, BLUE]);
+    await hears(one.page, mix, [BLUE], [RED, BLUE]);
+    expect(await Promise.all([one, two].map(({ page }) => page.isPublishing()))).toEqual([true, true]);
+  });
+
+  it('goes on without the mixed stream while the mixer-node is dead, and gets it back', async () => {
+    await kill('kaigi-mixer-node');
+    await moves(forward);
+    await moves(mix);
+    await showsLayout(one.page, mixed, mix, [one, two]);
+    await hears(one.page, mix, [BLUE], [RED, BLUE]);
+    expect(await Promise.all([one, two].map(({ page }) => page.isPublishing()))).toEqual([true, true]);
+  });
+
+  it('loses its streams with the access-node, and its participants can publish again', async () => {
+    await kill('kaigi-access-node');
+    for (const { page } of [one, two]) await until(`${page.who} is told`, async () => !(await page.isPublishing()));
+    expect((await kaigi.rest.participants(room)).map(({ id }) => id).sort()).toEqual([one.page.id, two.page.id].sort());
+    await until('it is ready', () => kaigi.isReady());
+
+    // The first attempt of each may be the one by which it learns that its old transport is gone.
+    const stream = await until('the second publishes again', () => two.page.publish(BLUE));
+    const again = await until('the first subscribes again', () => subscribeWhenThere(one.page, stream));
+    await until('the picture arrives', async () => isNear(await one.page.colour(again), BLUE.colour));
+    await hears(one.page, again, [BLUE], [RED, BLUE]);
+  });
+
+  it.each(['kaigi-conference-agent', 'kaigi-portal'])('ends with %s, and its participants can join it again', async (name) => {
+    await kill(name);
+    for (const { page } of [one, two]) await until(`${page.who} is told`, async () => !(await page.hasJoined()));
+    await until('it is ready', () => kaigi.isReady());
+
+    for (const { page } of [one, two]) await page.join(await kaigi.rest.token(room, page.who));
+    const stream = await two.page.publish(BLUE);
+    const again = await subscribeWhenThere(one.page, stream);
+    await until('the picture arrives', async () => isNear(await one.page.colour(again), BLUE.colour));
+    expect(await kaigi.rest.participants(room)).toHaveLength(2);
+  });
+});

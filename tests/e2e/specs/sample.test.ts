@@ -84,9 +84,18 @@ describe('the sample application', () => {
 
   it('looks like this', async () => {
     const renew = process.env.UPDATE_SCREENSHOT === '1';
+    const guests = renew ? [await join('Chiyo', 640, 480), await join('Dai', 640, 480)] : [];
+    if (renew) await aiko.waitForSelector('[data-testid=people-button][aria-label="People, 4 here"]');
+    await until('all are in the picture', async () => {
+      const mixed = (await kaigi.rest.streams(kaigi.service.room)).find((stream) => stream.type === 'mixed');
+      return mixed?.info.layout?.filter((entry) => (entry as { stream?: string }).stream).length === 2 + guests.length;
+    });
+    const before = await frames(aiko, MIX);
+    await until('the picture has settled', async () => (await frames(aiko, MIX)) > before + 72);
     const file = renew ? SCREENSHOT : browser.artifact('conference');
     mkdirSync(path.dirname(file), { recursive: true });
     expect((await aiko.screenshot({ path: file })).length).toBeGreaterThan(10_000);
+    for (const guest of guests) await guest.click('[data-testid=leave-button]');
   });
 
   it('fits a telephone', async () => {
