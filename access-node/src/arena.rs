@@ -2,7 +2,7 @@
 
 use std::{fmt, marker::PhantomData};
 
-/// Finds one entry of an [`Arena`].
+/// Finds one entry of an [`Arena`] whose keys are marked with `T`.
 pub struct Key<T> {
     index: u32,
     generation: u32,
@@ -40,27 +40,28 @@ impl<T> Key<T> {
     }
 }
 
-/// Entries in a vector, found by [`Key`].
+/// Entries in a vector, found by [`Key`]; `K` marks its keys, so that those of another arena do not fit.
 #[derive(Debug)]
-pub struct Arena<T> {
+pub struct Arena<T, K = T> {
     slots: Vec<(u32, Option<T>)>,
     free: Vec<u32>,
+    of: PhantomData<fn() -> K>,
 }
 
-impl<T> Default for Arena<T> {
+impl<T, K> Default for Arena<T, K> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new() }
+        Self { slots: Vec::new(), free: Vec::new(), of: PhantomData }
     }
 }
 
-impl<T> Arena<T> {
+impl<T, K> Arena<T, K> {
     /// Puts an entry in.
-    pub fn insert(&mut self, value: T) -> Key<T> {
+    pub fn insert(&mut self, value: T) -> Key<K> {
         self.insert_with(|_| value)
     }
 
     /// Puts an entry in that knows its key.
-    pub fn insert_with(&mut self, make: impl FnOnce(Key<T>) -> T) -> Key<T> {
+    pub fn insert_with(&mut self, make: impl FnOnce(Key<K>) -> T) -> Key<K> {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push((0, None));
             u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 entries fit into memory")
@@ -73,17 +74,17 @@ impl<T> Arena<T> {
 
     /// The entry, if it is still there.
     #[must_use]
-    pub fn get(&self, key: Key<T>) -> Option<&T> {
+    pub fn get(&self, key: Key<K>) -> Option<&T> {
         self.slots.get(key.index as usize).filter(|slot| slot.0 == key.generation)?.1.as_ref()
     }
 
     /// The entry, if it is still there.
-    pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
+    pub fn get_mut(&mut self, key: Key<K>) -> Option<&mut T> {
         self.slots.get_mut(key.index as usize).filter(|slot| slot.0 == key.generation)?.1.as_mut()
     }
 
     /// Takes the entry out.
-    pub fn remove(&mut self, key: Key<T>) -> Option<T> {
+    pub fn remove(&mut self, key: Key<K>) -> Option<T> {
         let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.0 == key.generation)?;
         let value = slot.1.take()?;
         slot.0 = slot.0.wrapping_add(1);
@@ -104,7 +105,7 @@ impl<T> Arena<T> {
     }
 
     /// All entries.
-    pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Key<K>, &T)> {
         (0..).zip(&self.slots).filter_map(|(index, (generation, value))| {
             Some((Key { index, generation: *generation, of: PhantomData }, value.as_ref()?))
         })
@@ -117,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_key_never_finds_the_successor() {
-        let mut arena = Arena::default();
+        let mut arena: Arena<&str> = Arena::default();
         let first = arena.insert("a");
         assert_eq!(arena.remove(first), Some("a"));
         let second = arena.insert("b");

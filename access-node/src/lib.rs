@@ -8,6 +8,7 @@ mod args;
 pub mod events;
 pub mod forward;
 pub mod ids;
+pub mod keys;
 pub mod node;
 pub mod sdp;
 pub mod service;

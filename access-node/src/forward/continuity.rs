@@ -3,7 +3,8 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use super::{SourceKey, sequence::nearest};
+use super::sequence::nearest;
+use crate::keys::SourceKey;
 
 /// Segments kept to find retransmissions in: one pause, resumption or change each.
 const MAX_SEGMENTS: usize = 8;

@@ -1,6 +1,6 @@
 //! The picture size in an H.264 sequence parameter set (ITU-T H.264 §7.3.2.1.1).
 
-use super::picture::Size;
+use super::size::Size;
 
 /// Most bytes read of one; the size stands in the first few dozen.
 const MAX_SPS: usize = 256;

@@ -11,13 +11,14 @@ mod reception;
 mod rtcp;
 mod sequence;
 mod sink;
+mod size;
 mod source;
 mod transport_cc;
 
 pub use clock::NtpClock;
-pub use picture::Size;
 pub use rtcp::{Rtcp, nacked, walk};
 pub use sink::{Sink, StreamParameters};
+pub use size::Size;
 pub use source::{Origin, Source, Supply};
 pub use transport_cc::TransportCcReceiver;
 
@@ -36,17 +37,11 @@ use self::{
     source::ClockReading,
 };
 use crate::{
-    arena::{Arena, Key},
-    node::AttachmentKey,
-    node::TransportKey,
+    arena::Arena,
+    keys::{AttachmentKey, SinkKey, SinkTag, SourceKey, SourceTag, TransportKey},
     sdp::Kind,
     timers::Timers,
 };
-
-/// Finds a [`Source`].
-pub type SourceKey = Key<Source>;
-/// Finds a [`Sink`].
-pub type SinkKey = Key<Sink>;
 
 /// Most retransmissions that one NACK packet is answered with.
 const MAX_NACKED: usize = 256;
@@ -70,9 +65,9 @@ pub trait Outlet {
 /// All sources and sinks of a worker.
 #[derive(Debug, Default)]
 pub struct Forwarder {
-    sources: Arena<Source>,
+    sources: Arena<Source, SourceTag>,
     by_track: HashMap<TrackId, SourceKey>,
-    sinks: Arena<Sink>,
+    sinks: Arena<Sink, SinkTag>,
     timers: Timers<SourceKey>,
     scratch: Vec<u8>,
 }

@@ -1,9 +1,7 @@
 //! Looking into video payloads: is it the beginning of a key frame, and how large is the picture.
 
+use super::size::Size;
 use crate::sdp::Codec;
-
-/// Width and height in pixels.
-pub type Size = (u32, u32);
 
 /// What a payload shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

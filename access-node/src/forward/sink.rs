@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use kaigi_media::rtp::{RtpHeader, write_header};
 
-use super::{SourceKey, continuity::Continuity};
+use super::continuity::Continuity;
 use crate::{
     ids::Ssrc,
-    node::{AttachmentKey, TransportKey},
+    keys::{AttachmentKey, SourceKey, TransportKey},
     sdp::{Extensions, Kind},
 };
 

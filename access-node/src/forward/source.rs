@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use kaigi_proto::ids::TrackId;
 
-use super::{SinkKey, cache::PacketCache, nack::NackTracker, picture::Size, reception::Reception};
+use super::{cache::PacketCache, nack::NackTracker, reception::Reception, size::Size};
 use crate::{
-    node::{FlowKey, TransportKey},
+    keys::{FlowKey, SinkKey, TransportKey},
     sdp::{Extensions, Format, Kind},
 };
 

@@ -21,16 +21,14 @@ use kaigi_proto::{
 };
 use rand::RngCore;
 
-use super::{AttachmentKey, LinkCall, Node, NodeError, TrackSource};
+use super::{LinkCall, Node, NodeError, TrackSource};
 use crate::{
-    arena::{Arena, Key},
-    forward::{Origin, SinkKey, SourceKey, Supply},
+    arena::Arena,
+    forward::{Origin, Supply},
+    keys::{AttachmentKey, AttachmentTag, FlowKey, FlowTag, SinkKey, SourceKey},
     sdp::{Extensions, Format, Kind},
     timers::Timers,
 };
-
-/// Finds a [`Flow`].
-pub type FlowKey = Key<Flow>;
 
 /// Payload types on the link, where each flow has one format only.
 const AUDIO_PAYLOAD: u8 = 111;
@@ -93,9 +91,9 @@ struct Attached {
 /// Both kinds of flows of a node.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    pub(super) attachments: Arena<Attachment>,
+    pub(super) attachments: Arena<Attachment, AttachmentTag>,
     by_consumer: HashMap<(SocketAddr, u32), AttachmentKey>,
-    flows: Arena<Flow>,
+    flows: Arena<Flow, FlowTag>,
     flows_by_ssrc: HashMap<u32, FlowKey>,
     flows_by_source: HashMap<SourceKey, FlowKey>,
     pub(super) timers: Timers<LinkTimer>,

@@ -12,13 +12,14 @@ use rtc_rtcp::{
 };
 
 use super::{
-    Node, TransportKey,
+    Node,
     net::datagram,
     transport::{Incoming, MAX_INCOMING, REPORT_INTERVAL, Role},
 };
 use crate::{
-    forward::{Rtcp, SourceKey, nacked, walk},
+    forward::{Rtcp, nacked, walk},
     ids::Mid,
+    keys::{SourceKey, TransportKey},
     transport::{Class, Path, Srtp, classify, stun_user_name},
 };
 

@@ -14,10 +14,10 @@ mod transport;
 
 pub use counters::Counters;
 pub use error::NodeError;
-pub use links::{Attachment, Flow, FlowKey};
+pub use links::{Attachment, Flow};
 pub use output::{LinkCall, Output};
 pub use request::{Opened, PublicationTrack, SubscriptionTrack, TrackSource};
-pub use transport::{Transport, TransportKey};
+pub use transport::Transport;
 
 use std::{
     collections::HashMap,
@@ -30,13 +30,10 @@ use rand::{RngCore, SeedableRng, rngs::StdRng};
 
 use self::{links::Links, net::Net};
 use crate::{
-    arena::Key,
     forward::{Forwarder, NtpClock},
+    keys::{AttachmentKey, TransportKey},
     transport::Certificate,
 };
-
-/// Finds an [`Attachment`].
-pub type AttachmentKey = Key<Attachment>;
 
 /// Bounds of what agents and clients can make the node keep.
 #[derive(Clone, Copy, Debug)]

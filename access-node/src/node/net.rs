@@ -14,13 +14,14 @@ use rtc_rtcp::{
 };
 
 use super::{
-    AttachmentKey, Counters, Output, TransportKey,
+    Counters, Output,
     links::Links,
     transport::{Role, Transport},
 };
 use crate::{
     arena::Arena,
     forward::{Origin, Outlet, Size},
+    keys::{AttachmentKey, TransportKey, TransportTag},
     timers::Timers,
     transport::Peer,
 };
@@ -36,7 +37,7 @@ pub(super) struct Room {
 #[derive(Debug)]
 pub(super) struct Net {
     pub(super) rooms: HashMap<RoomId, Room>,
-    pub(super) transports: Arena<Transport>,
+    pub(super) transports: Arena<Transport, TransportTag>,
     pub(super) by_ufrag: HashMap<String, TransportKey>,
     pub(super) by_peer: HashMap<Peer, TransportKey>,
     pub(super) timers: Timers<TransportKey>,

@@ -8,7 +8,7 @@ use kaigi_proto::{
     v1,
 };
 
-use super::FlowKey;
+use crate::keys::FlowKey;
 use crate::transport::Path;
 
 /// A call to another node's `MediaLink`.

@@ -9,13 +9,14 @@ use kaigi_proto::{
 use rand::RngCore;
 
 use super::{
-    Node, NodeError, Opened, PublicationTrack, SubscriptionTrack, TrackSource, TransportKey,
+    Node, NodeError, Opened, PublicationTrack, SubscriptionTrack, TrackSource,
     net::Room,
     transport::{Role, Session, SessionTrack, Transport},
 };
 use crate::{
-    forward::{SinkKey, TransportCcReceiver},
+    forward::TransportCcReceiver,
     ids::Mid,
+    keys::{SinkKey, TransportKey},
     sdp::{Binding, Kind, LocalDescription, Negotiation, Wish},
     transport::IceLite,
 };

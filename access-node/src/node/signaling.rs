@@ -9,12 +9,13 @@ use kaigi_proto::{
 use rand::RngCore;
 
 use super::{
-    Node, NodeError, TrackSource, TransportKey,
+    Node, NodeError, TrackSource,
     transport::{Incoming, MAX_INCOMING, Role},
 };
 use crate::{
-    forward::{Origin, SinkKey, StreamParameters, Supply},
+    forward::{Origin, StreamParameters, Supply},
     ids::{Mid, Ssrc},
+    keys::{SinkKey, SourceKey, TransportKey},
     sdp::{Change, Kind, Negotiated, Offer},
     transport::Dtls,
 };
@@ -137,7 +138,7 @@ impl Node {
         }
     }
 
-    pub(super) fn published_source(&self, key: TransportKey, mid: &Mid) -> Option<crate::forward::SourceKey> {
+    pub(super) fn published_source(&self, key: TransportKey, mid: &Mid) -> Option<SourceKey> {
         let transport = self.net.transports.get(key)?;
         let mut tracks = transport.sessions.values().flat_map(|session| &session.tracks);
         tracks.find(|track| track.mid == *mid).and_then(|track| match &track.role {

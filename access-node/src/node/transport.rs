@@ -9,15 +9,12 @@ use kaigi_proto::ids::{ParticipantId, RoomId, SessionId, TrackId, TransportId};
 
 use super::TrackSource;
 use crate::{
-    arena::Key,
-    forward::{SinkKey, SourceKey, TransportCcReceiver},
+    forward::TransportCcReceiver,
     ids::Mid,
+    keys::{SinkKey, SourceKey},
     sdp::{Kind, Negotiation},
     transport::{Dtls, IceLite, Srtp},
 };
-
-/// Finds a [`Transport`].
-pub type TransportKey = Key<Transport>;
 
 /// How often sender and receiver reports are sent. Browsers take the first report for the time at which sound and picture can
 /// be aligned, and measure losses by them.

@@ -3,14 +3,11 @@
 use std::fmt::Write as _;
 
 use super::{
-    negotiation::{Binding, DtlsRole, Negotiated, Negotiation, is_bundled},
+    agreement::{
+        Binding, DtlsRole, LocalDescription, Negotiated, URI_AUDIO_LEVEL, URI_MID, URI_TRANSPORT_CC,
+    },
     offer::{Direction, Offer, OfferedMedia},
 };
-
-pub(super) const URI_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
-pub(super) const URI_AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
-pub(super) const URI_TRANSPORT_CC: &str =
-    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
 /// Writes into a string, which can't fail.
 macro_rules! line {
@@ -20,16 +17,21 @@ macro_rules! line {
     }};
 }
 
-/// The answer to `offer` as `negotiation` stands.
-pub(super) fn write(negotiation: &Negotiation, offer: &Offer, role: DtlsRole, version: u64) -> String {
-    let local = negotiation.local();
+/// The answer to `offer`; `active` says for which m-lines there is an agreement by which something flows.
+pub(super) fn write<'n>(
+    local: &LocalDescription,
+    offer: &Offer,
+    role: DtlsRole,
+    version: u64,
+    active: impl Fn(&OfferedMedia) -> Option<(&'n Binding, &'n Negotiated)>,
+) -> String {
     let mut out = String::with_capacity(2048);
     line!(out, "v=0");
     line!(out, "o=- {} {version} IN IP4 127.0.0.1", local.session_id);
     line!(out, "s=-");
     line!(out, "t=0 0");
     let taken = |index: usize, media: &OfferedMedia| {
-        media.kind.is_some() && !media.rejected && is_bundled(offer, index)
+        media.kind.is_some() && !media.rejected && offer.is_bundled(index)
     };
     if !offer.bundle.is_empty() {
         out.push_str("a=group:BUNDLE");
@@ -48,15 +50,15 @@ pub(super) fn write(negotiation: &Negotiation, offer: &Offer, role: DtlsRole, ve
             rejected(&mut out, media);
             continue;
         }
-        match negotiation.active(media) {
+        match active(media) {
             Some((binding, negotiated)) => {
                 formats(&mut out, media, negotiated);
-                transport(&mut out, negotiation, media, role);
-                active(&mut out, negotiation, binding, negotiated);
+                transport(&mut out, local, media, role);
+                flowing(&mut out, local, binding, negotiated);
             }
             None => {
                 inactive_formats(&mut out, media);
-                transport(&mut out, negotiation, media, role);
+                transport(&mut out, local, media, role);
                 line!(out, "a={}", Direction::Inactive.as_str());
                 if let Some(payload) = media.payloads.first() {
                     rtpmap(&mut out, payload.number, &payload.name, payload.clock_rate, payload.channels);
@@ -92,8 +94,7 @@ fn inactive_formats(out: &mut String, media: &OfferedMedia) {
 }
 
 /// What every m-line says of the transport that all share.
-fn transport(out: &mut String, negotiation: &Negotiation, media: &OfferedMedia, role: DtlsRole) {
-    let local = negotiation.local();
+fn transport(out: &mut String, local: &LocalDescription, media: &OfferedMedia, role: DtlsRole) {
     line!(out, "c=IN IP4 0.0.0.0");
     line!(out, "a=rtcp:9 IN IP4 0.0.0.0");
     for candidate in &local.candidates {
@@ -115,7 +116,7 @@ fn transport(out: &mut String, negotiation: &Negotiation, media: &OfferedMedia, 
     }
 }
 
-fn active(out: &mut String, negotiation: &Negotiation, binding: &Binding, negotiated: &Negotiated) {
+fn flowing(out: &mut String, local: &LocalDescription, binding: &Binding, negotiated: &Negotiated) {
     let extensions = [
         (URI_AUDIO_LEVEL, negotiated.extensions.audio_level),
         (URI_TRANSPORT_CC, negotiated.extensions.transport_cc),
@@ -143,7 +144,7 @@ fn active(out: &mut String, negotiation: &Negotiation, binding: &Binding, negoti
     let Some(send) = &negotiated.send else { return };
     let stream = binding.session.as_str();
     let msid = format!("{stream} {stream}-{}", binding.kind.as_str());
-    let name = negotiation.local().session_id;
+    let name = local.session_id;
     line!(out, "a=msid:{msid}");
     if let Some(rtx) = send.rtx_ssrc {
         line!(out, "a=ssrc-group:FID {} {rtx}", send.ssrc);

@@ -1,5 +1,6 @@
 //! Offers and answers: a typed offer ([`Offer`]), what formats mean ([`Format`]), and the answers ([`Negotiation`]).
 
+mod agreement;
 mod answer;
 mod format;
 mod negotiation;
@@ -7,11 +8,11 @@ mod offer;
 #[cfg(test)]
 mod tests;
 
-pub use format::{Codec, Format, H264Profile};
-pub use negotiation::{
-    Binding, Change, DtlsRole, Extensions, LocalDescription, Negotiated, Negotiation, Outcome, SendStream,
-    Wish,
+pub use agreement::{
+    Binding, Change, DtlsRole, Extensions, LocalDescription, Negotiated, Outcome, SendStream, Wish,
 };
+pub use format::{Codec, Format, H264Profile};
+pub use negotiation::Negotiation;
 pub use offer::{Direction, Fingerprint, MAX_M_LINES, MAX_SDP, Offer, Payload, SdpError};
 
 /// Audio or video.

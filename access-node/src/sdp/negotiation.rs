@@ -9,120 +9,16 @@ use std::collections::{BTreeMap, HashMap};
 use kaigi_proto::ids::SessionId;
 
 use super::{
-    Kind, answer,
-    format::{Format, choose_to_receive, choose_to_send},
-    offer::{Offer, OfferedMedia, Payload, Setup},
+    Kind,
+    agreement::{
+        Binding, Change, DtlsRole, Extensions, LocalDescription, Negotiated, Outcome, SendStream,
+        URI_AUDIO_LEVEL, URI_MID, URI_TRANSPORT_CC, Wish,
+    },
+    answer,
+    format::{choose_to_receive, choose_to_send},
+    offer::{Offer, OfferedMedia, Setup},
 };
 use crate::ids::{Mid, Ssrc};
-
-/// What the node does with an m-line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Receives what the client publishes, in the first of the client's payloads that is among these.
-    Receive(Vec<Format>),
-    /// Sends a stream of this format.
-    Send(Format),
-}
-
-/// One track of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binding {
-    /// Publication or subscription.
-    pub session: SessionId,
-    /// Kind of the m-line.
-    pub kind: Kind,
-    /// What it is for.
-    pub wish: Wish,
-}
-
-/// Header extensions by negotiated id; only those that this node writes or reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extensions {
-    /// urn:ietf:params:rtp-hdrext:sdes:mid, received only.
-    pub mid: Option<u8>,
-    /// urn:ietf:params:rtp-hdrext:ssrc-audio-level (RFC 6464).
-    pub audio_level: Option<u8>,
-    /// draft-holmer-rmcat-transport-wide-cc-extensions-01.
-    pub transport_cc: Option<u8>,
-}
-
-/// How a stream to the client is named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SendStream {
-    /// Its source.
-    pub ssrc: Ssrc,
-    /// The source of its retransmissions, if they have one of their own.
-    pub rtx_ssrc: Option<Ssrc>,
-}
-
-/// What was agreed on for an m-line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Negotiated {
-    /// The format in use.
-    pub format: Format,
-    /// Its payload; the feedback is what was agreed on.
-    pub payload: Payload,
-    /// Payload type of retransmissions (RFC 4588) and its fmtp line's parameters.
-    pub rtx: Option<(u8, String)>,
-    /// Ids of header extensions.
-    pub extensions: Extensions,
-    /// Present for what the node sends.
-    pub send: Option<SendStream>,
-}
-
-impl Negotiated {
-    /// Whether that rtcp-fb value was agreed on.
-    #[must_use]
-    pub fn has_feedback(&self, value: &str) -> bool {
-        self.payload.feedback.iter().any(|f| f == value)
-    }
-}
-
-/// The node's own half of the transport, the same in every answer.
-#[derive(Clone, Debug)]
-pub struct LocalDescription {
-    /// ICE user name fragment.
-    pub ufrag: String,
-    /// ICE password.
-    pub password: String,
-    /// "sha-256 AB:CD:…"
-    pub fingerprint: String,
-    /// Values of the candidate attributes, all of them.
-    pub candidates: Vec<String>,
-    /// For the o-line and as RTCP's canonical name.
-    pub session_id: u64,
-}
-
-/// Who opens the DTLS handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DtlsRole {
-    /// The node does.
-    Client,
-    /// The browser does.
-    Server,
-}
-
-/// What an offer led to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// The binding with this mid is negotiated now.
-    Negotiated(Mid),
-    /// The session can't be; its bindings are gone.
-    Refused(SessionId, String),
-    /// The client says with which sources it sends on the m-line of a binding.
-    Sources(Mid, Ssrc, Option<Ssrc>),
-}
-
-/// Answer and consequences.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The SDP answer.
-    pub answer: String,
-    /// What changed, in the order of the m-lines.
-    pub changes: Vec<Change>,
-    /// As agreed at the first offer.
-    pub role: DtlsRole,
-}
 
 #[derive(Debug)]
 struct Bound {
@@ -195,7 +91,7 @@ impl Negotiation {
             let Some(mid) = self.binding_of_line(&media.mid).cloned() else { continue };
             let Some(bound) = self.bound.get_mut(&mid) else { continue };
             if bound.negotiated.is_none() {
-                let usable = is_bundled(offer, index) && !media.rejected;
+                let usable = offer.is_bundled(index) && !media.rejected;
                 match negotiate(&bound.binding, media, usable, &mut random) {
                     Ok(negotiated) => {
                         bound.negotiated = Some(negotiated);
@@ -221,11 +117,15 @@ impl Negotiation {
             Change::Refused(..) => true,
         });
         self.version += 1;
-        Outcome { answer: answer::write(self, offer, role, self.version), changes, role }
+        Outcome {
+            answer: answer::write(&self.local, offer, role, self.version, |media| self.active(media)),
+            changes,
+            role,
+        }
     }
 
     /// The binding that serves an m-line with what was agreed on, if it is to be answered active.
-    pub(super) fn active(&self, media: &OfferedMedia) -> Option<(&Binding, &Negotiated)> {
+    fn active(&self, media: &OfferedMedia) -> Option<(&Binding, &Negotiated)> {
         let bound = self.bound.get(self.binding_of_line(&media.mid)?)?;
         let flows = match bound.binding.wish {
             Wish::Receive(_) => media.direction.sends(),
@@ -261,16 +161,6 @@ impl Negotiation {
                 self.stand_ins.insert(line.mid.clone(), mid);
             }
         }
-    }
-}
-
-/// All m-lines share one transport, so each must be in the BUNDLE group; the first of an offer without a group is alone with it.
-pub(super) fn is_bundled(offer: &Offer, index: usize) -> bool {
-    let Some(media) = offer.media.get(index) else { return false };
-    if offer.bundle.is_empty() {
-        index == 0
-    } else {
-        offer.bundle.iter().any(|mid| mid == media.mid.as_str())
     }
 }
 
@@ -339,8 +229,8 @@ fn extensions(media: &OfferedMedia, kind: Kind) -> Extensions {
     let id =
         |uri: &str| media.extensions.iter().find(|e| e.uri == uri && (1..=14).contains(&e.id)).map(|e| e.id);
     Extensions {
-        mid: id(super::answer::URI_MID),
-        audio_level: id(super::answer::URI_AUDIO_LEVEL).filter(|_| kind == Kind::Audio),
-        transport_cc: id(super::answer::URI_TRANSPORT_CC),
+        mid: id(URI_MID),
+        audio_level: id(URI_AUDIO_LEVEL).filter(|_| kind == Kind::Audio),
+        transport_cc: id(URI_TRANSPORT_CC),
     }
 }

@@ -260,6 +260,16 @@ impl Offer {
         &self.fingerprint
     }
 
+    /// All m-lines share one transport, so each must be in the BUNDLE group; the first of an offer without a group is alone with it.
+    pub(super) fn is_bundled(&self, index: usize) -> bool {
+        let Some(media) = self.media.get(index) else { return false };
+        if self.bundle.is_empty() {
+            index == 0
+        } else {
+            self.bundle.iter().any(|mid| mid == media.mid.as_str())
+        }
+    }
+
     /// How many m-lines there are.
     #[must_use]
     pub fn m_lines(&self) -> usize {

@@ -1,0 +1,120 @@
+//! What m-lines are for, and what comes of an offer.
+
+use kaigi_proto::ids::SessionId;
+
+use super::{Format, Kind, offer::Payload};
+use crate::ids::{Mid, Ssrc};
+
+pub(super) const URI_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+pub(super) const URI_AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+pub(super) const URI_TRANSPORT_CC: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+
+/// What the node does with an m-line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Receives what the client publishes, in the first of the client's payloads that is among these.
+    Receive(Vec<Format>),
+    /// Sends a stream of this format.
+    Send(Format),
+}
+
+/// One track of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Publication or subscription.
+    pub session: SessionId,
+    /// Kind of the m-line.
+    pub kind: Kind,
+    /// What it is for.
+    pub wish: Wish,
+}
+
+/// Header extensions by negotiated id; only those that this node writes or reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extensions {
+    /// urn:ietf:params:rtp-hdrext:sdes:mid, received only.
+    pub mid: Option<u8>,
+    /// urn:ietf:params:rtp-hdrext:ssrc-audio-level (RFC 6464).
+    pub audio_level: Option<u8>,
+    /// draft-holmer-rmcat-transport-wide-cc-extensions-01.
+    pub transport_cc: Option<u8>,
+}
+
+/// How a stream to the client is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendStream {
+    /// Its source.
+    pub ssrc: Ssrc,
+    /// The source of its retransmissions, if they have one of their own.
+    pub rtx_ssrc: Option<Ssrc>,
+}
+
+/// What was agreed on for an m-line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The format in use.
+    pub format: Format,
+    /// Its payload; the feedback is what was agreed on.
+    pub payload: Payload,
+    /// Payload type of retransmissions (RFC 4588) and its fmtp line's parameters.
+    pub rtx: Option<(u8, String)>,
+    /// Ids of header extensions.
+    pub extensions: Extensions,
+    /// Present for what the node sends.
+    pub send: Option<SendStream>,
+}
+
+impl Negotiated {
+    /// Whether that rtcp-fb value was agreed on.
+    #[must_use]
+    pub fn has_feedback(&self, value: &str) -> bool {
+        self.payload.feedback.iter().any(|f| f == value)
+    }
+}
+
+/// The node's own half of the transport, the same in every answer.
+#[derive(Clone, Debug)]
+pub struct LocalDescription {
+    /// ICE user name fragment.
+    pub ufrag: String,
+    /// ICE password.
+    pub password: String,
+    /// "sha-256 AB:CD:…"
+    pub fingerprint: String,
+    /// Values of the candidate attributes, all of them.
+    pub candidates: Vec<String>,
+    /// For the o-line and as RTCP's canonical name.
+    pub session_id: u64,
+}
+
+/// Who opens the DTLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DtlsRole {
+    /// The node does.
+    Client,
+    /// The browser does.
+    Server,
+}
+
+/// What an offer led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The binding with this mid is negotiated now.
+    Negotiated(Mid),
+    /// The session can't be; its bindings are gone.
+    Refused(SessionId, String),
+    /// The client says with which sources it sends on the m-line of a binding.
+    Sources(Mid, Ssrc, Option<Ssrc>),
+}
+
+/// Answer and consequences.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The SDP answer.
+    pub answer: String,
+    /// What changed, in the order of the m-lines.
+    pub changes: Vec<Change>,
+    /// As agreed at the first offer.
+    pub role: DtlsRole,
+}
