@@ -15,9 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    audience::EventSender,
+    audience::{EventSender, NotDrained},
     callers::{CallDone, CallQueue, NotQueued},
     directory::News,
+    feed::{Feed, NotResumed, Overflow},
     room::{
         CallError, CallId, CallRequest, Callee, Command, Input, Join, Note, Output, Refusal, Reply,
         RequestId, Room,
@@ -40,6 +41,8 @@ pub(crate) type ReplyTo = oneshot::Sender<Result<Reply, Refusal>>;
 pub(crate) enum Mail {
     Join {
         join: Join,
+        /// How long the participant may be away; zero = not at all.
+        window: Duration,
         events: EventSender,
         reply: ReplyTo,
     },
@@ -47,10 +50,22 @@ pub(crate) enum Mail {
         command: Command,
         reply: ReplyTo,
     },
-    /// The stream of one of the participant's joins was dropped.
+    /// Takes a participant's place over on a new stream.
+    Resume {
+        participant: ParticipantId,
+        after: u64,
+        events: EventSender,
+        reply: ReplyTo,
+    },
+    /// The participant has its events up to this one.
+    Acknowledge {
+        participant: ParticipantId,
+        seq: u64,
+    },
+    /// One of the participant's streams was dropped.
     Gone {
         participant: ParticipantId,
-        join: u64,
+        stream: u64,
     },
 }
 
@@ -73,9 +88,8 @@ pub(crate) struct Actor {
     results_to: mpsc::Sender<CallDone>,
     next_request: u64,
     replies: HashMap<RequestId, Waiting>,
-    /// By participant: its event queue, and which of its joins it is of.
-    audience: HashMap<ParticipantId, (EventSender, u64)>,
-    /// Whose queue was full.
+    audience: HashMap<ParticipantId, Listener>,
+    /// Whose queue was full, or for whom too much is kept.
     slow: Vec<ParticipantId>,
     queues: HashMap<Option<WorkerId>, CallQueue>,
     /// Replies that came to nobody: sessions that their requesters will never know.
@@ -84,10 +98,42 @@ pub(crate) struct Actor {
     ended: bool,
 }
 
+/// One whom the room tells things.
+struct Listener {
+    feed: Feed,
+    /// Where the events go; `None` while the participant is away.
+    events: Option<EventSender>,
+    /// Which of the participant's streams that is.
+    stream: u64,
+}
+
+impl Listener {
+    /// Tells an event, now or when the participant is back.
+    fn tell(&mut self, event: Event) -> Result<(), TooSlow> {
+        match (self.feed.push(event), &self.events) {
+            // Of a stream that is dropped, word comes by mail.
+            (Ok(Some(event)), Some(events)) => match events.send(event) {
+                Err(NotDrained) if !events.gone().is_cancelled() => Err(TooSlow),
+                Err(NotDrained) | Ok(()) => Ok(()),
+            },
+            (Ok(_), _) => Ok(()),
+            (Err(Overflow), _) => Err(TooSlow),
+        }
+    }
+}
+
+/// Too much waits for a participant.
+struct TooSlow;
+
+/// An event outside of a participant's count.
+fn unnumbered(event: Event) -> v1::JoinEvent {
+    v1::JoinEvent { seq: 0, event: Some(event) }
+}
+
 struct Waiting {
     reply: ReplyTo,
-    /// The queue of a participant who joins.
-    joins: Option<(ParticipantId, EventSender)>,
+    /// The queue of a participant who joins, and how long it may be away.
+    joins: Option<(ParticipantId, EventSender, Duration)>,
     /// Who asked for a session.
     for_session_of: Option<ParticipantId>,
 }
@@ -134,7 +180,8 @@ impl Actor {
     }
 
     async fn step(&mut self) {
-        let deadline = self.room.next_deadline().map(tokio::time::Instant::from_std);
+        let returns = self.audience.values().filter_map(|listener| listener.feed.away_until());
+        let deadline = returns.chain(self.room.next_deadline()).min().map(tokio::time::Instant::from_std);
         let timeout = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -145,12 +192,24 @@ impl Actor {
             Some((call, result)) = self.results.recv() => self.put(Input::CallDone { call, result }),
             Some((worker, news)) = self.inbox.news.recv() => self.hear(worker, news),
             Some(mail) = self.inbox.mail.recv() => self.take(mail),
-            () = timeout => self.guarded(|room| room.handle_timeout(Instant::now())),
+            () = timeout => self.timeout(Instant::now()),
             () = self.inbox.overrun.cancelled() => {
                 tracing::error!(room = %self.id, "room is overrun by events of nodes, ending it");
                 self.guarded(|room| room.destroy(Some("Room failed")));
             }
         }
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        let over = |listener: &Listener| listener.feed.away_until().is_some_and(|until| until <= now);
+        let lost: Vec<ParticipantId> =
+            self.audience.iter().filter(|(_, l)| over(l)).map(|(id, _)| id.clone()).collect();
+        for participant in lost {
+            tracing::info!(room = %self.id, %participant, "did not come back");
+            metrics::counter!("kaigi_conference_participants_lost_total").increment(1);
+            self.put(Input::Gone(participant));
+        }
+        self.guarded(|room| room.handle_timeout(now));
     }
 
     fn hear(&mut self, worker: WorkerId, news: News) {
@@ -173,8 +232,8 @@ impl Actor {
         let request = RequestId(self.next_request);
         self.next_request += 1;
         match mail {
-            Mail::Join { join, events, reply } => {
-                let joins = Some((join.participant.clone(), events));
+            Mail::Join { join, window, events, reply } => {
+                let joins = Some((join.participant.clone(), events, window));
                 self.replies.insert(request, Waiting { reply, joins, for_session_of: None });
                 self.put(Input::Request { request, command: Command::Join(join) });
             }
@@ -187,11 +246,67 @@ impl Actor {
                 self.replies.insert(request, Waiting { reply, joins: None, for_session_of });
                 self.put(Input::Request { request, command });
             }
-            Mail::Gone { participant, join } => {
-                if self.audience.get(&participant).is_some_and(|(_, of)| *of == join) {
-                    self.put(Input::Gone(participant));
+            Mail::Resume { participant, after, events, reply } => {
+                let result = self.resume(&participant, after, events, request.0);
+                if reply.send(result.map(|()| Reply::Done)).is_err() {
+                    self.detach(participant, request.0);
                 }
             }
+            Mail::Acknowledge { participant, seq } => {
+                if let Some(listener) = self.audience.get_mut(&participant) {
+                    listener.feed.acknowledge(seq);
+                }
+            }
+            Mail::Gone { participant, stream } => self.detach(participant, stream),
+        }
+    }
+
+    /// Gives a participant's place to a new stream: first what was missed. An older stream that is still open ends.
+    fn resume(
+        &mut self,
+        participant: &ParticipantId,
+        after: u64,
+        events: EventSender,
+        stream: u64,
+    ) -> Result<(), Refusal> {
+        let listener = self.audience.get_mut(participant).ok_or(Refusal::NotJoined)?;
+        let missed = match listener.feed.resume(after) {
+            Ok(missed) => missed,
+            Err(NotResumed::NotAllowed) => return Err(Refusal::NotResumable),
+            Err(NotResumed::Forgotten) => {
+                self.put(Input::Gone(participant.clone()));
+                return Err(Refusal::NotJoined);
+            }
+        };
+        tracing::info!(room = %self.id, %participant, missed = missed.len(), "came back");
+        metrics::counter!("kaigi_conference_participants_resumed_total").increment(1);
+        if let Some(older) = listener.events.take() {
+            let taken_over = Event::Dropped(v1::Dropped { reason: "Taken over".into() });
+            // One who does not drain its queue sees the end of its stream.
+            let _: Result<_, _> = older.send(unnumbered(taken_over));
+        }
+        let fits = missed.into_iter().all(|event| events.send(event).is_ok());
+        listener.stream = stream;
+        self.watch(participant, &events, stream);
+        if let Some(listener) = self.audience.get_mut(participant) {
+            listener.events = Some(events);
+        }
+        if !fits {
+            self.slow.push(participant.clone());
+        }
+        Ok(())
+    }
+
+    /// The stream of that number is broken: its participant is away, or has left.
+    fn detach(&mut self, participant: ParticipantId, stream: u64) {
+        let Some(listener) = self.audience.get_mut(&participant).filter(|l| l.stream == stream) else {
+            return;
+        };
+        listener.events = None;
+        if listener.feed.detach(Instant::now()) {
+            tracing::info!(room = %self.id, %participant, "away");
+        } else {
+            self.put(Input::Gone(participant));
         }
     }
 
@@ -212,10 +327,10 @@ impl Actor {
         metrics::counter!("kaigi_conference_room_panics_total").increment(1);
         let room = &mut self.room;
         if catch_unwind(AssertUnwindSafe(|| room.destroy(Some("Room failed")))).is_err() {
-            for (events, _) in self.audience.values() {
+            for listener in self.audience.values_mut() {
                 // Whoever does not drain its queue sees the end of its stream.
                 let _: Result<_, _> =
-                    events.send(Event::Dropped(v1::Dropped { reason: "Room failed".into() }));
+                    listener.tell(Event::Dropped(v1::Dropped { reason: "Room failed".into() }));
             }
             self.ended = true;
         }
@@ -249,8 +364,8 @@ impl Actor {
             Output::Reply { request, result } => self.reply(request, result),
             Output::Notify { to, event } => self.notify(&to, event),
             Output::Broadcast { except, event } => {
-                for (participant, (events, _)) in &self.audience {
-                    if except.as_ref() != Some(participant) && events.send(event.clone()).is_err() {
+                for (participant, listener) in &mut self.audience {
+                    if except.as_ref() != Some(participant) && listener.tell(event.clone()).is_err() {
                         self.slow.push(participant.clone());
                     }
                 }
@@ -264,10 +379,13 @@ impl Actor {
 
     fn reply(&mut self, request: RequestId, result: Result<Reply, Refusal>) {
         let Some(waiting) = self.replies.remove(&request) else { return };
-        if let (Ok(Reply::Joined(joined)), Some((participant, events))) = (&result, waiting.joins) {
+        if let (Ok(Reply::Joined(joined)), Some((participant, events, window))) = (&result, waiting.joins) {
             self.watch(&participant, &events, request.0);
-            self.audience.insert(participant.clone(), (events, request.0));
-            self.notify(&participant, Event::Joined((**joined).clone()));
+            if events.send(unnumbered(Event::Joined((**joined).clone()))).is_err() {
+                self.slow.push(participant.clone());
+            }
+            let listener = Listener { feed: Feed::new(window), events: Some(events), stream: request.0 };
+            self.audience.insert(participant, listener);
         }
         if let Err(Ok(reply)) = waiting.reply.send(result)
             && let Some(participant) = waiting.for_session_of
@@ -277,21 +395,21 @@ impl Actor {
     }
 
     fn notify(&mut self, to: &ParticipantId, event: Event) {
-        if let Some((events, _)) = self.audience.get(to)
-            && events.send(event).is_err()
+        if let Some(listener) = self.audience.get_mut(to)
+            && listener.tell(event).is_err()
         {
             self.slow.push(to.clone());
         }
     }
 
     /// Tells the room when the participant's stream is dropped.
-    fn watch(&self, participant: &ParticipantId, events: &EventSender, join: u64) {
+    fn watch(&self, participant: &ParticipantId, events: &EventSender, stream: u64) {
         let (gone, mailbox, participant) = (events.gone(), self.inbox.mailbox.clone(), participant.clone());
         tokio::spawn(async move {
             gone.cancelled().await;
             if let Some(mailbox) = mailbox.upgrade() {
                 // An error means that the room is over.
-                let _: Result<_, _> = mailbox.send(Mail::Gone { participant, join }).await;
+                let _: Result<_, _> = mailbox.send(Mail::Gone { participant, stream }).await;
             }
         });
     }
@@ -359,7 +477,7 @@ mod tests {
     use kaigi_worker::{Channels, Tasks};
 
     use super::*;
-    use crate::{audience::event_queue, room::Settings};
+    use crate::{audience::event_queue, room::Settings, shared::Limits};
 
     const ROOM: &str = "000000000000000000000001";
 
@@ -368,7 +486,7 @@ mod tests {
         let (id, agent) = (RoomId::new(ROOM).unwrap(), WorkerId::new("agent").unwrap());
         let channels = Channels::new(ClusterSecret::default());
         let manager = channels.to("http://127.0.0.1:1").unwrap();
-        let shared = Shared::new(agent.clone(), channels, manager, Tasks::default(), Duration::from_secs(30));
+        let shared = Shared::new(agent.clone(), channels, manager, Tasks::default(), Limits::default());
         let settings = Settings { agent, epoch: 1, idle: Duration::from_secs(30), seed: [0; 32] };
         let config = RoomConfig::new(ROOM, "room", "service");
         let room = Room::new(id.clone(), config, settings, Instant::now()).unwrap();
@@ -378,7 +496,7 @@ mod tests {
         Actor::new(id, room, Arc::new(shared), inbox)
     }
 
-    fn join(actor: &mut Actor, name: &str) -> crate::audience::EventStream {
+    fn join(actor: &mut Actor, name: &str, window: Duration) -> crate::audience::EventStream {
         let (events, stream) = event_queue();
         let (reply, _) = oneshot::channel();
         let join = Join {
@@ -388,15 +506,17 @@ mod tests {
             isp: String::new(),
             region: String::new(),
         };
-        actor.take(Mail::Join { join, events, reply });
+        let participant = join.participant.clone();
+        actor.take(Mail::Join { join, window, events, reply });
         actor.drain();
+        actor.take(Mail::Acknowledge { participant, seq: 0 });
         stream
     }
 
     #[tokio::test]
     async fn a_panic_ends_the_room_by_dropping_its_participants() {
         let mut actor = actor();
-        let events = join(&mut actor, "ann");
+        let events = join(&mut actor, "ann", Duration::ZERO);
         actor.guarded(|_| panic!("a fault of the room"));
         actor.drain();
         assert!(actor.ended);
@@ -407,7 +527,7 @@ mod tests {
     #[tokio::test]
     async fn a_session_whose_requester_went_away_is_ended() {
         let mut actor = actor();
-        let _events = join(&mut actor, "ann");
+        let _events = join(&mut actor, "ann", Duration::ZERO);
         let (reply, gone) = oneshot::channel();
         drop(gone);
         let participant = ParticipantId::new("ann").unwrap();
@@ -432,5 +552,102 @@ mod tests {
         }
         actor.drain();
         assert_eq!(actor.room.counts().1, 0);
+    }
+
+    fn resume(actor: &mut Actor, name: &str, after: u64) -> Result<crate::audience::EventStream, Refusal> {
+        let (events, stream) = event_queue();
+        let (reply, mut replied) = oneshot::channel();
+        let participant = ParticipantId::new(name).unwrap();
+        actor.take(Mail::Resume { participant, after, events, reply });
+        actor.drain();
+        replied.try_recv().unwrap().map(|_| stream)
+    }
+
+    fn break_stream(actor: &mut Actor, name: &str) {
+        let participant = ParticipantId::new(name).unwrap();
+        let stream = actor.audience[&participant].stream;
+        actor.take(Mail::Gone { participant, stream });
+        actor.drain();
+    }
+
+    /// Numbers of the events that are there, as far as they have one.
+    fn seqs(stream: &mut crate::audience::EventStream) -> Vec<u64> {
+        use futures::FutureExt;
+        std::iter::from_fn(|| stream.next().now_or_never()?).map(|event| event.unwrap().seq).collect()
+    }
+
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn one_who_is_away_keeps_its_place_for_the_window() {
+        let mut actor = actor();
+        let _ann = join(&mut actor, "ann", WINDOW);
+        let before = Instant::now();
+        break_stream(&mut actor, "ann");
+        actor.timeout(before + WINDOW - Duration::from_millis(1));
+        actor.drain();
+        assert_eq!(actor.room.counts().0, 1);
+        actor.timeout(Instant::now() + WINDOW);
+        actor.drain();
+        assert_eq!(actor.room.counts().0, 0);
+        assert_eq!(resume(&mut actor, "ann", 0).unwrap_err(), Refusal::NotJoined);
+    }
+
+    #[tokio::test]
+    async fn one_who_comes_back_gets_what_it_missed_and_an_old_break_is_forgotten() {
+        let mut actor = actor();
+        let mut ann = join(&mut actor, "ann", WINDOW);
+        let _bob = join(&mut actor, "bob", Duration::ZERO);
+        assert_eq!(seqs(&mut ann), [0, 1], "the snapshot has no number");
+        let old = actor.audience[&ParticipantId::new("ann").unwrap()].stream;
+        break_stream(&mut actor, "ann");
+        let _cat = join(&mut actor, "cat", Duration::ZERO);
+        let mut ann = resume(&mut actor, "ann", 1).unwrap();
+        assert_eq!(seqs(&mut ann), [2]);
+        actor.take(Mail::Gone { participant: ParticipantId::new("ann").unwrap(), stream: old });
+        actor.timeout(Instant::now() + WINDOW);
+        actor.drain();
+        assert_eq!(actor.room.counts().0, 3);
+        let _dan = join(&mut actor, "dan", Duration::ZERO);
+        assert_eq!(seqs(&mut ann), [3]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_taken_over_ends() {
+        let mut actor = actor();
+        let ann = join(&mut actor, "ann", WINDOW);
+        let mut again = resume(&mut actor, "ann", 0).unwrap();
+        let events: Vec<_> = ann.map(|event| event.unwrap().event.unwrap()).collect().await;
+        assert!(matches!(events.as_slice(), [Event::Joined(_), Event::Dropped(_)]), "{events:?}");
+        let _bob = join(&mut actor, "bob", Duration::ZERO);
+        assert_eq!(seqs(&mut again), [1]);
+    }
+
+    #[tokio::test]
+    async fn without_a_window_the_break_of_a_stream_is_a_leave() {
+        let mut actor = actor();
+        let _ann = join(&mut actor, "ann", Duration::ZERO);
+        assert_eq!(resume(&mut actor, "ann", 0).unwrap_err(), Refusal::NotResumable);
+        break_stream(&mut actor, "ann");
+        assert_eq!(actor.room.counts().0, 0);
+    }
+
+    #[tokio::test]
+    async fn one_for_whom_too_much_is_kept_leaves() {
+        let mut actor = actor();
+        let _ann = join(&mut actor, "ann", WINDOW);
+        let _bob = join(&mut actor, "bob", WINDOW);
+        break_stream(&mut actor, "ann");
+        let text = || Command::Text {
+            from: ParticipantId::new("bob").unwrap(),
+            to: crate::room::Receiver::One(ParticipantId::new("ann").unwrap()),
+            message: "x".into(),
+        };
+        for _ in 0..=crate::feed::MAX_KEPT {
+            let (reply, _) = oneshot::channel();
+            actor.take(Mail::Request { command: text(), reply });
+            actor.drain();
+        }
+        assert_eq!(actor.room.counts().0, 1);
     }
 }

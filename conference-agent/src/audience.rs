@@ -16,8 +16,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
-/// Most events that wait for one participant. A room of a hundred whose streams all change at once makes a few hundred.
-const MAX_EVENTS: usize = 1024;
+use crate::feed::MAX_KEPT;
+
+/// Most events that wait for one participant: all that is kept for one who comes back, and as many again. A room of a hundred whose
+/// streams all change at once makes a few hundred.
+const MAX_EVENTS: usize = 2 * MAX_KEPT;
 /// Most bytes that wait for one participant; the largest text is 64 kB.
 const MAX_BYTES: usize = 4 << 20;
 
@@ -52,8 +55,7 @@ pub(crate) fn event_queue() -> (EventSender, EventStream) {
 
 impl EventSender {
     /// Queues an event; never waits.
-    pub(crate) fn send(&self, event: v1::join_event::Event) -> Result<(), NotDrained> {
-        let event = v1::JoinEvent { event: Some(event) };
+    pub(crate) fn send(&self, event: v1::JoinEvent) -> Result<(), NotDrained> {
         let size = event.encoded_len();
         // The first event may be larger than all that is allowed to wait: it is the snapshot of a large room.
         if self.queued.fetch_add(size, Ordering::Relaxed) > MAX_BYTES {
@@ -86,9 +88,10 @@ mod tests {
 
     use super::*;
 
-    fn text(length: usize) -> v1::join_event::Event {
+    fn text(length: usize) -> v1::JoinEvent {
         let message = "x".repeat(length);
-        v1::join_event::Event::Text(v1::TextEvent { from: "a".into(), to_all: true, message })
+        let text = v1::TextEvent { from: "a".into(), to_all: true, message };
+        v1::JoinEvent { seq: 1, event: Some(v1::join_event::Event::Text(text)) }
     }
 
     #[test]

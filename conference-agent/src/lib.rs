@@ -6,6 +6,7 @@ mod actor;
 mod audience;
 mod callers;
 mod directory;
+mod feed;
 mod nodes;
 mod parse;
 mod room;
@@ -26,7 +27,11 @@ use kaigi_worker::{Channels, LoadGauge, Registration, Tasks, WorkerArgs, new_wor
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
-use crate::{rooms::Rooms, service::ConferenceService, shared::Shared};
+use crate::{
+    rooms::Rooms,
+    service::ConferenceService,
+    shared::{Limits, Shared},
+};
 
 /// Largest request, in bytes: an SDP of a client that sees very many streams.
 const MAX_MESSAGE: usize = 1 << 20;
@@ -52,6 +57,9 @@ pub struct Args {
     /// Seconds for which a room that nobody is in is kept
     #[arg(long, env = "KAIGI_ROOM_IDLE", default_value_t = 30)]
     pub room_idle: u64,
+    /// Seconds for which the place of a participant whose connection broke is kept, at most
+    #[arg(long, env = "KAIGI_RECONNECTION_LIMIT", default_value_t = 300)]
+    pub reconnection_limit: u64,
 }
 
 /// Runs the process until `stop` is cancelled; then ends all rooms and leaves the cluster.
@@ -68,8 +76,11 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
 
     let channels = Channels::new(args.worker.secret());
     let manager = channels.to(&args.worker.cluster)?;
-    let idle = Duration::from_secs(args.room_idle);
-    let shared = Arc::new(Shared::new(agent.clone(), channels, manager.clone(), tasks.clone(), idle));
+    let limits = Limits {
+        idle: Duration::from_secs(args.room_idle),
+        away: Duration::from_secs(args.reconnection_limit),
+    };
+    let shared = Arc::new(Shared::new(agent.clone(), channels, manager.clone(), tasks.clone(), limits));
     let rooms = Arc::new(Rooms::new(shared.clone()));
 
     let service =

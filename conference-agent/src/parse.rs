@@ -55,7 +55,7 @@ pub(crate) fn room_id(id: &str) -> Parsed<RoomId> {
     RoomId::new(id).map_err(bad_id)
 }
 
-fn participant_id(id: &str) -> Parsed<ParticipantId> {
+pub(crate) fn participant_id(id: &str) -> Parsed<ParticipantId> {
     ParticipantId::new(id).map_err(bad_id)
 }
 

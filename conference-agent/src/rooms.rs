@@ -6,14 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kaigi_proto::{ids::RoomId, v1};
+use kaigi_proto::{
+    ids::{ParticipantId, RoomId},
+    v1,
+};
 use kaigi_room_config::RoomConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use crate::{
-    actor::{Actor, Inbox, MAX_MAIL, Mail},
+    actor::{Actor, Inbox, MAX_MAIL, Mail, ReplyTo},
     audience::{EventStream, event_queue},
     directory::{MAX_NEWS, NewsDoor},
     room::{Command, Join, Refusal, Reply, Room, Settings},
@@ -58,13 +61,20 @@ impl Rooms {
     }
 
     /// Joins a room, starting it if it does not run. The first event is `joined`.
-    pub(crate) async fn join(self: &Arc<Self>, room: &RoomId, join: Join) -> Result<EventStream, Status> {
+    /// `window`: how long the participant would like to be away and come back.
+    pub(crate) async fn join(
+        self: &Arc<Self>,
+        room: &RoomId,
+        join: Join,
+        window: Duration,
+    ) -> Result<EventStream, Status> {
+        let window = window.min(self.shared.limits.away);
         let attempts = async {
             loop {
                 let handle = self.started(room).await?;
                 let (events, stream) = event_queue();
                 let (reply, replied) = oneshot::channel();
-                let mail = Mail::Join { join: join.clone(), events, reply };
+                let mail = Mail::Join { join: join.clone(), window, events, reply };
                 if handle.mailbox.send(mail).await.is_ok()
                     && let Ok(result) = replied.await
                     && !matches!(result, Err(Refusal::RoomEnds))
@@ -80,13 +90,40 @@ impl Rooms {
         }
     }
 
+    /// Takes a participant's place over; everything after the event `after` comes first.
+    pub(crate) async fn resume(
+        &self,
+        room: &RoomId,
+        participant: ParticipantId,
+        after: u64,
+    ) -> Result<EventStream, Status> {
+        let (events, stream) = event_queue();
+        self.ask(room, |reply| Mail::Resume { participant, after, events, reply }).await.map(|_| stream)
+    }
+
+    /// The participant has its events up to this one.
+    pub(crate) async fn acknowledge(
+        &self,
+        room: &RoomId,
+        participant: ParticipantId,
+        seq: u64,
+    ) -> Result<(), Status> {
+        let not_found = || Status::not_found("Room not found");
+        let handle = self.running(room).ok_or_else(not_found)?;
+        handle.mailbox.send(Mail::Acknowledge { participant, seq }).await.map_err(|_| not_found())
+    }
+
     /// Makes a request to a room that runs.
     pub(crate) async fn request(&self, room: &RoomId, command: Command) -> Result<Reply, Status> {
+        self.ask(room, |reply| Mail::Request { command, reply }).await
+    }
+
+    async fn ask(&self, room: &RoomId, mail: impl FnOnce(ReplyTo) -> Mail) -> Result<Reply, Status> {
         let not_found = || Status::not_found("Room not found");
         let handle = self.running(room).ok_or_else(not_found)?;
         let (reply, replied) = oneshot::channel();
         let answer = async {
-            handle.mailbox.send(Mail::Request { command, reply }).await.map_err(|_| not_found())?;
+            handle.mailbox.send(mail(reply)).await.map_err(|_| not_found())?;
             replied.await.map_err(|_| not_found())?.map_err(Status::from)
         };
         match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
@@ -192,7 +229,7 @@ impl Rooms {
         let settings = Settings {
             agent: self.shared.agent.clone(),
             epoch,
-            idle: self.shared.idle,
+            idle: self.shared.limits.idle,
             seed: rand::random(),
         };
         match Room::new(id.clone(), config, settings, Instant::now()) {

@@ -1,6 +1,6 @@
 //! The gRPC service: requests are parsed, put to their room, and its replies become the protocol's.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kaigi_proto::v1::{self, conference_server::Conference};
 use tonic::{Request, Response, Status};
@@ -55,11 +55,28 @@ fn unexpected(reply: &Reply) -> Status {
 #[tonic::async_trait]
 impl Conference for ConferenceService {
     type JoinStream = EventStream;
+    type ResumeStream = EventStream;
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Answer<EventStream> {
         let request = request.into_inner();
         let room = parse::room_id(&request.room_id)?;
-        self.rooms.join(&room, parse::join(request)?).await.map(Response::new)
+        let window = Duration::from_millis(request.resume_window_ms);
+        self.rooms.join(&room, parse::join(request)?, window).await.map(Response::new)
+    }
+
+    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Answer<EventStream> {
+        let request = request.into_inner();
+        let (room, participant) =
+            (parse::room_id(&request.room_id)?, parse::participant_id(&request.participant_id)?);
+        self.rooms.resume(&room, participant, request.after_seq).await.map(Response::new)
+    }
+
+    async fn acknowledge(&self, request: Request<v1::AcknowledgeRequest>) -> Answer<v1::AcknowledgeReply> {
+        let request = request.into_inner();
+        let (room, participant) =
+            (parse::room_id(&request.room_id)?, parse::participant_id(&request.participant_id)?);
+        self.rooms.acknowledge(&room, participant, request.seq).await?;
+        Ok(Response::new(v1::AcknowledgeReply {}))
     }
 
     async fn leave(&self, request: Request<v1::LeaveRoomRequest>) -> Answer<v1::LeaveRoomReply> {

@@ -26,8 +26,22 @@ pub(crate) struct Shared {
     pub(crate) nodes: Arc<Nodes>,
     /// The rooms, for heartbeats.
     pub(crate) tasks: Tasks,
-    /// How long a room without participants is kept.
+    pub(crate) limits: Limits,
+}
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// A room without participants.
     pub(crate) idle: Duration,
+    /// At most, the place of a participant whose stream is broken.
+    pub(crate) away: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(30), away: Duration::from_secs(300) }
+    }
 }
 
 impl Shared {
@@ -36,7 +50,7 @@ impl Shared {
         channels: Channels,
         manager: Channel,
         tasks: Tasks,
-        idle: Duration,
+        limits: Limits,
     ) -> Self {
         let directory = Arc::new(Directory::default());
         Self {
@@ -48,7 +62,7 @@ impl Shared {
             channels,
             directory,
             tasks,
-            idle,
+            limits,
         }
     }
 }

@@ -259,3 +259,61 @@ async fn a_stopped_agent_drops_its_participants_and_leaves_the_cluster() {
     let known = everything.known.lock().unwrap();
     assert!(known.registered.is_none() && known.leases.is_empty());
 }
+
+#[tokio::test]
+async fn a_participant_comes_back_on_another_stream_without_loss_or_doubling() {
+    let mut cluster = Cluster::start(30).await;
+    let join = |name: &str, window| v1::JoinRequest {
+        room_id: ROOM.into(),
+        participant_id: name.into(),
+        role: "presenter".into(),
+        resume_window_ms: window,
+        ..v1::JoinRequest::default()
+    };
+    let mut ann = cluster.client.join(join("ann", 60_000)).await.unwrap().into_inner();
+    assert_eq!(ann.message().await.unwrap().unwrap().seq, 0);
+    let text = |message: &str| v1::TextRequest {
+        room_id: ROOM.into(),
+        participant_id: "ann".into(),
+        to: "all".into(),
+        message: message.into(),
+    };
+    cluster.client.text(text("1")).await.unwrap();
+    assert_eq!(ann.message().await.unwrap().unwrap().seq, 1);
+    let acknowledge =
+        |seq| v1::AcknowledgeRequest { room_id: ROOM.into(), participant_id: "ann".into(), seq };
+    cluster.client.acknowledge(acknowledge(0)).await.unwrap();
+    drop(ann);
+    for message in ["2", "3", "4"] {
+        cluster.client.text(text(message)).await.unwrap();
+    }
+    cluster.client.acknowledge(acknowledge(2)).await.unwrap();
+    let resume = |after_seq| v1::ResumeRequest {
+        room_id: ROOM.into(),
+        participant_id: "ann".into(),
+        after_seq,
+        ..v1::ResumeRequest::default()
+    };
+    let mut back = cluster.client.resume(resume(0)).await.unwrap().into_inner();
+    assert_eq!(back.message().await.unwrap().unwrap().seq, 3);
+    assert_eq!(back.message().await.unwrap().unwrap().seq, 4);
+
+    let mut third = cluster.client.resume(resume(4)).await.unwrap().into_inner();
+    let last = back.message().await.unwrap().unwrap();
+    assert!(matches!(last.event, Some(Event::Dropped(_))), "taken over: {last:?}");
+    assert!(back.message().await.unwrap().is_none());
+    cluster.client.text(text("5")).await.unwrap();
+    assert_eq!(third.message().await.unwrap().unwrap().seq, 5);
+
+    cluster.client.leave(leave("ann")).await.unwrap();
+    let gone = cluster.client.resume(resume(5)).await.unwrap_err();
+    assert_eq!(gone.code(), Code::NotFound);
+    let mut bob = cluster.client.join(join("bob", 0)).await.unwrap().into_inner();
+    bob.message().await.unwrap();
+    let request = v1::ResumeRequest { participant_id: "bob".into(), ..resume(0) };
+    let refused = cluster.client.resume(request).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::FailedPrecondition, "Reconnection is not allowed")
+    );
+}

@@ -34,6 +34,12 @@ pub struct Args {
     /// Web origins whose pages may use the signaling port, separated by commas; * = all
     #[arg(long, env = "KAIGI_CORS", value_delimiter = ',', default_value = "*")]
     pub cors: Vec<String>,
+    /// Seconds for which the place of a client whose connection broke is kept; 0 = it has left at once
+    #[arg(long, env = "KAIGI_RECONNECTION_TIMEOUT", default_value_t = 60)]
+    pub reconnection_timeout: u64,
+    /// Seconds for which a reconnection ticket is good; clients ask for a new one a minute before
+    #[arg(long, env = "KAIGI_RECONNECTION_TICKET_LIFETIME", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub reconnection_ticket_lifetime: u64,
     /// Encryption of both ports
     #[arg(long, env = "KAIGI_TLS", value_enum, default_value_t = TlsMode::Off)]
     pub tls: TlsMode,

@@ -27,7 +27,7 @@ use crate::{
     health::{Readiness, health_routes},
     public_host::PublicHost,
     rest::Management,
-    signaling::Signaling,
+    signaling::{Reconnection, Signaling},
     tls,
     web::{self, SampleDoor},
 };
@@ -111,8 +111,13 @@ impl Portal {
         let host = PublicHost::new(args.public_host.as_deref(), args.bind, http_addr.port(), tls.is_some());
         let worker_id = new_worker_id(Purpose::Portal);
 
+        let reconnection = Reconnection {
+            window: Duration::from_secs(args.reconnection_timeout),
+            ticket_life: Duration::from_secs(args.reconnection_ticket_lifetime),
+        };
         let stopping = CancellationToken::new();
-        let signaling = Signaling::new(backend.clone(), worker_id.to_string(), stopping.clone());
+        let signaling =
+            Signaling::new(backend.clone(), worker_id.to_string(), reconnection, stopping.clone());
         let readiness = Readiness::new(backend.clone(), health);
         let web_root = args.web_root.clone().or_else(web::find_web_root);
         let sample = args.sample.then(|| SampleDoor::new(backend.clone(), host.clone()));

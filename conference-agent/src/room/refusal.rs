@@ -39,6 +39,9 @@ pub(crate) enum Refusal {
     InvalidRole,
     #[error("Participant has not joined")]
     NotJoined,
+    /// The participant has joined without a window for coming back.
+    #[error("Reconnection is not allowed")]
+    NotResumable,
     #[error("Participant early left")]
     EarlyLeft,
     #[error("unauthorized")]
@@ -118,6 +121,7 @@ impl Refusal {
             | Self::MidInUse(_)
             | Self::Unsatisfied(..) => Class::InvalidArgument,
             Self::AlreadyInRoom
+            | Self::NotResumable
             | Self::StreamNotReady
             | Self::NeedsTranscoder(..)
             | Self::NodeRefused(_)

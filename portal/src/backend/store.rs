@@ -79,6 +79,22 @@ impl Backend {
         Ok(value.and_then(|value| read(id, &value)))
     }
 
+    /// Uses something that is good once, which is remembered for `kept_ms`. Whether this was the first use.
+    pub(crate) async fn use_once(&self, key: String, kept_ms: u64) -> Result<bool, CallError> {
+        let message = PutRequest {
+            collection: Collection::Nonces.into(),
+            key,
+            value: Vec::new(),
+            ttl_ms: kept_ms.max(1),
+            create_only: true,
+        };
+        match self.put(message).await {
+            Ok(()) => Ok(true),
+            Err(CallError::Refused { code: Code::AlreadyExists, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn put(&self, message: PutRequest) -> Result<(), CallError> {
         let call = async { self.store.clone().put(request(message, CLUSTER_TIMEOUT)).await };
         within(CLUSTER_TIMEOUT, "store.put", call).await.map(|_| ())

@@ -28,6 +28,13 @@ impl Version {
         }
     }
 
+    /// What clients call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V1_2 => "1.2",
+        }
+    }
+
     /// Reads a `publish` request.
     pub(crate) fn publish(self, data: Value) -> Result<Publish, RequestError> {
         match self {

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     fn told(event: join_event::Event) -> (&'static str, Value) {
-        match notification(Version::V1_2, JoinEvent { event: Some(event) }) {
+        match notification(Version::V1_2, JoinEvent { seq: 1, event: Some(event) }) {
             Notification::Emit(name, data) => (name, data),
             other => panic!("{other:?}"),
         }
@@ -167,8 +167,9 @@ mod tests {
 
     #[test]
     fn a_drop_is_no_ordinary_notification() {
-        let event = JoinEvent { event: Some(join_event::Event::Dropped(Dropped { reason: "why".into() })) };
+        let event =
+            JoinEvent { seq: 1, event: Some(join_event::Event::Dropped(Dropped { reason: "why".into() })) };
         assert_eq!(notification(Version::V1_2, event), Notification::Dropped("why".into()));
-        assert_eq!(notification(Version::V1_2, JoinEvent { event: None }), Notification::Silent);
+        assert_eq!(notification(Version::V1_2, JoinEvent { seq: 1, event: None }), Notification::Silent);
     }
 }

@@ -3,13 +3,25 @@
 //! What the client is told goes into the connection's bounded queue of packets without waiting. A client for which that queue is
 //! full can't follow its conference any more and is put out.
 
-use std::{net::SocketAddr, ops::ControlFlow, pin::pin, time::Duration};
+use std::{
+    net::SocketAddr,
+    ops::ControlFlow,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::extract::ConnectInfo;
 use kaigi_proto::v1::JoinEvent;
 use serde_json::Value;
-use socketioxide::{extract::SocketRef, socket::DisconnectReason};
-use tokio::{sync::mpsc, time::Instant};
+use socketioxide::{SendError, SocketError, extract::SocketRef, socket::DisconnectReason};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{Instrument, field::Empty};
@@ -18,6 +30,7 @@ use super::{
     IDLE_LIMIT, Place, Signaling,
     inbox::{Ack, Inbox, Incoming},
     login::{self, login},
+    relogin::relogin,
     room::{Caller, Membership},
 };
 use crate::protocol::notification::{Notification, notification};
@@ -26,6 +39,9 @@ use crate::protocol::notification::{Notification, notification};
 const MAX_HELD: usize = 512;
 /// Pause between attempts to disconnect a client whose queue is full. The library closes it anyway when a ping finds no place.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(500);
+
+/// How often the room is told what the client has got.
+const ACKNOWLEDGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Whether the connection goes on.
 type Flow = ControlFlow<End>;
@@ -47,6 +63,8 @@ pub(super) struct Connection {
     socket: SocketRef,
     requests: mpsc::Receiver<Incoming>,
     closed: CancellationToken,
+    /// Whether the socket was closed because nothing came from the client any more.
+    silent: Arc<AtomicBool>,
     /// The place in a room, once logged in.
     member: Option<Membership>,
     _place: Place,
@@ -59,8 +77,11 @@ impl Connection {
         socket.on_fallback(inbox);
         let closed = CancellationToken::new();
         let closing = closed.clone();
+        let silent = Arc::new(AtomicBool::new(false));
+        let silenced = silent.clone();
         socket.on_disconnect(async move |reason: DisconnectReason| {
             tracing::debug!(?reason, "socket closed");
+            silenced.store(reason == DisconnectReason::HeartbeatTimeout, Ordering::Relaxed);
             closing.cancel();
         });
         // The socket's id stays out of the logs: who knows it can speak in the client's name.
@@ -72,7 +93,7 @@ impl Connection {
             participant = Empty
         );
         let tracker = shared.connections.clone();
-        let connection = Self { shared, socket, requests, closed, member: None, _place: place };
+        let connection = Self { shared, socket, requests, closed, silent, member: None, _place: place };
         tracker.spawn(connection.run().instrument(span));
     }
 
@@ -82,10 +103,25 @@ impl Connection {
         if end == End::Drop {
             self.socket.emit("drop", &[(); 0]).ok();
         }
-        self.leave().await;
+        match end {
+            End::Closed => self.part().await,
+            End::Drop | End::Disconnect => self.leave().await,
+        }
         match end {
             End::Closed => {}
             End::Drop | End::Disconnect => self.disconnect().await,
+        }
+    }
+
+    /// The socket is gone: the client may come back, or has left.
+    async fn part(&mut self) {
+        let may_return = !self.shared.reconnection.window.is_zero();
+        match self.member.take_if(|member| may_return && member.reconnectable) {
+            Some(member) => {
+                tracing::info!("away");
+                member.part(!self.silent.load(Ordering::Relaxed)).await;
+            }
+            None => self.leave().await,
         }
     }
 
@@ -98,6 +134,8 @@ impl Connection {
 
     async fn serve(&mut self) -> End {
         let mut idle = pin!(tokio::time::sleep_until(Instant::now() + IDLE_LIMIT));
+        let mut acknowledge = tokio::time::interval(ACKNOWLEDGE_INTERVAL);
+        acknowledge.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let flow = tokio::select! {
                 biased;
@@ -108,6 +146,12 @@ impl Connection {
                     Some(request) => self.handle(request).await,
                     None => return End::Closed,
                 },
+                _ = acknowledge.tick(), if self.member.is_some() => {
+                    if let Some(member) = &mut self.member {
+                        member.acknowledge();
+                    }
+                    Flow::Continue(())
+                }
                 () = &mut idle, if self.member.is_none() => return End::Disconnect,
             };
             if self.member.is_some() {
@@ -120,6 +164,9 @@ impl Connection {
     }
 
     async fn handle(&mut self, request: Incoming) -> Flow {
+        if let Some(member) = &mut self.member {
+            member.delivery.sign_of_life(std::time::Instant::now());
+        }
         let Some((event, data)) = request.parse() else {
             request.into_ack().error("Illegal request");
             return Flow::Continue(());
@@ -131,10 +178,7 @@ impl Connection {
                 ack.error("Connection is in service");
                 Flow::Continue(())
             }
-            ("relogin", false) => {
-                ack.error("Reconnection is not allowed");
-                Flow::Break(End::Disconnect)
-            }
+            ("relogin", false) => self.relogin(data, ack).await,
             ("logout", true) => {
                 ack.ok(None);
                 self.leave().await;
@@ -161,12 +205,8 @@ impl Connection {
         };
         match outcome {
             Ok((member, answer)) => {
-                let span = tracing::Span::current();
-                span.record("room", member.room.as_str());
-                span.record("participant", member.participant.as_str());
-                tracing::info!(protocol = ?member.version, "joined");
                 metrics::counter!("kaigi_portal_logins_total", "result" => "ok").increment(1);
-                self.member = Some(member);
+                self.enter(member, "joined");
                 ack.ok(Some(answer));
                 Flow::Continue(())
             }
@@ -179,10 +219,43 @@ impl Connection {
         }
     }
 
+    /// Requests that come meanwhile wait in the inbox.
+    async fn relogin(&mut self, data: Value, ack: Ack) -> Flow {
+        let outcome = tokio::select! {
+            biased;
+            () = self.closed.cancelled() => return Flow::Break(End::Closed),
+            () = self.shared.stopping.cancelled() => return Flow::Break(End::Drop),
+            outcome = relogin(&self.shared, &data) => outcome,
+        };
+        match outcome {
+            Ok((member, ticket)) => {
+                metrics::counter!("kaigi_portal_relogins_total", "result" => "ok").increment(1);
+                self.enter(member, "came back");
+                ack.ok(Some(ticket.into()));
+                Flow::Continue(())
+            }
+            Err(error) => {
+                tracing::info!(%error, "relogin refused");
+                metrics::counter!("kaigi_portal_relogins_total", "result" => "refused").increment(1);
+                ack.error(&error.to_string());
+                Flow::Break(End::Disconnect)
+            }
+        }
+    }
+
+    fn enter(&mut self, mut member: Membership, how: &str) {
+        let span = tracing::Span::current();
+        span.record("room", member.room.as_str());
+        span.record("participant", member.participant.as_str());
+        tracing::info!(protocol = member.version.name(), "{how}");
+        member.acknowledge();
+        self.member = Some(member);
+    }
+
     async fn refresh_ticket(&mut self, ack: Ack) {
         match &self.member {
             Some(member) if member.reconnectable => {
-                match login::new_ticket(&self.shared, &member.participant).await {
+                match login::new_ticket(&self.shared, &member.holder()).await {
                     Ok(ticket) => ack.ok(Some(ticket.into())),
                     Err(error) => ack.error(&error.to_string()),
                 }
@@ -239,14 +312,19 @@ impl Connection {
 
     /// Passes on what the room told. The end of the room's events without a word means that the room's agent is gone.
     fn tell(&mut self, event: Result<Option<JoinEvent>, Status>) -> Flow {
-        let (Some(member), Ok(Some(event))) = (&self.member, event) else {
+        let (Some(member), Ok(Some(event))) = (&mut self.member, event) else {
             tracing::info!("the room is gone");
             self.member = None;
             return Flow::Break(End::Drop);
         };
+        let seq = event.seq;
         match notification(member.version, event) {
             Notification::Emit(name, data) => match self.socket.emit(name, &data) {
-                Ok(()) => Flow::Continue(()),
+                Ok(()) => {
+                    member.delivery.handed(seq, std::time::Instant::now());
+                    Flow::Continue(())
+                }
+                Err(SendError::Socket(SocketError::Closed)) => Flow::Break(End::Closed),
                 Err(error) => {
                     tracing::info!(%error, "the client does not read");
                     Flow::Break(End::Disconnect)

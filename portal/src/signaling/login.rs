@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tonic::Streaming;
 
-use super::{Signaling, room::Membership};
+use super::{Signaling, delivery::Delivery, room::Membership};
 use crate::{
     backend::{CallError, Conference},
     clock::UnixMillis,
     ident::new_participant_id,
     protocol::{Version, notification},
-    ticket::Ticket,
+    ticket::{Holder, Ticket},
     token::{LoginToken, TokenError, TokenRecord},
 };
 
@@ -61,17 +61,20 @@ pub(super) async fn login(shared: &Signaling, data: &Value) -> Result<(Membershi
     let room = RoomId::new(&record.room).map_err(|_| LoginError::Room)?;
 
     let participant = new_participant_id();
-    let (conference, events, joined) = join(shared, &room, &participant, &record).await?;
-    let membership = Membership { version, room, participant, conference, events, reconnectable };
-    let ticket = if reconnectable { Some(new_ticket(shared, &membership.participant).await?) } else { None };
+    let window = if reconnectable { shared.reconnection.window } else { Duration::ZERO };
+    let (conference, events, joined) = join(shared, &room, &participant, &record, window).await?;
+    let delivery = Delivery::default();
+    let membership = Membership { version, room, participant, conference, events, reconnectable, delivery };
+    let ticket = if reconnectable { Some(new_ticket(shared, &membership.holder()).await?) } else { None };
     let answer = answer(&membership, &record, &joined, ticket);
     Ok((membership, answer))
 }
 
 /// A reconnection ticket as text.
-pub(super) async fn new_ticket(shared: &Signaling, participant: &ParticipantId) -> Result<String, CallError> {
+pub(super) async fn new_ticket(shared: &Signaling, holder: &Holder) -> Result<String, CallError> {
     let key = shared.backend.secret("ticket-key").await?;
-    Ok(Ticket::issue(&key, participant, UnixMillis::now()).encode())
+    let life_ms = u64::try_from(shared.reconnection.ticket_life.as_millis()).unwrap_or(u64::MAX);
+    Ok(Ticket::issue(&key, holder, UnixMillis::now(), life_ms).encode())
 }
 
 fn credentials(data: &Value) -> Result<Credentials, LoginError> {
@@ -107,10 +110,11 @@ async fn join(
     room: &RoomId,
     participant: &ParticipantId,
     record: &TokenRecord,
+    window: Duration,
 ) -> Result<(Conference, Streaming<JoinEvent>, Joined), CallError> {
     let give_up = Instant::now() + JOIN_TIMEOUT;
     loop {
-        match attempt(shared, room, participant, record, give_up).await {
+        match attempt(shared, room, participant, record, window, give_up).await {
             Err(error) if error.is_passing() && Instant::now() + JOIN_RETRY < give_up => {
                 tracing::debug!(%room, %error, "joining again");
                 tokio::time::sleep(JOIN_RETRY.mul_f64(0.5 + rand::random::<f64>())).await;
@@ -125,6 +129,7 @@ async fn attempt(
     room: &RoomId,
     participant: &ParticipantId,
     record: &TokenRecord,
+    window: Duration,
     give_up: Instant,
 ) -> Result<(Conference, Streaming<JoinEvent>, Joined), CallError> {
     const NAME: &str = "conference.join";
@@ -137,6 +142,7 @@ async fn attempt(
         portal_worker_id: shared.worker_id.clone(),
         isp: record.isp.clone(),
         region: record.region.clone(),
+        resume_window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
     };
     let first = async {
         let mut events =

@@ -2,8 +2,10 @@
 //! passes on what its room tells.
 
 mod connection;
+mod delivery;
 mod inbox;
 mod login;
+mod relogin;
 mod room;
 
 use std::{
@@ -36,12 +38,27 @@ const MAX_CONNECTIONS: usize = 20_000;
 /// A connection that is not logged in for so long is closed (OWT's).
 const IDLE_LIMIT: Duration = Duration::from_secs(180);
 
+/// Time between two pings (OWT's, which is the library's).
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+/// Longest wait for the answer to a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How clients come back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reconnection {
+    /// How long the place of a client whose connection broke is kept; zero = not at all.
+    pub(crate) window: Duration,
+    /// How long a ticket is good.
+    pub(crate) ticket_life: Duration,
+}
+
 /// What all connections share.
 #[derive(Clone, Debug)]
 pub(crate) struct Signaling {
     pub(crate) backend: Backend,
     /// This portal, as rooms know it.
     pub(crate) worker_id: String,
+    pub(crate) reconnection: Reconnection,
     /// Cancelled when the portal ends: everybody is dropped.
     pub(crate) stopping: CancellationToken,
     /// The actors, to be waited for at the end.
@@ -50,13 +67,27 @@ pub(crate) struct Signaling {
 }
 
 impl Signaling {
-    pub(crate) fn new(backend: Backend, worker_id: String, stopping: CancellationToken) -> Self {
-        Self { backend, worker_id, stopping, connections: TaskTracker::new(), open: Arc::default() }
+    pub(crate) fn new(
+        backend: Backend,
+        worker_id: String,
+        reconnection: Reconnection,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self {
+            backend,
+            worker_id,
+            reconnection,
+            stopping,
+            connections: TaskTracker::new(),
+            open: Arc::default(),
+        }
     }
 
     /// The layer that serves `/socket.io/`.
     pub(crate) fn layer(&self) -> SocketIoLayer {
         let (layer, io) = SocketIo::builder()
+            .ping_interval(PING_INTERVAL)
+            .ping_timeout(PING_TIMEOUT)
             .max_payload(MAX_MESSAGE as u64)
             .ws_max_message_size(MAX_MESSAGE)
             .ws_max_frame_size(MAX_MESSAGE)

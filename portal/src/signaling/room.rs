@@ -1,24 +1,30 @@
 //! A client's place in a room, and the requests it makes there.
 
+use std::time::Instant;
+
 use kaigi_proto::{
     ids::{ParticipantId, RoomId},
     v1::{
-        ControlRequest, EndSessionRequest, JoinEvent, LeaveRoomRequest, PublishRequest, RemovedCandidates,
-        SessionReply, SignalRequest, SubscribeRequest, TextRequest, control_request, signal_request,
+        AcknowledgeRequest, ControlRequest, EndSessionRequest, JoinEvent, LeaveRoomRequest, PublishRequest,
+        RemovedCandidates, SessionReply, SignalRequest, SubscribeRequest, TextRequest, control_request,
+        signal_request,
     },
 };
 use serde_json::{Value, json};
 use tonic::Streaming;
 
+use super::delivery::Delivery;
 use crate::{
     backend::{CallError, Conference, ROOM_TIMEOUT, request, within},
     protocol::{
         Version,
         request::{self as parse, Operation, Receiver, RequestError, Signal},
     },
+    ticket::Holder,
 };
 
-/// A client's place in a room. Dropping it without [`Membership::leave`] leaves too, as the room sees the stream of events end.
+/// A client's place in a room. Dropping it without [`Membership::leave`] leaves too, as the room sees the stream of events end, unless
+/// the client may come back.
 #[derive(Debug)]
 pub(super) struct Membership {
     pub(super) version: Version,
@@ -28,6 +34,7 @@ pub(super) struct Membership {
     pub(super) events: Streaming<JoinEvent>,
     /// Whether this client gets reconnection tickets.
     pub(super) reconnectable: bool,
+    pub(super) delivery: Delivery,
 }
 
 /// Why a request is refused. The text is what the client is told.
@@ -52,6 +59,30 @@ impl Membership {
         }
     }
 
+    /// Whom a ticket for this place is for.
+    pub(super) fn holder(&self) -> Holder {
+        Holder { participant: self.participant.clone(), room: self.room.clone(), version: self.version }
+    }
+
+    /// Tells the room, aside from everything else, what the client is known to have got, if that is news.
+    pub(super) fn acknowledge(&mut self) {
+        if self.reconnectable
+            && let Some(seq) = self.delivery.news(Instant::now())
+        {
+            tokio::spawn(acknowledge(self.conference.clone(), self.holder(), seq));
+        }
+    }
+
+    /// Leaves the place to the client's return. `alive`: the client was there to the end.
+    pub(super) async fn part(mut self, alive: bool) {
+        let now = Instant::now();
+        if alive {
+            self.delivery.sign_of_life(now);
+        }
+        let delivered = self.delivery.delivered(now);
+        acknowledge(self.conference.clone(), self.holder(), delivered).await;
+    }
+
     /// Gives the place up. A room that does not answer learns it from the stream of events.
     pub(super) async fn leave(mut self) {
         let message =
@@ -62,6 +93,19 @@ impl Membership {
         {
             tracing::debug!(%error, "leaving was not answered");
         }
+    }
+}
+
+/// A room that is not told keeps more than it needs, and the client may hear things twice.
+async fn acknowledge(mut conference: Conference, holder: Holder, seq: u64) {
+    let message = AcknowledgeRequest {
+        room_id: holder.room.to_string(),
+        participant_id: holder.participant.to_string(),
+        seq,
+    };
+    let call = conference.acknowledge(request(message, ROOM_TIMEOUT));
+    if let Err(error) = within(ROOM_TIMEOUT, "conference.acknowledge", call).await {
+        tracing::debug!(%error, "not acknowledged");
     }
 }
 

@@ -45,6 +45,8 @@ pub(crate) struct State {
     /// Whether the room is placed at the agent.
     pub(crate) live: bool,
     pub(crate) members: BTreeMap<String, (Participant, Events)>,
+    /// What each member was told, with the number of the last that it is known to have.
+    pub(crate) told: BTreeMap<String, (Vec<JoinEvent>, u64)>,
     /// Names of calls to the room with what they carried.
     pub(crate) calls: Vec<(String, Value)>,
     /// What the next calls of that name are refused with.
@@ -105,10 +107,28 @@ impl Cluster {
 
     /// Tells all members something.
     pub(crate) async fn tell(&self, event: join_event::Event) {
-        let members: Vec<Events> = self.state().members.values().map(|(_, events)| events.clone()).collect();
-        for events in members {
-            events.send(Ok(JoinEvent { event: Some(event.clone()) })).await.unwrap();
+        let members: Vec<String> = self.state().members.keys().cloned().collect();
+        for member in members {
+            self.tell_one(&member, event.clone()).await;
         }
+    }
+
+    /// Tells one member something, now or when it is back.
+    async fn tell_one(&self, member: &str, event: join_event::Event) {
+        let (event, events) = {
+            let mut state = self.state();
+            let told = &mut state.told.get_mut(member).unwrap().0;
+            let event = JoinEvent { seq: told.len() as u64 + 1, event: Some(event) };
+            told.push(event.clone());
+            (event, state.members[member].1.clone())
+        };
+        let _: Result<_, _> = events.send(Ok(event)).await;
+    }
+
+    /// A message of the room to everybody.
+    pub(crate) async fn say(&self, message: &str) {
+        let text = TextEvent { from: "room".into(), to_all: true, message: message.into() };
+        self.tell(join_event::Event::Text(text)).await;
     }
 
     /// The agent dies: all streams of events break.
@@ -247,10 +267,42 @@ impl Store for Cluster {
 #[tonic::async_trait]
 impl Conference for Cluster {
     type JoinStream = BoxFlow<JoinEvent>;
+    type ResumeStream = BoxFlow<JoinEvent>;
+
+    async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {
+        let id = request.into_inner().participant_id;
+        self.asked("resume", json!(id))?;
+        let (events, flow) = mpsc::channel(256);
+        let (older, missed) = {
+            let mut state = self.state();
+            let member =
+                state.members.get_mut(&id).ok_or_else(|| Status::not_found("Participant has not joined"))?;
+            let older = std::mem::replace(&mut member.1, events.clone());
+            let (told, acknowledged) = &state.told[&id];
+            (older, told.iter().filter(|e| e.seq > *acknowledged).cloned().collect::<Vec<_>>())
+        };
+        let dropped = join_event::Event::Dropped(Dropped { reason: "Taken over".into() });
+        let _: Result<_, _> = older.send(Ok(JoinEvent { seq: 0, event: Some(dropped) })).await;
+        for event in missed {
+            events.send(Ok(event)).await.unwrap();
+        }
+        Ok(Response::new(Box::pin(ReceiverStream::new(flow))))
+    }
+    async fn acknowledge(
+        &self,
+        request: Request<AcknowledgeRequest>,
+    ) -> Result<Response<AcknowledgeReply>, Status> {
+        let AcknowledgeRequest { participant_id, seq, .. } = request.into_inner();
+        self.asked("acknowledge", json!({"participant": participant_id, "seq": seq}))?;
+        if let Some((_, acknowledged)) = self.state().told.get_mut(&participant_id) {
+            *acknowledged = seq.max(*acknowledged);
+        }
+        Ok(Response::new(AcknowledgeReply {}))
+    }
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<Self::JoinStream>, Status> {
         let request = request.into_inner();
-        self.asked("join", json!({"room": request.room_id, "role": request.role, "user": request.user}))?;
+        self.asked("join", json!({"room": request.room_id, "role": request.role, "user": request.user, "window": request.resume_window_ms}))?;
         let flags = KindFlags { audio: true, video: true };
         let permission = Some(Permission { publish: Some(flags), subscribe: Some(flags) });
         let me = Participant {
@@ -263,7 +315,8 @@ impl Conference for Cluster {
         let participants = {
             let mut state = self.state();
             state.live = true;
-            state.members.insert(request.participant_id, (me, events.clone()));
+            state.told.insert(request.participant_id.clone(), (Vec::new(), 0));
+            state.members.insert(request.participant_id.clone(), (me, events.clone()));
             state.members.values().map(|(p, _)| p.clone()).collect()
         };
         let joined = Joined {
@@ -273,10 +326,10 @@ impl Conference for Cluster {
             streams: vec![mixed()],
             epoch: 1,
         };
-        events.send(Ok(JoinEvent { event: Some(join_event::Event::Joined(joined)) })).await.unwrap();
+        events.send(Ok(JoinEvent { seq: 0, event: Some(join_event::Event::Joined(joined)) })).await.unwrap();
         // A notification right behind: it must not overtake the answer to the login.
         let early = TextEvent { from: "room".into(), to_all: true, message: "early".into() };
-        events.send(Ok(JoinEvent { event: Some(join_event::Event::Text(early)) })).await.unwrap();
+        self.tell_one(&request.participant_id, join_event::Event::Text(early)).await;
         Ok(Response::new(Box::pin(ReceiverStream::new(flow))))
     }
     async fn leave(&self, request: Request<LeaveRoomRequest>) -> Result<Response<LeaveRoomReply>, Status> {
@@ -341,7 +394,6 @@ impl Conference for Cluster {
         let signal = signal.unwrap();
         self.asked("signal", json!(format!("{signal:?}")))?;
         if let signal_request::Signal::Offer(sdp) = signal {
-            let events = self.state().members[&participant_id].1.clone();
             let told = [
                 progress::Progress::Answer(format!("answer to {sdp}")),
                 progress::Progress::TransportReady(TransportReady {}),
@@ -349,7 +401,7 @@ impl Conference for Cluster {
             ];
             for what in told {
                 let event = Progress { transport_id: transport_id.clone(), progress: Some(what) };
-                events.send(Ok(JoinEvent { event: Some(join_event::Event::Progress(event)) })).await.unwrap();
+                self.tell_one(&participant_id, join_event::Event::Progress(event)).await;
             }
         }
         Ok(Response::new(SignalReply {}))
@@ -380,7 +432,7 @@ impl Conference for Cluster {
         let member = self.state().members.remove(&id);
         let (_, events) = member.ok_or_else(|| Status::not_found("Participant does NOT exist"))?;
         let dropped = join_event::Event::Dropped(Dropped { reason: "Dropped by management".into() });
-        events.send(Ok(JoinEvent { event: Some(dropped) })).await.unwrap();
+        events.send(Ok(JoinEvent { seq: 0, event: Some(dropped) })).await.unwrap();
         Ok(Response::new(DropParticipantReply {}))
     }
     async fn list_streams(&self, _: Request<RoomRequest>) -> Result<Response<ListStreamsReply>, Status> {

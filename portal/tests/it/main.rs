@@ -8,6 +8,7 @@ mod http;
 mod malformed;
 mod management;
 mod pages;
+mod reconnection;
 mod signaling;
 
 use std::{net::SocketAddr, time::Duration};
@@ -38,7 +39,15 @@ impl House {
     }
 
     async fn with(more: &[&str]) -> Self {
-        let cluster = Cluster::start().await;
+        Self::of(Cluster::start().await, more).await
+    }
+
+    /// Another portal of the same cluster.
+    async fn beside(&self) -> Self {
+        Self::of(self.cluster.clone(), &[]).await
+    }
+
+    async fn of(cluster: Cluster, more: &[&str]) -> Self {
         let endpoint = cluster.endpoint();
         let mut args =
             vec!["kaigi-portal", "--bind", "127.0.0.1", "--http-port", "0", "--management-port", "0"];

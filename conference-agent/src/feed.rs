@@ -1,0 +1,233 @@
+//! What one participant is told, numbered, and kept for as long as it may have to be told again: a client whose connection broke
+//! comes back and gets everything after the last event that it has.
+//!
+//! Without clock and channels: the time is an argument, and what is to be sent is returned.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use kaigi_proto::v1::{self, join_event::Event};
+use prost::Message;
+
+/// Most events kept for one participant. While it is away, one more makes it leave; while it is there, the oldest is forgotten.
+/// Portals acknowledge within a minute, in which a room of a hundred makes some hundred events.
+pub(crate) const MAX_KEPT: usize = 1024;
+/// Most bytes kept for one participant: sixteen of the largest texts.
+pub(crate) const MAX_KEPT_BYTES: usize = 1 << 20;
+
+/// One participant's events.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    /// How long the participant's place is kept when its stream breaks; zero = not at all.
+    window: Duration,
+    /// Whether the client is known to have got its place. Until then a broken stream is a failed join, and nobody comes back.
+    confirmed: bool,
+    /// Number of the latest event.
+    latest: u64,
+    /// Number of the latest event that the client is known to have.
+    acknowledged: u64,
+    /// In order, without gaps up to `latest`, each with its size.
+    kept: VecDeque<(v1::JoinEvent, usize)>,
+    kept_bytes: usize,
+    /// When the participant leaves, if its stream is broken.
+    away_until: Option<Instant>,
+}
+
+/// More is to be told to a participant who is away than is kept.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Overflow;
+
+/// Why a participant can't come back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotResumed {
+    /// It has joined without a window.
+    NotAllowed,
+    /// Something that it would miss is forgotten.
+    Forgotten,
+}
+
+impl Feed {
+    pub(crate) fn new(window: Duration) -> Self {
+        Self {
+            window,
+            confirmed: false,
+            latest: 0,
+            acknowledged: 0,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            away_until: None,
+        }
+    }
+
+    /// Numbers an event. Gives it back to be sent; `None` if nobody is there to take it.
+    ///
+    /// # Errors
+    /// If the participant is away and too much waits for it: it has to leave.
+    pub(crate) fn push(&mut self, event: Event) -> Result<Option<v1::JoinEvent>, Overflow> {
+        self.latest += 1;
+        let event = v1::JoinEvent { seq: self.latest, event: Some(event) };
+        if self.window.is_zero() {
+            return Ok(Some(event));
+        }
+        let size = event.encoded_len();
+        self.kept.push_back((event.clone(), size));
+        self.kept_bytes += size;
+        while self.kept.len() > MAX_KEPT || self.kept_bytes > MAX_KEPT_BYTES {
+            if self.away_until.is_some() {
+                return Err(Overflow);
+            }
+            self.forget_first();
+        }
+        Ok(self.away_until.is_none().then_some(event))
+    }
+
+    /// The client has everything up to that event. Numbers that were never given are nothing to go by.
+    pub(crate) fn acknowledge(&mut self, seq: u64) {
+        self.confirmed = true;
+        if seq > self.latest {
+            return;
+        }
+        self.acknowledged = self.acknowledged.max(seq);
+        while self.kept.front().is_some_and(|(event, _)| event.seq <= seq) {
+            self.forget_first();
+        }
+    }
+
+    /// The stream is broken. Whether the participant's place is kept from now on.
+    pub(crate) fn detach(&mut self, now: Instant) -> bool {
+        if self.window.is_zero() || !self.confirmed {
+            return false;
+        }
+        self.away_until = Some(now + self.window);
+        true
+    }
+
+    /// When the participant leaves if it does not come back.
+    pub(crate) fn away_until(&self) -> Option<Instant> {
+        self.away_until
+    }
+
+    /// The participant is back on a new stream, with everything up to `after`. Gives what it has missed, in order.
+    ///
+    /// # Errors
+    /// If it can't be, or if some of that is forgotten.
+    pub(crate) fn resume(&mut self, after: u64) -> Result<Vec<v1::JoinEvent>, NotResumed> {
+        if self.window.is_zero() {
+            return Err(NotResumed::NotAllowed);
+        }
+        self.acknowledge(after);
+        let oldest = self.kept.front().map_or(self.latest + 1, |(event, _)| event.seq);
+        if after > self.latest || oldest > self.acknowledged + 1 {
+            return Err(NotResumed::Forgotten);
+        }
+        self.away_until = None;
+        Ok(self.kept.iter().map(|(event, _)| event.clone()).collect())
+    }
+
+    fn forget_first(&mut self) {
+        if let Some((_, size)) = self.kept.pop_front() {
+            self.kept_bytes -= size;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    fn text(message: &str) -> Event {
+        Event::Text(v1::TextEvent { from: "a".into(), to_all: true, message: message.into() })
+    }
+
+    /// A feed that has told this many events.
+    fn told(count: u64) -> Feed {
+        let mut feed = Feed::new(WINDOW);
+        feed.acknowledge(0);
+        for i in 1..=count {
+            assert_eq!(feed.push(text("x")).unwrap().unwrap().seq, i);
+        }
+        feed
+    }
+
+    fn seqs(events: &[v1::JoinEvent]) -> Vec<u64> {
+        events.iter().map(|event| event.seq).collect()
+    }
+
+    #[test]
+    fn whoever_comes_back_gets_exactly_what_it_missed() {
+        let mut feed = told(3);
+        assert!(feed.detach(Instant::now()));
+        assert_eq!(feed.push(text("missed")), Ok(None));
+        assert_eq!(seqs(&feed.resume(2).unwrap()), [3, 4]);
+        assert_eq!(feed.push(text("next")).unwrap().unwrap().seq, 5);
+        assert_eq!(feed.resume(5).unwrap(), []);
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_not_told_again_to_a_portal_that_knows_nothing() {
+        let mut feed = told(5);
+        feed.acknowledge(4);
+        feed.acknowledge(2);
+        assert_eq!(seqs(&feed.resume(0).unwrap()), [5]);
+        assert_eq!(seqs(&feed.resume(3).unwrap()), [5], "older knowledge does not bring events back");
+    }
+
+    #[test]
+    fn numbers_never_given_are_refused() {
+        let mut feed = told(2);
+        feed.acknowledge(9);
+        assert_eq!(feed.resume(3), Err(NotResumed::Forgotten));
+        assert_eq!(seqs(&feed.resume(0).unwrap()), [1, 2]);
+    }
+
+    #[test]
+    fn the_place_is_kept_for_the_window() {
+        let (mut feed, now) = (told(1), Instant::now());
+        assert_eq!(feed.away_until(), None);
+        feed.detach(now);
+        assert_eq!(feed.away_until(), Some(now + WINDOW));
+        feed.resume(0).unwrap();
+        assert_eq!(feed.away_until(), None);
+    }
+
+    #[test]
+    fn a_stream_that_breaks_before_the_client_has_its_place_is_a_failed_join() {
+        let mut feed = Feed::new(WINDOW);
+        feed.push(text("x")).unwrap();
+        assert!(!feed.detach(Instant::now()));
+    }
+
+    #[test]
+    fn without_a_window_nothing_is_kept_and_nobody_comes_back() {
+        let mut feed = Feed::new(Duration::ZERO);
+        feed.push(text("x")).unwrap();
+        assert!(feed.kept.is_empty());
+        assert!(!feed.detach(Instant::now()));
+        assert_eq!(feed.resume(0), Err(NotResumed::NotAllowed));
+    }
+
+    #[test]
+    fn one_who_is_away_while_too_much_is_told_has_to_leave() {
+        let mut feed = told(1);
+        feed.detach(Instant::now());
+        let fitting = (0..MAX_KEPT).take_while(|_| feed.push(text("x")).is_ok()).count();
+        assert_eq!(fitting, MAX_KEPT - 1);
+        let mut feed = told(1);
+        feed.detach(Instant::now());
+        let large = "x".repeat(1 << 16);
+        assert!((0..MAX_KEPT).take_while(|_| feed.push(text(&large)).is_ok()).count() < 17);
+    }
+
+    #[test]
+    fn one_who_is_there_goes_on_but_can_come_back_only_with_what_is_not_forgotten() {
+        let mut feed = told(MAX_KEPT as u64 + 10);
+        assert_eq!(feed.kept.len(), MAX_KEPT);
+        assert_eq!(feed.resume(0), Err(NotResumed::Forgotten));
+        assert_eq!(feed.resume(10).unwrap().len(), MAX_KEPT);
+        assert_eq!(feed.resume(0).unwrap().len(), MAX_KEPT, "as the tenth is acknowledged now");
+    }
+}
