@@ -45,3 +45,37 @@ impl fmt::Debug for Mid {
         write!(f, "Mid({})", self.0)
     }
 }
+
+/// Longest rid accepted, in bytes: what the one-byte form of header extensions can carry (RFC 8285 §4.2).
+const MAX_RID: usize = 16;
+
+/// The name of a simulcast layer (RFC 8851 §10).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Rid(Arc<str>);
+
+impl Rid {
+    /// Takes a text for a rid; `None` if it is empty, too long or has other characters than a rid may have.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        (!text.is_empty() && text.len() <= MAX_RID && text.bytes().all(allowed)).then(|| Self(text.into()))
+    }
+
+    /// The rid as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Rid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Rid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rid({})", self.0)
+    }
+}

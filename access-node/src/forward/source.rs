@@ -43,6 +43,16 @@ pub struct Supply {
     pub ssrc: Option<u32>,
 }
 
+impl Supply {
+    /// Whether key frames can be asked for: a client must be told of which source, and may not send it (yet).
+    fn can_be_asked(&self) -> bool {
+        match self.origin {
+            Origin::Publisher(_) => self.ssrc.is_some(),
+            Origin::Flow(_) => true,
+        }
+    }
+}
+
 /// When an RTP timestamp was.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClockReading {
@@ -138,6 +148,10 @@ impl Source {
         if self.kind == Kind::Audio || !self.active || self.supply.is_none() {
             return false;
         }
+        if !self.supply.as_ref().is_some_and(Supply::can_be_asked) {
+            self.key_frame_pending = true;
+            return false;
+        }
         if self.key_frame_asked.is_some_and(|asked| now < asked + KEY_FRAME_INTERVAL) {
             self.key_frame_pending = true;
             return false;
@@ -163,9 +177,9 @@ impl Source {
 
     /// Whether a key frame has to be asked for again now.
     pub(super) fn key_frame_due(&mut self, now: Instant) -> bool {
-        let Some(asked) = self.key_frame_asked else { return false };
-        let due = (self.key_frame_pending && now >= asked + KEY_FRAME_INTERVAL)
-            || (self.awaited && now >= asked + KEY_FRAME_RETRY);
+        let since = |interval| self.key_frame_asked.is_none_or(|asked| now >= asked + interval);
+        let due = (self.key_frame_pending && since(KEY_FRAME_INTERVAL))
+            || (self.awaited && self.key_frame_asked.is_some() && since(KEY_FRAME_RETRY));
         due && self.want_key_frame(now)
     }
 }

@@ -14,19 +14,19 @@ use rtc_rtcp::{
 use super::{
     Node,
     net::datagram,
-    transport::{Incoming, MAX_INCOMING, REPORT_INTERVAL, Role},
+    transport::{Incoming, Layer, MAX_INCOMING, REPORT_INTERVAL, Role},
 };
 use crate::{
     forward::{Rtcp, nacked, walk},
-    ids::Mid,
+    ids::{Mid, Rid},
     keys::{SourceKey, TransportKey},
     transport::{Class, Path, Srtp, classify, stun_user_name},
 };
 
 /// Most report blocks of one receiver report (RFC 3550 §6.4.2: the count has five bits).
 const MAX_BLOCKS: usize = 31;
-/// A track's packets under a source that was not announced are taken only if the one known has been silent that long. Simulcast
-/// layers that were not asked for stay out that way.
+/// A track's (or layer's) packets under a source that was not announced are taken only if the one known has been silent that long.
+/// Layers of simulcast by groups of sources, which is not answered, stay out that way.
 const SOURCE_CHANGE: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl Node {
@@ -195,7 +195,7 @@ impl Node {
     }
 
     /// Finds out which track an unannounced source is of: by the mid that its packets carry (RFC 8843 §9.2), else by its payload type
-    /// if only one track has that.
+    /// if only one track has that. Which of a track's layers it is the rid tells (RFC 8852), or the repaired one for retransmissions.
     fn learn(
         &mut self,
         now: Instant,
@@ -204,24 +204,27 @@ impl Node {
         packet: &[u8],
     ) -> Option<Incoming> {
         let transport = self.net.transports.get(key)?;
-        let mut candidates =
-            transport.sessions.values().flat_map(|session| &session.tracks).filter_map(|track| {
-                let Role::Published { source, .. } = &track.role else { return None };
-                let negotiated = transport.negotiation.negotiated(&track.mid)?;
-                let rtx = match header.payload_type {
-                    pt if pt == negotiated.payload.number => false,
-                    pt if negotiated.rtx.as_ref().is_some_and(|(rtx, _)| *rtx == pt) => true,
-                    _ => return None,
-                };
-                let said = negotiated.extensions.mid.and_then(|id| header.extension(packet, id));
-                let said = said.and_then(|mid| std::str::from_utf8(mid).ok()).and_then(Mid::new);
-                let fits = said.map(|line| transport.negotiation.binding_of_line(&line) == Some(&track.mid));
-                Some((*source, rtx, fits))
-            });
-        let candidates: Vec<_> = candidates.by_ref().collect();
+        let mut candidates = Vec::new();
+        for track in transport.sessions.values().flat_map(|session| &session.tracks) {
+            let Role::Published(layers) = &track.role else { continue };
+            let Some(negotiated) = transport.negotiation.negotiated(&track.mid) else { continue };
+            let rtx = match header.payload_type {
+                pt if pt == negotiated.payload.number => false,
+                pt if negotiated.rtx.as_ref().is_some_and(|(rtx, _)| *rtx == pt) => true,
+                _ => continue,
+            };
+            let extensions = &negotiated.extensions;
+            let said = |id: Option<u8>| std::str::from_utf8(header.extension(packet, id?)?).ok();
+            let line = said(extensions.mid).and_then(Mid::new);
+            let fits = line.map(|line| transport.negotiation.binding_of_line(&line) == Some(&track.mid));
+            let rid = said(if rtx { extensions.repaired_rid } else { extensions.rid }).and_then(Rid::new);
+            let layer = layers.iter().find(|layer| layer.rid == rid);
+            candidates.push((layer.map(|layer| layer.source), rtx, fits));
+        }
         let by_mid = candidates.iter().find(|(_, _, fits)| *fits == Some(true));
-        let alone = || (candidates.len() == 1 && candidates[0].2.is_none()).then(|| &candidates[0]);
+        let alone = || candidates.first().filter(|(_, _, fits)| candidates.len() == 1 && fits.is_none());
         let &(source, rtx, _) = by_mid.or_else(alone)?;
+        let source = source?;
         if !rtx && !self.forward.source(source)?.accepts_new_ssrc(now, SOURCE_CHANGE) {
             return None;
         }
@@ -250,7 +253,8 @@ impl Node {
         let ssrc = self.forward.source(source)?.supply.as_ref()?.ssrc?;
         let transport = self.net.transports.get(key)?;
         let mut negotiated = transport.sessions.values().flat_map(|s| &s.tracks).filter_map(|track| {
-            let is_of = matches!(&track.role, Role::Published { source: of, .. } if *of == source);
+            let of = |layers: &[Layer]| layers.iter().any(|layer| layer.source == source);
+            let is_of = matches!(&track.role, Role::Published(layers) if of(layers));
             is_of.then(|| transport.negotiation.negotiated(&track.mid)).flatten()
         });
         let payload_type = negotiated.next()?.payload.number;

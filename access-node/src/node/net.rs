@@ -197,7 +197,7 @@ impl Outlet for Net {
             session
                 .tracks
                 .iter()
-                .any(|t| matches!(&t.role, Role::Published { track: published, .. } if published == track))
+                .any(|t| matches!(&t.role, Role::Published(layers) if layers.iter().any(|layer| layer.track == *track)))
         });
         let Some((session, _)) = session else { return };
         let event = v1::TrackResolution {

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Instant};
 
 use kaigi_proto::{
-    ids::{SessionId, TransportId, WorkerId},
+    ids::{SessionId, TrackId, TransportId, WorkerId},
     v1::{self, access_event::Event},
 };
 use rand::RngCore;
@@ -11,13 +11,13 @@ use rand::RngCore;
 use super::{
     Node, NodeError, Opened, PublicationTrack, SubscriptionTrack, TrackSource,
     net::Room,
-    transport::{Role, Session, SessionTrack, Transport},
+    transport::{Incoming, Layer, Role, Session, SessionTrack, Transport},
 };
 use crate::{
     forward::TransportCcReceiver,
     ids::Mid,
     keys::{SinkKey, TransportKey},
-    sdp::{Binding, Kind, LocalDescription, Negotiation, Wish},
+    sdp::{Binding, Kind, LocalDescription, Negotiated, Negotiation, Wish},
     transport::IceLite,
 };
 
@@ -50,7 +50,7 @@ impl Node {
             session.tracks.push(SessionTrack {
                 kind: track.kind,
                 mid: track.mid,
-                role: Role::Published { track: track.track, source },
+                role: Role::Published(vec![Layer { rid: None, track: track.track, source }]),
             });
         }
         self.insert_session(key, &opened.session, session);
@@ -127,9 +127,11 @@ impl Node {
         let entry = self.net.transports.get_mut(key).ok_or(NodeError::UnknownTransport)?;
         let track = track_of(entry.sessions.get_mut(session), kind)?;
         match &mut track.role {
-            Role::Published { source, .. } => {
-                let source = *source;
-                self.forward.set_source_active(now, source, active, &mut self.net);
+            Role::Published(layers) => {
+                let sources: Vec<_> = layers.iter().map(|layer| layer.source).collect();
+                for source in sources {
+                    self.forward.set_source_active(now, source, active, &mut self.net);
+                }
             }
             Role::Subscribed { active: wanted, sink, .. } => {
                 *wanted = active;
@@ -282,26 +284,12 @@ impl Node {
         let Some(transport) = self.net.transports.get_mut(key).filter(|t| t.is_connected()) else { return };
         let mut events = Vec::new();
         for (id, session) in transport.sessions.iter_mut().filter(|(_, session)| !session.established) {
-            let tracks: Option<Vec<_>> = session
-                .tracks
-                .iter()
-                .map(|track| {
-                    let negotiated = transport.negotiation.negotiated(&track.mid)?;
-                    let track_id = match &track.role {
-                        Role::Published { track, .. } => track.to_string(),
-                        Role::Subscribed { from, .. } => from.track.to_string(),
-                    };
-                    Some(v1::NegotiatedTrack {
-                        mid: track.mid.to_string(),
-                        kind: v1::MediaKind::from(track.kind).into(),
-                        track_id,
-                        format: Some(negotiated.format.to_message()),
-                    })
-                })
-                .collect();
+            let negotiated = |track: &SessionTrack| transport.negotiation.negotiated(&track.mid);
+            let tracks: Option<Vec<_>> =
+                session.tracks.iter().map(|track| Some(told(track, negotiated(track)?))).collect();
             if let Some(tracks) = tracks {
                 session.established = true;
-                events.push(v1::SessionEstablished { session_id: id.to_string(), tracks });
+                events.push(v1::SessionEstablished { session_id: id.to_string(), tracks: tracks.concat() });
             }
         }
         for event in events {
@@ -317,14 +305,15 @@ impl Node {
         let mut sinks: Vec<SinkKey> = Vec::new();
         for track in session.tracks {
             match track.role {
-                Role::Published { source, .. } => {
+                Role::Published(layers) => {
                     transport.incoming.retain(|_, incoming| {
-                        let (super::transport::Incoming::Primary(of) | super::transport::Incoming::Rtx(of)) =
-                            *incoming;
-                        of != source
+                        let (Incoming::Primary(of) | Incoming::Rtx(of)) = *incoming;
+                        layers.iter().all(|layer| layer.source != of)
                     });
-                    self.forward.end_supply(source);
-                    self.forward.forget_if_unused(source);
+                    for layer in layers {
+                        self.forward.end_supply(layer.source);
+                        self.forward.forget_if_unused(layer.source);
+                    }
                 }
                 Role::Subscribed { sink, .. } => sinks.extend(sink),
             }
@@ -378,6 +367,21 @@ impl Node {
             }
         }
     }
+}
+
+/// A track as the agent is told of it: each of its layers.
+fn told(track: &SessionTrack, negotiated: &Negotiated) -> Vec<v1::NegotiatedTrack> {
+    let ids: Vec<&TrackId> = match &track.role {
+        Role::Published(layers) => layers.iter().map(|layer| &layer.track).collect(),
+        Role::Subscribed { from, .. } => vec![&from.track],
+    };
+    let negotiated = |id: &TrackId| v1::NegotiatedTrack {
+        mid: track.mid.to_string(),
+        kind: v1::MediaKind::from(track.kind).into(),
+        track_id: id.to_string(),
+        format: Some(negotiated.format.to_message()),
+    };
+    ids.into_iter().map(negotiated).collect()
 }
 
 fn track_of(session: Option<&mut Session>, kind: Kind) -> Result<&mut SessionTrack, NodeError> {

@@ -3,18 +3,18 @@
 use std::time::Instant;
 
 use kaigi_proto::{
-    ids::{SessionId, TransportId},
+    ids::{SessionId, TrackId, TransportId},
     v1::{self, access_event::Event},
 };
 use rand::RngCore;
 
 use super::{
     Node, NodeError, TrackSource,
-    transport::{Incoming, MAX_INCOMING, Role},
+    transport::{Incoming, Layer, MAX_INCOMING, Role},
 };
 use crate::{
-    forward::{Origin, StreamParameters, Supply},
-    ids::{Mid, Ssrc},
+    forward::{Forwarder, Origin, StreamParameters, Supply},
+    ids::{Mid, Rid, Ssrc},
     keys::{SinkKey, SourceKey, TransportKey},
     sdp::{Change, Kind, Negotiated, Offer},
     transport::Dtls,
@@ -78,16 +78,19 @@ impl Node {
         let Some(track) = track else { return };
         let kind = track.kind;
         match &mut track.role {
-            Role::Published { source, .. } => {
-                let source = *source;
-                let supply = Supply {
-                    origin: Origin::Publisher(key),
-                    format: negotiated.format,
-                    extensions: negotiated.extensions,
-                    nack: negotiated.has_feedback("nack"),
-                    ssrc: None,
-                };
-                self.forward.supply(now, source, supply, &mut self.net);
+            Role::Published(layers) => {
+                split(&mut self.forward, layers, kind, &negotiated.layers);
+                let sources: Vec<_> = layers.iter().map(|layer| layer.source).collect();
+                for source in sources {
+                    let supply = Supply {
+                        origin: Origin::Publisher(key),
+                        format: negotiated.format,
+                        extensions: negotiated.extensions,
+                        nack: negotiated.has_feedback("nack"),
+                        ssrc: None,
+                    };
+                    self.forward.supply(now, source, supply, &mut self.net);
+                }
             }
             Role::Subscribed { from, active, sink } => {
                 let Some(parameters) = stream_parameters(key, &negotiated) else { return };
@@ -138,14 +141,39 @@ impl Node {
         }
     }
 
-    pub(super) fn published_source(&self, key: TransportKey, mid: &Mid) -> Option<SourceKey> {
+    /// The source of a track without layers.
+    fn published_source(&self, key: TransportKey, mid: &Mid) -> Option<SourceKey> {
         let transport = self.net.transports.get(key)?;
         let mut tracks = transport.sessions.values().flat_map(|session| &session.tracks);
         tracks.find(|track| track.mid == *mid).and_then(|track| match &track.role {
-            Role::Published { source, .. } => Some(*source),
+            Role::Published(layers) => layers.iter().find(|l| l.rid.is_none()).map(|layer| layer.source),
             Role::Subscribed { .. } => None,
         })
     }
+}
+
+/// Puts the negotiated layers, if there are any, in the place of the one that stood for all. A layer's track is named after the whole
+/// one's.
+fn split(forward: &mut Forwarder, layers: &mut Vec<Layer>, kind: Kind, rids: &[Rid]) {
+    let [whole] = &layers[..] else { return };
+    if rids.is_empty() {
+        return;
+    }
+    let (track, before) = (whole.track.clone(), whole.source);
+    let active = forward.source(before).is_none_or(|source| source.active);
+    let split: Vec<_> = rids
+        .iter()
+        .filter_map(|rid| {
+            let track = TrackId::new(format!("{track}:{rid}")).ok()?;
+            let source = forward.source_of(&track, kind);
+            let source_state = forward.source_mut(source).filter(|source| source.supply.is_none())?;
+            source_state.active = active;
+            Some(Layer { rid: Some(rid.clone()), track, source })
+        })
+        .collect();
+    *layers = split;
+    forward.end_supply(before);
+    forward.forget_if_unused(before);
 }
 
 fn stream_parameters(transport: TransportKey, negotiated: &Negotiated) -> Option<StreamParameters> {

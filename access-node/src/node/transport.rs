@@ -10,7 +10,7 @@ use kaigi_proto::ids::{ParticipantId, RoomId, SessionId, TrackId, TransportId};
 use super::TrackSource;
 use crate::{
     forward::TransportCcReceiver,
-    ids::Mid,
+    ids::{Mid, Rid},
     keys::{SinkKey, SourceKey},
     sdp::{Kind, Negotiation},
     transport::{Dtls, IceLite, Srtp},
@@ -43,8 +43,22 @@ pub(super) struct SessionTrack {
 
 #[derive(Debug)]
 pub(super) enum Role {
-    Published { track: TrackId, source: SourceKey },
-    Subscribed { from: TrackSource, active: bool, sink: Option<SinkKey> },
+    /// One that stands for the track until it is negotiated, and after if it has no layers.
+    Published(Vec<Layer>),
+    Subscribed {
+        from: TrackSource,
+        active: bool,
+        sink: Option<SinkKey>,
+    },
+}
+
+/// A stream of a published track: the only one, or one of several of different sizes (simulcast).
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// What its packets say; `None` for the only one.
+    pub(super) rid: Option<Rid>,
+    pub(super) track: TrackId,
+    pub(super) source: SourceKey,
 }
 
 /// A publication or subscription.

@@ -3,9 +3,11 @@
 use kaigi_proto::ids::SessionId;
 
 use super::{Format, Kind, offer::Payload};
-use crate::ids::{Mid, Ssrc};
+use crate::ids::{Mid, Rid, Ssrc};
 
 pub(super) const URI_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+pub(super) const URI_RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
+pub(super) const URI_REPAIRED_RID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
 pub(super) const URI_AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 pub(super) const URI_TRANSPORT_CC: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
@@ -35,6 +37,10 @@ pub struct Binding {
 pub struct Extensions {
     /// urn:ietf:params:rtp-hdrext:sdes:mid, received only.
     pub mid: Option<u8>,
+    /// urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id (RFC 8852), received only and only with simulcast.
+    pub rid: Option<u8>,
+    /// urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id, likewise.
+    pub repaired_rid: Option<u8>,
     /// urn:ietf:params:rtp-hdrext:ssrc-audio-level (RFC 6464).
     pub audio_level: Option<u8>,
     /// draft-holmer-rmcat-transport-wide-cc-extensions-01.
@@ -61,6 +67,8 @@ pub struct Negotiated {
     pub rtx: Option<(u8, String)>,
     /// Ids of header extensions.
     pub extensions: Extensions,
+    /// The layers that the client sends, in its order; none if it sends a single stream.
+    pub layers: Vec<Rid>,
     /// Present for what the node sends.
     pub send: Option<SendStream>,
 }

@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 
 use super::{
     agreement::{
-        Binding, DtlsRole, LocalDescription, Negotiated, URI_AUDIO_LEVEL, URI_MID, URI_TRANSPORT_CC,
+        Binding, DtlsRole, LocalDescription, Negotiated, URI_AUDIO_LEVEL, URI_MID, URI_REPAIRED_RID, URI_RID,
+        URI_TRANSPORT_CC,
     },
     offer::{Direction, Offer, OfferedMedia},
+    simulcast::MAX_LAYERS,
 };
+use crate::ids::Rid;
 
 /// Writes into a string, which can't fail.
 macro_rules! line {
@@ -54,11 +57,12 @@ pub(super) fn write<'n>(
             Some((binding, negotiated)) => {
                 formats(&mut out, media, negotiated);
                 transport(&mut out, local, media, role);
-                flowing(&mut out, local, binding, negotiated);
+                flowing(&mut out, local, media, binding, negotiated);
             }
             None => {
                 inactive_formats(&mut out, media);
                 transport(&mut out, local, media, role);
+                inactive_layers(&mut out, media);
                 line!(out, "a={}", Direction::Inactive.as_str());
                 if let Some(payload) = media.payloads.first() {
                     rtpmap(&mut out, payload.number, &payload.name, payload.clock_rate, payload.channels);
@@ -116,11 +120,22 @@ fn transport(out: &mut String, local: &LocalDescription, media: &OfferedMedia, r
     }
 }
 
-fn flowing(out: &mut String, local: &LocalDescription, binding: &Binding, negotiated: &Negotiated) {
+fn flowing(
+    out: &mut String,
+    local: &LocalDescription,
+    media: &OfferedMedia,
+    binding: &Binding,
+    negotiated: &Negotiated,
+) {
+    let kept = |rid: &&Rid| media.layers.iter().any(|layer| layer.rid == **rid);
+    let layers: Vec<&Rid> = negotiated.layers.iter().filter(kept).collect();
+    let tells_layer = |id: Option<u8>| id.filter(|_| !layers.is_empty());
     let extensions = [
         (URI_AUDIO_LEVEL, negotiated.extensions.audio_level),
         (URI_TRANSPORT_CC, negotiated.extensions.transport_cc),
         (URI_MID, negotiated.extensions.mid),
+        (URI_RID, tells_layer(negotiated.extensions.rid)),
+        (URI_REPAIRED_RID, tells_layer(negotiated.extensions.repaired_rid)),
     ];
     for (uri, id) in extensions {
         if let Some(id) = id {
@@ -141,6 +156,7 @@ fn flowing(out: &mut String, local: &LocalDescription, binding: &Binding, negoti
         rtpmap(out, *rtx, "rtx", payload.clock_rate, 1);
         line!(out, "a=fmtp:{rtx} {fmtp}");
     }
+    simulcast(out, &layers);
     let Some(send) = &negotiated.send else { return };
     let stream = binding.session.as_str();
     let msid = format!("{stream} {stream}-{}", binding.kind.as_str());
@@ -153,6 +169,31 @@ fn flowing(out: &mut String, local: &LocalDescription, binding: &Binding, negoti
         line!(out, "a=ssrc:{ssrc} cname:{name}");
         line!(out, "a=ssrc:{ssrc} msid:{msid}");
     }
+}
+
+/// Layers of an m-line on which nothing flows (yet, or any more). A browser goes on offering the layers of a sender that was stopped, and
+/// takes its own offer for invalid once their extension was refused.
+fn inactive_layers(out: &mut String, media: &OfferedMedia) {
+    let Some(rid) = media.extension(URI_RID).filter(|_| !media.layers.is_empty()) else { return };
+    let repaired = media.extension(URI_REPAIRED_RID).map(|id| (URI_REPAIRED_RID, id));
+    let mid = media.extension(URI_MID).map(|id| (URI_MID, id));
+    for (uri, id) in mid.into_iter().chain([(URI_RID, rid)]).chain(repaired) {
+        line!(out, "a=extmap:{id} {uri}");
+    }
+    let layers: Vec<&Rid> = media.layers.iter().take(MAX_LAYERS).map(|layer| &layer.rid).collect();
+    simulcast(out, &layers);
+}
+
+/// The layers that are received (RFC 8853 §5.3.2).
+fn simulcast(out: &mut String, layers: &[&Rid]) {
+    if layers.is_empty() {
+        return;
+    }
+    for rid in layers {
+        line!(out, "a=rid:{rid} recv");
+    }
+    let list: Vec<_> = layers.iter().map(|rid| rid.as_str()).collect();
+    line!(out, "a=simulcast:recv {}", list.join(";"));
 }
 
 fn rtpmap(out: &mut String, number: u8, name: &str, clock_rate: u32, channels: u32) {

@@ -5,6 +5,7 @@ mod answer;
 mod format;
 mod negotiation;
 mod offer;
+mod simulcast;
 #[cfg(test)]
 mod tests;
 

@@ -12,13 +12,14 @@ use super::{
     Kind,
     agreement::{
         Binding, Change, DtlsRole, Extensions, LocalDescription, Negotiated, Outcome, SendStream,
-        URI_AUDIO_LEVEL, URI_MID, URI_TRANSPORT_CC, Wish,
+        URI_AUDIO_LEVEL, URI_MID, URI_REPAIRED_RID, URI_RID, URI_TRANSPORT_CC, Wish,
     },
     answer,
     format::{choose_to_receive, choose_to_send},
     offer::{Offer, OfferedMedia, Setup},
+    simulcast::MAX_LAYERS,
 };
-use crate::ids::{Mid, Ssrc};
+use crate::ids::{Mid, Rid, Ssrc};
 
 #[derive(Debug)]
 struct Bound {
@@ -105,8 +106,10 @@ impl Negotiation {
                     }
                 }
             }
+            // Which layer an announced source is of shows in its packets only.
+            let layered = bound.negotiated.as_ref().is_some_and(|negotiated| !negotiated.layers.is_empty());
             if let (Some(ssrc), true, Wish::Receive(_)) =
-                (media.ssrc, media.direction.sends(), &bound.binding.wish)
+                (media.ssrc.filter(|_| !layered), media.direction.sends(), &bound.binding.wish)
             {
                 changes.push(Change::Sources(mid, ssrc, media.rtx_ssrc));
             }
@@ -197,19 +200,25 @@ fn negotiate(
             (payload, *format)
         }
     };
+    let sends = matches!(binding.wish, Wish::Send(_));
+    let layers = if sends { Vec::new() } else { layers(media, kind, payload.number) };
+    let mut extensions = extensions(media, kind);
+    if sends {
+        extensions.mid = None;
+    }
+    if layers.is_empty() {
+        (extensions.rid, extensions.repaired_rid) = (None, None);
+    }
+    // Retransmissions whose layer can't be told are of no use.
+    let tells = layers.is_empty() || extensions.repaired_rid.is_some();
     let rtx = media
         .rtx_of(payload.number)
-        .filter(|_| kind == Kind::Video && payload.feedback.iter().any(|f| f == "nack"))
+        .filter(|_| kind == Kind::Video && tells && payload.feedback.iter().any(|f| f == "nack"))
         .map(|rtx| (rtx.number, rtx.fmtp.clone()));
     let mut payload = payload.clone();
     payload
         .feedback
         .retain(|value| matches!(value.as_str(), "nack" | "nack pli" | "ccm fir" | "transport-cc"));
-    let mut extensions = extensions(media, kind);
-    let sends = matches!(binding.wish, Wish::Send(_));
-    if sends {
-        extensions.mid = None;
-    }
     // A packet that is retransmitted as it was must be the same to the bit, or the SRTP key stream protects two texts; so a stream
     // whose retransmissions have no source of their own carries no transport-wide numbers.
     let resent_in_place = sends && rtx.is_none() && payload.feedback.iter().any(|f| f == "nack");
@@ -221,16 +230,25 @@ fn negotiate(
     }
     let send =
         sends.then(|| SendStream { ssrc: Ssrc(random()), rtx_ssrc: rtx.is_some().then(|| Ssrc(random())) });
-    Ok(Negotiated { format, payload, rtx, extensions, send })
+    Ok(Negotiated { format, payload, rtx, extensions, layers, send })
 }
 
+/// The layers to receive: what the client offers, up to [`MAX_LAYERS`], if its packets tell which layer they are of.
+fn layers(media: &OfferedMedia, kind: Kind, payload: u8) -> Vec<Rid> {
+    if kind != Kind::Video || media.extension(URI_RID).is_none() {
+        return Vec::new();
+    }
+    let fitting = media.layers.iter().filter(|layer| layer.may_have(payload));
+    fitting.take(MAX_LAYERS).map(|layer| layer.rid.clone()).collect()
+}
+
+/// Those of an m-line that this node writes or reads.
 fn extensions(media: &OfferedMedia, kind: Kind) -> Extensions {
-    // RFC 8285 §4.2: the one-byte form, the only one that this node writes, has the ids 1 to 14.
-    let id =
-        |uri: &str| media.extensions.iter().find(|e| e.uri == uri && (1..=14).contains(&e.id)).map(|e| e.id);
     Extensions {
-        mid: id(URI_MID),
-        audio_level: id(URI_AUDIO_LEVEL).filter(|_| kind == Kind::Audio),
-        transport_cc: id(URI_TRANSPORT_CC),
+        mid: media.extension(URI_MID),
+        rid: media.extension(URI_RID),
+        repaired_rid: media.extension(URI_REPAIRED_RID),
+        audio_level: media.extension(URI_AUDIO_LEVEL).filter(|_| kind == Kind::Audio),
+        transport_cc: media.extension(URI_TRANSPORT_CC),
     }
 }

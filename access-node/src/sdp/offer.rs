@@ -4,7 +4,10 @@ use std::io::Cursor;
 
 use rtc_sdp::description::{media::MediaDescription, session::SessionDescription};
 
-use super::Kind;
+use super::{
+    Kind,
+    simulcast::{self, OfferedLayer},
+};
 use crate::ids::{Mid, Ssrc};
 
 /// Largest offer accepted, in bytes. A participant with 60 m-lines sends about 200 kB.
@@ -162,6 +165,8 @@ pub(super) struct OfferedMedia {
     /// In the client's order.
     pub(super) payloads: Vec<Payload>,
     pub(super) extensions: Vec<OfferedExtension>,
+    /// Simulcast, by rid.
+    pub(super) layers: Vec<OfferedLayer>,
     pub(super) reduced_size_rtcp: bool,
     /// What the client sends with, if it says so: the first source and its retransmissions.
     pub(super) ssrc: Option<Ssrc>,
@@ -169,6 +174,11 @@ pub(super) struct OfferedMedia {
 }
 
 impl OfferedMedia {
+    /// The id of a header extension, if it has one that this node can write and read: the one-byte form (RFC 8285 §4.2) has 1 to 14.
+    pub(super) fn extension(&self, uri: &str) -> Option<u8> {
+        self.extensions.iter().find(|e| e.uri == uri && (1..=14).contains(&e.id)).map(|e| e.id)
+    }
+
     /// The retransmission payload type of a payload (RFC 4588 §8.6).
     pub(super) fn rtx_of(&self, payload: u8) -> Option<&Payload> {
         self.payloads.iter().find(|p| {
@@ -345,6 +355,7 @@ fn parse_media(line: &MediaDescription, default: Direction) -> Option<OfferedMed
         mid,
         direction: line.attributes.iter().find_map(|a| direction(&a.key)).unwrap_or(default),
         extensions: extensions.collect(),
+        layers: simulcast::offered(values("simulcast").next(), values("rid")),
         reduced_size_rtcp: line.has_attribute("rtcp-rsize"),
         payloads,
         ssrc,
@@ -376,7 +387,7 @@ fn static_payload(number: u8) -> Option<Payload> {
     })
 }
 
-/// The first source of an m-line and the source of its retransmissions. In a simulcast group ("SIM", not answered) the
+/// The first source of an m-line and the source of its retransmissions. In a simulcast group of sources ("SIM", not answered) the
 /// first source is the smallest layer.
 fn sources<'v>(
     lines: impl Iterator<Item = &'v str>,

@@ -1,7 +1,7 @@
 //! Answers to offers that Chromium 142 made.
 
 use super::*;
-use crate::ids::{Mid, Ssrc};
+use crate::ids::{Mid, Rid, Ssrc};
 use kaigi_proto::ids::SessionId;
 
 /// Sound and picture, sent.
@@ -342,12 +342,90 @@ fn the_handshake_is_opened_by_whom_the_offer_leaves_it_to() {
     }
 }
 
+/// What an answer says of the layers of the m-line "1".
+fn layer_lines(answer: &str) -> Vec<&str> {
+    let says = |line: &&str| {
+        ["a=rid", "a=simulcast", "a=extmap:4 ", "a=extmap:10", "a=extmap:11"]
+            .iter()
+            .any(|p| line.starts_with(p))
+    };
+    sections(answer)[2].iter().copied().filter(says).collect()
+}
+
 #[test]
-fn simulcast_is_not_taken_up() {
+fn layers_are_taken_up_by_rid_and_stay() {
     let mut negotiation = negotiation(&[("1", receive(Kind::Video, &[format(Codec::Vp8, None)]))]);
     let outcome = answer(&mut negotiation, SIMULCAST);
     assert_eq!(outcome.changes, [Change::Negotiated(mid("1"))], "layers announce no sources");
-    assert!(!outcome.answer.contains("simulcast") && !outcome.answer.contains("a=rid"));
+    let negotiated = negotiation.negotiated(&mid("1")).unwrap();
+    assert_eq!(negotiated.layers.iter().map(Rid::as_str).collect::<Vec<_>>(), ["q", "h", "f"]);
+    assert_eq!((negotiated.extensions.rid, negotiated.extensions.repaired_rid), (Some(10), Some(11)));
+    let accepted = [
+        "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid",
+        "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+        "a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+        "a=rid:q recv",
+        "a=rid:h recv",
+        "a=rid:f recv",
+        "a=simulcast:recv q;h;f",
+    ];
+    assert_eq!(layer_lines(&outcome.answer), accepted);
+    assert_eq!(layer_lines(&answer(&mut negotiation, SIMULCAST).answer), accepted);
+
+    let fewer = SIMULCAST.replace("a=rid:h send\r\n", "").replace("send q;h;f", "send q;f");
+    assert_eq!(
+        layer_lines(&answer(&mut negotiation, &fewer).answer)[3..],
+        ["a=rid:q recv", "a=rid:f recv", "a=simulcast:recv q;f"]
+    );
+    let none = SIMULCAST.replace("a=simulcast:send q;h;f\r\n", "");
+    assert_eq!(
+        layer_lines(&answer(&mut negotiation, &none).answer).len(),
+        1,
+        "nothing is answered that is not offered"
+    );
+
+    let (head, video) = SIMULCAST.split_at(SIMULCAST.find("m=video").unwrap());
+    let stopped = format!("{head}{}", video.replace("a=sendonly", "a=inactive"));
+    assert_eq!(
+        layer_lines(&answer(&mut negotiation, &stopped).answer),
+        accepted,
+        "they stay when the sender stops"
+    );
+    negotiation.release(&session("publication"));
+    assert_eq!(
+        layer_lines(&answer(&mut negotiation, SIMULCAST).answer),
+        accepted,
+        "and when the session has ended"
+    );
+}
+
+#[test]
+fn layers_that_can_not_be_taken_are_left_out() {
+    let rids = |count: usize| -> String { (0..count).map(|n| format!("a=rid:r{n} send\r\n")).collect() };
+    let many =
+        SIMULCAST.replace("a=simulcast:send q;h;f", &format!("{}a=simulcast:send r0;r1;~r2;r3;r4", rids(5)));
+    let no_repair = SIMULCAST.replace("repaired-rtp-stream-id", "other");
+    // The offer, the layers that are taken, and whether retransmissions are.
+    let table = [
+        (many, vec!["r0", "r1", "r2"], true),
+        (SIMULCAST.replace("send q;h;f", "recv x send f;q"), vec!["f", "q"], true),
+        (SIMULCAST.replace("a=rid:h send", "a=rid:h send pt=102"), vec!["q", "f"], true),
+        (SIMULCAST.replace("a=rid:h send", "a=rid:h send pt=96,102;max-fps=15"), vec!["q", "h", "f"], true),
+        (no_repair, vec!["q", "h", "f"], false),
+        (SIMULCAST.replace("sdes:rtp-stream-id", "other"), vec![], true),
+        (SIMULCAST.replace("extmap:10", "extmap:15"), vec![], true),
+        (SIMULCAST.replace("simulcast:send", "simulcast:recv"), vec![], true),
+        (SIMULCAST.replace("a=rid:", "a=rid:x"), vec![], true),
+    ];
+    for (offer, layers, rtx) in table {
+        let mut negotiation = negotiation(&[("1", receive(Kind::Video, &[format(Codec::Vp8, None)]))]);
+        let outcome = answer(&mut negotiation, &offer);
+        let negotiated = negotiation.negotiated(&mid("1")).unwrap();
+        assert_eq!(negotiated.layers.iter().map(Rid::as_str).collect::<Vec<_>>(), layers);
+        assert_eq!(negotiated.rtx.is_some(), rtx);
+        assert_eq!(outcome.answer.contains("a=simulcast:recv"), !layers.is_empty());
+        assert_eq!(outcome.answer.matches("a=rid:").count(), layers.len());
+    }
 }
 
 #[test]
