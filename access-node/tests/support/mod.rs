@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+pub mod world;
+
 use std::{collections::HashMap, fmt::Write as _, net::SocketAddr, time::Instant};
 
 use kaigi_access_node::{
@@ -40,6 +42,8 @@ pub struct Line {
     pub way: Way,
     pub ssrc: u32,
     pub rtx: u32,
+    /// Simulcast: rids of the layers. The sources of the n-th are those of the line plus ten times n.
+    pub layers: Vec<&'static str>,
 }
 
 /// The client's half of an answer.
@@ -133,7 +137,7 @@ impl Client {
     /// Adds an m-line; returns its mid.
     pub fn add(&mut self, kind: &'static str, way: Way) -> String {
         let base = 1000 * (self.lines.len() as u32 + 1);
-        self.lines.push(Line { kind, way, ssrc: base, rtx: base + 1 });
+        self.lines.push(Line { kind, way, ssrc: base, rtx: base + 1, layers: Vec::new() });
         (self.lines.len() - 1).to_string()
     }
 
@@ -169,7 +173,8 @@ impl Client {
                  a=extmap:13 urn:3gpp:video-orientation\r\n\
                  a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n\
                  a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
-                 a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"
+                 a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n\
+                 a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\n"
             });
             sdp.push_str(match line.way {
                 Way::Send => "a=sendonly\r\na=msid:stream track\r\n",
@@ -190,7 +195,12 @@ impl Client {
                  a=rtpmap:103 rtx/90000\r\na=fmtp:103 apt=102\r\na=rtpmap:98 VP9/90000\r\na=rtcp-fb:98 nack\r\n\
                  a=fmtp:98 profile-id=0\r\na=rtpmap:99 rtx/90000\r\na=fmtp:99 apt=98\r\n"
             });
-            if line.way == Way::Send {
+            for rid in &line.layers {
+                let _ = write!(sdp, "a=rid:{rid} send\r\n");
+            }
+            if !line.layers.is_empty() {
+                let _ = write!(sdp, "a=simulcast:send {}\r\n", line.layers.join(";"));
+            } else if line.way == Way::Send {
                 if line.kind == "video" {
                     let _ = write!(sdp, "a=ssrc-group:FID {} {}\r\n", line.ssrc, line.rtx);
                     let _ = write!(
@@ -284,6 +294,28 @@ impl Client {
         self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap().to_vec()
     }
 
+    /// A protected packet of a layer, the next in sequence, as browsers send the first ones: with mid and rid.
+    pub fn layer_media(&mut self, mid: usize, layer: usize, payload: &[u8], says: bool) -> Vec<u8> {
+        let line = &self.lines[mid];
+        let (ssrc, rid) = (line.ssrc + 10 * layer as u32, line.layers[layer]);
+        let next = self.next.entry(ssrc).or_insert((100, 50_000));
+        *next = (next.0 + 1, next.1 + 3000);
+        let said = [(4, mid.to_string()), (10, rid.to_owned())];
+        let plain = said_packet(ssrc, VP8, *next, if says { &said } else { &[] }, payload);
+        self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap().to_vec()
+    }
+
+    /// A protected retransmission of a layer's packet.
+    pub fn layer_rtx(&mut self, mid: usize, layer: usize, sequence: u16, payload: &[u8]) -> Vec<u8> {
+        let line = &self.lines[mid];
+        let (ssrc, rid) = (line.rtx + 10 * layer as u32, line.layers[layer]);
+        let payload = [&sequence.to_be_bytes()[..], payload].concat();
+        let numbers = (1, 50_000 + 3000 * (u32::from(sequence) - 100));
+        let said = [(4, mid.to_string()), (11, rid.to_owned())];
+        let plain = said_packet(ssrc, VP8_RTX, numbers, &said, &payload);
+        self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap().to_vec()
+    }
+
     /// Takes the RTP packets of a source that came in.
     pub fn take_rtp(&mut self, ssrc: u32) -> Vec<(RtpHeader, Vec<u8>)> {
         let mut taken = Vec::new();
@@ -332,9 +364,41 @@ pub fn packet(
     plain
 }
 
+/// A plain packet with header extensions of text.
+fn said_packet(
+    ssrc: u32,
+    payload_type: u8,
+    (sequence, timestamp): (u16, u32),
+    said: &[(u8, String)],
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut plain = Vec::new();
+    kaigi_media::rtp::write_header(&mut plain, true, payload_type, sequence, timestamp, ssrc);
+    let mut extensions = Vec::new();
+    for (id, text) in said {
+        extensions.push(id << 4 | (text.len() as u8 - 1));
+        extensions.extend_from_slice(text.as_bytes());
+    }
+    extensions.resize(extensions.len().next_multiple_of(4), 0);
+    if !extensions.is_empty() {
+        plain[0] |= 0x10;
+        plain.extend_from_slice(&[0xbe, 0xde, 0, (extensions.len() / 4) as u8]);
+        plain.extend_from_slice(&extensions);
+    }
+    plain.extend_from_slice(payload);
+    plain
+}
+
 /// A VP8 payload of one packet: a key frame of 640×480, or a picture that depends on others.
 pub fn vp8(key_frame: bool, number: u8) -> Vec<u8> {
-    let mut payload = vec![0x10, u8::from(!key_frame), 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01];
+    vp8_of((640, 480), key_frame, number)
+}
+
+/// The same of another size.
+pub fn vp8_of((width, height): (u16, u16), key_frame: bool, number: u8) -> Vec<u8> {
+    let mut payload = vec![0x10, u8::from(!key_frame), 0, 0, 0x9d, 0x01, 0x2a];
+    payload.extend_from_slice(&width.to_le_bytes());
+    payload.extend_from_slice(&height.to_le_bytes());
     payload.extend_from_slice(&[number; 50]);
     payload
 }
