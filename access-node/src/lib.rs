@@ -50,7 +50,7 @@ use crate::{
 
 /// How often absent agents are looked for.
 const TICK: Duration = Duration::from_secs(1);
-/// Time to leave the cluster at the end.
+/// Time to leave the cluster and to tell the clients at the end.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs the process until `stop` is cancelled. Ready once it is registered.
@@ -115,11 +115,12 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
     tokio::select! {
         served = server => served?,
         served = health_server.run() => served?,
-        () = watch_agents(worker, events) => anyhow::bail!("the media worker has ended"),
+        () = watch_agents(worker.clone(), events) => anyhow::bail!("the media worker has ended"),
         () = stop.cancelled() => {}
     }
     health.set_ready(false);
-    let _: Result<_, _> = tokio::time::timeout(GRACE, registered).await;
+    let _: Result<_, _> =
+        tokio::time::timeout(GRACE, async { tokio::join!(registered, worker.ended()) }).await;
     Ok(())
 }
 

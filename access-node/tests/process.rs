@@ -301,6 +301,8 @@ async fn a_stream_is_published_by_udp_and_received_by_tcp() {
     let unknown = v1::CloseTransportRequest { transport_id: "nobody".into() };
     process.agent.close_transport(unknown).await.unwrap();
     process.stop.cancel();
+    by_udp.until(&mut publisher, |client| client.is_closed).await;
+    by_tcp.until(&mut subscriber, |client| client.is_closed).await;
     let ended = tokio::time::timeout(Duration::from_secs(2), process.ended).await;
     ended.expect("it ends within two seconds").unwrap().unwrap();
 }

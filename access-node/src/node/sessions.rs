@@ -171,6 +171,14 @@ impl Node {
         }
     }
 
+    /// Ends all transports: the node is about to end. Clients are told, so that they need not wait until their checks fail.
+    pub fn close(&mut self, now: Instant) {
+        let keys: Vec<_> = self.by_id.values().copied().collect();
+        for key in keys {
+            self.end_transport(now, key, None);
+        }
+    }
+
     /// Whether any room is served by that agent.
     #[must_use]
     pub fn serves(&self, agent: &WorkerId) -> bool {

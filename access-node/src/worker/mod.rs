@@ -41,6 +41,8 @@ const FRAMES: usize = 1024;
 const BATCHES_AT_ONCE: usize = 4;
 /// How often counters become metrics and the load is measured.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Time for TCP connections to take their last datagrams at the end. The whole process has two seconds.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 type Job = Box<dyn FnOnce(&mut Node, Instant) + Send>;
 
@@ -66,6 +68,11 @@ impl WorkerHandle {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.jobs.is_closed()
+    }
+
+    /// Waits until the worker has ended.
+    pub async fn ended(&self) {
+        self.jobs.closed().await;
     }
 
     /// Has `job` done on the worker and waits for what it gives. If the caller goes away the job may be done all the same.
@@ -198,6 +205,24 @@ impl Worker {
             }
             self.node.handle_timeout(Instant::now());
             self.exit.flush(&mut self.node, &self.sockets);
+        }
+        self.say_farewell().await;
+    }
+
+    /// Tells the clients that the node ends.
+    async fn say_farewell(mut self) {
+        self.node.close(Instant::now());
+        self.exit.flush(&mut self.node, &self.sockets);
+        let mut open = self.exit.connections.finish();
+        let written = async {
+            while open > 0
+                && let Some(frame) = self.frames.recv().await
+            {
+                open -= usize::from(matches!(frame, FromConnection::Closed(_)));
+            }
+        };
+        if tokio::time::timeout(FAREWELL, written).await.is_err() {
+            tracing::debug!("not all connections took their last datagrams");
         }
     }
 

@@ -78,6 +78,11 @@ impl Connections {
         }
     }
 
+    /// Closes all connections once what is queued is written; returns how many are to tell that they are closed.
+    pub(super) fn finish(&mut self) -> usize {
+        self.open.drain().count()
+    }
+
     pub(super) fn remove(&mut self, id: ConnectionId) {
         self.open.remove(&id);
     }
