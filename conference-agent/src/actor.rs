@@ -536,8 +536,13 @@ mod tests {
         actor.replies.insert(request, waiting);
         let track =
             crate::room::PublishTrack { kind: crate::room::Kind::Audio, mid: "0".into(), source: None };
-        let publish =
-            crate::room::Publish { participant, tracks: vec![track], attributes: None, transport: None };
+        let publish = crate::room::Publish {
+            participant,
+            tracks: vec![track],
+            attributes: None,
+            transport: None,
+            own_transport: false,
+        };
         actor.room.handle(Input::Request { request, command: Command::Publish(publish) }, Instant::now());
         assert_eq!(actor.room.counts().1, 1);
         let node = crate::room::Node {

@@ -90,6 +90,7 @@ pub(crate) fn publish(request: v1::PublishRequest) -> Parsed<Command> {
         tracks,
         attributes: some(request.attributes).map(|text| json(text, "attributes")).transpose()?,
         transport: transport(&request.transport_id)?,
+        own_transport: request.own_transport,
     }))
 }
 
@@ -100,6 +101,7 @@ pub(crate) fn subscribe(request: v1::SubscribeRequest) -> Parsed<Command> {
             kind: kind(track.kind)?,
             mid: mid(track.mid)?,
             from: bounded(track.from, kaigi_proto::ids::MAX_ID_LENGTH, "from")?,
+            rid: some(bounded(track.rid, MAX_NAME, "rid")?),
             wish: Wish {
                 format: track.format.filter(|format| !format.codec.is_empty()).map(Format::from_wire),
                 parameters: track.parameters.map(VideoParameters::from_wire).unwrap_or_default(),
@@ -112,6 +114,7 @@ pub(crate) fn subscribe(request: v1::SubscribeRequest) -> Parsed<Command> {
         participant: participant_id(&request.participant_id)?,
         tracks,
         transport: transport(&request.transport_id)?,
+        own_transport: request.own_transport,
     }))
 }
 

@@ -127,6 +127,8 @@ pub(crate) struct Publish {
     pub(crate) attributes: Option<String>,
     /// `None` = a new one.
     pub(crate) transport: Option<TransportId>,
+    /// Whether a new transport ends with the session.
+    pub(crate) own_transport: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -144,6 +146,8 @@ pub(crate) struct Subscribe {
     pub(crate) tracks: Vec<SubscribeTrack>,
     /// `None` = a new one.
     pub(crate) transport: Option<TransportId>,
+    /// Whether a new transport ends with the session.
+    pub(crate) own_transport: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -152,6 +156,8 @@ pub(crate) struct SubscribeTrack {
     pub(crate) mid: String,
     /// Id of a stream or of a track.
     pub(crate) from: String,
+    /// The simulcast layer of the stream, if one is wanted.
+    pub(crate) rid: Option<String>,
     pub(crate) wish: Wish,
 }
 

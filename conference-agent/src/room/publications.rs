@@ -29,7 +29,12 @@ impl Room {
         }
         let owner = publish.participant;
         let mids = publish.tracks.iter().map(|track| track.mid.as_str()).collect();
-        let new = NewSession { owner: &owner, transport: publish.transport.as_ref(), mids };
+        let new = NewSession {
+            owner: &owner,
+            transport: publish.transport.as_ref(),
+            own_transport: publish.own_transport,
+            mids,
+        };
         let (session, transport) = self.admit_session(&new)?;
         let stream = StreamId::new(&session).expect("hex characters are allowed");
         let requested = publish.tracks.into_iter().map(|track| RequestedTrack {

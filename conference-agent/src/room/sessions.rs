@@ -25,6 +25,8 @@ const MAX_TRANSPORTS: usize = 64;
 pub(super) struct NewSession<'a> {
     pub(super) owner: &'a ParticipantId,
     pub(super) transport: Option<&'a TransportId>,
+    /// Whether a new transport ends with the session.
+    pub(super) own_transport: bool,
     pub(super) mids: Vec<&'a str>,
 }
 
@@ -54,7 +56,8 @@ impl Room {
             Some(transport) => transport.clone(),
             None => {
                 let id = TransportId::new(&session).expect("hex characters are allowed");
-                let transport = Transport { owner: new.owner.clone(), node: None, ready: false };
+                let transport =
+                    Transport { owner: new.owner.clone(), node: None, ready: false, own: new.own_transport };
                 self.state.transports.insert(id.clone(), transport);
                 id
             }
@@ -222,6 +225,19 @@ impl Room {
         match session {
             SessionKey::Publication(id) => self.remove_publication(id, reason, close),
             SessionKey::Subscription(id) => self.remove_subscription(id, reason, close),
+        }
+        self.end_own_transport(session);
+    }
+
+    /// Ends the transport that was made for a session alone, when the session has ended.
+    pub(super) fn end_own_transport(&mut self, session: &SessionKey) {
+        let Some((id, _)) = self.state.transports.get_key_value(session.as_str()).filter(|(_, t)| t.own)
+        else {
+            return;
+        };
+        let id = id.clone();
+        if let Some(Transport { node: Some(node), .. }) = self.state.transports.remove(&id) {
+            self.close_transport(node, &id);
         }
     }
 

@@ -63,6 +63,8 @@ pub(crate) struct Transport {
     pub(crate) node: Option<Node>,
     /// Whether it was connected once.
     pub(crate) ready: bool,
+    /// Whether it ends with the session that it was made for.
+    pub(crate) own: bool,
 }
 
 /// How far a session is.

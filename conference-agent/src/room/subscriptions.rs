@@ -39,7 +39,12 @@ impl Room {
             return Err(Refusal::MixerUnavailable);
         }
         let mids = subscribe.tracks.iter().map(|track| track.mid.as_str()).collect();
-        let new = NewSession { owner: &owner, transport: subscribe.transport.as_ref(), mids };
+        let new = NewSession {
+            owner: &owner,
+            transport: subscribe.transport.as_ref(),
+            own_transport: subscribe.own_transport,
+            mids,
+        };
         let (session, transport) = self.admit_session(&new)?;
         let id = SubscriptionId::new(&session).expect("hex characters are allowed");
         let tracks = subscribe.tracks.into_iter().zip(origins).map(|(track, from)| SubscribedTrack {
@@ -72,14 +77,25 @@ impl Room {
             wish::check(&track.wish, kind, &self.config, &format, &parameters)?;
             return Ok(Origin::View(view.label.clone()));
         }
-        let (stream, source) = self.forward_source(&track.from, kind).ok_or(Refusal::NoSuchSource(kind))?;
+        let (stream, source) = self
+            .forward_source(&track.from, kind, track.rid.as_deref())
+            .ok_or(Refusal::NoSuchSource(kind))?;
         wish::check(&track.wish, kind, &self.config, &source.format, &source.parameters())?;
         Ok(Origin::Track { stream: stream.clone(), track: source.id.clone() })
     }
 
-    /// The first track of the kind of that stream, or the track of that id.
-    fn forward_source(&self, id: &str, kind: Kind) -> Option<(&StreamId, &super::state::Track)> {
+    /// The first track of the kind of that stream (the one of the `rid`, if given), or the track of that id.
+    fn forward_source(
+        &self,
+        id: &str,
+        kind: Kind,
+        rid: Option<&str>,
+    ) -> Option<(&StreamId, &super::state::Track)> {
         if let Some((stream, publication)) = self.state.publications.get_key_value(id) {
+            if let Some(rid) = rid {
+                let layer = |track: &&super::state::Track| track.kind == kind && track.rid() == rid;
+                return publication.tracks.iter().find(layer).map(|track| (stream, track));
+            }
             return publication.first_track(kind).map(|track| (stream, track));
         }
         let track = TrackId::new(id).ok()?;

@@ -27,7 +27,7 @@ pub(crate) fn notification(version: Version, event: JoinEvent) -> Notification {
         Some(Event::Stream(event)) => stream(version, event),
         Some(Event::Text(event)) => Notification::Emit("text", text(event)),
         Some(Event::Progress(event)) => match version.progress(event) {
-            Some(data) => Notification::Emit("progress", data),
+            Some((name, data)) => Notification::Emit(name, data),
             None => Notification::Silent,
         },
         Some(Event::Dropped(dropped)) => Notification::Dropped(dropped.reason),

@@ -80,6 +80,8 @@ pub(crate) struct Publish {
     pub(crate) attributes: Option<Map<String, Value>>,
     /// Absent for the first session of a transport.
     pub(crate) transport: Option<TransportId>,
+    /// Whether the session has a transport of its own, which ends with it.
+    pub(crate) own_transport: bool,
 }
 
 /// A `subscribe` request.
@@ -87,6 +89,8 @@ pub(crate) struct Publish {
 pub(crate) struct Subscribe {
     pub(crate) tracks: Vec<SubscribeTrack>,
     pub(crate) transport: Option<TransportId>,
+    /// Whether the session has a transport of its own, which ends with it.
+    pub(crate) own_transport: bool,
 }
 
 #[derive(Deserialize)]

@@ -50,7 +50,7 @@ struct PublishTrackBody {
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+pub(super) enum Kind {
     Audio,
     Video,
 }
@@ -66,7 +66,7 @@ impl From<Kind> for MediaKind {
 
 #[derive(Deserialize, Clone, Copy)]
 #[serde(rename_all = "kebab-case")]
-enum Source {
+pub(super) enum Source {
     Mic,
     Camera,
     ScreenCast,
@@ -75,7 +75,7 @@ enum Source {
 }
 
 impl Source {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Mic => "mic",
             Self::Camera => "camera",
@@ -121,20 +121,20 @@ struct SubscribeMedia {
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
-struct SubscribeTrackBody {
-    r#type: Kind,
-    mid: String,
+pub(super) struct SubscribeTrackBody {
+    pub(super) r#type: Kind,
+    pub(super) mid: String,
     /// A stream's id has the same form.
-    from: TrackId,
+    pub(super) from: TrackId,
     #[serde(default, deserialize_with = "not_null")]
-    format: Option<Format>,
+    pub(super) format: Option<Format>,
     #[serde(default, deserialize_with = "not_null")]
-    parameters: Option<Parameters>,
+    pub(super) parameters: Option<Parameters>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "an object")]
-struct Format {
+pub(super) struct Format {
     codec: String,
     #[serde(default, deserialize_with = "not_null")]
     sample_rate: Option<u32>,
@@ -155,7 +155,7 @@ enum Profile {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "an object")]
-struct Parameters {
+pub(super) struct Parameters {
     #[serde(default, deserialize_with = "not_null")]
     resolution: Option<Size>,
     #[serde(default, deserialize_with = "not_null")]
@@ -197,12 +197,12 @@ pub(super) fn publish(data: Value) -> Result<Publish, RequestError> {
         .map(|(i, track)| {
             Ok(PublishTrack {
                 kind: MediaKind::from(track.r#type).into(),
-                mid: mid(i, track.mid)?,
+                mid: mid(&place(i), track.mid)?,
                 source: track.source.map(Source::name).unwrap_or_default().to_owned(),
             })
         })
         .collect::<Result<_, _>>()?;
-    Ok(Publish { tracks, attributes: body.attributes, transport })
+    Ok(Publish { tracks, attributes: body.attributes, transport, own_transport: false })
 }
 
 /// Reads a `subscribe` request.
@@ -217,9 +217,9 @@ pub(super) fn subscribe(data: Value) -> Result<Subscribe, RequestError> {
         .tracks
         .into_iter()
         .enumerate()
-        .map(|(i, track)| subscribe_track(i, track))
+        .map(|(i, track)| subscribe_track(&place(i), track))
         .collect::<Result<_, _>>()?;
-    Ok(Subscribe { tracks, transport })
+    Ok(Subscribe { tracks, transport, own_transport: false })
 }
 
 fn webrtc(transport: Option<Transport>) -> Result<Option<TransportId>, RequestError> {
@@ -242,37 +242,41 @@ fn check_count(count: usize) -> Result<(), RequestError> {
     }
 }
 
-fn at(index: usize, member: &str) -> String {
-    format!(".media.tracks[{index}].{member}")
+/// Where a track is in the request.
+fn place(index: usize) -> String {
+    format!(".media.tracks[{index}]")
 }
 
-fn mid(index: usize, mid: String) -> Result<String, RequestError> {
+fn mid(place: &str, mid: String) -> Result<String, RequestError> {
     if mid.len() <= MAX_MID_LENGTH && TrackId::new(&mid).is_ok() {
         Ok(mid)
     } else {
         Err(RequestError::shape(
-            at(index, "mid"),
+            format!("{place}.mid"),
             "should be a mid of 1 to 32 letters, digits, '-', '_', '.', ':' and '~'",
         ))
     }
 }
 
-fn subscribe_track(index: usize, track: SubscribeTrackBody) -> Result<SubscribeTrack, RequestError> {
+pub(super) fn subscribe_track(
+    place: &str,
+    track: SubscribeTrackBody,
+) -> Result<SubscribeTrack, RequestError> {
     let kind = track.r#type;
     if kind == Kind::Audio && track.parameters.is_some() {
-        return Err(RequestError::shape(at(index, "parameters"), "should be given for video only"));
+        return Err(RequestError::shape(format!("{place}.parameters"), "should be given for video only"));
     }
     let mut wanted = SubscribeTrack {
         kind: MediaKind::from(kind).into(),
-        mid: mid(index, track.mid)?,
+        mid: mid(place, track.mid)?,
         from: track.from.into(),
-        format: track.format.map(|f| format(index, kind, f)).transpose()?,
+        format: track.format.map(|f| format(place, kind, f)).transpose()?,
         ..SubscribeTrack::default()
     };
     if let Some(given) = track.parameters {
         let number = |name: &str, value: Option<f64>| match value {
             Some(value) if value > 0.0 && value <= MAX_NUMBER => Ok(value.round() as u32),
-            Some(_) => Err(RequestError::shape(at(index, name), "should be a positive number")),
+            Some(_) => Err(RequestError::shape(format!("{place}.{name}"), "should be a positive number")),
             None => Ok(0),
         };
         let mut parameters = VideoParameters {
@@ -285,10 +289,10 @@ fn subscribe_track(index: usize, track: SubscribeTrackBody) -> Result<SubscribeT
             Some(Bitrate::Number(kbps)) if (1.0..=1e6).contains(&kbps) => {
                 parameters.bitrate = kbps.round() as u32
             }
-            Some(Bitrate::Text(text)) => wanted.bitrate_multiplier = multiplier(index, text)?,
+            Some(Bitrate::Text(text)) => wanted.bitrate_multiplier = multiplier(place, text)?,
             Some(Bitrate::Number(_)) => {
                 return Err(RequestError::shape(
-                    at(index, "parameters.bitrate"),
+                    format!("{place}.parameters.bitrate"),
                     "should be a positive number",
                 ));
             }
@@ -302,19 +306,19 @@ fn subscribe_track(index: usize, track: SubscribeTrackBody) -> Result<SubscribeT
 }
 
 /// "x0.6" as it is; factors of one mean the same as none.
-fn multiplier(index: usize, text: String) -> Result<String, RequestError> {
+fn multiplier(place: &str, text: String) -> Result<String, RequestError> {
     let factor = text.strip_prefix('x').filter(|f| f.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
     match factor.and_then(|f| f.parse::<f64>().ok()) {
         Some(1.0) => Ok(String::new()),
         Some(factor) if factor > 0.0 && text.len() <= 16 => Ok(text),
         _ => Err(RequestError::shape(
-            at(index, "parameters.bitrate"),
+            format!("{place}.parameters.bitrate"),
             "should be a number or a text like x0.6",
         )),
     }
 }
 
-fn format(index: usize, kind: Kind, format: Format) -> Result<MediaFormat, RequestError> {
+fn format(place: &str, kind: Kind, format: Format) -> Result<MediaFormat, RequestError> {
     const AUDIO: [&str; 9] = ["pcmu", "pcma", "opus", "g722", "isac", "ilbc", "aac", "ac3", "nellymoser"];
     const VIDEO: [&str; 5] = ["h264", "h265", "vp8", "vp9", "av1"];
     let codec = format.codec.to_ascii_lowercase();
@@ -325,7 +329,7 @@ fn format(index: usize, kind: Kind, format: Format) -> Result<MediaFormat, Reque
         }
     };
     if !known {
-        return Err(RequestError::shape(at(index, "format"), "should be a format of that kind"));
+        return Err(RequestError::shape(format!("{place}.format"), "should be a format of that kind"));
     }
     Ok(MediaFormat {
         codec,
@@ -346,7 +350,7 @@ pub(super) fn stream_info(stream: &Stream) -> Value {
     })
 }
 
-fn track(stream: &Stream, track: &Track) -> Option<Value> {
+pub(super) fn track(stream: &Stream, track: &Track) -> Option<Value> {
     let kind = stream_info::kind_name(track.kind())?;
     let mut shown = json!({
         "type": kind,
@@ -386,10 +390,10 @@ fn readable_source(track: &Track) -> &str {
 }
 
 /// A `progress` notification.
-pub(super) fn progress(event: Progress) -> Option<Value> {
+pub(super) fn progress(event: Progress) -> Option<(&'static str, Value)> {
     use progress::Progress as What;
     let id = event.transport_id;
-    Some(match event.progress? {
+    let data = match event.progress? {
         What::Answer(sdp) => json!({ "id": id, "status": "soac", "data": { "type": "answer", "sdp": sdp } }),
         What::TransportReady(_) => json!({ "id": id, "status": "ready" }),
         What::SessionReady(session) => json!({ "id": id, "sessionId": session, "status": "ready" }),
@@ -397,7 +401,8 @@ pub(super) fn progress(event: Progress) -> Option<Value> {
             json!({ "id": id, "sessionId": error.session_id, "status": "error", "data": error.reason })
         }
         What::TransportError(reason) => json!({ "id": id, "status": "error", "data": reason }),
-    })
+    };
+    Some(("progress", data))
 }
 
 #[cfg(test)]

@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(refusal(Value::Null), "Unknown client protocol");
         assert_eq!(refusal(json!([1])), "Unknown client protocol");
         assert_eq!(refusal(request(json!("1.0"), json!({"version": "3.5"}))), "Deprecated client version");
-        assert_eq!(refusal(request(json!("1.1"), sdk.clone())), "Unknown client protocol");
+        assert_eq!(refusal(request(json!("1.3"), sdk.clone())), "Unknown client protocol");
         assert_eq!(refusal(request(json!(1.2), sdk.clone())), "Unknown client protocol");
         for bad in [
             Value::Null,

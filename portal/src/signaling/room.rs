@@ -147,6 +147,7 @@ impl Caller {
             tracks: publish.tracks,
             attributes: publish.attributes.map(|a| Value::Object(a).to_string()).unwrap_or_default(),
             transport_id: publish.transport.map(String::from).unwrap_or_default(),
+            own_transport: publish.own_transport,
         };
         let call = self.conference.publish(request(message, ROOM_TIMEOUT));
         Ok(session(within(ROOM_TIMEOUT, "conference.publish", call).await?))
@@ -159,6 +160,7 @@ impl Caller {
             participant_id: self.participant,
             tracks: subscribe.tracks,
             transport_id: subscribe.transport.map(String::from).unwrap_or_default(),
+            own_transport: subscribe.own_transport,
         };
         let call = self.conference.subscribe(request(message, ROOM_TIMEOUT));
         Ok(session(within(ROOM_TIMEOUT, "conference.subscribe", call).await?))

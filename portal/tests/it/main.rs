@@ -10,6 +10,7 @@ mod management;
 mod pages;
 mod reconnection;
 mod signaling;
+mod versions;
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -120,7 +120,7 @@ async fn bad_logins_are_told_why_and_disconnected() {
         token
     };
     let mut old = login_request(&house.token("aki").await);
-    old["protocol"] = "1.1".into();
+    old["protocol"] = "0.9".into();
     let table = [
         (login_request(&altered), "Invalid token signature"),
         (login_request(&expired), "Expired"),

@@ -185,3 +185,41 @@ fn without_a_mixer_the_mixed_stream_is_unavailable_and_the_room_goes_on() {
     world.pass(std::time::Duration::from_secs(6));
     assert!(world.subscribe("ann", MIXED, &BOTH).is_ok());
 }
+
+#[test]
+fn a_transport_made_for_one_session_alone_ends_with_it() {
+    let mut world = World::new(json!({}));
+    world.presenters(&["ann", "bob"]);
+    let published = world.publish("ann", &BOTH);
+    let mut command = World::subscribe_command("bob", published.stream.as_str(), &BOTH);
+    if let Command::Subscribe(subscribe) = &mut command {
+        subscribe.own_transport = true;
+    }
+    let crate::room::Reply::Session { session, .. } = world.run(command).unwrap() else { panic!() };
+    let shared = world.subscribe("bob", published.stream.as_str(), &BOTH).unwrap();
+    world.forget();
+    world.run(unsubscribe("bob", &SubscriptionId::new(session.as_str()).unwrap())).unwrap();
+    world.run(unsubscribe("bob", &shared)).unwrap();
+    let made = world.made();
+    let closed: Vec<_> = made.iter().filter(|call| matches!(call, CallRequest::CloseTransport(_))).collect();
+    assert!(
+        matches!(closed.as_slice(), [CallRequest::CloseTransport(close)] if close.transport_id == session.as_str()),
+        "{closed:?}"
+    );
+}
+
+#[test]
+fn a_layer_that_the_stream_lacks_is_refused() {
+    let mut world = World::new(json!({}));
+    world.presenters(&["ann", "bob"]);
+    let published = world.publish("ann", &BOTH);
+    let with_rid = |rid: Option<&str>| {
+        let mut command = World::subscribe_command("bob", published.stream.as_str(), &[Kind::Video]);
+        if let Command::Subscribe(subscribe) = &mut command {
+            subscribe.tracks[0].rid = rid.map(str::to_owned);
+        }
+        command
+    };
+    assert_eq!(world.run(with_rid(Some("q"))), Err(Refusal::NoSuchSource(Kind::Video)));
+    assert!(world.run(with_rid(None)).is_ok());
+}

@@ -248,6 +248,7 @@ impl World {
             tracks: kinds.iter().enumerate().map(track).collect(),
             attributes: None,
             transport: None,
+            own_transport: false,
         })
     }
 
@@ -297,12 +298,14 @@ impl World {
             kind: *kind,
             mid: format!("s{i}"),
             from: from.into(),
+            rid: None,
             wish: Wish::default(),
         };
         Command::Subscribe(Subscribe {
             participant: participant(name),
             tracks: kinds.iter().enumerate().map(track).collect(),
             transport: None,
+            own_transport: false,
         })
     }
 

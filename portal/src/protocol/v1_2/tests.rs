@@ -277,7 +277,7 @@ fn a_track_without_format_still_shows_one() {
 #[test]
 fn progress_goes_by_transport() {
     use progress::Progress as What;
-    let told = |what| progress(Progress { transport_id: "t".into(), progress: Some(what) }).unwrap();
+    let told = |what| progress(Progress { transport_id: "t".into(), progress: Some(what) }).unwrap().1;
     assert_eq!(
         told(What::Answer("v=0".into())),
         json!({"id": "t", "status": "soac", "data": {"type": "answer", "sdp": "v=0"}})
