@@ -8,8 +8,8 @@ use tonic::Status;
 
 use crate::room::{
     AccessChange, AccessEvent, Command, Filter, Format, Join, Kind, Kinds, MixerChange, MixerEvent,
-    Negotiated, Publish, PublishTrack, Receiver, Source, StreamOperation, Subscribe, SubscribeTrack,
-    VideoParameters, ViewOutputs, Wish, resolution_from_wire,
+    Negotiated, PermissionChange, Publish, PublishTrack, Receiver, Source, StreamOperation, Subscribe,
+    SubscribeTrack, VideoParameters, ViewOutputs, Wish, resolution_from_wire,
 };
 
 /// Longest text message, in bytes. OWT documents 2048 characters and does not enforce them; clients rely on that.
@@ -76,6 +76,16 @@ pub(crate) fn leave(request: &v1::LeaveRoomRequest) -> Parsed<Command> {
 
 pub(crate) fn drop_participant(request: &v1::ParticipantRequest) -> Parsed<Command> {
     Ok(Command::DropParticipant { participant: participant_id(&request.participant_id)? })
+}
+
+pub(crate) fn update_participant(request: &v1::UpdateParticipantRequest) -> Parsed<Command> {
+    let change = PermissionChange {
+        publish_audio: request.publish_audio,
+        publish_video: request.publish_video,
+        subscribe_audio: request.subscribe_audio,
+        subscribe_video: request.subscribe_video,
+    };
+    Ok(Command::UpdateParticipant { participant: participant_id(&request.participant_id)?, change })
 }
 
 pub(crate) fn publish(request: v1::PublishRequest) -> Parsed<Command> {

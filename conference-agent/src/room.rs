@@ -39,7 +39,8 @@ use kaigi_room_config::RoomConfig;
 
 pub(crate) use input::{
     AccessChange, AccessEvent, CallError, CallReply, Command, Input, Join, MixerChange, MixerEvent,
-    Negotiated, Publish, PublishTrack, Receiver, RequestId, StreamOperation, Subscribe, SubscribeTrack,
+    Negotiated, PermissionChange, Publish, PublishTrack, Receiver, RequestId, StreamOperation, Subscribe,
+    SubscribeTrack,
 };
 pub(crate) use media::{Format, Kind, Kinds, Node, Source, VideoParameters, resolution_from_wire};
 pub(crate) use output::{CallId, CallRequest, Callee, Note, Output, Reply};
@@ -239,6 +240,9 @@ impl Room {
             }
             Command::Leave { participant } => self.leave(&participant, now).map(Some),
             Command::DropParticipant { participant } => self.drop_participant(&participant, now).map(Some),
+            Command::UpdateParticipant { participant, change } => {
+                self.update_participant(&participant, change).map(Some)
+            }
             Command::Unpublish { participant, stream } => self.unpublish(&participant, &stream).map(Some),
             Command::Unsubscribe { participant, subscription } => {
                 self.unsubscribe(&participant, &subscription).map(Some)

@@ -149,6 +149,17 @@ impl Conference for ConferenceService {
         self.order(&request.room_id, parse::drop_participant(&request)?).await
     }
 
+    async fn update_participant(
+        &self,
+        request: Request<v1::UpdateParticipantRequest>,
+    ) -> Answer<v1::Participant> {
+        let request = request.into_inner();
+        match self.ask(&request.room_id, parse::update_participant(&request)?).await? {
+            Reply::Participant(participant) => Ok(Response::new(participant)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     async fn list_streams(&self, request: Request<v1::RoomRequest>) -> Answer<v1::ListStreamsReply> {
         match self.ask(&request.into_inner().room_id, Command::ListStreams).await? {
             Reply::Streams(streams) => Ok(Response::new(v1::ListStreamsReply { streams })),

@@ -95,6 +95,10 @@ pub(crate) enum Command {
     DropParticipant {
         participant: ParticipantId,
     },
+    UpdateParticipant {
+        participant: ParticipantId,
+        change: PermissionChange,
+    },
     ListStreams,
     UpdateStream {
         stream: StreamId,
@@ -116,6 +120,15 @@ pub(crate) struct Join {
     pub(crate) role: String,
     pub(crate) isp: String,
     pub(crate) region: String,
+}
+
+/// What a participant may do; `None` = as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PermissionChange {
+    pub(crate) publish_audio: Option<bool>,
+    pub(crate) publish_video: Option<bool>,
+    pub(crate) subscribe_audio: Option<bool>,
+    pub(crate) subscribe_video: Option<bool>,
 }
 
 #[derive(Clone, Debug)]

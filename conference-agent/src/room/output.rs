@@ -59,6 +59,7 @@ pub(crate) enum Reply {
     Joined(Box<v1::Joined>),
     Session { session: SessionId, transport: TransportId },
     Participants(Vec<v1::Participant>),
+    Participant(v1::Participant),
     Streams(Vec<v1::Stream>),
     Stream(Box<v1::Stream>),
     Done,

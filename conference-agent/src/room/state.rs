@@ -35,6 +35,8 @@ pub(crate) struct Participant {
     pub(crate) role: String,
     pub(crate) publish: Kinds,
     pub(crate) subscribe: Kinds,
+    /// Whether it hears mixes without itself: it may publish audio, or might once.
+    pub(crate) own_mix: bool,
     pub(crate) isp: String,
     pub(crate) region: String,
     pub(crate) access: Placement,

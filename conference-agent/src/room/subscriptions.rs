@@ -124,7 +124,7 @@ impl Room {
 
     /// Whether a participant hears a mix without itself.
     pub(super) fn has_own_mix(&self, participant: &ParticipantId) -> bool {
-        self.state.participants.get(participant).is_some_and(|p| p.publish.audio)
+        self.state.participants.get(participant).is_some_and(|p| p.own_mix)
     }
 
     /// Opens a subscription at its access node once all its sources are known.

@@ -4,7 +4,7 @@ use kaigi_proto::{
     ids::{ParticipantId, RoomId, StreamId},
     v1::{
         Participant, ParticipantRequest, RoomRequest, Stream, StreamOperation, StreamRequest,
-        UpdateStreamRequest,
+        UpdateParticipantRequest, UpdateStreamRequest,
     },
 };
 
@@ -26,6 +26,17 @@ impl Backend {
         let request = request(RoomRequest { room_id: room.to_string() }, ROOM_TIMEOUT);
         let reply = within(ROOM_TIMEOUT, "conference.listStreams", agent.list_streams(request)).await;
         if_running(reply.map(|r| r.streams))
+    }
+
+    /// Changes what a participant may do; gives it as it is then.
+    pub(crate) async fn update_participant(
+        &self,
+        change: UpdateParticipantRequest,
+        room: &RoomId,
+    ) -> Result<Participant, CallError> {
+        let mut agent = self.running_room(room).await?;
+        let call = agent.update_participant(request(change, ROOM_TIMEOUT));
+        within(ROOM_TIMEOUT, "conference.updateParticipant", call).await
     }
 
     /// Puts a participant out.

@@ -130,6 +130,9 @@ async fn answer_or_error(
                 RoomRoute::List(Collection::Streams) => streams::list(api, version, &id).await,
                 RoomRoute::GetParticipant(participant) => participants::get(api, &id, &participant).await,
                 RoomRoute::DropParticipant(participant) => participants::drop(api, &id, &participant).await,
+                RoomRoute::UpdateParticipant(participant) => {
+                    participants::update(api, &id, &participant, &body).await
+                }
                 RoomRoute::GetStream(stream) => streams::get(api, version, &id, &stream).await,
                 RoomRoute::UpdateStream(stream) => streams::update(api, version, &id, &stream, &body).await,
                 RoomRoute::DeleteStream(stream) => streams::delete(api, &id, &stream).await,

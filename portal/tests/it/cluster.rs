@@ -435,6 +435,20 @@ impl Conference for Cluster {
         events.send(Ok(JoinEvent { seq: 0, event: Some(dropped) })).await.unwrap();
         Ok(Response::new(DropParticipantReply {}))
     }
+    async fn update_participant(
+        &self,
+        request: Request<UpdateParticipantRequest>,
+    ) -> Result<Response<Participant>, Status> {
+        let request = request.into_inner();
+        let mut state = self.state();
+        let member = state.members.get_mut(&request.participant_id);
+        let (participant, _) = member.ok_or_else(|| Status::not_found("Participant has not joined"))?;
+        let mut permission = participant.permission.unwrap_or_default();
+        let publish = permission.publish.get_or_insert_default();
+        publish.audio = request.publish_audio.unwrap_or(publish.audio);
+        participant.permission = Some(permission);
+        Ok(Response::new(participant.clone()))
+    }
     async fn list_streams(&self, _: Request<RoomRequest>) -> Result<Response<ListStreamsReply>, Status> {
         Ok(Response::new(ListStreamsReply { streams: vec![mixed()] }))
     }
