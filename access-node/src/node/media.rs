@@ -218,7 +218,7 @@ impl Node {
             let line = said(extensions.mid).and_then(Mid::new);
             let fits = line.map(|line| transport.negotiation.binding_of_line(&line) == Some(&track.mid));
             let rid = said(if rtx { extensions.repaired_rid } else { extensions.rid }).and_then(Rid::new);
-            let layer = layers.iter().find(|layer| layer.rid == rid);
+            let layer = layers.iter().find(|layer| layer.rid.is_none() || layer.rid == rid);
             candidates.push((layer.map(|layer| layer.source), rtx, fits));
         }
         let by_mid = candidates.iter().find(|(_, _, fits)| *fits == Some(true));

@@ -37,7 +37,7 @@ pub struct Binding {
 pub struct Extensions {
     /// urn:ietf:params:rtp-hdrext:sdes:mid, received only.
     pub mid: Option<u8>,
-    /// urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id (RFC 8852), received only and only with simulcast.
+    /// urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id (RFC 8852), received only.
     pub rid: Option<u8>,
     /// urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id, likewise.
     pub repaired_rid: Option<u8>,

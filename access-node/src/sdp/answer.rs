@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
+    Kind,
     agreement::{
         Binding, DtlsRole, LocalDescription, Negotiated, URI_AUDIO_LEVEL, URI_MID, URI_REPAIRED_RID, URI_RID,
         URI_TRANSPORT_CC,
@@ -129,19 +130,12 @@ fn flowing(
 ) {
     let kept = |rid: &&Rid| media.layers.iter().any(|layer| layer.rid == **rid);
     let layers: Vec<&Rid> = negotiated.layers.iter().filter(kept).collect();
-    let tells_layer = |id: Option<u8>| id.filter(|_| !layers.is_empty());
     let extensions = [
         (URI_AUDIO_LEVEL, negotiated.extensions.audio_level),
         (URI_TRANSPORT_CC, negotiated.extensions.transport_cc),
         (URI_MID, negotiated.extensions.mid),
-        (URI_RID, tells_layer(negotiated.extensions.rid)),
-        (URI_REPAIRED_RID, tells_layer(negotiated.extensions.repaired_rid)),
     ];
-    for (uri, id) in extensions {
-        if let Some(id) = id {
-            line!(out, "a=extmap:{id} {uri}");
-        }
-    }
+    extmaps(out, extensions.into_iter().chain(layer_extensions(media)));
     let direction = if negotiated.send.is_some() { Direction::SendOnly } else { Direction::RecvOnly };
     line!(out, "a={}", direction.as_str());
     let payload = &negotiated.payload;
@@ -171,17 +165,28 @@ fn flowing(
     }
 }
 
-/// Layers of an m-line on which nothing flows (yet, or any more). A browser goes on offering the layers of a sender that was stopped, and
-/// takes its own offer for invalid once their extension was refused.
+/// The extensions that tell the layer, on every video m-line that offers them: a browser to which they were refused once does not offer
+/// them again on that connection, not even on a new m-line with layers, and then takes its own offer for invalid.
+fn layer_extensions(media: &OfferedMedia) -> impl Iterator<Item = (&'static str, Option<u8>)> {
+    let offered = |uri| (uri, media.extension(uri).filter(|_| media.kind == Some(Kind::Video)));
+    [URI_RID, URI_REPAIRED_RID].map(offered).into_iter()
+}
+
+/// Layers of an m-line on which nothing flows, yet or any more. A browser goes on offering the layers of a sender that was stopped.
 fn inactive_layers(out: &mut String, media: &OfferedMedia) {
-    let Some(rid) = media.extension(URI_RID).filter(|_| !media.layers.is_empty()) else { return };
-    let repaired = media.extension(URI_REPAIRED_RID).map(|id| (URI_REPAIRED_RID, id));
-    let mid = media.extension(URI_MID).map(|id| (URI_MID, id));
-    for (uri, id) in mid.into_iter().chain([(URI_RID, rid)]).chain(repaired) {
-        line!(out, "a=extmap:{id} {uri}");
+    extmaps(out, [(URI_MID, media.extension(URI_MID))].into_iter().chain(layer_extensions(media)));
+    if media.extension(URI_RID).is_some() && media.kind == Some(Kind::Video) {
+        let layers: Vec<&Rid> = media.layers.iter().take(MAX_LAYERS).map(|layer| &layer.rid).collect();
+        simulcast(out, &layers);
     }
-    let layers: Vec<&Rid> = media.layers.iter().take(MAX_LAYERS).map(|layer| &layer.rid).collect();
-    simulcast(out, &layers);
+}
+
+fn extmaps(out: &mut String, extensions: impl Iterator<Item = (&'static str, Option<u8>)>) {
+    for (uri, id) in extensions {
+        if let Some(id) = id {
+            line!(out, "a=extmap:{id} {uri}");
+        }
+    }
 }
 
 /// The layers that are received (RFC 8853 §5.3.2).

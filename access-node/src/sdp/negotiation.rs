@@ -206,9 +206,6 @@ fn negotiate(
     if sends {
         extensions.mid = None;
     }
-    if layers.is_empty() {
-        (extensions.rid, extensions.repaired_rid) = (None, None);
-    }
     // Retransmissions whose layer can't be told are of no use.
     let tells = layers.is_empty() || extensions.repaired_rid.is_some();
     let rtx = media

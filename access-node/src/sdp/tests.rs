@@ -140,6 +140,8 @@ fn a_publication_is_answered_with_its_first_accepted_payload_alone() {
                 "a=rtcp-rsize",
                 "a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
                 "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid",
+                "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+                "a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
                 "a=recvonly",
                 "a=rtpmap:96 VP8/90000",
                 "a=rtcp-fb:96 transport-cc",
@@ -345,9 +347,7 @@ fn the_handshake_is_opened_by_whom_the_offer_leaves_it_to() {
 /// What an answer says of the layers of the m-line "1".
 fn layer_lines(answer: &str) -> Vec<&str> {
     let says = |line: &&str| {
-        ["a=rid", "a=simulcast", "a=extmap:4 ", "a=extmap:10", "a=extmap:11"]
-            .iter()
-            .any(|p| line.starts_with(p))
+        ["a=rid", "a=simulcast", "a=extmap:10", "a=extmap:11"].iter().any(|p| line.starts_with(p))
     };
     sections(answer)[2].iter().copied().filter(says).collect()
 }
@@ -361,7 +361,6 @@ fn layers_are_taken_up_by_rid_and_stay() {
     assert_eq!(negotiated.layers.iter().map(Rid::as_str).collect::<Vec<_>>(), ["q", "h", "f"]);
     assert_eq!((negotiated.extensions.rid, negotiated.extensions.repaired_rid), (Some(10), Some(11)));
     let accepted = [
-        "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid",
         "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
         "a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
         "a=rid:q recv",
@@ -374,13 +373,13 @@ fn layers_are_taken_up_by_rid_and_stay() {
 
     let fewer = SIMULCAST.replace("a=rid:h send\r\n", "").replace("send q;h;f", "send q;f");
     assert_eq!(
-        layer_lines(&answer(&mut negotiation, &fewer).answer)[3..],
+        layer_lines(&answer(&mut negotiation, &fewer).answer)[2..],
         ["a=rid:q recv", "a=rid:f recv", "a=simulcast:recv q;f"]
     );
     let none = SIMULCAST.replace("a=simulcast:send q;h;f\r\n", "");
     assert_eq!(
-        layer_lines(&answer(&mut negotiation, &none).answer).len(),
-        1,
+        layer_lines(&answer(&mut negotiation, &none).answer),
+        accepted[..2],
         "nothing is answered that is not offered"
     );
 
@@ -397,6 +396,26 @@ fn layers_are_taken_up_by_rid_and_stay() {
         accepted,
         "and when the session has ended"
     );
+}
+
+/// Chromium never again offers what was refused on any video m-line.
+#[test]
+fn the_extensions_for_layers_are_kept_on_every_video_m_line() {
+    let mut negotiation = negotiation(&[
+        ("1", receive(Kind::Video, &[format(Codec::Vp8, None)])),
+        ("3", send(Kind::Video, format(Codec::Vp8, None))),
+    ]);
+    for end in [false, true] {
+        if end {
+            negotiation.release(&session("publication"));
+            negotiation.release(&session("subscription"));
+        }
+        let answer = answer(&mut negotiation, SUBSCRIBE).answer;
+        for (section, kind) in sections(&answer)[1..].iter().zip(["audio", "video", "audio", "video"]) {
+            let kept = section.iter().filter(|line| line.ends_with("rtp-stream-id")).count();
+            assert_eq!(kept, if kind == "video" { 2 } else { 0 });
+        }
+    }
 }
 
 #[test]
