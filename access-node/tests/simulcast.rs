@@ -245,3 +245,29 @@ fn a_layer_crosses_between_nodes_by_its_track_id() {
     consumer.settle();
     assert_eq!(got(&mut consumer, client), [11]);
 }
+
+#[test]
+fn a_track_without_layers_takes_whatever_rid_its_packets_say() {
+    let mut world = World::new();
+    let client = world.client();
+    let mid = world.clients[client].1.add("video", Way::Send);
+    world.publish(client, "publication0", &[(&mid, v1::MediaKind::Video)]).unwrap();
+    world.negotiate(client);
+    world.connect(client);
+    let subscriber = subscriber(&mut world, "transport0-0");
+    // Another source than the one that was announced, by mid and rid.
+    let line = &mut world.clients[client].1.lines[0];
+    (line.ssrc, line.layers) = (77, vec!["only"]);
+    world.pass(Duration::from_secs(3));
+    let packet = world.clients[client].1.layer_media(0, 0, &vp8(true, 5), true);
+    world.send(client, &packet);
+    assert!(got(&mut world, subscriber).is_empty(), "the announced one is waited for");
+    world.clients[client].1.lines[0].ssrc = 1000;
+    world.media(client, 0, &vp8(true, 6), 3000);
+    assert_eq!(got(&mut world, subscriber), [6]);
+    world.pass(Duration::from_secs(3));
+    world.clients[client].1.lines[0].ssrc = 77;
+    let packet = world.clients[client].1.layer_media(0, 0, &vp8(true, 7), true);
+    world.send(client, &packet);
+    assert_eq!(got(&mut world, subscriber), [7]);
+}
