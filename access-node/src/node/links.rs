@@ -16,7 +16,7 @@ use kaigi_media::{
     rtp::{RtpHeader, is_rtcp},
 };
 use kaigi_proto::{
-    ids::{AttachmentId, TrackId},
+    ids::{AttachmentId, TrackId, WorkerId},
     v1,
 };
 use rand::RngCore;
@@ -55,6 +55,8 @@ pub struct Flow {
     track: TrackId,
     kind: Kind,
     source: SourceKey,
+    /// The producer: a process that was started again has the endpoint of the one before, and none of its flows.
+    worker: WorkerId,
     endpoint: String,
     state: FlowState,
     failures: u32,
@@ -207,7 +209,7 @@ impl Node {
     /// Sees to it that a track of another node comes in.
     pub(super) fn ensure_flow(&mut self, now: Instant, source: SourceKey, from: &TrackSource) {
         if let Some(&key) = self.net.links.flows_by_source.get(&source) {
-            let same = self.net.links.flows.get(key).is_some_and(|flow| flow.endpoint == from.endpoint);
+            let same = self.net.links.flows.get(key).is_some_and(|flow| flow.worker == from.worker);
             if same {
                 return;
             }
@@ -222,6 +224,7 @@ impl Node {
             track: from.track.clone(),
             kind,
             source,
+            worker: from.worker.clone(),
             endpoint: from.endpoint.clone(),
             state: FlowState::Withdrawn,
             failures: 0,

@@ -1,9 +1,9 @@
 //! What nodes tell.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use kaigi_proto::{
-    ids::{TransportId, WorkerId},
+    ids::{ParticipantId, TransportId, WorkerId},
     v1::{self, progress::Progress, stream_event::Change},
 };
 
@@ -14,6 +14,9 @@ use super::{
     sessions::SessionKey,
     state::{Placement, Transport},
 };
+
+/// What clients are told when the node that they are connected to dies (OWT's text).
+const NODE_LOST: &str = "Node lost";
 
 impl Room {
     /// Events of transports that are gone, or that another node has, are old news.
@@ -85,18 +88,20 @@ impl Room {
     /// A dead access node takes its transports with it; a dead mixer is replaced.
     pub(super) fn node_lost(&mut self, worker: &WorkerId, now: Instant) {
         let on_it = |t: &Transport| t.node.as_ref().is_some_and(|node| node.worker == *worker);
-        let lost: Vec<TransportId> =
-            self.state.transports.iter().filter(|(_, t)| on_it(t)).map(|(id, _)| id.clone()).collect();
-        for id in &lost {
-            self.state.transports.remove(id);
-        }
+        let transports = self.state.transports.iter().filter(|(_, t)| on_it(t));
+        let lost: BTreeMap<TransportId, ParticipantId> =
+            transports.map(|(id, transport)| (id.clone(), transport.owner.clone())).collect();
+        self.state.transports.retain(|id, _| !lost.contains_key(id));
         for participant in self.state.participants.values_mut() {
             if matches!(&participant.access, Placement::At(node) if node.worker == *worker) {
                 participant.access = Placement::Nowhere;
             }
         }
-        for session in self.sessions_where(|_, transport| lost.contains(transport)) {
-            self.end_session(&session, Some("Node lost"), false);
+        for session in self.sessions_where(|_, transport| lost.contains_key(transport)) {
+            self.end_session(&session, Some(NODE_LOST), false);
+        }
+        for (id, owner) in &lost {
+            self.progress(owner, id, Progress::TransportError(NODE_LOST.to_owned()));
         }
         self.fail_calls_to(worker, now);
         self.mixer_lost(worker);

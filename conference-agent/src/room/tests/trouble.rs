@@ -32,7 +32,12 @@ fn a_dead_access_node_takes_its_streams_with_it_and_nothing_else() {
     let (lost, mixed) = (on_first.stream.as_str(), format!("layout {MIXED} []"));
     assert_eq!(
         world.told("ann"),
-        [format!("error {lost} Node lost"), mixed.clone(), format!("remove {lost}")]
+        [
+            format!("error {lost} Node lost"),
+            mixed.clone(),
+            format!("remove {lost}"),
+            "transport-error Node lost".to_owned()
+        ]
     );
     assert_eq!(
         world.told("bob"),
