@@ -1,0 +1,186 @@
+//! What a view costs without its codecs: composing a picture beside copying one, finding edges, and mixing sound beside encoding it.
+
+use std::{
+    collections::BTreeSet,
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use kaigi_media::rtp::write_header;
+use kaigi_mixer_node::{
+    audio::{AudioCodec, AudioMixer, FRAME, FRAME_VALUES, OutputId, SAMPLE_RATE, TICK},
+    video::{Canny, Canvas, Colour, Composer, Frame, FrameSlot, Picture, Plane, Rect, Region, Scene, Size},
+};
+use kaigi_proto::ids::{ParticipantId, StreamId};
+
+const VIEW: Size = Size { width: 1280, height: 720 };
+
+/// A decoded picture in memory.
+struct Still {
+    size: Size,
+    planes: [Vec<u8>; 3],
+}
+
+impl Still {
+    fn new(size: Size) -> Arc<Self> {
+        let plane = |width: u32, height: u32| {
+            (0..width * height).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+        };
+        let half = (size.width / 2, size.height / 2);
+        Arc::new(Self {
+            size,
+            planes: [plane(size.width, size.height), plane(half.0, half.1), plane(half.0, half.1)],
+        })
+    }
+}
+
+impl Frame for Still {
+    fn picture(&self) -> Option<Picture<'_>> {
+        let half = Size { width: self.size.width / 2, height: self.size.height / 2 };
+        let plane = |i: usize, size: Size| Plane::new(&self.planes[i], size.width as usize, size);
+        Some(Picture { planes: [plane(0, self.size)?, plane(1, half)?, plane(2, half)?] })
+    }
+}
+
+/// What a region of a square grid measures.
+fn tile(side: u32) -> Size {
+    Size { width: (VIEW.width / side) & !1, height: (VIEW.height / side) & !1 }
+}
+
+/// A square grid of inputs, all of `input` size.
+fn grid(side: u32, input: Size) -> (Scene, Vec<Arc<FrameSlot>>, Arc<Still>) {
+    let slots: Vec<_> = (0..side * side).map(|_| Arc::new(FrameSlot::default())).collect();
+    let tile = tile(side);
+    let regions = slots.iter().enumerate().map(|(i, slot)| {
+        let (x, y) = (i as u32 % side * tile.width, i as u32 / side * tile.height);
+        Region { rect: Rect { x, y, size: tile }, source: Some(slot.clone()) }
+    });
+    let scene =
+        Scene { size: VIEW, background: Colour::from_rgb(0), crop: false, regions: regions.collect() };
+    (scene, slots, Still::new(input))
+}
+
+fn compose(c: &mut Criterion) {
+    let mut group = c.benchmark_group("compose 1280x720, every input new");
+    group.bench_function("baseline: copy one picture", |b| {
+        let canvas = Canvas::new(VIEW, Colour::from_rgb(0));
+        let mut copy = canvas.bytes().to_vec();
+        b.iter(|| copy.copy_from_slice(black_box(canvas.bytes())));
+    });
+    let big = Size { width: 640, height: 360 };
+    for side in [2, 3, 4] {
+        for (name, input) in [
+            ("inputs of their regions' size", tile(side)),
+            ("inputs of 1280x720", VIEW),
+            ("inputs of 640x360", big),
+        ] {
+            let (scene, slots, frame) = grid(side, input);
+            let mut composer = Composer::new(scene);
+            group.bench_function(BenchmarkId::new(name, side * side), |b| {
+                b.iter(|| {
+                    for slot in &slots {
+                        slot.put(frame.clone(), Instant::now());
+                    }
+                    black_box(composer.compose().bytes().len())
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn edges(c: &mut Criterion) {
+    let mut group = c.benchmark_group("edge detection");
+    for size in [Size { width: 640, height: 480 }, VIEW] {
+        let still = Still::new(size);
+        let mut canny = Canny::default();
+        let (width, height) = (size.width as usize, size.height as usize);
+        group.bench_function(BenchmarkId::from_parameter(format!("{width}x{height} of noise")), |b| {
+            b.iter(|| canny.detect(black_box(&still.planes[0]), width, width, height, 100, 200));
+        });
+    }
+    group.finish();
+}
+
+fn encoder() -> opus::Encoder {
+    opus::Encoder::new(SAMPLE_RATE, opus::Channels::Stereo, opus::Application::Voip)
+        .expect("the parameters are Opus's own")
+}
+
+fn hum(hz: f32, number: usize) -> Vec<f32> {
+    (0..FRAME_VALUES)
+        .map(|i| {
+            ((number * FRAME + i / 2) as f32 * hz * std::f32::consts::TAU / SAMPLE_RATE as f32).sin() * 0.2
+        })
+        .collect()
+}
+
+fn sound(c: &mut Criterion) {
+    let mut group = c.benchmark_group("20 ms of sound, all speak, all hear all but themselves");
+    for people in [3usize, 10, 50] {
+        group.bench_function(BenchmarkId::new("baseline: as many Opus encodings alone", people), |b| {
+            let mut encoders: Vec<_> = (0..people).map(|_| encoder()).collect();
+            for encoder in &mut encoders {
+                encoder.set_complexity(5).expect("within 0..10");
+            }
+            let frames: Vec<_> = (0..50).map(|n| hum(300.0, n)).collect();
+            let (mut out, mut n) = ([0; 1500], 0);
+            b.iter(|| {
+                n = (n + 1) % frames.len();
+                for encoder in &mut encoders {
+                    black_box(encoder.encode_float(&frames[n], &mut out).expect("a frame"));
+                }
+            });
+        });
+        group.bench_function(BenchmarkId::new("mixer", people), |b| {
+            let mut mixer = AudioMixer::new(0);
+            let mut outputs = BTreeSet::new();
+            let ids: Vec<_> = (0..people).map(|i| StreamId::new(format!("s{i}")).expect("an id")).collect();
+            for (i, id) in ids.iter().enumerate() {
+                let owner = ParticipantId::new(format!("p{i}")).expect("an id");
+                mixer.set_input(id, &owner, AudioCodec::Opus).expect("a decoder");
+                outputs.insert(OutputId::Minus(owner));
+            }
+            mixer.set_outputs(&outputs, |_| 0);
+            // One second of each voice, sent again and again under rising numbers.
+            let voices: Vec<Vec<Vec<u8>>> = (0..people)
+                .map(|i| {
+                    let mut encoder = encoder();
+                    let voice = |n| {
+                        encoder.encode_vec_float(&hum(200.0 + 20.0 * i as f32, n), 1000).expect("a frame")
+                    };
+                    (0..50).map(voice).collect()
+                })
+                .collect();
+            let (mut now, mut n) = (Instant::now(), 0usize);
+            let mut packet = Vec::new();
+            b.iter(|| {
+                for (id, voice) in ids.iter().zip(&voices) {
+                    packet.clear();
+                    write_header(&mut packet, false, 111, n as u16, (n * FRAME) as u32, 1);
+                    packet.extend_from_slice(&voice[n % voice.len()]);
+                    mixer.packet(id, &packet, now);
+                }
+                n += 1;
+                now += TICK;
+                mixer.tick(
+                    now,
+                    |_| true,
+                    |_, packet| {
+                        black_box(packet);
+                    },
+                )
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    targets = compose, edges, sound
+}
+criterion_main!(benches);
