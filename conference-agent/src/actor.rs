@@ -110,7 +110,7 @@ struct Listener {
 impl Listener {
     /// Tells an event, now or when the participant is back.
     fn tell(&mut self, event: Event) -> Result<(), TooSlow> {
-        match (self.feed.push(event), &self.events) {
+        match (self.feed.push(event, Instant::now()), &self.events) {
             // Of a stream that is dropped, word comes by mail.
             (Ok(Some(event)), Some(events)) => match events.send(event) {
                 Err(NotDrained) if !events.gone().is_cancelled() => Err(TooSlow),
@@ -270,7 +270,7 @@ impl Actor {
         stream: u64,
     ) -> Result<(), Refusal> {
         let listener = self.audience.get_mut(participant).ok_or(Refusal::NotJoined)?;
-        let missed = match listener.feed.resume(after) {
+        let missed = match listener.feed.resume(after, Instant::now()) {
             Ok(missed) => missed,
             Err(NotResumed::NotAllowed) => return Err(Refusal::NotResumable),
             Err(NotResumed::Forgotten) => {

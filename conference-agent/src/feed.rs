@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kaigi_proto::v1::{self, join_event::Event};
+use kaigi_proto::v1::{self, join_event::Event, progress::Progress};
 use prost::Message;
 
 /// Most events kept for one participant. While it is away, one more makes it leave; while it is there, the oldest is forgotten.
@@ -16,6 +16,32 @@ use prost::Message;
 pub(crate) const MAX_KEPT: usize = 1024;
 /// Most bytes kept for one participant: sixteen of the largest texts.
 pub(crate) const MAX_KEPT_BYTES: usize = 1 << 20;
+/// What was handed to a stream so long before it broke has arrived, for events that must not come twice. About a slow round trip.
+const CROSSING: Duration = Duration::from_millis(250);
+
+/// An event and what is needed to tell it again.
+#[derive(Debug)]
+struct Kept {
+    event: v1::JoinEvent,
+    size: usize,
+    /// When it was handed to a stream; `None` while nobody was there to take it.
+    handed: Option<Instant>,
+}
+
+impl Kept {
+    /// Whether it must not be told again: SDKs take a second answer or `ready` for a fault and give the connection up, so these count
+    /// as arrived unless the stream broke right behind them. All else is told again when in doubt.
+    fn is_done(&self, broken: Instant) -> bool {
+        let Some(Event::Progress(v1::Progress { progress: Some(progress), .. })) = &self.event.event else {
+            return false;
+        };
+        let once = match progress {
+            Progress::Answer(_) | Progress::TransportReady(_) | Progress::SessionReady(_) => true,
+            Progress::SessionError(_) | Progress::TransportError(_) => false,
+        };
+        once && self.handed.is_some_and(|handed| handed + CROSSING <= broken)
+    }
+}
 
 /// One participant's events.
 #[derive(Debug)]
@@ -28,11 +54,11 @@ pub(crate) struct Feed {
     latest: u64,
     /// Number of the latest event that the client is known to have.
     acknowledged: u64,
-    /// In order, without gaps up to `latest`, each with its size.
-    kept: VecDeque<(v1::JoinEvent, usize)>,
+    /// In order, without gaps up to `latest`.
+    kept: VecDeque<Kept>,
     kept_bytes: usize,
-    /// When the participant leaves, if its stream is broken.
-    away_until: Option<Instant>,
+    /// When the stream broke, if it is broken.
+    broken: Option<Instant>,
 }
 
 /// More is to be told to a participant who is away than is kept.
@@ -57,7 +83,7 @@ impl Feed {
             acknowledged: 0,
             kept: VecDeque::new(),
             kept_bytes: 0,
-            away_until: None,
+            broken: None,
         }
     }
 
@@ -65,22 +91,23 @@ impl Feed {
     ///
     /// # Errors
     /// If the participant is away and too much waits for it: it has to leave.
-    pub(crate) fn push(&mut self, event: Event) -> Result<Option<v1::JoinEvent>, Overflow> {
+    pub(crate) fn push(&mut self, event: Event, now: Instant) -> Result<Option<v1::JoinEvent>, Overflow> {
         self.latest += 1;
         let event = v1::JoinEvent { seq: self.latest, event: Some(event) };
         if self.window.is_zero() {
             return Ok(Some(event));
         }
         let size = event.encoded_len();
-        self.kept.push_back((event.clone(), size));
+        let handed = self.broken.is_none().then_some(now);
+        self.kept.push_back(Kept { event: event.clone(), size, handed });
         self.kept_bytes += size;
         while self.kept.len() > MAX_KEPT || self.kept_bytes > MAX_KEPT_BYTES {
-            if self.away_until.is_some() {
+            if self.broken.is_some() {
                 return Err(Overflow);
             }
             self.forget_first();
         }
-        Ok(self.away_until.is_none().then_some(event))
+        Ok(self.broken.is_none().then_some(event))
     }
 
     /// The client has everything up to that event. Numbers that were never given are nothing to go by.
@@ -90,7 +117,7 @@ impl Feed {
             return;
         }
         self.acknowledged = self.acknowledged.max(seq);
-        while self.kept.front().is_some_and(|(event, _)| event.seq <= seq) {
+        while self.kept.front().is_some_and(|kept| kept.event.seq <= seq) {
             self.forget_first();
         }
     }
@@ -100,35 +127,40 @@ impl Feed {
         if self.window.is_zero() || !self.confirmed {
             return false;
         }
-        self.away_until = Some(now + self.window);
+        self.broken = Some(now);
         true
     }
 
     /// When the participant leaves if it does not come back.
     pub(crate) fn away_until(&self) -> Option<Instant> {
-        self.away_until
+        self.broken.map(|broken| broken + self.window)
     }
 
-    /// The participant is back on a new stream, with everything up to `after`. Gives what it has missed, in order.
+    /// The participant is back on a new stream, with everything up to `after`. Gives what it has missed, in order;
+    /// answers and `ready`s that have arrived by all appearances are left out.
     ///
     /// # Errors
     /// If it can't be, or if some of that is forgotten.
-    pub(crate) fn resume(&mut self, after: u64) -> Result<Vec<v1::JoinEvent>, NotResumed> {
+    pub(crate) fn resume(&mut self, after: u64, now: Instant) -> Result<Vec<v1::JoinEvent>, NotResumed> {
         if self.window.is_zero() {
             return Err(NotResumed::NotAllowed);
         }
         self.acknowledge(after);
-        let oldest = self.kept.front().map_or(self.latest + 1, |(event, _)| event.seq);
+        let oldest = self.kept.front().map_or(self.latest + 1, |kept| kept.event.seq);
         if after > self.latest || oldest > self.acknowledged + 1 {
             return Err(NotResumed::Forgotten);
         }
-        self.away_until = None;
-        Ok(self.kept.iter().map(|(event, _)| event.clone()).collect())
+        let broken = self.broken.take().unwrap_or(now);
+        let missed = self.kept.iter_mut().filter(|kept| !kept.is_done(broken)).map(|kept| {
+            kept.handed = Some(now);
+            kept.event.clone()
+        });
+        Ok(missed.collect())
     }
 
     fn forget_first(&mut self) {
-        if let Some((_, size)) = self.kept.pop_front() {
-            self.kept_bytes -= size;
+        if let Some(kept) = self.kept.pop_front() {
+            self.kept_bytes -= kept.size;
         }
     }
 }
@@ -148,7 +180,7 @@ mod tests {
         let mut feed = Feed::new(WINDOW);
         feed.acknowledge(0);
         for i in 1..=count {
-            assert_eq!(feed.push(text("x")).unwrap().unwrap().seq, i);
+            assert_eq!(feed.push(text("x"), Instant::now()).unwrap().unwrap().seq, i);
         }
         feed
     }
@@ -161,10 +193,10 @@ mod tests {
     fn whoever_comes_back_gets_exactly_what_it_missed() {
         let mut feed = told(3);
         assert!(feed.detach(Instant::now()));
-        assert_eq!(feed.push(text("missed")), Ok(None));
-        assert_eq!(seqs(&feed.resume(2).unwrap()), [3, 4]);
-        assert_eq!(feed.push(text("next")).unwrap().unwrap().seq, 5);
-        assert_eq!(feed.resume(5).unwrap(), []);
+        assert_eq!(feed.push(text("missed"), Instant::now()), Ok(None));
+        assert_eq!(seqs(&feed.resume(2, Instant::now()).unwrap()), [3, 4]);
+        assert_eq!(feed.push(text("next"), Instant::now()).unwrap().unwrap().seq, 5);
+        assert_eq!(feed.resume(5, Instant::now()).unwrap(), []);
     }
 
     #[test]
@@ -172,16 +204,38 @@ mod tests {
         let mut feed = told(5);
         feed.acknowledge(4);
         feed.acknowledge(2);
-        assert_eq!(seqs(&feed.resume(0).unwrap()), [5]);
-        assert_eq!(seqs(&feed.resume(3).unwrap()), [5], "older knowledge does not bring events back");
+        assert_eq!(seqs(&feed.resume(0, Instant::now()).unwrap()), [5]);
+        assert_eq!(
+            seqs(&feed.resume(3, Instant::now()).unwrap()),
+            [5],
+            "older knowledge does not bring events back"
+        );
+    }
+
+    #[test]
+    fn answers_and_readys_do_not_come_twice_unless_the_stream_broke_right_behind_them() {
+        let progress =
+            |progress| Event::Progress(v1::Progress { transport_id: "t".into(), progress: Some(progress) });
+        let (mut feed, start) = (told(0), Instant::now());
+        let mut tell =
+            |event, at: u64| feed.push(event, start + Duration::from_millis(at)).unwrap().unwrap().seq;
+        let answer = tell(progress(Progress::Answer("sdp".into())), 0);
+        let text = tell(text("x"), 0);
+        let error = tell(progress(Progress::SessionError(v1::SessionError::default())), 0);
+        let ready = tell(progress(Progress::SessionReady("s".into())), 900);
+        feed.detach(start + Duration::from_secs(1));
+        let missed = seqs(&feed.resume(0, start + Duration::from_secs(2)).unwrap());
+        assert_eq!(missed, [text, error, ready], "not {answer}");
+        let missed = seqs(&feed.resume(0, start + Duration::from_secs(9)).unwrap());
+        assert_eq!(missed, [text, error], "and the other one has come now");
     }
 
     #[test]
     fn numbers_never_given_are_refused() {
         let mut feed = told(2);
         feed.acknowledge(9);
-        assert_eq!(feed.resume(3), Err(NotResumed::Forgotten));
-        assert_eq!(seqs(&feed.resume(0).unwrap()), [1, 2]);
+        assert_eq!(feed.resume(3, Instant::now()), Err(NotResumed::Forgotten));
+        assert_eq!(seqs(&feed.resume(0, Instant::now()).unwrap()), [1, 2]);
     }
 
     #[test]
@@ -190,44 +244,48 @@ mod tests {
         assert_eq!(feed.away_until(), None);
         feed.detach(now);
         assert_eq!(feed.away_until(), Some(now + WINDOW));
-        feed.resume(0).unwrap();
+        feed.resume(0, Instant::now()).unwrap();
         assert_eq!(feed.away_until(), None);
     }
 
     #[test]
     fn a_stream_that_breaks_before_the_client_has_its_place_is_a_failed_join() {
         let mut feed = Feed::new(WINDOW);
-        feed.push(text("x")).unwrap();
+        feed.push(text("x"), Instant::now()).unwrap();
         assert!(!feed.detach(Instant::now()));
     }
 
     #[test]
     fn without_a_window_nothing_is_kept_and_nobody_comes_back() {
         let mut feed = Feed::new(Duration::ZERO);
-        feed.push(text("x")).unwrap();
+        feed.push(text("x"), Instant::now()).unwrap();
         assert!(feed.kept.is_empty());
         assert!(!feed.detach(Instant::now()));
-        assert_eq!(feed.resume(0), Err(NotResumed::NotAllowed));
+        assert_eq!(feed.resume(0, Instant::now()), Err(NotResumed::NotAllowed));
     }
 
     #[test]
     fn one_who_is_away_while_too_much_is_told_has_to_leave() {
         let mut feed = told(1);
         feed.detach(Instant::now());
-        let fitting = (0..MAX_KEPT).take_while(|_| feed.push(text("x")).is_ok()).count();
+        let fitting = (0..MAX_KEPT).take_while(|_| feed.push(text("x"), Instant::now()).is_ok()).count();
         assert_eq!(fitting, MAX_KEPT - 1);
         let mut feed = told(1);
         feed.detach(Instant::now());
         let large = "x".repeat(1 << 16);
-        assert!((0..MAX_KEPT).take_while(|_| feed.push(text(&large)).is_ok()).count() < 17);
+        assert!((0..MAX_KEPT).take_while(|_| feed.push(text(&large), Instant::now()).is_ok()).count() < 17);
     }
 
     #[test]
     fn one_who_is_there_goes_on_but_can_come_back_only_with_what_is_not_forgotten() {
         let mut feed = told(MAX_KEPT as u64 + 10);
         assert_eq!(feed.kept.len(), MAX_KEPT);
-        assert_eq!(feed.resume(0), Err(NotResumed::Forgotten));
-        assert_eq!(feed.resume(10).unwrap().len(), MAX_KEPT);
-        assert_eq!(feed.resume(0).unwrap().len(), MAX_KEPT, "as the tenth is acknowledged now");
+        assert_eq!(feed.resume(0, Instant::now()), Err(NotResumed::Forgotten));
+        assert_eq!(feed.resume(10, Instant::now()).unwrap().len(), MAX_KEPT);
+        assert_eq!(
+            feed.resume(0, Instant::now()).unwrap().len(),
+            MAX_KEPT,
+            "as the tenth is acknowledged now"
+        );
     }
 }
