@@ -39,8 +39,10 @@ web-test: setup-test ## types, tests and build of the web pages
 e2e: setup-test ## end-to-end tests on what is built: real processes, real Chromium
 	cd tests/e2e && npm run --silent check && npx vitest run $(E2E)
 
-bench: ## benchmarks of hot paths
-	@if compgen -G '*/benches/*.rs' >/dev/null; then cargo bench --workspace --bench '*'; else echo 'bench: there are no benchmarks yet'; fi
+# What docs/PERFORMANCE.md reports. Ratios hold on a busy machine, absolute times do not.
+bench: build setup-test ## benchmarks of hot paths, and what a conference costs each process
+	cargo bench --workspace --locked --bench '*'
+	cd tests/e2e && npx vitest run --config vitest.scenarios.config.ts
 
 doctor: build ## look for what would keep Kaigi from running here
 	target/release/kaigi doctor
