@@ -39,7 +39,7 @@ web-test: setup-test ## types, tests and build of the web pages
 e2e: setup-test ## end-to-end tests on what is built: real processes, real Chromium
 	cd tests/e2e && npm run --silent check && npx vitest run $(E2E)
 
-# What docs/PERFORMANCE.md reports. Ratios hold on a busy machine, absolute times do not.
+# What docs/PERFORMANCE.md reports. Ratios suffer less than times on a busy machine, absolute times do not.
 bench: build setup-test ## benchmarks of hot paths, and what a conference costs each process
 	cargo bench --workspace --locked --bench '*'
 	cd tests/e2e && npx vitest run --config vitest.scenarios.config.ts
