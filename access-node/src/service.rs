@@ -110,6 +110,13 @@ impl AccessNode for Service {
         Ok(Response::new(v1::SignalReply {}))
     }
 
+    async fn estimate_bandwidth(
+        &self,
+        _request: Request<v1::EstimateBandwidthRequest>,
+    ) -> Result<Response<v1::EstimateBandwidthReply>, Status> {
+        Err(Status::failed_precondition("no estimate"))
+    }
+
     async fn set_active(
         &self,
         request: Request<v1::SetActiveRequest>,

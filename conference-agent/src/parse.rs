@@ -196,6 +196,10 @@ pub(crate) fn control_stream(request: v1::ControlRequest) -> Parsed<Command> {
         Operation::Play(kinds) => status(kinds, true),
         Operation::Mix(view) => StreamOperation::Mix(bounded(view, MAX_NAME, "view")?),
         Operation::Unmix(view) => StreamOperation::Unmix(bounded(view, MAX_NAME, "view")?),
+        Operation::SetRegion(_)
+        | Operation::GetRegion(_)
+        | Operation::Update(_)
+        | Operation::QueryBandwidth(_) => return Err(invalid("Invalid operation")),
     };
     Ok(Command::ControlStream {
         participant: participant_id(&request.participant_id)?,
@@ -209,7 +213,15 @@ pub(crate) fn control_subscription(request: &v1::ControlRequest) -> Parsed<Comma
     let (kinds, active) = match &request.operation {
         Some(Operation::Pause(kinds)) => (*kinds, false),
         Some(Operation::Play(kinds)) => (*kinds, true),
-        Some(Operation::Mix(_) | Operation::Unmix(_)) | None => return Err(invalid("Invalid operation")),
+        Some(
+            Operation::Mix(_)
+            | Operation::Unmix(_)
+            | Operation::SetRegion(_)
+            | Operation::GetRegion(_)
+            | Operation::Update(_)
+            | Operation::QueryBandwidth(_),
+        )
+        | None => return Err(invalid("Invalid operation")),
     };
     Ok(Command::ControlSubscription {
         participant: participant_id(&request.participant_id)?,
@@ -280,6 +292,7 @@ pub(crate) fn update_stream(request: v1::UpdateStreamRequest) -> Parsed<Command>
                 let kinds = Kinds { audio: kind == Kind::Audio, video: kind == Kind::Video };
                 StreamOperation::Status { kinds, active: status.active, repeat: false }
             }
+            Operation::Layout(_) | Operation::Assignment(_) => return Err(invalid("Invalid operation")),
             Operation::Filter(name) => {
                 StreamOperation::Filter(Filter::named(&name).ok_or_else(|| invalid("Invalid filter"))?)
             }
@@ -336,6 +349,7 @@ pub(crate) fn mixer_event(event: v1::MixerEvent) -> Option<(RoomId, MixerEvent)>
         Event::InputFailed(failed) => {
             MixerChange::InputFailed { stream: StreamId::new(failed.stream_id).ok()?, reason: failed.reason }
         }
+        Event::TranscoderFailed(_) => return None,
     };
     Some((RoomId::new(event.room_id).ok()?, MixerEvent { label: event.label, change }))
 }

@@ -34,6 +34,20 @@ impl MixerNode for Service {
         Ok(Response::new(v1::RemoveViewReply {}))
     }
 
+    async fn set_transcoder(
+        &self,
+        _request: Request<v1::TranscoderDescription>,
+    ) -> Result<Response<v1::TranscoderReply>, Status> {
+        Err(Status::unimplemented("no transcoding"))
+    }
+
+    async fn remove_transcoder(
+        &self,
+        _request: Request<v1::RemoveTranscoderRequest>,
+    ) -> Result<Response<v1::RemoveTranscoderReply>, Status> {
+        Ok(Response::new(v1::RemoveTranscoderReply {}))
+    }
+
     type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::MixerEvent, Status>> + Send>>;
 
     async fn events(

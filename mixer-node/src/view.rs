@@ -146,6 +146,8 @@ impl View {
             video: self.video.as_ref().map(|video| source(&video.track)),
             audio: Some(source(&self.audio.common)),
             minus_audio: minus.collect(),
+            outputs: Vec::new(),
+            failures: Vec::new(),
         }
     }
 

@@ -115,6 +115,8 @@ impl Room {
                 || spec.video.as_ref().is_some_and(|video| video.keep_active_input_primary),
             inputs: view.inputs.iter().filter_map(|stream| self.describe_input(stream)).collect(),
             minus_participants: self.own_mixes(view).into_iter().map(String::from).collect(),
+            video_outputs: Vec::new(),
+            audio_outputs: Vec::new(),
         })
     }
 

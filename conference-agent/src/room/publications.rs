@@ -82,6 +82,7 @@ impl Room {
             transport_id: transport.to_string(),
             session_id: id.to_string(),
             tracks: tracks.collect(),
+            data: false,
         };
         let pending = Pending::OpenPublication(id.clone());
         self.call(Callee::Access(node), CallRequest::OpenPublication(call), pending);

@@ -142,6 +142,8 @@ impl Room {
                 kind: track.kind.to_wire(),
                 mid: track.mid.clone(),
                 source: Some(source.to_wire()),
+                formats: Vec::new(),
+                client_order: false,
             });
             track.source = Some(source);
         }
@@ -153,6 +155,7 @@ impl Room {
             transport_id: subscription.transport.to_string(),
             session_id: id.to_string(),
             tracks,
+            data: None,
         };
         let pending = Pending::OpenSubscription(id.clone());
         self.call(Callee::Access(node), CallRequest::OpenSubscription(call), pending);

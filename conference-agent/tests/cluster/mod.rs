@@ -269,6 +269,13 @@ impl v1::access_node_server::AccessNode for Everything {
         Ok(Response::new(v1::SetActiveReply {}))
     }
 
+    async fn estimate_bandwidth(
+        &self,
+        _: Request<v1::EstimateBandwidthRequest>,
+    ) -> Answer<v1::EstimateBandwidthReply> {
+        Ok(Response::new(v1::EstimateBandwidthReply { bitrate: 1_200_000 }))
+    }
+
     async fn events(&self, _: Request<v1::AccessEventsRequest>) -> Answer<Self::EventsStream> {
         let (sender, events) = mpsc::channel(64);
         *self.access_events.lock().unwrap() = Some(sender);
@@ -298,6 +305,7 @@ impl v1::mixer_node_server::MixerNode for Everything {
             video: Some(source("video", v1::MediaKind::Video, "vp8")),
             audio: Some(source("audio", v1::MediaKind::Audio, "opus")),
             minus_audio: minus.collect(),
+            ..Default::default()
         };
         self.know(|known| known.views.push(view));
         Ok(Response::new(reply))
@@ -306,6 +314,17 @@ impl v1::mixer_node_server::MixerNode for Everything {
     async fn remove_view(&self, request: Request<v1::RemoveViewRequest>) -> Answer<v1::RemoveViewReply> {
         self.know(|known| known.removed_views.push(request.into_inner().label));
         Ok(Response::new(v1::RemoveViewReply {}))
+    }
+
+    async fn set_transcoder(&self, _: Request<v1::TranscoderDescription>) -> Answer<v1::TranscoderReply> {
+        Ok(Response::new(v1::TranscoderReply::default()))
+    }
+
+    async fn remove_transcoder(
+        &self,
+        _: Request<v1::RemoveTranscoderRequest>,
+    ) -> Answer<v1::RemoveTranscoderReply> {
+        Ok(Response::new(v1::RemoveTranscoderReply {}))
     }
 
     async fn events(&self, _: Request<v1::MixerEventsRequest>) -> Answer<Self::EventsStream> {

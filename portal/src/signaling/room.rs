@@ -148,6 +148,7 @@ impl Caller {
             attributes: publish.attributes.map(|a| Value::Object(a).to_string()).unwrap_or_default(),
             transport_id: publish.transport.map(String::from).unwrap_or_default(),
             own_transport: publish.own_transport,
+            data: false,
         };
         let call = self.conference.publish(request(message, ROOM_TIMEOUT));
         Ok(session(within(ROOM_TIMEOUT, "conference.publish", call).await?))
@@ -161,6 +162,7 @@ impl Caller {
             tracks: subscribe.tracks,
             transport_id: subscribe.transport.map(String::from).unwrap_or_default(),
             own_transport: subscribe.own_transport,
+            data_from: String::new(),
         };
         let call = self.conference.subscribe(request(message, ROOM_TIMEOUT));
         Ok(session(within(ROOM_TIMEOUT, "conference.subscribe", call).await?))

@@ -380,14 +380,14 @@ impl Conference for Cluster {
         request: Request<ControlRequest>,
     ) -> Result<Response<ControlReply>, Status> {
         self.asked("control_stream", json!(format!("{:?}", request.into_inner().operation.unwrap())))?;
-        Ok(Response::new(ControlReply {}))
+        Ok(Response::new(ControlReply::default()))
     }
     async fn control_subscription(
         &self,
         request: Request<ControlRequest>,
     ) -> Result<Response<ControlReply>, Status> {
         self.asked("control_subscription", json!(format!("{:?}", request.into_inner().operation.unwrap())))?;
-        Ok(Response::new(ControlReply {}))
+        Ok(Response::new(ControlReply::default()))
     }
     async fn signal(&self, request: Request<SignalRequest>) -> Result<Response<SignalReply>, Status> {
         let SignalRequest { participant_id, transport_id, signal, .. } = request.into_inner();
