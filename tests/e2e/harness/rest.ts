@@ -89,4 +89,18 @@ export class Rest {
   participants(room: string): Promise<{ id: string; user: unknown; role: string }[]> {
     return this.json('GET', `/v1/rooms/${room}/participants/`);
   }
+
+  async dropParticipant(room: string, id: string): Promise<void> {
+    await this.succeeds('DELETE', `/v1/rooms/${room}/participants/${id}`);
+  }
+
+  async deleteRoom(room: string): Promise<void> {
+    await this.succeeds('DELETE', `/v1/rooms/${room}`);
+  }
+
+  private async succeeds(method: string, path: string, body?: unknown): Promise<Answer> {
+    const answer = await this.call(method, path, body);
+    if (answer.status < 200 || answer.status > 299) throw new Error(`${method} ${path}: ${answer.status} ${answer.text}`);
+    return answer;
+  }
 }

@@ -1,5 +1,7 @@
 import { io as io3 } from 'socket.io-client';
 import io2 from 'socket.io-client-2';
+import { io as io4 } from 'socket.io-client-4';
+import { matches } from './matches';
 import { PATIENCE, until } from './until';
 
 /** What is used of a Socket.IO client, whichever its version. */
@@ -25,9 +27,24 @@ export interface LoginReply {
     id: string;
     views: string[];
     participants: { id: string; user: unknown; role: string }[];
-    streams: { id: string; type: string; media: { tracks: unknown[] }; info: Record<string, unknown> }[];
+    streams: StreamInfo[];
   };
   reconnectionTicket: string;
+}
+
+/** A stream as any version is told of it; `media` differs among them. */
+export interface StreamInfo {
+  id: string;
+  type: string;
+  media: { tracks: unknown[] };
+  data: unknown;
+  info: Record<string, unknown>;
+}
+
+/** What `publish` and `subscribe` are answered with. */
+export interface Session {
+  id: string;
+  transportId: string;
 }
 
 /** What is inside a token. */
@@ -48,21 +65,42 @@ export function encodeToken(token: Token): string {
 
 export const USER_AGENT = { sdk: { type: 'JavaScript', version: '5.1' } };
 
+/** Versions of the client–portal protocol. */
+export type Protocol = '1.0' | '1.1' | '1.2';
+
+export type Transport = 'polling' | 'websocket';
+
 export interface ConnectOptions {
-  /** Which generation of Socket.IO is spoken: 2 is Engine.IO 3, 3 is Engine.IO 4. */
-  generation?: 2 | 3;
-  transports?: ('polling' | 'websocket')[];
+  /** Which generation of Socket.IO is spoken: 2 is Engine.IO 3, 3 and 4 are Engine.IO 4. */
+  generation?: 2 | 3 | 4;
+  transports?: Transport[];
 }
+
+export interface LoginOptions {
+  protocol?: Protocol;
+  userAgent?: unknown;
+}
+
+export interface Notification {
+  event: string;
+  data: unknown;
+  /** All arguments after the data. */
+  more: unknown[];
+}
+
+const EVENTS = ['participant', 'stream', 'progress', 'session-progress', 'text', 'drop'];
+
+const CLIENTS = { 2: io2, 3: io3, 4: io4 };
 
 /** A client of the portal that speaks OWT's protocol by hand, through a real Socket.IO client. */
 export class Signaling {
   /** All notifications so far, in order. */
-  readonly notifications: { event: string; data: unknown }[] = [];
+  readonly notifications: Notification[] = [];
   disconnected = false;
 
   private constructor(private readonly socket: Emitter) {
-    for (const event of ['participant', 'stream', 'progress', 'text', 'drop']) {
-      socket.on(event, (data) => void this.notifications.push({ event, data }));
+    for (const event of EVENTS) {
+      socket.on(event, (data, ...more) => void this.notifications.push({ event, data, more }));
     }
     socket.on('disconnect', () => {
       this.disconnected = true;
@@ -71,10 +109,10 @@ export class Signaling {
 
   static async connect(url: string, { generation = 3, transports = ['polling', 'websocket'] }: ConnectOptions = {}): Promise<Signaling> {
     const options = { transports, reconnection: false, forceNew: true, rejectUnauthorized: false };
-    const socket = generation === 2 ? io2(url, options) : io3(url, options);
+    const socket = CLIENTS[generation](url, options);
     const client = new Signaling(socket);
     try {
-      await until('the socket is connected', () => socket.connected);
+      await until('the socket is connected', () => socket.connected, PATIENCE, 5);
     } catch (error) {
       socket.close();
       throw error;
@@ -93,18 +131,59 @@ export class Signaling {
     });
   }
 
-  /** Logs in as the JavaScript SDK does; the raw acknowledgement. */
-  tryLogin(token: unknown): Promise<Ack> {
-    return this.request('login', { token, userAgent: USER_AGENT, protocol: '1.2' });
+  /** Sends a request without an acknowledgement's id, as some SDKs do: nothing comes back. */
+  send(name: string, ...data: unknown[]): void {
+    this.socket.emit(name, ...data);
   }
 
-  async login(token: string): Promise<LoginReply> {
-    const ack = await this.tryLogin(token);
+  /** Sends a request that has to be granted; the data of its answer. */
+  async granted<T = unknown>(name: string, ...data: unknown[]): Promise<T> {
+    const ack = await this.request(name, ...data);
+    if (ack.status !== 'ok') throw new Error(`${name}: ${JSON.stringify(ack)}`);
+    return ack.data as T;
+  }
+
+  /** Logs in as the JavaScript SDK does unless told otherwise; the raw acknowledgement. */
+  tryLogin(token: unknown, { protocol = '1.2', userAgent = USER_AGENT }: LoginOptions = {}): Promise<Ack> {
+    return this.request('login', { token, userAgent, protocol });
+  }
+
+  async login(token: string, options: LoginOptions = {}): Promise<LoginReply> {
+    const ack = await this.tryLogin(token, options);
     if (ack.status !== 'ok') throw new Error(`login: ${JSON.stringify(ack)}`);
     return ack.data as LoginReply;
+  }
+
+  /** Waits until it was notified of something that has at least these members; the data of the first such notification. */
+  async told<T = unknown>(event: string, wanted: unknown, patience = PATIENCE): Promise<T> {
+    const heard = (): Notification | undefined => this.notifications.find((one) => one.event === event && matches(one.data, wanted));
+    const what = `${event} ${JSON.stringify(wanted)}`;
+    const found = await until(what, () => heard() ?? complain(this.notifications), patience, 5);
+    return found.data as T;
+  }
+
+  /** What it was told so far that has at least these members. */
+  heard(event: string, wanted: unknown = {}): unknown[] {
+    return this.notifications.filter((one) => one.event === event && matches(one.data, wanted)).map(({ data }) => data);
+  }
+
+  /** Forgets what it was told so far. */
+  forget(): void {
+    this.notifications.length = 0;
+  }
+
+  /** Leaves the room and hangs up. */
+  async leave(): Promise<void> {
+    if (!this.disconnected) await this.request('logout');
+    this.close();
   }
 
   close(): void {
     this.socket.close();
   }
+}
+
+function complain(notifications: Notification[]): never {
+  const told = notifications.slice(-10).map(({ event, data }) => `${event} ${JSON.stringify(data)?.slice(0, 200)}`);
+  throw new Error(`told: ${told.join('; ') || 'nothing'}`);
 }

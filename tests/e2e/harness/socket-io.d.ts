@@ -1,4 +1,4 @@
-// Neither version brings types that its package exports.
+// Only what is used of them, and the same of each version.
 declare module 'socket.io-client' {
   import type { Emitter } from './signaling';
   export const io: (url: string, options: object) => Emitter;
@@ -7,4 +7,8 @@ declare module 'socket.io-client-2' {
   import type { Emitter } from './signaling';
   const io: (url: string, options: object) => Emitter;
   export default io;
+}
+declare module 'socket.io-client-4' {
+  import type { Emitter } from './signaling';
+  export const io: (url: string, options: object) => Emitter;
 }

@@ -8,9 +8,9 @@ type Falsy = false | undefined | null;
 
 /**
  * Waits until `probe` returns something, and returns that. A probe that throws counts as "not yet"; what it threw last is
- * told when the deadline passes.
+ * told when the deadline passes. It is looked every `interval` ms.
  */
-export async function until<T>(what: string, probe: () => Promise<T | Falsy> | T | Falsy, patience = PATIENCE): Promise<T> {
+export async function until<T>(what: string, probe: () => Promise<T | Falsy> | T | Falsy, patience = PATIENCE, interval = INTERVAL): Promise<T> {
   const deadline = Date.now() + patience;
   let last: unknown = 'never true';
   for (;;) {
@@ -24,6 +24,6 @@ export async function until<T>(what: string, probe: () => Promise<T | Falsy> | T
     if (Date.now() > deadline) {
       throw new Error(`waited ${patience} ms for: ${what}; last: ${last instanceof Error ? last.message : String(last)}`);
     }
-    await new Promise((resolve) => setTimeout(resolve, INTERVAL));
+    await new Promise((resolve) => setTimeout(resolve, interval));
   }
 }
