@@ -12,7 +12,7 @@ build_packages=(build-essential cmake pkg-config libgstreamer1.0-dev libgstreame
 run_packages=(gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav ca-certificates)
 # Fonts are for the pages that the tests take pictures of.
-test_packages=(chromium ffmpeg fonts-liberation)
+test_packages=(chromium ffmpeg fonts-liberation redis-server)
 
 with_tests=false
 for argument in "$@"; do
@@ -105,7 +105,9 @@ check_elsewhere() {
   have_node || missing+=("Node.js $MIN_NODE or newer with npm")
   if $with_tests; then
     [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || missing+=("chromium (or set CHROMIUM to a Chromium or Chrome)")
-    command -v ffmpeg >/dev/null || missing+=(ffmpeg)
+    for tool in ffmpeg redis-server; do
+      command -v "$tool" >/dev/null || missing+=("$tool")
+    done
   fi
   [ ${#missing[@]} -eq 0 ] || fail "this is no Debian, so nothing is installed by itself. Please install:
 $(printf '  - %s\n' "${missing[@]}")

@@ -18,6 +18,10 @@ pub struct Options {
     /// Directory for all that lasts: the store, the first credentials, the self-signed certificate [default: ./data]
     #[arg(long, env = "KAIGI_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Redis that keeps the durable state, instead of a file in the data directory: redis://host:port, redis-sentinel://… or
+    /// redis-cluster://… (kaigi-cluster-manager --help says more)
+    #[arg(long, env = "KAIGI_REDIS", value_name = "URL", hide_env_values = true)]
+    pub redis: Option<String>,
     /// IP address that clients connect to, for signaling, management and media [default: 0.0.0.0, all]
     #[arg(long, env = "KAIGI_BIND", value_name = "IP")]
     pub bind: Option<IpAddr>,
@@ -175,6 +179,7 @@ impl Options {
     pub fn or(self, other: Self) -> Self {
         Self {
             data_dir: self.data_dir.or(other.data_dir),
+            redis: self.redis.or(other.redis),
             bind: self.bind.or(other.bind),
             http_port: self.http_port.or(other.http_port),
             management_port: self.management_port.or(other.management_port),

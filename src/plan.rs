@@ -85,6 +85,9 @@ fn spec(
         ("KAIGI_LOG".into(), own.log.as_ref().unwrap_or(&settings.log).into()),
         ("KAIGI_LOG_FORMAT".into(), settings.log_format.name().into()),
     ];
+    if let Some(redis) = settings.redis.as_ref().filter(|_| process == Process::ClusterManager) {
+        env.push(("KAIGI_REDIS".into(), redis.into()));
+    }
     env.extend(own.env.iter().map(|(name, value)| (name.into(), value.into())));
     Spec { process, program: settings.program(process), args: args.0, env, health }
 }
@@ -161,6 +164,7 @@ mod tests {
         let specs = planned(
             r#"
             bind = "192.0.2.1"
+            redis = "redis://:hidden@db"
             media-port = 10001
             announce = ["198.51.100.1", "198.51.100.2"]
             tls = "files"
@@ -175,6 +179,8 @@ mod tests {
             env = { GST_DEBUG = "2" }
             "#,
         );
+        assert_eq!(variable(&specs[0], "KAIGI_REDIS"), "redis://:hidden@db");
+        assert!(!specs[0].args.iter().any(|arg| arg.to_string_lossy().contains("hidden")));
         let (access, mixer, portal) = (&specs[2], &specs[3], &specs[4]);
         assert_eq!(value(access, "--announce").unwrap(), "198.51.100.1,198.51.100.2");
         assert_eq!(value(access, "--media-port").unwrap(), "10001");

@@ -63,6 +63,8 @@ impl Tls {
 pub struct Settings {
     /// For all that lasts.
     pub data_dir: PathBuf,
+    /// Redis for the durable state; absent = a file.
+    pub redis: Option<String>,
     /// Where clients connect.
     pub bind: IpAddr,
     /// Signaling and web pages (TCP).
@@ -102,6 +104,7 @@ impl Settings {
             given.bin_dir.or_else(|| program_dir.map(Path::to_owned)).ok_or(SettingsError::NoBinDir)?;
         let settings = Self {
             data_dir: given.data_dir.unwrap_or_else(default_data_dir),
+            redis: given.redis,
             bind: given.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             http_port: given.http_port.unwrap_or(8080),
             management_port: given.management_port.unwrap_or(3000),

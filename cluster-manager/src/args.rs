@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use kaigi_telemetry::LogArgs;
 
-use crate::registry::{RegistryConfig, StrategyOption};
+use crate::{
+    registry::{RegistryConfig, StrategyOption},
+    store::RedisUrl,
+};
 
 /// Decides who is alive and who serves what, and keeps the durable state.
 #[derive(Clone, Debug, clap::Parser)]
@@ -16,9 +19,16 @@ pub struct Args {
     /// Address for /health, /ready and /metrics; port 0 takes a free one
     #[arg(long, env = "KAIGI_HEALTH_LISTEN", default_value = "127.0.0.1:0")]
     pub health_listen: SocketAddr,
-    /// Directory for the store (kaigi.redb) and the first credentials (credentials.json); made if missing
+    /// Directory for the store (kaigi.redb, unless there is --redis) and the first credentials (credentials.json); made if missing
     #[arg(long, env = "KAIGI_DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
+    /// Keeps the durable state in Redis instead of a file: redis://[user:password@]host[:port][/database] (rediss:// for TLS),
+    /// redis-sentinel://host[:port][,host…]/master-name, redis-cluster://host[:port][,host…]
+    #[arg(long, env = "KAIGI_REDIS", value_name = "URL", hide_env_values = true)]
+    pub redis: Option<RedisUrl>,
+    /// What all keys in Redis begin with; several Kaigis can share a server under different ones
+    #[arg(long, env = "KAIGI_REDIS_PREFIX", value_name = "TEXT", default_value = "kaigi", value_parser = redis_prefix)]
+    pub redis_prefix: String,
     /// Secret that the processes of this cluster share; empty = no check
     #[arg(long, env = "KAIGI_CLUSTER_SECRET", default_value = "", hide_env_values = true)]
     pub cluster_secret: String,
@@ -33,6 +43,15 @@ pub struct Args {
     /// Logs
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// No braces, which mean something to a Redis cluster, and not long, as it stands in every key.
+fn redis_prefix(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    if text.is_empty() || text.len() > 64 || !text.chars().all(allowed) {
+        return Err("1 to 64 letters, digits, - _ . :".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 impl Args {
@@ -52,6 +71,16 @@ mod tests {
 
     use super::*;
     use crate::registry::{Purpose, Strategy};
+
+    #[test]
+    fn redis_is_checked_before_anything_starts() {
+        let parse = |args: &[&str]| Args::try_parse_from([&["x"], args].concat());
+        assert!(parse(&[]).unwrap().redis.is_none());
+        let args = parse(&["--redis", "redis://db/1", "--redis-prefix", "k-2"]).unwrap();
+        assert_eq!(args.redis.unwrap().to_string(), "db:6379");
+        assert!(parse(&["--redis", "db:6379"]).is_err());
+        assert!(parse(&["--redis-prefix", "{k}"]).is_err());
+    }
 
     #[test]
     fn strategies_come_from_the_command_line() {

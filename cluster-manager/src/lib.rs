@@ -23,7 +23,7 @@ pub use args::Args;
 pub use bootstrap::{BootstrapError, CREDENTIALS_FILE, bootstrap};
 pub use hub::{Hub, TooManyWatchers, Watch};
 pub use server::{ServeError, serve};
-use store::{EmbeddedStore, OpenError};
+use store::{EmbeddedStore, OpenError, RedisStore, Store, StoreError};
 
 /// Name of the store's file in the data directory.
 pub const STORE_FILE: &str = "kaigi.redb";
@@ -47,6 +47,14 @@ pub enum RunError {
         /// What happened.
         source: OpenError,
     },
+    /// Redis can't be reached.
+    #[error("{url}: {source}")]
+    Redis {
+        /// Where it should be.
+        url: String,
+        /// What happened.
+        source: StoreError,
+    },
     /// An address can't be listened on.
     #[error("can't listen on {address}: {reason}")]
     Listen {
@@ -61,6 +69,26 @@ pub enum RunError {
     /// While serving.
     #[error(transparent)]
     Serve(#[from] ServeError),
+}
+
+async fn open_store(args: &Args) -> Result<Arc<dyn Store>, RunError> {
+    if let Some(url) = &args.redis {
+        let store = RedisStore::open(url, &args.redis_prefix)
+            .await
+            .map_err(|source| RunError::Redis { url: url.to_string(), source })?;
+        tracing::info!(redis = %url, prefix = args.redis_prefix, "the durable state is in Redis");
+        return Ok(Arc::new(store));
+    }
+    let path = args.data_dir.join(STORE_FILE);
+    let opened = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || EmbeddedStore::open(&path)
+    });
+    let store = opened
+        .await
+        .unwrap_or_else(|e| Err(OpenError::Broken(e.to_string())))
+        .map_err(|source| RunError::Store { path, source })?;
+    Ok(Arc::new(store))
 }
 
 /// The whole process, until `stop`. Ready when the first call can be answered.
@@ -79,16 +107,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
         .mode(0o700)
         .create(&dir)
         .map_err(|source| RunError::DataDir { path: dir.clone(), source })?;
-    let path = dir.join(STORE_FILE);
-    let opened = tokio::task::spawn_blocking({
-        let path = path.clone();
-        move || EmbeddedStore::open(&path)
-    });
-    let store = opened
-        .await
-        .unwrap_or_else(|e| Err(OpenError::Broken(e.to_string())))
-        .map_err(|source| RunError::Store { path, source })?;
-    let store = Arc::new(store);
+    let store = open_store(&args).await?;
     bootstrap(&*store, &dir).await?;
 
     let refused = |e: std::io::Error| RunError::Listen { address: args.listen, reason: e.to_string() };

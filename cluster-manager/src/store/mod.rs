@@ -1,6 +1,7 @@
 //! Durable state behind one trait, so that the rest does not know what keeps it.
 
 mod embedded;
+mod redis;
 #[cfg(test)]
 mod suite;
 mod types;
@@ -11,7 +12,13 @@ use async_trait::async_trait;
 use kaigi_proto::ids::{RoomId, WorkerId};
 
 pub use embedded::{EmbeddedStore, OpenError};
+pub use redis::{RedisStore, RedisUrl, RedisUrlError};
 pub use types::{Collection, Document, Epoch, Key, KeyError, RoomLease, SecretName, SecretValue};
+
+/// Most documents, of all collections in a file, of each on a server: at a kilobyte each a gigabyte.
+const MAX_DOCUMENTS: u64 = 1_000_000;
+/// Most secrets; each is a name in the program text, so more mean a caller gone astray.
+const MAX_SECRETS: u64 = 1_000;
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +32,8 @@ pub enum StoreError {
     /// A limit on the number of documents or secrets is reached.
     #[error("the store holds as many {0} as it may")]
     Full(&'static str),
-    /// What keeps the state (disk, server) failed; nothing of the request was done. Worth trying again later.
+    /// What keeps the state (disk, server) failed. Worth trying again later. A change was made wholly or not at all; which of the
+    /// two is not known if a server did not answer.
     #[error("the store failed: {0}")]
     Failed(String),
 }
@@ -40,7 +48,7 @@ pub enum PutMode {
 }
 
 /// Documents, secrets and room leases. Every change is durable when its future is ready: it survives a SIGKILL of this process
-/// and, as far as the disk is honest, a loss of power. All futures may be dropped at any time; the change then happens wholly or
+/// and, as far as disk or server are honest, a loss of power. All futures may be dropped at any time; the change then happens wholly or
 /// not at all.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {

@@ -9,7 +9,8 @@ use redb::{
 };
 
 use crate::store::{
-    Collection, Document, Epoch, Key, PutMode, RoomLease, SecretName, SecretValue, StoreError,
+    Collection, Document, Epoch, Key, MAX_DOCUMENTS, MAX_SECRETS, PutMode, RoomLease, SecretName,
+    SecretValue, StoreError,
 };
 
 /// Collection and key to expiry ([`UnixMs`], 0 = never) and value.
@@ -22,11 +23,6 @@ const LEASES: TableDefinition<'static, &str, (u64, &str)> = TableDefinition::new
 const COUNTERS: TableDefinition<'static, &str, u64> = TableDefinition::new("counters");
 /// The last epoch given out. One counter for all rooms, so that the lease of a room that ended leaves nothing behind.
 const EPOCH: &str = "epoch";
-
-/// Most documents of all collections together: at a kilobyte each a gigabyte.
-const MAX_DOCUMENTS: u64 = 1_000_000;
-/// Most secrets; each is a name in the program text, so more mean a caller gone astray.
-const MAX_SECRETS: u64 = 1_000;
 
 /// Milliseconds since 1970 UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,244 @@
+//! The store of several machines: Redis 6.2 or newer.
+//!
+//! Every operation is one script, which Redis runs as a whole, on keys of one hash slot, so that it works on a cluster too. A
+//! collection is a hash of values, a sorted set of its keys (all of score 0: ordered bytewise) and a sorted set of expiries
+//! (milliseconds since 1970 by the server's clock). What survives the death of a Redis server is a matter of its configuration
+//! (`appendonly yes`, `appendfsync always`, replicas).
+
+mod connection;
+mod url;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kaigi_proto::ids::{RoomId, WorkerId};
+use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
+
+use super::{
+    Collection, Document, Epoch, Key, MAX_DOCUMENTS, MAX_SECRETS, PutMode, RoomLease, SecretName,
+    SecretValue, Store, StoreError,
+};
+use connection::Connection;
+pub use url::{RedisUrl, RedisUrlError};
+
+/// Most expired documents removed by one script; Redis serves nobody else meanwhile.
+const SWEEP_STEP: usize = 500;
+/// Most expired documents of a collection removed in one sweep.
+const SWEEP_AT_MOST: usize = 10_000;
+/// Collections with documents that expire, or might.
+const COLLECTIONS: [Collection; 6] = [
+    Collection::Services,
+    Collection::Rooms,
+    Collection::Tokens,
+    Collection::Nonces,
+    Collection::Snapshots,
+    Collection::Workers,
+];
+
+/// See the module's description.
+pub struct RedisStore {
+    connection: Connection,
+    prefix: String,
+    scripts: Scripts,
+}
+
+struct Scripts {
+    put: Script,
+    get: Script,
+    list: Script,
+    take: Script,
+    sweep: Script,
+    secret: Script,
+    lease: Script,
+    release: Script,
+}
+
+impl Scripts {
+    fn new() -> Self {
+        Self {
+            put: Script::new(include_str!("put.lua")),
+            get: Script::new(include_str!("get.lua")),
+            list: Script::new(include_str!("list.lua")),
+            take: Script::new(include_str!("take.lua")),
+            sweep: Script::new(include_str!("sweep.lua")),
+            secret: Script::new(include_str!("secret.lua")),
+            lease: Script::new(include_str!("lease.lua")),
+            release: Script::new(include_str!("release.lua")),
+        }
+    }
+}
+
+impl std::fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisStore").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl From<RedisError> for StoreError {
+    fn from(error: RedisError) -> Self {
+        Self::Failed(format!("Redis: {error}"))
+    }
+}
+
+impl RedisStore {
+    /// Connects. All keys begin with `prefix`, so that several Kaigis can share a server.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if Redis can't be reached within some seconds.
+    pub async fn open(url: &RedisUrl, prefix: &str) -> Result<Self, StoreError> {
+        let connection = Connection::open(url).await?;
+        Ok(Self { connection, prefix: prefix.to_owned(), scripts: Scripts::new() })
+    }
+
+    /// A key of a group whose keys are all in one hash slot.
+    fn key(&self, group: &str, what: &str) -> String {
+        format!("{{{}:{group}}}:{what}", self.prefix)
+    }
+
+    fn values(&self, collection: Collection) -> String {
+        self.key(&format!("documents-{}", collection.number()), "values")
+    }
+
+    fn index(&self, collection: Collection) -> String {
+        self.key(&format!("documents-{}", collection.number()), "index")
+    }
+
+    fn expiries(&self, collection: Collection) -> String {
+        self.key(&format!("documents-{}", collection.number()), "expiries")
+    }
+
+    /// A call of a script on all of a collection.
+    fn on<'a>(&self, script: &'a Script, collection: Collection) -> ScriptInvocation<'a> {
+        let mut call = script.prepare_invoke();
+        call.key(self.values(collection)).key(self.index(collection)).key(self.expiries(collection));
+        call
+    }
+
+    async fn run<T: FromRedisValue>(&self, call: ScriptInvocation<'_>) -> Result<T, StoreError> {
+        Ok(self.connection.run(call).await?)
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn put(
+        &self,
+        collection: Collection,
+        key: &Key,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+        mode: PutMode,
+    ) -> Result<(), StoreError> {
+        let ttl = ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
+        let mut call = self.on(&self.scripts.put, collection);
+        call.arg(key.as_str()).arg(value).arg(ttl).arg(u8::from(mode == PutMode::Create)).arg(MAX_DOCUMENTS);
+        match self.run::<String>(call).await?.as_str() {
+            "ok" => Ok(()),
+            "exists" => Err(StoreError::AlreadyExists),
+            "full" => Err(StoreError::Full("documents")),
+            other => Err(StoreError::Failed(format!("Redis: unexpected answer {other:?}"))),
+        }
+    }
+
+    async fn get(&self, collection: Collection, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut call = self.scripts.get.prepare_invoke();
+        call.key(self.values(collection)).key(self.expiries(collection)).arg(key.as_str());
+        self.run(call).await
+    }
+
+    async fn list(
+        &self,
+        collection: Collection,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let from = after.map_or_else(|| "-".to_owned(), |key| format!("({}", key.as_str()));
+        let mut call = self.on(&self.scripts.list, collection);
+        call.arg(from).arg(limit);
+        let found: Vec<(String, Vec<u8>)> = self.run(call).await?;
+        let documents = found.into_iter().map(|(key, value)| {
+            let key = Key::new(&key).map_err(|e| StoreError::Failed(format!("Redis: {key:?}: {e}")))?;
+            Ok(Document { key, value })
+        });
+        documents.collect()
+    }
+
+    async fn delete(&self, collection: Collection, key: &Key) -> Result<bool, StoreError> {
+        Ok(self.take(collection, key).await?.is_some())
+    }
+
+    async fn take(&self, collection: Collection, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut call = self.on(&self.scripts.take, collection);
+        call.arg(key.as_str());
+        self.run(call).await
+    }
+
+    async fn secret(&self, name: &SecretName) -> Result<SecretValue, StoreError> {
+        let mut call = self.scripts.secret.prepare_invoke();
+        call.key(self.key("secrets", "values"))
+            .arg(name.as_str())
+            .arg(SecretValue::random().into_bytes())
+            .arg(MAX_SECRETS);
+        self.run::<Option<Vec<u8>>>(call).await?.map(SecretValue).ok_or(StoreError::Full("secrets"))
+    }
+
+    async fn room_lease(&self, room: &RoomId) -> Result<Option<RoomLease>, StoreError> {
+        let mut call = self.scripts.get.prepare_invoke();
+        // Leases have no expiries of their own.
+        call.key(self.key("leases", "holders")).key(self.key("leases", "expiries")).arg(room.as_str());
+        self.run::<Option<String>>(call).await?.map(|lease| read_lease(&lease)).transpose()
+    }
+
+    async fn lease_room(
+        &self,
+        room: &RoomId,
+        seen: Option<&RoomLease>,
+        worker: &WorkerId,
+    ) -> Result<Epoch, StoreError> {
+        let seen = seen.map(|lease| format!("{} {}", lease.epoch.0, lease.holder)).unwrap_or_default();
+        let mut call = self.scripts.lease.prepare_invoke();
+        call.key(self.key("leases", "holders"))
+            .key(self.key("leases", "epoch"))
+            .arg(room.as_str())
+            .arg(seen)
+            .arg(worker.as_str());
+        match self.run(call).await? {
+            0 => Err(StoreError::LeaseChanged),
+            epoch => Ok(Epoch(epoch)),
+        }
+    }
+
+    async fn release_room(&self, room: &RoomId, worker: &WorkerId) -> Result<bool, StoreError> {
+        let mut call = self.scripts.release.prepare_invoke();
+        call.key(self.key("leases", "holders")).arg(room.as_str()).arg(worker.as_str());
+        Ok(self.run::<u8>(call).await? == 1)
+    }
+
+    async fn sweep(&self) -> Result<usize, StoreError> {
+        let mut all = 0;
+        for collection in COLLECTIONS {
+            for _ in 0..SWEEP_AT_MOST / SWEEP_STEP {
+                let mut call = self.on(&self.scripts.sweep, collection);
+                call.arg(SWEEP_STEP);
+                let swept: usize = self.run(call).await?;
+                all += swept;
+                if swept < SWEEP_STEP {
+                    break;
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// "EPOCH HOLDER".
+fn read_lease(text: &str) -> Result<RoomLease, StoreError> {
+    let read = || {
+        let (epoch, holder) = text.split_once(' ')?;
+        Some(RoomLease { holder: WorkerId::new(holder).ok()?, epoch: Epoch(epoch.parse().ok()?) })
+    };
+    read().ok_or_else(|| StoreError::Failed(format!("Redis: {text:?} is no lease")))
+}
+
+#[cfg(test)]
+mod tests;

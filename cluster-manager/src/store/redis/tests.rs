@@ -1,0 +1,224 @@
+//! The suite for any store against real servers, and what is Redis's own: a server that is away, a Sentinel, a cluster.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::suite::store_suite;
+
+/// Reached only if a server does not start.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A redis-server or Sentinel of one test.
+struct Server {
+    process: Child,
+    port: u16,
+    dir: TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A port that nobody has now, with one 10,000 above it, which a cluster's node needs too.
+fn free_port() -> u16 {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn spawn(dir: &Path, port: u16, args: &[&str]) -> Child {
+    Command::new("redis-server")
+        .args(args)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"])
+        .arg("--dir")
+        .arg(dir)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server is needed (scripts/setup.sh --test brings it)")
+}
+
+impl Server {
+    async fn start(args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let server = Self { process: spawn(dir.path(), port, args), port, dir };
+        server.answers().await;
+        server
+    }
+
+    /// As before, with what is on its disk.
+    async fn restart(&mut self, args: &[&str]) {
+        self.process = spawn(self.dir.path(), self.port, args);
+        self.answers().await;
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    async fn answers(&self) {
+        let client = redis::Client::open(("127.0.0.1", self.port)).unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Ok(mut connection) = client.get_multiplexed_async_connection().await
+                && redis::cmd("PING").query_async::<String>(&mut connection).await.is_ok()
+            {
+                return;
+            }
+            assert!(Instant::now() < deadline, "redis-server does not start");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn ask(&self, command: &str) -> String {
+        let client = redis::Client::open(("127.0.0.1", self.port)).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut words = command.split(' ');
+        let mut call = redis::cmd(words.next().unwrap());
+        words.for_each(|word| {
+            call.arg(word);
+        });
+        let answer: redis::Value = call.query_async(&mut connection).await.unwrap();
+        format!("{answer:?}")
+    }
+
+    async fn store(&self) -> RedisStore {
+        let url = format!("redis://127.0.0.1:{}", self.port).parse().unwrap();
+        RedisStore::open(&url, "kaigi").await.unwrap()
+    }
+}
+
+/// Not written to disk: fast.
+const IN_MEMORY: [&str; 4] = ["--save", "", "--appendonly", "no"];
+const DURABLE: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+
+fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = found().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+mod one_server {
+    use super::*;
+
+    async fn fresh() -> (RedisStore, Server) {
+        let server = Server::start(&IN_MEMORY).await;
+        (server.store().await, server)
+    }
+
+    store_suite!(fresh());
+}
+
+mod a_cluster {
+    use super::*;
+
+    /// One node that has all slots: keys of a script in different slots are refused all the same.
+    async fn fresh() -> (RedisStore, Server) {
+        let server = Server::start(&[&IN_MEMORY[..], &["--cluster-enabled", "yes"]].concat()).await;
+        server.ask("CLUSTER ADDSLOTSRANGE 0 16383").await;
+        let ok = async || server.ask("CLUSTER INFO").await.contains("cluster_state:ok").then_some(());
+        until("the cluster is not ready", ok).await;
+        let url = format!("redis-cluster://127.0.0.1:{}", server.port).parse().unwrap();
+        (RedisStore::open(&url, "kaigi").await.unwrap(), server)
+    }
+
+    store_suite!(fresh());
+}
+
+#[tokio::test]
+async fn several_share_a_server_by_prefix() {
+    let server = Server::start(&IN_MEMORY).await;
+    let one = server.store().await;
+    let url = format!("redis://127.0.0.1:{}", server.port).parse().unwrap();
+    let other = RedisStore::open(&url, "other").await.unwrap();
+    one.put(Collection::Rooms, &key("r"), b"1".into(), None, PutMode::Replace).await.unwrap();
+    assert_eq!(other.get(Collection::Rooms, &key("r")).await.unwrap(), None);
+    assert_ne!(
+        one.secret(&SecretName::new("s").unwrap()).await.unwrap(),
+        other.secret(&SecretName::new("s").unwrap()).await.unwrap()
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_a_temporary_failure() {
+    let mut server = Server::start(&DURABLE).await;
+    let store = server.store().await;
+    store.put(Collection::Rooms, &key("r"), b"1".into(), None, PutMode::Replace).await.unwrap();
+    server.kill();
+    let away = store.get(Collection::Rooms, &key("r")).await;
+    assert!(matches!(away, Err(StoreError::Failed(_))), "{away:?}");
+    server.restart(&DURABLE).await;
+    let back = async || store.get(Collection::Rooms, &key("r")).await.ok();
+    assert_eq!(
+        until("the store does not come back", back).await.unwrap(),
+        b"1",
+        "what was acknowledged lasts"
+    );
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_at_once() {
+    let url = format!("redis://127.0.0.1:{}", free_port()).parse().unwrap();
+    assert!(matches!(RedisStore::open(&url, "kaigi").await, Err(StoreError::Failed(_))));
+}
+
+#[tokio::test]
+async fn sentinels_name_the_server_and_its_successor() {
+    let mut first = Server::start(&IN_MEMORY).await;
+    let first_port = first.port.to_string();
+    let second = Server::start(&[&IN_MEMORY[..], &["--replicaof", "127.0.0.1", &first_port]].concat()).await;
+    let synced = async || second.ask("ROLE").await.contains("connected").then_some(());
+    until("the replica does not follow", synced).await;
+
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("sentinel.conf");
+    let lines = format!(
+        "sentinel monitor main 127.0.0.1 {first_port} 1\nsentinel down-after-milliseconds main 300\n\
+         sentinel failover-timeout main 3000\n"
+    );
+    std::fs::write(&config, lines).unwrap();
+    let port = free_port();
+    let process = spawn(dir.path(), port, &[config.to_str().unwrap(), "--sentinel"]);
+    let sentinel = Server { process, port, dir };
+    sentinel.answers().await;
+    let second_port = second.port.to_string();
+    let known = async || sentinel.ask("SENTINEL REPLICAS main").await.contains(&second_port).then_some(());
+    until("the Sentinel does not know the replica", known).await;
+
+    let url: RedisUrl = format!("redis-sentinel://127.0.0.1:{port}/main").parse().unwrap();
+    let store = RedisStore::open(&url, "kaigi").await.unwrap();
+    store.put(Collection::Rooms, &key("r"), b"1".into(), None, PutMode::Replace).await.unwrap();
+    let copied = async || second.ask("DBSIZE").await.contains('2').then_some(());
+    until("the replica does not have it", copied).await;
+
+    first.kill();
+    let written =
+        async || store.put(Collection::Rooms, &key("r"), b"2".into(), None, PutMode::Replace).await.ok();
+    until("nobody takes over", written).await;
+    assert!(second.ask("ROLE").await.contains("master"));
+    assert_eq!(store.get(Collection::Rooms, &key("r")).await.unwrap().unwrap(), b"2");
+}
