@@ -7,6 +7,7 @@ import type { Lab, SubscribeWish } from '../page/lab';
 import type { Look, Rgb } from './colours';
 import { ARTIFACTS, type Kaigi } from './kaigi';
 import { Picture } from './picture';
+import { RawPage } from './raw';
 
 const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
@@ -24,7 +25,21 @@ const FLAGS = [
   '--no-first-run',
 ];
 
-const LAB = fileURLToPath(new URL('../page/lab.ts', import.meta.url));
+const PAGE = fileURLToPath(new URL('../page/', import.meta.url));
+/** Browser builds of Socket.IO clients. */
+const BUNDLES: Record<string, string> = {
+  'socket.io-2': 'socket.io-client-2/dist/socket.io.js',
+  'socket.io-3': 'socket.io-client/dist/socket.io.js',
+  'socket.io-4': 'socket.io-client-4/dist/socket.io.js',
+};
+
+/** A script for a bare page: a bundle, or a module of `page`. */
+async function script(name: string): Promise<string> {
+  const bundle = BUNDLES[name];
+  if (bundle) return readFileSync(fileURLToPath(new URL(`../node_modules/${bundle}`, import.meta.url)), 'utf8');
+  const file = path.join(PAGE, `${name}.ts`);
+  return (await transformWithEsbuild(readFileSync(file, 'utf8'), file, { target: 'es2022' })).code;
+}
 
 declare global {
   interface Window {
@@ -58,27 +73,43 @@ export class Chromium {
 
   /** A page at any address. */
   async page(url: string, who: string, options: PageOptions = {}): Promise<Page> {
-    const page = await (await this.context(options)).newPage();
-    page.on('console', (message) => this.log.write(`${who} ${message.type()}: ${message.text()}\n`));
-    page.on('pageerror', (error) => this.log.write(`${who} uncaught: ${error.stack ?? error.message}\n`));
+    const page = await this.logged(who, options);
     await page.goto(url);
     return page;
   }
 
   /** A bare page that has nothing but the SDK and means to look at what arrives (`page/lab.ts`). */
   async open(kaigi: Kaigi, who: string): Promise<Participant> {
-    const context = await this.context({});
-    const page = await context.newPage();
+    return new Participant(await this.bare(kaigi, who, 'lab'), who);
+  }
+
+  /** A bare page that speaks the protocol by hand (`page/raw.ts`), with a Socket.IO client of that generation. */
+  async raw(kaigi: Kaigi, who: string, generation: 2 | 3 | 4 = 4): Promise<RawPage> {
+    return new RawPage(await this.bare(kaigi, who, 'raw', generation), who);
+  }
+
+  /**
+   * A page that runs one of the modules in `page`. It does come from Kaigi, but for its content: browsers let pages that come from
+   * nowhere not speak to this machine by WebSocket, and it may import the SDK as a page of Kaigi's would.
+   */
+  private async bare(kaigi: Kaigi, who: string, module: 'lab' | 'raw', generation?: 2 | 3 | 4): Promise<Page> {
+    const page = await this.logged(who, {});
+    await page.route(`${kaigi.url}/bare/*.js`, async (route) => {
+      const name = path.basename(new URL(route.request().url()).pathname, '.js');
+      await route.fulfill({ contentType: 'text/javascript', body: await script(name) });
+    });
+    await page.goto(`${kaigi.url}/ready`);
+    const bundle = generation ? `<script src="/bare/socket.io-${generation}.js"></script>` : '';
+    await page.setContent(`<!doctype html><meta charset="utf-8"><title>${module}</title><body>${bundle}<script type="module" src="/bare/${module}.js"></script>`);
+    await page.waitForFunction((name) => name in window, module);
+    return page;
+  }
+
+  private async logged(who: string, options: PageOptions): Promise<Page> {
+    const page = await (await this.context(options)).newPage();
     page.on('console', (message) => this.log.write(`${who} ${message.type()}: ${message.text()}\n`));
     page.on('pageerror', (error) => this.log.write(`${who} uncaught: ${error.stack ?? error.message}\n`));
-    // The page seems to come from Kaigi itself, so that it may import the SDK as a page of Kaigi's would.
-    const { code } = await transformWithEsbuild(readFileSync(LAB, 'utf8'), LAB, { target: 'es2022' });
-    const html = '<!doctype html><meta charset="utf-8"><title>lab</title><body><script type="module" src="/lab/lab.js"></script>';
-    await page.route(`${kaigi.url}/lab/`, (route) => route.fulfill({ contentType: 'text/html', body: html }));
-    await page.route(`${kaigi.url}/lab/lab.js`, (route) => route.fulfill({ contentType: 'text/javascript', body: code }));
-    await page.goto(`${kaigi.url}/lab/`);
-    await page.waitForFunction(() => 'lab' in window);
-    return new Participant(page, who);
+    return page;
   }
 
   async close(): Promise<void> {

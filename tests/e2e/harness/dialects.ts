@@ -1,19 +1,11 @@
-import type { ConnectOptions, LoginOptions, Protocol, Transport } from './signaling';
+import type { Protocol } from '../page/wire';
+import type { ConnectOptions, LoginOptions, Transport } from './signaling';
 
 /** A way in which clients speak: a Socket.IO client, a version of the protocol, a transport. */
 export interface Dialect {
   protocol: Protocol;
   connect: ConnectOptions;
   login: LoginOptions;
-}
-
-type Kind = 'audio' | 'video';
-
-/** A subscription's wish for one kind. */
-export interface Wish {
-  from: string;
-  format?: object;
-  parameters?: object;
 }
 
 const CLIENTS = [
@@ -33,24 +25,3 @@ export const DIALECTS: [string, Dialect][] = CLIENTS.flatMap(([name, generation]
     ]),
   ),
 );
-
-/** What is asked for to publish these kinds. */
-export function publishing(protocol: Protocol, kinds: Kind[], more: object = {}): object {
-  const source = { audio: 'mic', video: 'camera' };
-  if (protocol === '1.2') {
-    const tracks = kinds.map((type, i) => ({ type, mid: String(i), source: source[type] }));
-    return { media: { tracks }, transport: { type: 'webrtc' }, ...more };
-  }
-  const of = (kind: Kind): object | false => kinds.includes(kind) && { source: source[kind] };
-  return { media: { audio: of('audio'), video: of('video') }, ...more };
-}
-
-/** What is asked for to subscribe these kinds. */
-export function subscribing(protocol: Protocol, wishes: Partial<Record<Kind, Wish>>, more: object = {}): object {
-  if (protocol === '1.2') {
-    const kinds = (['audio', 'video'] as const).filter((kind) => wishes[kind]);
-    const tracks = kinds.map((type, i) => ({ type, mid: String(i), ...wishes[type] }));
-    return { media: { tracks }, transport: { type: 'webrtc' }, ...more };
-  }
-  return { media: { audio: wishes.audio ?? false, video: wishes.video ?? false }, ...more };
-}

@@ -1,6 +1,7 @@
 import type { Chromium, Participant } from './browser';
 import { type Look, isNear } from './colours';
 import type { Kaigi } from './kaigi';
+import { hearsExactly } from './sound';
 import { until } from './until';
 
 /** A view that is cheap to compose and encode, and whose quarters have the size of what the participants publish. */
@@ -38,22 +39,9 @@ export async function subscribeWhenThere(page: Participant, stream: string): Pro
   return page.subscribe(stream);
 }
 
-/** Louder than this, in dB of full scale, is heard. The tones are published at about −14 dB, silence is below −100 dB. */
-export const AUDIBLE = -45;
-/** Softer than this is not heard: what is left of a tone that is not there at all. */
-export const INAUDIBLE = -65;
-
 /** Waits until of the tones exactly the expected are heard, at one moment. */
 export function hears(page: Participant, subscription: string, expected: Look[], all: Look[]): Promise<boolean> {
-  return until(`${page.who} hears ${expected.map((look) => look.tone).join(', ') || 'nothing'} Hz`, async () => {
-    const levels = await page.levels(subscription, all.map((look) => look.tone));
-    const right = all.every((look, i) => {
-      const level = levels[i] ?? -Infinity;
-      return expected.includes(look) ? level > AUDIBLE : level < INAUDIBLE;
-    });
-    if (!right) throw new Error(`levels of ${all.map((look) => look.tone).join(', ')} Hz: ${levels.join(', ')} dB`);
-    return true;
-  });
+  return hearsExactly(page.who, (tones) => page.levels(subscription, tones), expected, all);
 }
 
 /** Waits until the colour in the middle of each region that the last layout announced is that of the stream in it. */

@@ -1,6 +1,7 @@
 import { io as io3 } from 'socket.io-client';
 import io2 from 'socket.io-client-2';
 import { io as io4 } from 'socket.io-client-4';
+import type { Protocol } from '../page/wire';
 import { matches } from './matches';
 import { PATIENCE, until } from './until';
 
@@ -64,9 +65,6 @@ export function encodeToken(token: Token): string {
 }
 
 export const USER_AGENT = { sdk: { type: 'JavaScript', version: '5.1' } };
-
-/** Versions of the client–portal protocol. */
-export type Protocol = '1.0' | '1.1' | '1.2';
 
 export type Transport = 'polling' | 'websocket';
 
