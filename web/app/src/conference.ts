@@ -190,7 +190,7 @@ export class ConferenceScreen {
         if (!mine && this.#opened !== 'chat') this.#setUnread(this.#unreadCount + 1);
       }),
       client.on('activeaudioinputchange', ({ stream, activeInput }) => this.#onSpeaker(stream, activeInput)),
-      client.on('serverdisconnected', ({ reason }) =>
+      client.on('disconnected', ({ reason }) =>
         this.#showDisconnected(reason === 'dropped' ? 'The server ended the conference for you.' : 'The connection to the server was lost.'),
       ),
     );

@@ -1,106 +1,142 @@
+import { connectSocketIo, type NotificationName, type SocketFactory } from './connection.js';
+import type { DataOptions } from './data.js';
+import { within } from './deferred.js';
 import { Emitter } from './emitter.js';
 import { ConferenceError, toConferenceError } from './errors.js';
-import { within } from './deferred.js';
-import { Participant } from './participant.js';
-import { type PublishOptions, Publication, publishOperation } from './publication.js';
-import { connectSocketIo, type NotificationName, Signaling, type SignalingEnd, type SocketFactory } from './signaling.js';
-import { type LocalStream, RemoteStream, type StreamChange } from './streams.js';
-import { type SubscribeOptions, Subscription, subscribeOperation } from './subscription.js';
-import { serverUrl } from './token.js';
-import { DEFAULT_TIMEOUTS, MediaTransport, type Timeouts } from './transport.js';
-import {
-  type LayoutEntry,
-  type LoginFields,
-  type Permission,
-  readLogin,
-  readParticipantMessage,
-  readProgress,
-  readStreamMessage,
-  readText,
-  type StreamFields,
-  type StreamUpdate,
-} from './wire.js';
+import { Media } from './media.js';
+import { browserPage, type Page } from './page.js';
+import type { Participant } from './participant.js';
+import { Publication, type PublishOptions } from './publication.js';
+import { type ConferenceInfo, loginOf, Room, type RoomEmit, type RoomEvents } from './room.js';
+import { type DisconnectReason, Signaling, type TokenProvider } from './signaling.js';
+import { LocalStream, type LocalStreamOptions, type RemoteStream } from './streams.js';
+import { type SubscribeOptions, Subscription } from './subscription.js';
+import { DEFAULT_TIMEOUTS, type Timeouts } from './transport.js';
+import { readProgress } from './wire.js';
 
+/** How a client gets over failures. */
+export interface RecoveryOptions {
+  /** For how long a lost connection to the server is tried to be replaced, in milliseconds; 300,000 if not said. */
+  reconnectMs?: number;
+  /** How often in a row a lost publication or subscription is made anew; 8 if not said, which takes about a minute. */
+  attempts?: number;
+}
+
+/** What a {@link ConferenceClient} is made with. */
 export interface ConferenceClientOptions {
   /** For example ICE servers; the bundle policy is `max-bundle` unless said otherwise. */
   rtcConfiguration?: RTCConfiguration;
+  /**
+   * Other addresses of the same cluster, to be tried when the one in the token can't be reached: `host:port`, as secure
+   * as the token says, or URLs with `http` or `https`.
+   */
+  hosts?: readonly string[];
+  /**
+   * Gets a new token from the application's own server. With it, a client that isn't let back into its place joins
+   * anew, and publishes and subscribes there what it had.
+   */
+  tokenProvider?: TokenProvider;
+  /** `false` ends everything at the first failure: the conference with its connection, sessions with theirs. */
+  recovery?: RecoveryOptions | false;
   /** @internal */
   createSocket?: SocketFactory;
   /** @internal */
   createPeerConnection?: (configuration: RTCConfiguration) => RTCPeerConnection;
   /** @internal */
   timeouts?: Timeouts;
+  /** @internal */
+  page?: Page;
 }
 
-/** The conference as this client sees it. The maps are live: they follow the server's notifications. */
-export interface ConferenceInfo {
-  readonly roomId: string;
-  /** The labels of the views that the server mixes. */
-  readonly views: readonly string[];
-  /** This client. */
-  readonly self: Participant;
-  /** What this client's role allows. */
-  readonly permission: Permission;
-  /** Everyone in the room, this client included, by id. */
-  readonly participants: ReadonlyMap<string, Participant>;
-  /** All streams in the room, this client's own included, by id. */
-  readonly streams: ReadonlyMap<string, RemoteStream>;
+/** The events of a {@link ConferenceClient}. */
+export interface ConferenceClientEvents extends RoomEvents {
+  /**
+   * The connection to the server was lost, `attempt` (1, 2, …) to replace it begins. Media goes on meanwhile, and
+   * requests wait, for up to 30 s and 256 of them.
+   */
+  reconnecting: { attempt: number; error: ConferenceError };
+  /**
+   * The connection is back. With `sameParticipant` everything is as before, and what was missed has been told or
+   * follows; otherwise the client has joined as a new participant, and makes its publications and subscriptions anew.
+   */
+  reconnected: { sameParticipant: boolean };
+  /** It is over. All sessions have ended; `join` may be called again. */
+  disconnected: { reason: DisconnectReason; error: ConferenceError };
+  /** Media has stopped flowing; its connection is being restarted or replaced. */
+  mediainterrupted: Record<string, never>;
+  /** Media flows again. */
+  mediarecovered: Record<string, never>;
 }
 
-export interface ConferenceClientEvents {
-  streamadded: { stream: RemoteStream };
-  streamremoved: { stream: RemoteStream };
-  streamupdated: { stream: RemoteStream; change: StreamChange };
-  participantjoined: { participant: Participant };
-  participantleft: { participant: Participant };
-  /** A text message; `from` is undefined if its sender has left. Messages to `all` come back to their sender too. */
-  messagereceived: { from: Participant | undefined; fromId: string; to: string; message: string };
-  /** A mixed stream's picture was rearranged. */
-  layoutchange: { stream: RemoteStream; layout: readonly LayoutEntry[] };
-  /** Another input (a stream's id) of a mixed or active-audio stream is the loudest now. */
-  activeaudioinputchange: { stream: RemoteStream; activeInput: string; volume: string | undefined };
-  /** The server ended the conference for this client, or was lost. All sessions have ended; `join` may be called again. */
-  serverdisconnected: { reason: SignalingEnd };
-}
+/**
+ * Where a client is.
+ *
+ * - `idle`: in no conference
+ * - `joining`: between the call of `join` and its end
+ * - `joined`: in a conference
+ * - `reconnecting`: in a conference, but cut off from its server
+ */
+export type ClientState = 'idle' | 'joining' | 'joined' | 'reconnecting';
 
-interface Joined {
-  readonly info: ConferenceInfo;
-  readonly participants: Map<string, Participant>;
-  readonly streams: Map<string, RemoteStream>;
-  readonly publications: Map<string, Publication>;
-}
+/** The longest text message, in UTF-16 code units (as `String.length` counts). */
+export const MAX_TEXT_LENGTH = 2_048;
 
 /** How long `leave` waits for the server's acknowledgement, in milliseconds; after that leaving is the server's to notice. */
 const LOGOUT_TIMEOUT_MS = 2_000;
+const RECONNECT_MS = 300_000;
+const ATTEMPTS = 8;
+
+/** A conference from the first connection to the end. */
+interface Visit {
+  readonly signaling: Signaling;
+  readonly media: Media;
+  readonly publications: Set<Publication>;
+  room?: Room;
+}
 
 /**
  * A client of one conference at a time.
  *
  * ```ts
- * const client = new ConferenceClient();
+ * const client = new ConferenceClient({ tokenProvider: getToken });
  * client.on('streamadded', ({ stream }) => …);
- * const { streams } = await client.join(token);
+ * const { streams } = await client.join(await getToken());
  * const publication = await client.publish(new LocalStream(mediaStream));
- * const { stream } = await client.subscribe([...streams.values()].find((s) => s.type === 'mixed')!);
+ * const subscription = await client.subscribe([...streams.values()].find((s) => s.type === 'mixed')!);
+ * subscription.attach(videoElement);
  * ```
  *
  * All media goes over one RTCPeerConnection. Calls may overlap; negotiations are made one after another, and one that
  * fails leaves the others unharmed. Every rejection is a {@link ConferenceError}.
+ *
+ * It gets over failures by itself. A lost connection to the server is replaced (`reconnecting`, `reconnected`), while
+ * media goes on. A media connection that stops working is restarted, or if that doesn't help replaced, with everything
+ * on it (`mediainterrupted`, `mediarecovered`; `recovering` and `recovered` of each publication and subscription).
+ * What can't be got over ends with `disconnected`, or with `error` and `ended` of the publication or subscription.
  */
 export class ConferenceClient extends Emitter<ConferenceClientEvents> {
   readonly #options: ConferenceClientOptions;
-  #signaling: Signaling | undefined;
-  #transport: MediaTransport | undefined;
-  #joined: Joined | undefined;
+  readonly #page: Page;
+  readonly #attempts: number;
+  #visit: Visit | undefined;
 
   constructor(options: ConferenceClientOptions = {}) {
     super();
     this.#options = options;
+    this.#page = options.page ?? browserPage;
+    this.#attempts = options.recovery === false ? 0 : (options.recovery?.attempts ?? ATTEMPTS);
   }
 
   /** The conference, or undefined while not in one. */
   get info(): ConferenceInfo | undefined {
-    return this.#joined?.info;
+    return this.#visit?.room;
+  }
+
+  /** Where the client is. */
+  get state(): ClientState {
+    if (!this.#visit) return 'idle';
+    if (!this.#visit.room) return 'joining';
+    return this.#visit.signaling.connected ? 'joined' : 'reconnecting';
   }
 
   /**
@@ -110,22 +146,15 @@ export class ConferenceClient extends Emitter<ConferenceClientEvents> {
    * called meanwhile), or `invalid-state` if the client is in a conference already.
    */
   async join(token: string): Promise<ConferenceInfo> {
-    if (this.#signaling) throw new ConferenceError('invalid-state', 'The client is in a conference already.');
-    const socket = (this.#options.createSocket ?? connectSocketIo)(serverUrl(token));
-    const signaling: Signaling = new Signaling(socket, {
-      // A connection that is being left may still speak while the next one is joining.
-      notification: (name, data) => this.#signaling === signaling && this.#onNotification(name, data),
-      ended: (reason) => this.#signaling === signaling && this.#onServerLost(reason),
-    });
-    this.#signaling = signaling;
+    if (this.#visit) throw new ConferenceError('invalid-state', 'The client is in a conference already.');
+    const visit = this.#begin();
+    this.#visit = visit;
     try {
-      await signaling.connect();
-      // The notifications that follow the acknowledgement need its streams and participants.
-      await signaling.request('login', loginRequest(token), (ack) => this.#enter(readLogin(ack)));
-      return this.#required().info;
+      await visit.signaling.login(token);
+      return visit.room!;
     } catch (reason) {
-      signaling.close();
-      if (this.#signaling === signaling) this.#forget();
+      visit.signaling.close();
+      if (this.#visit === visit) this.#visit = undefined;
       const error = toConferenceError(reason, 'connect-failed');
       throw error.code === 'refused' ? new ConferenceError('login-refused', error.message, { cause: error }) : error;
     }
@@ -133,171 +162,138 @@ export class ConferenceClient extends Emitter<ConferenceClientEvents> {
 
   /** Leaves the conference: ends all publications and subscriptions. Does nothing if the client isn't in one. */
   async leave(): Promise<void> {
-    const signaling = this.#signaling;
-    if (!signaling) return;
-    const joined = this.#joined !== undefined;
-    this.#forget();
-    if (joined) await within(signaling.request('logout'), LOGOUT_TIMEOUT_MS, 'logout').catch(() => {});
-    signaling.close();
-  }
-
-  /** Publishes a stream. Resolves when its media flows; rejects with `refused` if the role or the room doesn't allow it. */
-  async publish(stream: LocalStream, options: PublishOptions = {}): Promise<Publication> {
-    const operation = publishOperation(stream, options);
-    const { transport, signaling, joined } = this.#media();
-    const session = await transport.open(operation);
-    const publication = new Publication(stream, session, transport, signaling);
-    joined.publications.set(publication.id, publication);
-    publication.once('ended', () => joined.publications.delete(publication.id));
-    return publication;
-  }
-
-  /** Subscribes a stream, given itself or by its id. Resolves when its media flows. */
-  async subscribe(stream: RemoteStream | string, options: SubscribeOptions = {}): Promise<Subscription> {
-    const source = typeof stream === 'string' ? this.#required().streams.get(stream) : stream;
-    if (!source) throw new ConferenceError('invalid-argument', `There is no stream ${String(stream)}.`);
-    const operation = subscribeOperation(source, options);
-    const { transport, signaling } = this.#media();
-    return new Subscription(source, await transport.open(operation), transport, signaling);
-  }
-
-  /** Sends a text to one participant, or to everyone. */
-  async send(message: string, to: Participant | string = 'all'): Promise<void> {
-    this.#required();
-    await this.#signaling?.request('text', { to: typeof to === 'string' ? to : to.id, message });
-  }
-
-  #required(): Joined {
-    if (!this.#joined) throw new ConferenceError('invalid-state', 'The client is in no conference.');
-    return this.#joined;
-  }
-
-  /** The transport is made when it is first needed, and anew after it broke. */
-  #media(): { transport: MediaTransport; signaling: Signaling; joined: Joined } {
-    const joined = this.#required();
-    const signaling = this.#signaling!;
-    this.#transport ??= this.#createTransport(signaling);
-    return { transport: this.#transport, signaling, joined };
-  }
-
-  #createTransport(signaling: Signaling): MediaTransport {
-    const create = this.#options.createPeerConnection ?? ((configuration) => new RTCPeerConnection(configuration));
-    const connection = create({ bundlePolicy: 'max-bundle', ...this.#options.rtcConfiguration });
-    const timeouts = this.#options.timeouts ?? DEFAULT_TIMEOUTS;
-    const transport: MediaTransport = new MediaTransport(connection, signaling, timeouts, () => {
-      if (this.#transport === transport) this.#transport = undefined;
-    });
-    return transport;
-  }
-
-  #enter(login: LoginFields | undefined): void {
-    if (!login) throw new ConferenceError('login-refused', "The server's answer to the login can't be understood.");
-    const participants = new Map(login.participants.map((fields) => [fields.id, new Participant(fields)]));
-    const self = participants.get(login.id) ?? new Participant(login);
-    participants.set(self.id, self);
-    const streams = new Map(login.streams.map((fields) => [fields.id, new RemoteStream(fields)]));
-    const { roomId, views, permission } = login;
-    const info = { roomId, views, self, permission, participants, streams };
-    this.#joined = { info, participants, streams, publications: new Map() };
+    const visit = this.#visit;
+    if (!visit) return;
+    const told = visit.signaling.connected;
+    this.#visit = undefined;
+    visit.media.close();
+    if (told) await within(visit.signaling.request('logout'), LOGOUT_TIMEOUT_MS, 'logout').catch(() => {});
+    visit.signaling.close();
   }
 
   /**
-   * Signaling ended from the other side. Media could go on without it, but a participant whose signaling is gone is
-   * leaving in the server's eyes, so everything ends here as well.
+   * Publishes a stream. Resolves when its media flows.
+   *
+   * Rejects with `refused` if the role or the room doesn't allow it, `invalid-argument` if there is nothing to publish,
+   * `timeout`, `negotiation-failed`, `session-failed`, `transport-failed`, `disconnected` or `invalid-state`.
    */
-  #onServerLost(reason: SignalingEnd): void {
-    const joined = this.#joined !== undefined;
-    this.#forget(new ConferenceError('disconnected', 'The connection to the server was lost.'));
-    if (joined) this.emit('serverdisconnected', { reason });
-  }
-
-  #forget(error?: ConferenceError): void {
-    this.#transport?.close(error);
-    this.#transport = undefined;
-    this.#signaling = undefined;
-    this.#joined = undefined;
-  }
-
-  #onNotification(name: NotificationName, data: unknown): void {
-    const joined = this.#joined;
-    if (!joined) return;
-    switch (name) {
-      case 'participant':
-        return this.#onParticipant(joined, data);
-      case 'stream':
-        return this.#onStream(joined, data);
-      case 'progress': {
-        const progress = readProgress(data);
-        if (progress && progress.transport === this.#transport?.id) this.#transport.onProgress(progress);
-        return;
-      }
-      case 'text': {
-        const text = readText(data);
-        if (!text) return;
-        const { from: fromId, to, message } = text;
-        return this.emit('messagereceived', { from: joined.participants.get(fromId), fromId, to, message });
-      }
+  async publish(stream: LocalStream, options: PublishOptions = {}): Promise<Publication> {
+    const visit = this.#joined();
+    const publication = new Publication(stream, options, visit.media, this.#attempts);
+    visit.publications.add(publication);
+    publication.once('ended', () => visit.publications.delete(publication));
+    try {
+      await publication.start();
+    } catch (error) {
+      visit.publications.delete(publication);
+      throw error;
     }
+    return publication;
   }
 
-  #onParticipant({ participants }: Joined, data: unknown): void {
-    const message = readParticipantMessage(data);
-    if (message?.action === 'join' && !participants.has(message.participant.id)) {
-      const participant = new Participant(message.participant);
-      participants.set(participant.id, participant);
-      this.emit('participantjoined', { participant });
-    } else if (message?.action === 'leave') {
-      const participant = participants.get(message.id);
-      if (!participant) return;
-      participants.delete(participant.id);
-      participant.emit('left', {});
-      this.emit('participantleft', { participant });
+  /** Publishes data alone: a stream without audio and video. `publication.send` sends. Rejects as {@link publish} does. */
+  publishData(options: DataOptions & Pick<LocalStreamOptions, 'attributes'> = {}): Promise<Publication> {
+    const { attributes, ...data } = options;
+    const stream = new LocalStream(new MediaStream(), attributes ? { attributes } : {});
+    return this.publish(stream, { data });
+  }
+
+  /**
+   * Subscribes a stream, given itself or by its id. Resolves when its media flows. Rejects as {@link publish} does;
+   * `invalid-argument` also if there is no such stream, or it lacks what is asked for.
+   */
+  async subscribe(stream: RemoteStream | string, options: SubscribeOptions = {}): Promise<Subscription> {
+    const { room, media } = this.#joined();
+    const find = (wanted: RemoteStream | string): RemoteStream => {
+      const found = typeof wanted === 'string' ? room.streams.get(wanted) : wanted;
+      if (!found) throw new ConferenceError('invalid-argument', `There is no stream ${String(wanted)}.`);
+      return found;
+    };
+    const subscription = new Subscription(find(stream), options, { media, page: this.#page, attempts: this.#attempts, find });
+    await subscription.start();
+    return subscription;
+  }
+
+  /**
+   * Sends a text to one participant, or to everyone (who gets it back, too).
+   *
+   * Rejects with `invalid-argument` if it is longer than {@link MAX_TEXT_LENGTH}, `refused` if the receiver isn't there,
+   * `timeout`, `disconnected` (it may have arrived or not) or `invalid-state`.
+   */
+  async send(message: string, to: Participant | string = 'all'): Promise<void> {
+    const { signaling } = this.#joined();
+    if (message.length > MAX_TEXT_LENGTH) {
+      throw new ConferenceError('invalid-argument', `A text message has at most ${MAX_TEXT_LENGTH} characters; this one has ${message.length}.`);
     }
+    await signaling.request('text', { to: typeof to === 'string' ? to : to.id, message });
   }
 
-  #onStream(joined: Joined, data: unknown): void {
-    const message = readStreamMessage(data);
-    switch (message?.status) {
-      case 'add':
-        return this.#addStream(joined, message.stream);
-      case 'update':
-        return this.#updateStream(joined, message.id, message.update);
-      case 'remove': {
-        const stream = joined.streams.get(message.id);
-        if (!stream) return;
-        joined.streams.delete(stream.id);
-        stream.end();
-        return this.emit('streamremoved', { stream });
-      }
+  #joined(): Visit & { room: Room } {
+    if (!this.#visit?.room) throw new ConferenceError('invalid-state', 'The client is in no conference.');
+    return this.#visit as Visit & { room: Room };
+  }
+
+  #begin(): Visit {
+    const { createSocket, hosts, tokenProvider, recovery, createPeerConnection, rtcConfiguration, timeouts } = this.#options;
+    const options = {
+      createSocket: createSocket ?? connectSocketIo,
+      hosts: hosts ?? [],
+      tokenProvider,
+      reconnectMs: recovery === false ? 0 : (recovery?.reconnectMs ?? RECONNECT_MS),
+      page: this.#page,
+    };
+    // A visit that is being left may still speak while the next one begins.
+    const current = () => this.#visit === visit;
+    const signaling = new Signaling(options, {
+      entered: (ack, again) => this.#enter(visit, ack, again),
+      notification: (name, data) => current() && this.#onNotification(visit, name, data),
+      reconnecting: (attempt, error) => current() && this.emit('reconnecting', { attempt, error }),
+      reconnected: (sameParticipant) => {
+        if (!current()) return;
+        this.emit('reconnected', { sameParticipant });
+        visit.media.nudge();
+      },
+      ended: (reason, error) => {
+        if (!current()) return;
+        // Media could go on without it, but a participant whose signaling is gone is leaving in the server's eyes.
+        this.#visit = undefined;
+        visit.media.close(new ConferenceError('disconnected', 'The connection to the server was lost.', { cause: error }));
+        if (visit.room) this.emit('disconnected', { reason, error });
+      },
+    });
+    const create = createPeerConnection ?? ((configuration: RTCConfiguration) => new RTCPeerConnection(configuration));
+    const media = new Media(signaling, {
+      createPeerConnection: () => create({ bundlePolicy: 'max-bundle', ...rtcConfiguration }),
+      timeouts: timeouts ?? DEFAULT_TIMEOUTS,
+      interrupted: () => current() && this.emit('mediainterrupted', {}),
+      recovered: () => current() && this.emit('mediarecovered', {}),
+    });
+    const visit: Visit = { signaling, media, publications: new Set() };
+    return visit;
+  }
+
+  /** Runs inside the acknowledgement: the notifications that follow need its streams and participants. */
+  #enter(visit: Visit, ack: unknown, again: boolean): void {
+    const login = loginOf(ack);
+    if (!again) {
+      visit.room = new Room(login, this.emit.bind(this) as RoomEmit);
+      return;
     }
+    // The transport belonged to the participant that is gone.
+    visit.media.reset(new ConferenceError('transport-failed', 'The client had to join anew.'));
+    visit.room?.reenter(login);
   }
 
-  #addStream(joined: Joined, fields: StreamFields): void {
-    if (joined.streams.has(fields.id)) return this.#updateStream(joined, fields.id, { field: 'stream', stream: fields });
-    const stream = new RemoteStream(fields);
-    joined.streams.set(stream.id, stream);
-    this.emit('streamadded', { stream });
-  }
-
-  #updateStream({ streams, publications }: Joined, id: string, update: StreamUpdate): void {
-    if (update.field === 'status') {
-      publications.get(id)?.emit(update.active ? 'unmute' : 'mute', { kind: update.kind });
+  #onNotification(visit: Visit, name: NotificationName, data: unknown): void {
+    if (!visit.room) return;
+    if (name === 'progress') {
+      const progress = readProgress(data);
+      if (progress) visit.media.onProgress(progress);
+      return;
     }
-    const stream = streams.get(id);
-    if (!stream) return;
-    stream.apply(update);
-    this.emit('streamupdated', { stream, change: update.field });
-    if (update.field === 'layout') this.emit('layoutchange', { stream, layout: update.layout });
-    if (update.field === 'activeInput') {
-      this.emit('activeaudioinputchange', { stream, activeInput: update.stream, volume: update.volume });
-    }
+    const changed = visit.room.onNotification(name, data);
+    if (changed?.update.field !== 'status') return;
+    const { kind, active } = changed.update;
+    for (const publication of visit.publications) if (publication.id === changed.id) publication.onStatus(kind, active);
   }
-}
-
-/**
- * The SDK names itself, not `JavaScript`: servers keep a participant of a type that can resume its session waiting
- * when its connection closes, and this client joins anew instead.
- */
-function loginRequest(token: string): object {
-  return { token, userAgent: { sdk: { type: 'Kaigi', version: '0.1.0' } }, protocol: '1.2' };
 }

@@ -11,7 +11,9 @@
  * - `negotiation-failed`: offer and answer couldn't be exchanged
  * - `session-failed`: the server ended a publication or subscription
  * - `transport-failed`: the media connection broke
- * - `disconnected`: signaling was lost, or the client left, while something was under way
+ * - `disconnected`: signaling was lost, or the client left, while something was under way; of a request that had been
+ *   sent it is not known whether it took effect
+ * - `overloaded`: too much waits already: requests for the connection, or bytes on a data channel
  */
 export type ConferenceErrorCode =
   | 'invalid-argument'
@@ -24,7 +26,8 @@ export type ConferenceErrorCode =
   | 'negotiation-failed'
   | 'session-failed'
   | 'transport-failed'
-  | 'disconnected';
+  | 'disconnected'
+  | 'overloaded';
 
 /** Every promise of this SDK that rejects, rejects with one of these. */
 export class ConferenceError extends Error {

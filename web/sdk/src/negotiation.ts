@@ -34,3 +34,15 @@ export function preferCodecs(transceiver: RTCRtpTransceiver, kind: string, names
   };
   transceiver.setCodecPreferences([...codecs].sort((a, b) => rank(a) - rank(b)));
 }
+
+/** Whether a description has a line for data that isn't refused. */
+export function hasData(sdp: string | undefined): boolean {
+  return /^m=application [1-9]/m.test(sdp ?? '');
+}
+
+/** Whether an answer has other ICE credentials than the description `before` an ICE restart; true if there was none. */
+export function isRestarted(answer: string, before: string | undefined): boolean {
+  const credentials = (sdp: string) => /^a=ice-ufrag:(\S+)/m.exec(sdp)?.[1];
+  const old = credentials(before ?? '');
+  return old === undefined || credentials(answer) !== old;
+}

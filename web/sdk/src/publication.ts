@@ -1,78 +1,155 @@
+import { channelInit, type DataMessage, type DataOptions, DataSender } from './data.js';
 import { Emitter } from './emitter.js';
 import { ConferenceError } from './errors.js';
+import { Keeper } from './keeper.js';
+import type { Media } from './media.js';
 import { preferCodecs } from './negotiation.js';
-import type { Session } from './session.js';
-import type { Signaling } from './signaling.js';
+import { type Session, statsOf } from './session.js';
 import type { LocalStream } from './streams.js';
-import type { MediaTransport, Operation } from './transport.js';
-import type { MediaKind, TrackKind } from './wire.js';
+import type { Operation } from './transport.js';
+import { kindsOf, type MediaKind, type TrackKind } from './wire.js';
 
+/** How a track is published. */
 export interface PublishTrackOptions {
   /** Names such as `vp8`, best first; the browser's other codecs stay as a fallback. */
   codecs?: readonly string[];
-  /** What the browser should send; several with different `rid`s make simulcast. */
+  /** What the browser should send, as `RTCPeerConnection.addTransceiver` takes it; several with different `rid`s make simulcast. */
   encodings?: RTCRtpEncodingParameters[];
+  /** Video: three encodings, `q`, `h` and `f`, of a quarter, half and all of the size. Without effect beside `encodings`. */
+  simulcast?: boolean;
 }
 
+/** What is published of a stream, and how. */
 export interface PublishOptions {
   /** False leaves the stream's audio track out. */
   audio?: boolean | PublishTrackOptions;
   /** False leaves the stream's video track out. */
   video?: boolean | PublishTrackOptions;
+  /** Also publishes data, to be sent with `send`; `true` makes a reliable, ordered channel. */
+  data?: boolean | DataOptions;
 }
 
+/** The events of a {@link Publication}. */
 export interface PublicationEvents {
-  /** The server, or a broken connection, ended it; `ended` follows. */
+  /** The server, or a connection that couldn't be made anew, ended it; `ended` follows. */
   error: { error: ConferenceError };
   /** It is over, for whatever reason. Comes once, and last. */
   ended: Record<string, never>;
+  /** The media connection was lost, or the client had to join anew: it is being published again. */
+  recovering: { error: ConferenceError };
+  /** It is published again, with another id. */
+  recovered: { previousId: string };
   /** The kind is muted in the conference, whoever muted it. */
   mute: { kind: MediaKind };
+  /** The kind isn't muted any more. */
   unmute: { kind: MediaKind };
 }
 
-/** A local stream in the conference. Made by `ConferenceClient.publish`. */
-export class Publication extends Emitter<PublicationEvents> {
-  readonly #session: Session;
-  readonly #transport: MediaTransport;
-  readonly #signaling: Signaling;
+/** Three sizes of a picture, smallest first, for receivers of every size. Rates in bit/s. */
+const SIMULCAST: readonly RTCRtpEncodingParameters[] = [
+  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
+  { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000 },
+  { rid: 'f', maxBitrate: 1_500_000 },
+];
 
-  /** @internal */
+/**
+ * A local stream in the conference. Made by `ConferenceClient.publish`.
+ *
+ * When its media connection is lost it is published again by itself, with the same tracks and mutes, and another
+ * {@link id}; `recovering` and `recovered` tell.
+ */
+export class Publication extends Emitter<PublicationEvents> {
+  readonly #options: PublishOptions;
+  readonly #media: Media;
+  readonly #keeper: Keeper;
+  readonly #data: DataSender | undefined;
+  /** What is sent of each kind that is published; null sends nothing. */
+  readonly #tracks = new Map<MediaKind, MediaStreamTrack | null>();
+  /** What this client has muted. */
+  readonly #muted = new Set<MediaKind>();
+
+  /** @internal Throws `invalid-argument` if nothing would be published. */
   constructor(
     /** What was published. */
     readonly stream: LocalStream,
-    session: Session,
-    transport: MediaTransport,
-    signaling: Signaling,
+    options: PublishOptions,
+    media: Media,
+    attempts: number,
   ) {
     super();
-    this.#session = session;
-    this.#transport = transport;
-    this.#signaling = signaling;
-    session.attach({
+    this.#options = options;
+    this.#media = media;
+    for (const track of [stream.mediaStream.getAudioTracks()[0], stream.mediaStream.getVideoTracks()[0]]) {
+      const kind = track?.kind as MediaKind;
+      if (track && options[kind] !== false) this.#tracks.set(kind, track);
+    }
+    if (options.data) {
+      channelInit(options.data);
+      this.#data = new DataSender();
+    }
+    if (this.#tracks.size === 0 && !this.#data) throw new ConferenceError('invalid-argument', 'There is no track to publish.');
+    this.#keeper = new Keeper(media, { operation: () => this.#operation(), undo: 'unpublish', attempts }, {
+      established: (session) => this.#data?.use(session.channel),
+      recovering: (error) => {
+        this.#data?.use(undefined);
+        this.emit('recovering', { error });
+      },
+      recovered: (previousId) => {
+        for (const kind of this.#muted) this.#control('pause', kind).catch(() => {});
+        this.emit('recovered', { previousId });
+      },
       ended: (error) => {
+        this.#data?.use(undefined);
         if (error) this.emit('error', { error });
         this.emit('ended', {});
       },
     });
   }
 
-  /** Its own id, and that of its stream in the conference. */
+  /** @internal */
+  start(): Promise<void> {
+    return this.#keeper.start();
+  }
+
+  /** Its own id, and that of its stream in the conference. Another one after `recovered`. */
   get id(): string {
-    return this.#session.id;
+    return this.#keeper.session?.id ?? '';
   }
 
+  /** Whether it is over. */
   get ended(): boolean {
-    return this.#session.ended;
+    return this.#keeper.ended;
   }
 
-  /** Makes the server stop forwarding and mixing the kind. The track itself goes on; a `mute` event follows. */
-  mute(kind: TrackKind): Promise<void> {
-    return this.#control('pause', kind);
+  /** Whether it is being published again. Requests about it are refused meanwhile, but for `stop` and `replaceTrack`. */
+  get recovering(): boolean {
+    return this.#keeper.recovering;
   }
 
-  unmute(kind: TrackKind): Promise<void> {
-    return this.#control('play', kind);
+  /**
+   * Makes the server stop forwarding and mixing the kind. The track itself goes on; a `mute` event follows.
+   *
+   * Rejects with `refused`, `invalid-state` if it has ended, or `disconnected`.
+   */
+  async mute(kind: TrackKind): Promise<void> {
+    await this.#control('pause', kind);
+    for (const each of kindsOf(kind)) if (this.#tracks.has(each)) this.#muted.add(each);
+  }
+
+  /** Undoes {@link mute}. */
+  async unmute(kind: TrackKind): Promise<void> {
+    await this.#control('play', kind);
+    for (const each of kindsOf(kind)) this.#muted.delete(each);
+  }
+
+  /** Shows the stream in a view that the server mixes, named by its label. */
+  mix(view: string): Promise<void> {
+    return this.#control('mix', view);
+  }
+
+  /** Takes the stream out of a view's picture and sound. */
+  unmix(view: string): Promise<void> {
+    return this.#control('unmix', view);
   }
 
   /**
@@ -80,60 +157,90 @@ export class Publication extends Emitter<PublicationEvents> {
    * Rejects with `invalid-argument` if nothing of the kind was published.
    */
   async replaceTrack(kind: MediaKind, track: MediaStreamTrack | null): Promise<void> {
-    this.#assertLive();
-    const sender = this.#session.transceivers.find((transceiver) => transceiver.receiver.track.kind === kind)?.sender;
-    if (!sender) throw new ConferenceError('invalid-argument', `No ${kind} was published.`);
-    await sender.replaceTrack(track);
+    if (this.ended) throw new ConferenceError('invalid-state', 'The publication has ended.');
+    if (!this.#tracks.has(kind)) throw new ConferenceError('invalid-argument', `No ${kind} was published.`);
+    this.#tracks.set(kind, track);
+    if (this.#keeper.live) await this.#senderOf(kind)?.replaceTrack(track);
+  }
+
+  /**
+   * Sends a text or bytes to everyone who has subscribed the publication's data. The message is on its way when the
+   * call returns; the promise resolves when there is room for another, so that who awaits it never sends too fast.
+   *
+   * Rejects with `invalid-argument` if the message has more than 65,536 bytes or no data was published, `overloaded` if
+   * more than 8 MiB wait, or `disconnected` while the publication is made anew.
+   */
+  async send(message: DataMessage): Promise<void> {
+    if (this.ended) throw new ConferenceError('invalid-state', 'The publication has ended.');
+    if (!this.#data) throw new ConferenceError('invalid-argument', 'No data was published.');
+    await this.#data.send(message);
+  }
+
+  /** How many bytes were given to `send` and haven't left this machine. */
+  get bufferedAmount(): number {
+    return this.#data?.bufferedAmount ?? 0;
   }
 
   /** Takes the stream out of the conference. Its tracks go on. */
   stop(): Promise<void> {
-    return this.#transport.stop(this.#session, 'unpublish');
+    return this.#keeper.stop();
   }
 
   /** The browser's statistics about what is sent, by their ids; empty when it has ended. */
   getStats(): Promise<Map<string, RTCStats>> {
-    return this.#transport.getStats(this.#session);
+    return statsOf(this.#keeper.session);
   }
 
-  async #control(operation: 'pause' | 'play', kind: TrackKind): Promise<void> {
-    this.#assertLive();
-    await this.#signaling.request('stream-control', { id: this.id, operation, data: kind });
+  /** @internal A track's status in the conference changed. */
+  onStatus(kind: MediaKind, active: boolean): void {
+    this.emit(active ? 'unmute' : 'mute', { kind });
   }
 
-  #assertLive(): void {
-    if (this.ended) throw new ConferenceError('invalid-state', 'The publication has ended.');
+  async #control(operation: string, data: string): Promise<void> {
+    const session = liveSession(this.#keeper, 'publication');
+    await this.#media.signaling.request('stream-control', { id: session.id, operation, data }, { repeatable: true });
+  }
+
+  #senderOf(kind: MediaKind): RTCRtpSender | undefined {
+    return this.#keeper.session?.transceivers.find(({ receiver }) => receiver.track.kind === kind)?.sender;
+  }
+
+  #operation(): Operation {
+    const { stream } = this;
+    const tracks = [...this.#tracks];
+    const { data } = this.#options;
+    return {
+      request: 'publish',
+      undo: 'unpublish',
+      ...(data && { data: channelInit(data) }),
+      addTransceivers: (connection) => tracks.map(([kind, track]) => this.#addTransceiver(connection, kind, track)),
+      describe: (transceivers) => ({
+        media:
+          tracks.length === 0
+            ? null
+            : { tracks: tracks.map(([kind], index) => ({ type: kind, mid: transceivers[index]?.mid, source: stream.sources[kind] })) },
+        ...(data && { data: true }),
+        attributes: stream.attributes,
+      }),
+    };
+  }
+
+  #addTransceiver(connection: RTCPeerConnection, kind: MediaKind, track: MediaStreamTrack | null): RTCRtpTransceiver {
+    const option = this.#options[kind];
+    const { codecs, encodings, simulcast } = typeof option === 'object' ? option : ({} as PublishTrackOptions);
+    const init: RTCRtpTransceiverInit = { direction: 'sendonly', streams: [this.stream.mediaStream] };
+    const sent = encodings ?? (simulcast && kind === 'video' ? SIMULCAST : undefined);
+    // The browser may keep what it is given.
+    if (sent) init.sendEncodings = sent.map((encoding) => ({ ...encoding }));
+    const transceiver = connection.addTransceiver(track ?? kind, init);
+    preferCodecs(transceiver, kind, codecs ?? []);
+    return transceiver;
   }
 }
 
-/** @internal The operation that publishes `stream`. Throws `invalid-argument` if nothing of it would be sent. */
-export function publishOperation(stream: LocalStream, options: PublishOptions): Operation {
-  const tracks = [stream.mediaStream.getAudioTracks()[0], stream.mediaStream.getVideoTracks()[0]].filter(
-    (track): track is MediaStreamTrack => track !== undefined && options[track.kind as MediaKind] !== false,
-  );
-  if (tracks.length === 0) throw new ConferenceError('invalid-argument', 'There is no track to publish.');
-  return {
-    request: 'publish',
-    undo: 'unpublish',
-    addTransceivers: (connection) =>
-      tracks.map((track) => {
-        const option = options[track.kind as MediaKind];
-        const { codecs, encodings } = typeof option === 'object' ? option : ({} as PublishTrackOptions);
-        const init: RTCRtpTransceiverInit = { direction: 'sendonly', streams: [stream.mediaStream] };
-        if (encodings) init.sendEncodings = encodings;
-        const transceiver = connection.addTransceiver(track, init);
-        preferCodecs(transceiver, track.kind, codecs ?? []);
-        return transceiver;
-      }),
-    describe: (transceivers) => ({
-      media: {
-        tracks: tracks.map(({ kind }, index) => ({
-          type: kind,
-          mid: transceivers[index]?.mid,
-          source: stream.sources[kind as MediaKind],
-        })),
-      },
-      attributes: stream.attributes,
-    }),
-  };
+/** @internal The session of what goes on; throws if it is over, or being made anew. */
+export function liveSession(keeper: Keeper, what: string): Session {
+  if (keeper.ended) throw new ConferenceError('invalid-state', `The ${what} has ended.`);
+  if (!keeper.live || !keeper.session) throw new ConferenceError('disconnected', `The ${what} is being made anew.`);
+  return keeper.session;
 }

@@ -24,6 +24,8 @@ export class Session {
     /** The publication's (and its stream's) or the subscription's id. */
     readonly id: string,
     readonly transceivers: readonly RTCRtpTransceiver[],
+    /** Its data channel, if it has one. It opens by and by. */
+    readonly channel?: RTCDataChannel,
   ) {}
 
   /** Resolves when the session is established and rejects when it ends before. */
@@ -59,6 +61,7 @@ export class Session {
     this.#ended = true;
     this.#error = error;
     silence(this.transceivers);
+    this.channel?.close();
     this.#established.reject(error ?? new ConferenceError('disconnected', 'It was stopped before it was established.'));
     this.#listener?.ended(error);
   }
@@ -66,6 +69,17 @@ export class Session {
   #settle(): void {
     if (this.#negotiated && this.#ready && !this.#ended) this.#established.resolve();
   }
+}
+
+/** Statistics of all that a session sends or receives, by their ids; empty when it has ended. */
+export async function statsOf(session: Session | undefined): Promise<Map<string, RTCStats>> {
+  const merged = new Map<string, RTCStats>();
+  if (!session || session.ended) return merged;
+  for (const { direction, sender, receiver } of session.transceivers) {
+    const report = await (direction === 'recvonly' ? receiver : sender).getStats();
+    report.forEach((stats: RTCStats) => merged.set(stats.id, stats));
+  }
+  return merged;
 }
 
 /** Makes transceivers carry nothing, whatever state their connection is in. */

@@ -1,136 +1,360 @@
-import { io } from 'socket.io-client';
-import { ConferenceError } from './errors.js';
+import { backoff, type BackoffOptions, Pause } from './backoff.js';
+import { Connection, type NotificationName, Request, type RequestOptions, type SocketFactory } from './connection.js';
 import { Deferred, within } from './deferred.js';
+import { ConferenceError, toConferenceError } from './errors.js';
+import type { Page } from './page.js';
+import { Tickets } from './tickets.js';
+import { serverUrls } from './token.js';
 
-/** The part of a Socket.IO client socket that signaling uses. */
-export interface SignalingSocket {
-  on(event: string, listener: (...args: any[]) => void): unknown;
-  emit(event: string, ...args: unknown[]): unknown;
-  connect(): unknown;
-  disconnect(): unknown;
+/**
+ * Why the conference ended without the application asking for it.
+ *
+ * - `dropped`: the server ended it for this client
+ * - `connection-lost`: the server couldn't be reached again, or coming back isn't possible without a token provider
+ * - `refused`: the server was reached, but didn't take the client back
+ */
+export type DisconnectReason = 'dropped' | 'connection-lost' | 'refused';
+
+/** Gets a new login token from the application's own server. */
+export type TokenProvider = () => Promise<string>;
+
+export interface SignalingOptions {
+  createSocket: SocketFactory;
+  /** Hosts to try besides the token's. */
+  hosts: readonly string[];
+  tokenProvider: TokenProvider | undefined;
+  /** How long to try to come back, in milliseconds; 0 = not at all. */
+  reconnectMs: number;
+  page: Page;
 }
-
-/** Makes an unconnected socket to the server at `url`. */
-export type SocketFactory = (url: string) => SignalingSocket;
-
-/** Why signaling ended without the client asking for it. */
-export type SignalingEnd = 'dropped' | 'connection-lost';
 
 export interface SignalingHandlers {
-  notification(name: NotificationName, data: unknown): unknown;
-  ended(reason: SignalingEnd): unknown;
+  /** Runs inside the login's acknowledgement; `again` if it is not the first. What it throws fails the login. */
+  entered(ack: unknown, again: boolean): void;
+  notification(name: NotificationName, data: unknown): void;
+  /** Attempt 1, 2, … to come back begins. */
+  reconnecting(attempt: number, cause: ConferenceError): void;
+  /** Back: as the same participant, or (`entered` was called) as a new one. */
+  reconnected(sameParticipant: boolean): void;
+  /** It is over. Not called by `close`. */
+  ended(reason: DisconnectReason, error: ConferenceError): void;
 }
 
-const NOTIFICATIONS = ['participant', 'stream', 'progress', 'text'] as const;
-export type NotificationName = (typeof NOTIFICATIONS)[number];
+/** Waits between attempts to come back. */
+const RECONNECT: BackoffOptions = { firstMs: 500, maxMs: 10_000 };
+/** How long a request waits for the connection to come back, in milliseconds. */
+const WAIT_TIMEOUT_MS = 30_000;
+/** How many requests wait for that. */
+const MAX_WAITING = 256;
+/** How long the application may take for a new token, in milliseconds. */
+const TOKEN_TIMEOUT_MS = 15_000;
+/** How many new tokens the server may refuse in a row. */
+const MAX_REFUSALS = 3;
+/** How long a connection has to prove itself after the network came or went, in milliseconds. */
+const PROBE_TIMEOUT_MS = 3_000;
+/** When a refresh of the ticket failed, the next is tried after so many milliseconds. */
+const REFRESH_RETRY_MS = 10_000;
 
-/** How long a server may take to accept a connection or acknowledge a request, in milliseconds. */
-const ANSWER_TIMEOUT_MS = 10_000;
+/** With these, other tickets are worth nothing either. */
+const GONE = ['Client does NOT exist', 'Reconnection is not allowed'];
 
-/** WebSocket first saves the upgrade's round trips; polling is for proxies that don't let it through. */
-export const connectSocketIo: SocketFactory = (url) =>
-  io(url, {
-    autoConnect: false,
-    forceNew: true,
-    reconnection: false,
-    timeout: ANSWER_TIMEOUT_MS,
-    transports: ['websocket', 'polling'],
-    tryAllTransports: true,
-  });
-
-/** Requests with acknowledgements and notifications over one socket. */
+/**
+ * Requests with acknowledgements, and notifications, for as long as the participant has its place in the conference:
+ * over one connection after another, each of which takes up where the last one broke.
+ */
 export class Signaling {
-  readonly #socket: SignalingSocket;
+  readonly #options: SignalingOptions;
   readonly #handlers: SignalingHandlers;
-  readonly #pending = new Set<Deferred<unknown>>();
-  readonly #connected = new Deferred<void>();
-  #closed = false;
+  readonly #tickets = new Tickets();
+  readonly #pause = new Pause();
+  readonly #stopListening: (() => void)[];
+  #state: 'joining' | 'online' | 'offline' | 'closed' = 'joining';
+  #connection: Connection | undefined;
+  #urls: string[] = [];
+  /** Counts connections, so that each attempt tries the next host. */
+  #url = 0;
+  #attempt = 0;
+  #waiting: Request[] = [];
+  #online = new Deferred<void>();
+  /** The number of the last notification that was processed. */
+  #seq = 0;
+  #refreshTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(socket: SignalingSocket, handlers: SignalingHandlers) {
-    this.#socket = socket;
+  constructor(options: SignalingOptions, handlers: SignalingHandlers) {
+    this.#options = options;
     this.#handlers = handlers;
-    socket.on('connect', () => this.#connected.resolve());
-    socket.on('connect_error', (error: unknown) => this.#connectFailed(error));
-    socket.on('disconnect', () => this.#end('connection-lost'));
-    socket.on('drop', () => this.#end('dropped'));
-    for (const name of NOTIFICATIONS) {
-      socket.on(name, (data: unknown) => {
-        if (!this.#closed) handlers.notification(name, data);
-      });
+    this.#stopListening = [
+      options.page.on('online', () => this.#onNetwork()),
+      options.page.on('offline', () => this.#onNetwork()),
+    ];
+  }
+
+  get connected(): boolean {
+    return this.#state === 'online';
+  }
+
+  /** Connects to the token's host, or if that can't be reached to another one, and logs in. */
+  async login(token: string): Promise<void> {
+    this.#urls = serverUrls(token, this.#options.hosts);
+    let failure: unknown;
+    for (this.#url = 0; this.#url < this.#urls.length; this.#url++) {
+      let connection: Connection;
+      try {
+        connection = await this.#open();
+      } catch (error) {
+        failure = error;
+        if (this.#state === 'closed') break;
+        continue;
+      }
+      return this.#login(connection, token, false);
+    }
+    throw failure;
+  }
+
+  /** Resolves when requests reach the server (now, or when the client is back); rejects when it is over. */
+  whenConnected(): Promise<void> {
+    return this.#online.promise;
+  }
+
+  /** Sends a request, or has it wait until the client is back, and resolves with the data of its acknowledgement. */
+  request(name: string, data?: unknown, options?: RequestOptions): Promise<unknown> {
+    const request = new Request(name, data, options);
+    if (this.#state === 'online') {
+      this.#connection!.send(request);
+    } else if (this.#state === 'closed') {
+      request.fail(new ConferenceError('disconnected', `${name}: not connected.`));
+    } else {
+      this.#enqueue([request]);
+    }
+    return request.answer;
+  }
+
+  /** Ends it; requests under way fail and no handler is called any more. */
+  close(): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    for (const stop of this.#stopListening) stop();
+    clearTimeout(this.#refreshTimer);
+    this.#tickets.clear();
+    const error = new ConferenceError('disconnected', 'The connection to the server ended.');
+    for (const request of [...(this.#connection?.close() ?? []), ...this.#waiting.splice(0)]) request.fail(error);
+    this.#online.reject(error);
+    this.#pause.end();
+  }
+
+  async #open(): Promise<Connection> {
+    const socket = this.#options.createSocket(this.#urls[this.#url % this.#urls.length]!);
+    const connection: Connection = new Connection(socket, {
+      notification: (name, data, seq) => this.#onNotification(connection, name, data, seq),
+      closed: (reason) => this.#onClosed(connection, reason),
+    });
+    this.#connection = connection;
+    try {
+      await connection.open();
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+    return connection;
+  }
+
+  async #login(connection: Connection, token: string, again: boolean): Promise<void> {
+    await this.#ask(connection, 'login', loginRequest(token), (ack) => {
+      this.#seq = 0;
+      this.#tickets.clear();
+      this.#tickets.add((ack as { reconnectionTicket?: unknown } | null)?.reconnectionTicket, Date.now());
+      // What waited was meant for the place that is lost, but for what is said to people.
+      if (again) this.#discard();
+      this.#handlers.entered(ack, again);
+      this.#goOnline(connection);
+    });
+  }
+
+  async #relogin(connection: Connection, ticket: string): Promise<void> {
+    await this.#ask(connection, 'relogin', { ticket, seq: this.#seq }, (ack) => {
+      this.#tickets.add(ack, Date.now());
+      this.#goOnline(connection);
+    });
+  }
+
+  /** A request of the handshake, past the queue. A connection on which it fails is given up. */
+  async #ask(connection: Connection, name: string, data: unknown, accepted: (ack: unknown) => void): Promise<void> {
+    const request = new Request(name, data, { accepted });
+    connection.send(request);
+    try {
+      await request.answer;
+    } catch (error) {
+      connection.close();
+      throw error;
     }
   }
 
-  /** Resolves when the socket is open. */
-  async connect(): Promise<void> {
-    this.#socket.connect();
-    await within(this.#connected.promise, ANSWER_TIMEOUT_MS, 'connect');
+  #goOnline(connection: Connection): void {
+    if (connection !== this.#connection || this.#state === 'closed') return;
+    this.#state = 'online';
+    this.#online.resolve();
+    for (const request of this.#waiting.splice(0)) if (!request.settled) connection.send(request);
+    if (this.#tickets.wantsSpare) void this.#refresh(connection);
+    this.#scheduleRefresh();
   }
 
-  /**
-   * Sends a request and resolves with the data of its positive acknowledgement.
-   *
-   * `accepted` runs synchronously when the acknowledgement arrives: what it registers is in place before the next
-   * packet is read, which a continuation of the returned promise can't promise. `late` runs instead if the request
-   * had timed out by then, so that what the server did after all can be undone.
-   */
-  request(
-    name: string,
-    data?: unknown,
-    accepted?: (data: unknown) => void,
-    late?: (data: unknown) => void,
-  ): Promise<unknown> {
-    if (this.#closed) return Promise.reject(new ConferenceError('disconnected', `${name}: not connected.`));
-    const pending = new Deferred<unknown>();
-    this.#pending.add(pending);
-    const acknowledge = (status: unknown, result: unknown) => {
-      const ok = status === 'ok' || status === 'success';
-      if (!this.#pending.delete(pending)) {
-        if (ok && !this.#closed) late?.(result);
-        return;
-      }
-      if (!ok) {
-        pending.reject(new ConferenceError('refused', reasonOf(result)));
-        return;
-      }
+  #onNotification(connection: Connection, name: NotificationName, data: unknown, seq: number): void {
+    if (connection !== this.#connection) return;
+    if (seq > 0) {
+      if (seq <= this.#seq) return;
+      this.#seq = seq;
+    }
+    this.#handlers.notification(name, data);
+  }
+
+  #onClosed(connection: Connection, reason: 'dropped' | 'lost'): void {
+    const unanswered = connection.close();
+    const error = new ConferenceError('disconnected', 'The connection to the server was lost.');
+    if (connection !== this.#connection || this.#state !== 'online') {
+      for (const request of unanswered) request.fail(error);
+      return;
+    }
+    clearTimeout(this.#refreshTimer);
+    const { reconnectMs, tokenProvider } = this.#options;
+    const possible = reconnectMs > 0 && (this.#tickets.has(Date.now()) || tokenProvider !== undefined);
+    if (reason === 'dropped' || !possible) {
+      for (const request of unanswered) request.fail(error);
+      return this.#end(reason === 'dropped' ? 'dropped' : 'connection-lost', error);
+    }
+    this.#state = 'offline';
+    this.#online = new Deferred();
+    // It is not known whether the server got these; what can't be done twice is left to those who asked.
+    for (const request of unanswered) if (!request.options.repeatable) request.fail(error);
+    this.#enqueue(unanswered.filter(({ options }) => options.repeatable));
+    void this.#reconnect(error);
+  }
+
+  async #reconnect(cause: ConferenceError): Promise<void> {
+    const giveUpAt = Date.now() + this.#options.reconnectMs;
+    let refusals = 0;
+    let last = cause;
+    this.#attempt = 0;
+    for (let count = 1; this.#state === 'offline'; count++) {
+      this.#handlers.reconnecting(count, last);
+      const wait = this.#options.page.onLine ? backoff(this.#attempt++, RECONNECT) : RECONNECT.maxMs;
+      await this.#pause.wait(Math.min(wait, Math.max(0, giveUpAt - Date.now())));
+      // The application may have left meanwhile.
+      if (!this.#isOffline()) return;
+      if (Date.now() >= giveUpAt) return this.#end('connection-lost', last);
       try {
-        accepted?.(result);
-        pending.resolve(result);
-      } catch (error) {
-        pending.reject(
-          error instanceof ConferenceError ? error : new ConferenceError('refused', `${name}: ${String(error)}`),
-        );
+        const sameParticipant = await this.#comeBack();
+        if (!this.#isClosed()) this.#handlers.reconnected(sameParticipant);
+        return;
+      } catch (reason) {
+        last = toConferenceError(reason, 'connect-failed');
+        const refused = last.code === 'refused' || last.code === 'login-refused';
+        if (!refused || this.#tickets.has(Date.now())) continue;
+        if (!this.#options.tokenProvider || ++refusals > MAX_REFUSALS) return this.#end('refused', last);
       }
-    };
-    if (data === undefined) this.#socket.emit(name, acknowledge);
-    else this.#socket.emit(name, data, acknowledge);
-    return within(pending.promise, ANSWER_TIMEOUT_MS, name).finally(() => this.#pending.delete(pending));
+    }
   }
 
-  /** Ends the connection; requests under way fail and no handler is called any more. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    const error = new ConferenceError('disconnected', 'The connection to the server ended.');
-    this.#connected.reject(error);
-    for (const pending of this.#pending) pending.reject(error);
-    this.#pending.clear();
-    this.#socket.disconnect();
+  /** One attempt, at the next host: with a ticket, or without one with a new token. */
+  async #comeBack(): Promise<boolean> {
+    const held = this.#tickets.take(Date.now());
+    if (held) {
+      try {
+        const connection = await this.#openNext();
+        await this.#relogin(connection, held.ticket);
+        return true;
+      } catch (reason) {
+        const refused = reason instanceof ConferenceError && reason.code === 'refused';
+        if (!refused) held.giveBack();
+        else if (GONE.includes(reason.message)) this.#tickets.clear();
+        throw reason;
+      }
+    }
+    if (!this.#options.tokenProvider) throw new ConferenceError('refused', 'The reconnection tickets have expired.');
+    const token = await within(this.#options.tokenProvider(), TOKEN_TIMEOUT_MS, 'tokenProvider');
+    this.#urls = serverUrls(token, this.#options.hosts);
+    await this.#login(await this.#openNext(), token, true);
+    return false;
   }
 
-  #connectFailed(error: unknown): void {
-    const message = error instanceof Error ? error.message : String(error);
-    this.#connected.reject(new ConferenceError('connect-failed', `The server can't be reached: ${message}`, { cause: error }));
+  /** The last host comes first: it is the likeliest to know the client. */
+  async #openNext(): Promise<Connection> {
+    if (!this.#isOffline()) throw new ConferenceError('disconnected', 'The client has left.');
+    try {
+      return await this.#open();
+    } catch (error) {
+      this.#url++;
+      throw error;
+    }
   }
 
-  #end(reason: SignalingEnd): void {
-    if (this.#closed) return;
+  #isOffline(): boolean {
+    return this.#state === 'offline';
+  }
+
+  #isClosed(): boolean {
+    return this.#state === 'closed';
+  }
+
+  #enqueue(requests: readonly Request[]): void {
+    this.#waiting = this.#waiting.filter((request) => !request.settled);
+    for (const request of requests) {
+      if (this.#waiting.length >= MAX_WAITING) {
+        request.fail(new ConferenceError('overloaded', `${request.name}: too many requests wait for the connection.`));
+        continue;
+      }
+      request.expireAfter(WAIT_TIMEOUT_MS, `no connection for ${WAIT_TIMEOUT_MS / 1000} s`);
+      this.#waiting.push(request);
+    }
+  }
+
+  #discard(): void {
+    const error = new ConferenceError('disconnected', 'The place in the conference was lost; the client has joined anew.');
+    for (const request of this.#waiting) if (request.name !== 'text') request.fail(error);
+    this.#waiting = this.#waiting.filter((request) => !request.settled);
+  }
+
+  /** The network came or went: a connection that doesn't answer now is gone, long before its pings would show it. */
+  #onNetwork(): void {
+    if (this.#state === 'offline' && this.#options.page.onLine) {
+      this.#attempt = 0;
+      this.#pause.end();
+    } else if (this.#state === 'online' && this.#tickets.has(Date.now())) {
+      void this.#refresh(this.#connection!, PROBE_TIMEOUT_MS);
+    }
+  }
+
+  #scheduleRefresh(): void {
+    clearTimeout(this.#refreshTimer);
+    const now = Date.now();
+    const at = this.#tickets.refreshAt(now);
+    if (at === undefined) return;
+    this.#refreshTimer = setTimeout(() => void this.#refresh(this.#connection!), Math.max(0, at - now));
+  }
+
+  /** Gets another ticket. With `probeMs`, a connection that doesn't answer in that time is given up. */
+  async #refresh(connection: Connection, probeMs?: number): Promise<void> {
+    const request = new Request('refreshReconnectionTicket', undefined);
+    connection.send(request);
+    if (probeMs !== undefined) request.expireAfter(probeMs, 'no answer');
+    const error = await request.answer.then(
+      (ticket) => void this.#tickets.add(ticket, Date.now()),
+      (reason) => toConferenceError(reason, 'refused'),
+    );
+    if (this.#state !== 'online' || connection !== this.#connection) return;
+    if (!error) return this.#scheduleRefresh();
+    if (probeMs !== undefined && error.code === 'timeout') return this.#onClosed(connection, 'lost');
+    clearTimeout(this.#refreshTimer);
+    if (error.code === 'timeout') this.#refreshTimer = setTimeout(() => void this.#refresh(connection), REFRESH_RETRY_MS);
+  }
+
+  #end(reason: DisconnectReason, error: ConferenceError): void {
+    if (this.#state === 'closed') return;
     this.close();
-    this.#handlers.ended(reason);
+    this.#handlers.ended(reason, error);
   }
 }
 
-function reasonOf(data: unknown): string {
-  if (typeof data === 'string' && data !== '') return data;
-  const message = (data as { message?: unknown } | null | undefined)?.message;
-  return typeof message === 'string' ? message : 'The server refused the request.';
+/** The SDK names itself, so that the server numbers its notifications and takes the number back at a `relogin`. */
+function loginRequest(token: string): object {
+  return { token, userAgent: { sdk: { type: 'Kaigi', version: '0.1.0' } }, protocol: '1.2' };
 }

@@ -6,6 +6,7 @@ export type AudioSource = 'mic' | 'screen-cast' | 'raw-file' | 'encoded-file';
 /** What a published video track comes from. */
 export type VideoSource = 'camera' | 'screen-cast' | 'raw-file' | 'encoded-file';
 
+/** What is said about a local stream. */
 export interface LocalStreamOptions {
   /** What the tracks come from; `mic` and `camera` if not said. */
   sources?: { audio?: AudioSource; video?: VideoSource };
@@ -13,12 +14,15 @@ export interface LocalStreamOptions {
   attributes?: Record<string, unknown>;
 }
 
-/** Media of this page, ready to be published. At most the first track of each kind is used. */
+/** Media of this page (or none, to publish data alone), ready to be published. At most the first track of each kind is used. */
 export class LocalStream {
+  /** What the tracks come from. */
   readonly sources: Readonly<{ audio: AudioSource; video: VideoSource }>;
+  /** What every participant sees on the stream. */
   readonly attributes: Readonly<Record<string, unknown>>;
 
   constructor(
+    /** The tracks. */
     readonly mediaStream: MediaStream,
     options: LocalStreamOptions = {},
   ) {
@@ -30,6 +34,7 @@ export class LocalStream {
 /** What changed of a stream: a track's mute, a mix's layout or loudest input, or everything else about it. */
 export type StreamChange = StreamUpdate['field'];
 
+/** The events of a {@link RemoteStream}. */
 export interface RemoteStreamEvents {
   /** Something about the stream changed; its properties hold the new values. */
   updated: { change: StreamChange };
@@ -48,6 +53,7 @@ export class RemoteStream extends Emitter<RemoteStreamEvents> {
     this.#fields = fields;
   }
 
+  /** Names the stream in the conference. */
   get id(): string {
     return this.#fields.id;
   }
@@ -62,6 +68,7 @@ export class RemoteStream extends Emitter<RemoteStreamEvents> {
     return this.#fields.owner;
   }
 
+  /** Its tracks: at most one of audio, and one of video or one for each simulcast layer. Empty if it is data alone. */
   get tracks(): readonly TrackInfo[] {
     return this.#fields.tracks;
   }
@@ -86,8 +93,14 @@ export class RemoteStream extends Emitter<RemoteStreamEvents> {
     return this.#fields.activeInput;
   }
 
+  /** Whether it has left the conference. */
   get ended(): boolean {
     return this.#ended;
+  }
+
+  /** Whether its publisher sends data, too, or nothing else. */
+  get hasData(): boolean {
+    return this.#fields.data;
   }
 
   /** Whether it has a track of the kind, muted or not. */

@@ -1,162 +1,417 @@
+import { Adaptation } from './adaptation.js';
+import { channelInit, type DataOptions } from './data.js';
 import { Emitter } from './emitter.js';
 import { ConferenceError } from './errors.js';
+import { Keeper, SOURCE_LOST } from './keeper.js';
+import type { Media } from './media.js';
 import { preferCodecs } from './negotiation.js';
-import type { Session } from './session.js';
-import type { Signaling } from './signaling.js';
+import type { Page } from './page.js';
+import { liveSession } from './publication.js';
+import { type Session, statsOf } from './session.js';
 import type { RemoteStream } from './streams.js';
-import type { MediaTransport, Operation } from './transport.js';
-import type { MediaKind, Resolution, TrackKind } from './wire.js';
+import type { Operation } from './transport.js';
+import { watchViewport } from './viewport.js';
+import { kindsOf, type MediaKind, type Resolution, type TrackKind } from './wire.js';
 
 /** What is asked of a video; the stream's `parameterChoices` tell what the server grants. */
 export interface VideoSubscribeParameters {
+  /** The picture's size in pixels. */
   resolution?: Resolution;
   /** Frames per second. */
-  frameRate?: number;
+  framerate?: number;
   /** The wanted share of the stream's own bitrate, such as 0.6. */
   bitrateMultiplier?: number;
   /** Seconds between key frames. */
   keyFrameInterval?: number;
 }
 
+/** How audio is subscribed. */
 export interface AudioSubscribeOptions {
+  /** Another stream, or its id, to take the audio from. */
+  from?: RemoteStream | string;
   /** Names such as `opus`, best first; the browser's other codecs stay as a fallback. */
   codecs?: readonly string[];
 }
 
+/** How video is subscribed. */
 export interface VideoSubscribeOptions extends VideoSubscribeParameters {
+  /** Another stream, or its id, to take the video from. */
+  from?: RemoteStream | string;
   /** Names such as `vp8`, best first; the browser's other codecs stay as a fallback. */
   codecs?: readonly string[];
   /** One track (simulcast layer) of the stream instead of the stream's best. */
   trackId?: string;
 }
 
+/** How data is subscribed. The receiving channel is as ordered and reliable as said here, whatever the sender's is. */
+export interface DataSubscribeOptions extends DataOptions {
+  /** Another stream, or its id, to take the data from. */
+  from?: RemoteStream | string;
+}
+
+/** What of a stream is subscribed, and how. */
 export interface SubscribeOptions {
   /** False leaves audio out; by default it is taken if the stream has it. */
   audio?: boolean | AudioSubscribeOptions;
   /** False leaves video out; by default it is taken if the stream has it. */
   video?: boolean | VideoSubscribeOptions;
+  /** True, or how to receive it, takes the stream's data too; by default it is taken only if the stream has nothing else. */
+  data?: boolean | DataSubscribeOptions;
 }
 
+/** What a running subscription is to receive from now on; what is absent stays as it is. */
+export interface SubscriptionUpdate {
+  /** Another stream, or its id, for audio and video alike, as far as it has them. */
+  from?: RemoteStream | string;
+  /** Another stream for the audio. */
+  audio?: { from: RemoteStream | string };
+  /** Other measures of the video, or another stream or track for it, whose own measures apply then. */
+  video?: VideoSubscribeParameters & { from?: RemoteStream | string; trackId?: string };
+}
+
+/** What {@link Subscription.attach} does besides playing. */
+export interface AttachOptions {
+  /**
+   * Asks the server for the smallest resolution that fills the element. By default true, unless a resolution was asked
+   * for by `subscribe` or `update`.
+   */
+  adapt?: boolean;
+  /** Has the server pause the video while nobody can see the element. True by default. */
+  pauseHidden?: boolean;
+}
+
+/** The events of a {@link Subscription}. */
 export interface SubscriptionEvents {
-  /** The server, or a broken connection, ended it; `ended` follows. */
+  /** The server, or a connection that couldn't be made anew, ended it; `ended` follows. */
   error: { error: ConferenceError };
   /** It is over, for whatever reason. Comes once, and last. */
   ended: Record<string, never>;
+  /** The media connection was lost, or the client had to join anew: it is being subscribed again. */
+  recovering: { error: ConferenceError };
+  /** It goes on, with another id and other tracks in the same `stream`. */
+  recovered: { previousId: string };
   /** This client muted the kind. */
   mute: { kind: TrackKind };
+  /** This client unmuted the kind. */
   unmute: { kind: TrackKind };
+  /** The publisher sent a text or bytes. */
+  message: { data: string | ArrayBuffer };
 }
 
-/** A remote stream as received here. Made by `ConferenceClient.subscribe`. */
+/** What a subscription needs of its client. */
+export interface SubscriptionContext {
+  media: Media;
+  page: Page;
+  /** How often in a row it is made anew. */
+  attempts: number;
+  /** The stream itself or the one with the id; throws `invalid-argument` if there is none. */
+  find: (stream: RemoteStream | string) => RemoteStream;
+}
+
+/**
+ * A remote stream as received here. Made by `ConferenceClient.subscribe`.
+ *
+ * When its media connection is lost it is subscribed again by itself, as it was wanted last; `recovering` and
+ * `recovered` tell. It ends when its stream leaves the conference.
+ */
 export class Subscription extends Emitter<SubscriptionEvents> {
-  /** The media, to be set as a media element's `srcObject`. */
-  readonly stream: MediaStream;
-  readonly #session: Session;
-  readonly #transport: MediaTransport;
-  readonly #signaling: Signaling;
+  /** The media, to be set as a media element's `srcObject`; always the same object, whose tracks may change. */
+  readonly stream = new MediaStream();
+  readonly #context: SubscriptionContext;
+  readonly #codecs: Readonly<Record<MediaKind, readonly string[]>>;
+  readonly #data: RTCDataChannelInit | undefined;
+  readonly #keeper: Keeper;
+  readonly #adaptation: Adaptation;
+  readonly #watches = new Set<() => void>();
+  readonly #offs: (() => void)[] = [];
+  #source: RemoteStream;
+  /** What is received, and from where. */
+  readonly #sources = new Map<MediaKind | 'data', RemoteStream>();
+  #trackId: string | undefined;
+  #video: VideoSubscribeParameters;
+  /** The application asked for a resolution, which stands. */
+  #fixed: boolean;
+  readonly #muted = new Set<MediaKind>();
+  #hidden = false;
+
+  /** @internal Throws `invalid-argument` for a kind that the stream lacks. */
+  constructor(source: RemoteStream, options: SubscribeOptions, context: SubscriptionContext) {
+    super();
+    const audio: AudioSubscribeOptions = typeof options.audio === 'object' ? options.audio : {};
+    const video: VideoSubscribeOptions = typeof options.video === 'object' ? options.video : {};
+    const data: DataSubscribeOptions = typeof options.data === 'object' ? options.data : {};
+    this.#context = context;
+    this.#source = source;
+    for (const [kind, { from }] of [['audio', audio], ['video', video], ['data', data]] as const) {
+      const stream = from === undefined ? source : context.find(from);
+      const offered = kind === 'data' ? stream.hasData : stream.has(kind);
+      const byDefault = kind === 'data' ? stream.hasData && stream.tracks.length === 0 : offered;
+      if (!(options[kind] ?? byDefault)) continue;
+      if (!offered) throw new ConferenceError('invalid-argument', `The stream has no ${kind}.`);
+      this.#sources.set(kind, stream);
+    }
+    if (this.#sources.size === 0) throw new ConferenceError('invalid-argument', 'There is nothing to subscribe to.');
+    this.#codecs = { audio: audio.codecs ?? [], video: video.codecs ?? [] };
+    this.#data = this.#sources.has('data') ? channelInit(data) : undefined;
+    this.#trackId = video.trackId;
+    this.#video = parametersOf(video);
+    this.#fixed = video.resolution !== undefined;
+    this.#adaptation = new Adaptation({
+      offered: () => (this.#fixed ? [] : this.#offered()),
+      request: (resolution) => this.#request({ video: { resolution } }),
+      hide: (hidden) => this.#hide(hidden),
+    });
+    const { media, attempts } = context;
+    this.#keeper = new Keeper(media, { operation: () => this.#operation(), undo: 'unsubscribe', attempts }, {
+      established: (session) => this.#receive(session),
+      recovering: (error) => this.emit('recovering', { error }),
+      recovered: (previousId) => {
+        const paused = this.#paused();
+        if (paused) this.#control('pause', paused).catch(() => {});
+        this.emit('recovered', { previousId });
+      },
+      ended: (error) => this.#onEnded(error),
+    });
+    this.#follow();
+  }
 
   /** @internal */
-  constructor(
-    /** What was subscribed. */
-    readonly source: RemoteStream,
-    session: Session,
-    transport: MediaTransport,
-    signaling: Signaling,
-  ) {
-    super();
-    this.#session = session;
-    this.#transport = transport;
-    this.#signaling = signaling;
-    this.stream = new MediaStream(
-      session.transceivers
-        .filter(({ currentDirection }) => currentDirection === 'recvonly')
-        .map(({ receiver }) => receiver.track),
-    );
-    session.attach({
-      ended: (error) => {
-        if (error) this.emit('error', { error });
-        this.emit('ended', {});
-      },
-    });
+  start(): Promise<void> {
+    return this.#keeper.start();
   }
 
+  /** Names the subscription at the server. Another one after `recovered`. */
   get id(): string {
-    return this.#session.id;
+    return this.#keeper.session?.id ?? '';
   }
 
+  /** What was subscribed; after `update` with `from` that stream. */
+  get source(): RemoteStream {
+    return this.#source;
+  }
+
+  /** Whether it is over. */
   get ended(): boolean {
-    return this.#session.ended;
+    return this.#keeper.ended;
   }
 
-  /** Makes the server stop sending the kind to this client. */
+  /** Whether it is being subscribed again. Requests about it are refused meanwhile, but for `stop`. */
+  get recovering(): boolean {
+    return this.#keeper.recovering;
+  }
+
+  /** Makes the server stop sending the kind to this client. Rejects with `refused`, `invalid-state` or `disconnected`. */
   async mute(kind: TrackKind): Promise<void> {
     await this.#control('pause', kind);
+    for (const each of kindsOf(kind)) if (this.#sources.has(each)) this.#muted.add(each);
     this.emit('mute', { kind });
   }
 
+  /** Undoes {@link mute}. Video that nobody can see (see {@link attach}) comes when it is seen. */
   async unmute(kind: TrackKind): Promise<void> {
-    await this.#control('play', kind);
+    const played = this.#hidden ? kindsOf(kind).filter((each) => each !== 'video') : kindsOf(kind);
+    if (played.length > 0) await this.#control('play', played.length === 2 ? 'av' : played[0]!);
+    for (const each of kindsOf(kind)) this.#muted.delete(each);
     this.emit('unmute', { kind });
   }
 
-  /** Asks for other measures of the video, without a new negotiation. */
-  update(video: VideoSubscribeParameters): Promise<void> {
-    return this.#control('update', { video: { parameters: videoParameters(video) } });
+  /**
+   * Asks for other measures of the video, or for other streams in the place of those received, without a new
+   * negotiation. A resolution that is asked for stands: {@link attach} adapts no more.
+   *
+   * Rejects with `refused` if the server doesn't grant it (all stays as it was), `invalid-argument` if a stream isn't
+   * there or lacks the kind, `invalid-state` or `disconnected`.
+   */
+  async update(update: SubscriptionUpdate): Promise<void> {
+    await this.#request(update);
+    if (update.video?.resolution) this.#fixed = true;
+    this.#adaptation.reset(this.#resolution());
+  }
+
+  /**
+   * Plays the subscription in a video element, and asks the server for what the element needs: no more pixels than it
+   * shows, and none while it can't be seen (scrolled away, `display: none`, or in a page in the background). A video
+   * that is in several elements has what the most demanding needs. Returns a function that undoes it.
+   */
+  attach(element: HTMLVideoElement, options: AttachOptions = {}): () => void {
+    if (options.adapt === true) this.#fixed = false;
+    if (element.srcObject !== this.stream) element.srcObject = this.stream;
+    const stop = watchViewport(element, this.#context.page, (viewport, visible) =>
+      this.#adaptation.show(element, options.adapt === false ? undefined : viewport, options.pauseHidden === false || visible),
+    );
+    this.#watches.add(stop);
+    return () => {
+      stop();
+      if (!this.#watches.delete(stop)) return;
+      this.#adaptation.remove(element);
+      if (element.srcObject === this.stream) element.srcObject = null;
+    };
   }
 
   /** Ends the subscription; its tracks end. */
   stop(): Promise<void> {
-    return this.#transport.stop(this.#session, 'unsubscribe');
+    return this.#keeper.stop();
   }
 
   /** The browser's statistics about what is received, by their ids; empty when it has ended. */
   getStats(): Promise<Map<string, RTCStats>> {
-    return this.#transport.getStats(this.#session);
+    return statsOf(this.#keeper.session);
+  }
+
+  /**
+   * How much the way from the server to this client is estimated to carry, in bit/s. Rejects with `refused` if the
+   * server can't tell (yet).
+   */
+  async queryBandwidth(): Promise<number> {
+    const session = liveSession(this.#keeper, 'subscription');
+    const request = { id: session.id, operation: 'querybwe' };
+    const answer = await this.#context.media.signaling.request('subscription-control', request, { repeatable: true });
+    const estimate = (answer as { estimatedBitrate?: unknown } | null | undefined)?.estimatedBitrate;
+    if (typeof estimate !== 'number') throw new ConferenceError('refused', 'The server named no bandwidth.');
+    return estimate;
+  }
+
+  #receive(session: Session): void {
+    for (const track of this.stream.getTracks()) this.stream.removeTrack(track);
+    for (const { currentDirection, receiver } of session.transceivers) {
+      if (currentDirection === 'recvonly') this.stream.addTrack(receiver.track);
+    }
+    this.#adaptation.reset(this.#resolution());
+    const { channel } = session;
+    if (!channel) return;
+    channel.binaryType = 'arraybuffer';
+    channel.onmessage = ({ data }) => this.emit('message', { data });
+  }
+
+  #onEnded(error: ConferenceError | undefined): void {
+    for (const stop of [...this.#watches, ...this.#offs]) stop();
+    this.#watches.clear();
+    this.#adaptation.close();
+    if (error) this.emit('error', { error });
+    this.emit('ended', {});
+  }
+
+  /** Follows what the streams say about themselves. */
+  #follow(): void {
+    for (const off of this.#offs.splice(0)) off();
+    for (const [kind, stream] of this.#sources) {
+      this.#offs.push(stream.on('ended', () => this.#keeper.reconsider()));
+      if (kind !== 'video') continue;
+      this.#offs.push(stream.on('updated', ({ change }) => change === 'stream' && this.#adaptation.reset(this.#resolution())));
+    }
+  }
+
+  async #request(update: SubscriptionUpdate): Promise<void> {
+    const { find } = this.#context;
+    const common = update.from === undefined ? undefined : find(update.from);
+    const sourceOf = (kind: MediaKind): RemoteStream | undefined => {
+      const own = update[kind]?.from;
+      if (own !== undefined) return this.#having(kind, find(own));
+      return common?.has(kind) && this.#sources.has(kind) ? common : undefined;
+    };
+    const audio = sourceOf('audio');
+    const video = sourceOf('video');
+    if (common && !audio && !video) throw new ConferenceError('invalid-argument', 'The stream has nothing of what is received.');
+    const parameters = parametersOf(update.video ?? {});
+    const trackId = update.video?.trackId;
+    const from = trackId ?? video?.id;
+    const request = {
+      ...(audio && { audio: { from: audio.id } }),
+      ...((from !== undefined || update.video) && {
+        video: { ...(from !== undefined && { from }), parameters: wireParameters(parameters) },
+      }),
+    };
+    await this.#control('update', request);
+    if (audio) this.#sources.set('audio', audio);
+    if (video) this.#sources.set('video', video);
+    if (from !== undefined) this.#trackId = trackId;
+    this.#video = from !== undefined ? parameters : { ...this.#video, ...parameters };
+    this.#source = common ?? video ?? this.#source;
+    this.#follow();
+  }
+
+  #having(kind: MediaKind, stream: RemoteStream): RemoteStream {
+    if (!this.#sources.has(kind)) throw new ConferenceError('invalid-argument', `The subscription has no ${kind}.`);
+    if (!stream.has(kind)) throw new ConferenceError('invalid-argument', `The stream has no ${kind}.`);
+    return stream;
   }
 
   async #control(operation: 'pause' | 'play' | 'update', data: unknown): Promise<void> {
-    if (this.ended) throw new ConferenceError('invalid-state', 'The subscription has ended.');
-    await this.#signaling.request('subscription-control', { id: this.id, operation, data });
+    const { id } = liveSession(this.#keeper, 'subscription');
+    await this.#context.media.signaling.request('subscription-control', { id, operation, data }, { repeatable: true });
+  }
+
+  #hide(hidden: boolean): void {
+    this.#hidden = hidden;
+    if (!this.#keeper.live || this.#muted.has('video') || !this.#sources.has('video')) return;
+    this.#control(hidden ? 'pause' : 'play', 'video').catch(() => {});
+  }
+
+  /** What the server is to hold back. */
+  #paused(): TrackKind | undefined {
+    const paused = new Set(this.#muted);
+    if (this.#hidden && this.#sources.has('video')) paused.add('video');
+    return paused.size === 2 ? 'av' : [...paused][0];
+  }
+
+  #track() {
+    const tracks = this.#sources.get('video')?.tracks.filter(({ kind }) => kind === 'video') ?? [];
+    return tracks.find(({ id }) => id !== undefined && id === this.#trackId) ?? tracks[0];
+  }
+
+  #offered(): Resolution[] {
+    const track = this.#track();
+    const own = track?.parameters?.resolution;
+    return [...(own ? [own] : []), ...(track?.parameterChoices.resolution ?? [])];
+  }
+
+  /** What is received, as far as it is known. */
+  #resolution(): Resolution | undefined {
+    return this.#video.resolution ?? this.#track()?.parameters?.resolution;
+  }
+
+  #operation(): Operation {
+    const lost = [...this.#sources.values()].some(({ ended }) => ended);
+    if (lost) throw new ConferenceError('session-failed', SOURCE_LOST);
+    const kinds = (['audio', 'video'] as const).filter((kind) => this.#sources.has(kind));
+    const parameters = wireParameters(this.#video);
+    const data = this.#sources.get('data');
+    return {
+      request: 'subscribe',
+      undo: 'unsubscribe',
+      ...(this.#data && { data: this.#data }),
+      addTransceivers: (connection) =>
+        kinds.map((kind) => {
+          const transceiver = connection.addTransceiver(kind, { direction: 'recvonly' });
+          preferCodecs(transceiver, kind, this.#codecs[kind]);
+          return transceiver;
+        }),
+      describe: (transceivers) => ({
+        media: kinds.length === 0 ? null : { tracks: kinds.map((kind, index) => this.#describe(kind, transceivers[index]?.mid, parameters)) },
+        ...(data && { data: { from: data.id } }),
+      }),
+    };
+  }
+
+  #describe(kind: MediaKind, mid: string | null | undefined, parameters: Record<string, unknown>): object {
+    const from = this.#sources.get(kind)?.id;
+    if (kind === 'audio') return { type: kind, mid, from };
+    const track = { type: kind, mid, from: this.#trackId ?? from };
+    return Object.keys(parameters).length > 0 ? { ...track, parameters } : track;
   }
 }
 
-function videoParameters(options: VideoSubscribeParameters): Record<string, unknown> {
-  const { resolution, frameRate, bitrateMultiplier, keyFrameInterval } = options;
-  const parameters: Record<string, unknown> = {};
-  if (resolution) parameters.resolution = { width: resolution.width, height: resolution.height };
-  if (frameRate !== undefined) parameters.framerate = frameRate;
-  if (bitrateMultiplier !== undefined) parameters.bitrate = `x${bitrateMultiplier}`;
-  if (keyFrameInterval !== undefined) parameters.keyFrameInterval = keyFrameInterval;
-  return parameters;
+/** The parameters alone, without those that aren't given. */
+function parametersOf(options: VideoSubscribeParameters): VideoSubscribeParameters {
+  const { resolution, framerate, bitrateMultiplier, keyFrameInterval } = options;
+  return {
+    ...(resolution && { resolution: { width: resolution.width, height: resolution.height } }),
+    ...(framerate !== undefined && { framerate }),
+    ...(bitrateMultiplier !== undefined && { bitrateMultiplier }),
+    ...(keyFrameInterval !== undefined && { keyFrameInterval }),
+  };
 }
 
-/** @internal The operation that subscribes `source`. Throws `invalid-argument` for a kind that the stream lacks. */
-export function subscribeOperation(source: RemoteStream, options: SubscribeOptions): Operation {
-  const kinds = (['audio', 'video'] as const).filter((kind: MediaKind) => options[kind] ?? source.has(kind));
-  const missing = kinds.find((kind) => !source.has(kind));
-  if (missing) throw new ConferenceError('invalid-argument', `The stream has no ${missing}.`);
-  if (kinds.length === 0) throw new ConferenceError('invalid-argument', 'There is nothing to subscribe to.');
-  const video: VideoSubscribeOptions = typeof options.video === 'object' ? options.video : {};
-  const audio: AudioSubscribeOptions = typeof options.audio === 'object' ? options.audio : {};
-  const parameters = videoParameters(video);
-  return {
-    request: 'subscribe',
-    undo: 'unsubscribe',
-    addTransceivers: (connection) =>
-      kinds.map((kind) => {
-        const transceiver = connection.addTransceiver(kind, { direction: 'recvonly' });
-        preferCodecs(transceiver, kind, (kind === 'audio' ? audio : video).codecs ?? []);
-        return transceiver;
-      }),
-    describe: (transceivers) => ({
-      media: {
-        tracks: kinds.map((kind, index) => {
-          const mid = transceivers[index]?.mid;
-          if (kind === 'audio') return { type: kind, mid, from: source.id };
-          const track = { type: kind, mid, from: video.trackId ?? source.id };
-          return Object.keys(parameters).length > 0 ? { ...track, parameters } : track;
-        }),
-      },
-    }),
-  };
+function wireParameters({ bitrateMultiplier, ...others }: VideoSubscribeParameters): Record<string, unknown> {
+  return { ...others, ...(bitrateMultiplier !== undefined && { bitrate: `x${bitrateMultiplier}` }) };
 }

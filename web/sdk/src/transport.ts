@@ -1,6 +1,8 @@
+import { Candidates } from './candidates.js';
 import { Deferred, SerialQueue, within } from './deferred.js';
 import { ConferenceError, toConferenceError } from './errors.js';
-import { answers, withoutRefusedSimulcast } from './negotiation.js';
+import { iceStateOf, IceWatch } from './ice-watch.js';
+import { answers, hasData, isRestarted, withoutRefusedSimulcast } from './negotiation.js';
 import { Session, silence } from './session.js';
 import type { Signaling } from './signaling.js';
 import { type Progress, readSessionAck } from './wire.js';
@@ -10,23 +12,38 @@ export interface Operation {
   readonly request: 'publish' | 'subscribe';
   /** The request that ends what `request` began. */
   readonly undo: 'unpublish' | 'unsubscribe';
+  /** How the session's data channel is opened; absent if it has none. */
+  readonly data?: RTCDataChannelInit;
   /** Adds the transceivers that are this operation's own. */
   addTransceivers(connection: RTCPeerConnection): RTCRtpTransceiver[];
   /** The request's data, but for the transport. Called when the transceivers have mids. */
   describe(transceivers: readonly RTCRtpTransceiver[]): Record<string, unknown>;
 }
 
+/** How long the server may take, each in milliseconds. */
 export interface Timeouts {
-  /** From sending an offer to its answer, in milliseconds. */
+  /** From sending an offer to its answer. */
   answer: number;
-  /** From the answer to the server's word that the session is ready, in milliseconds; ICE and DTLS happen in it. */
+  /** From the answer to the server's word that the session is ready; ICE and DTLS happen in it. */
   ready: number;
 }
 
 export const DEFAULT_TIMEOUTS: Timeouts = { answer: 10_000, ready: 20_000 };
 
-/** Server candidates kept until there is an answer to add them to; a server has a handful of addresses. */
-const MAX_EARLY_CANDIDATES = 64;
+export interface TransportHandlers {
+  /** Media has stopped flowing; ICE is restarted. */
+  interrupted(): void;
+  /** Media flows, for the first time or again. */
+  connected(): void;
+  /** The transport ended by itself; all its sessions have ended before. Called once, and not by `close`. */
+  closed(error: ConferenceError): void;
+}
+
+/** What the server says when the node at the other end of a transport is gone. */
+const NODE_LOST = ['Node lost', 'Access node exited unexpectedly'];
+
+/** The id of a data channel that only makes offers have a line for data. It is agreed on beforehand, so nobody is told. */
+const PLACEHOLDER_CHANNEL = 1022;
 
 /**
  * One RTCPeerConnection that carries any number of sessions. The client always offers, one operation at a time.
@@ -36,31 +53,41 @@ const MAX_EARLY_CANDIDATES = 64;
  */
 export class MediaTransport {
   readonly #connection: RTCPeerConnection;
-  readonly #signaling: Pick<Signaling, 'request'>;
+  readonly #signaling: Pick<Signaling, 'request' | 'whenConnected' | 'connected'>;
   readonly #timeouts: Timeouts;
-  readonly #closed: (error: ConferenceError) => void;
+  readonly #handlers: TransportHandlers;
   readonly #queue = new SerialQueue();
   readonly #sessions = new Map<string, Session>();
+  readonly #candidates: Candidates;
+  readonly #watch: IceWatch;
   #id: string | undefined;
-  #offer: { sdp: string; answer: Deferred<string> } | undefined;
-  #localCandidates: RTCIceCandidate[] = [];
-  #remoteCandidates: RTCIceCandidateInit[] = [];
+  #offer: { sdp: string; restarts: string | undefined; answer: Deferred<string> } | undefined;
+  #dataLine = false;
   #error: ConferenceError | undefined;
 
-  /** `closed` is called once if the transport ends by itself; `close` doesn't call it. */
   constructor(
     connection: RTCPeerConnection,
-    signaling: Pick<Signaling, 'request'>,
+    signaling: Pick<Signaling, 'request' | 'whenConnected' | 'connected'>,
     timeouts: Timeouts,
-    closed: (error: ConferenceError) => void,
+    handlers: TransportHandlers,
   ) {
     this.#connection = connection;
     this.#signaling = signaling;
     this.#timeouts = timeouts;
-    this.#closed = closed;
-    connection.onicecandidate = ({ candidate }) => this.#onLocalCandidate(candidate);
-    connection.onconnectionstatechange = () => this.#onConnectionState(connection.connectionState);
-    connection.oniceconnectionstatechange = () => this.#onConnectionState(connection.iceConnectionState);
+    this.#handlers = handlers;
+    // A lost candidate costs one path of several; the connection's state tells if none was left.
+    this.#candidates = new Candidates(connection, (candidate) => {
+      this.#signal({ type: 'candidate', candidate }).catch(() => {});
+    });
+    this.#watch = new IceWatch({
+      restart: () => this.#restartIce(),
+      interrupted: () => handlers.interrupted(),
+      connected: () => handlers.connected(),
+      lost: (cause) => this.#fail(new ConferenceError('transport-failed', 'The media connection broke.', { cause })),
+    });
+    connection.onicecandidate = ({ candidate }) => this.#candidates.onLocal(candidate);
+    connection.onconnectionstatechange = () => this.#watch.onState(iceStateOf(connection));
+    connection.oniceconnectionstatechange = () => this.#watch.onState(iceStateOf(connection));
   }
 
   /** The server's name for this transport: the id of its first session. Undefined before that is accepted. */
@@ -68,11 +95,16 @@ export class MediaTransport {
     return this.#id;
   }
 
+  /** Whether an offer was answered: the server had this transport once. */
+  get established(): boolean {
+    return this.#connection.remoteDescription !== null;
+  }
+
   /** Performs an operation and resolves with its session, established. */
   async open(operation: Operation): Promise<Session> {
     const session = await this.#queue.run(() => this.#negotiate(operation));
     try {
-      await within(session.established, this.#timeouts.ready, operation.request);
+      await this.#patiently(session.established, this.#timeouts.ready, operation.request);
       return session;
     } catch (error) {
       await this.#giveUp(operation, session, toConferenceError(error, 'session-failed'));
@@ -85,36 +117,37 @@ export class MediaTransport {
     if (session.ended) return;
     this.#sessions.delete(session.id);
     session.end();
-    await this.#signaling.request(undo, { id: session.id }).catch(() => {});
+    await this.#undo(undo, session.id);
   }
 
-  /** Statistics of all that a session sends or receives. */
-  async getStats(session: Session): Promise<Map<string, RTCStats>> {
-    const merged = new Map<string, RTCStats>();
-    if (session.ended) return merged;
-    for (const { direction, sender, receiver } of session.transceivers) {
-      const report = await (direction === 'recvonly' ? receiver : sender).getStats();
-      report.forEach((stats: RTCStats) => merged.set(stats.id, stats));
-    }
-    return merged;
+  /** The network changed: an interrupted connection doesn't wait any longer. */
+  nudge(): void {
+    this.#watch.nudge();
   }
 
   /** Takes a notification that names this transport. */
   onProgress(progress: Progress): void {
     switch (progress.status) {
-      case 'answer':
-        if (this.#offer && answers(progress.sdp, this.#offer.sdp)) this.#offer.answer.resolve(progress.sdp);
+      case 'answer': {
+        const { sdp } = progress;
+        const offer = this.#offer;
+        if (offer && answers(sdp, offer.sdp) && isRestarted(sdp, offer.restarts)) offer.answer.resolve(sdp);
         break;
+      }
       case 'candidate':
-        this.#onRemoteCandidate(progress.candidate);
+        this.#candidates.onRemote(progress.candidate);
         break;
       case 'ready':
         // Without a session it says that ICE and DTLS are up, which the connection knows by itself.
         if (progress.session !== undefined) this.#sessions.get(progress.session)?.ready();
         break;
       case 'error':
-        if (progress.session === undefined) this.#fail(new ConferenceError('transport-failed', progress.reason));
-        else this.#endSession(progress.session, new ConferenceError('session-failed', progress.reason));
+        // A node doesn't take one session with it but all that it carries.
+        if (progress.session === undefined || (NODE_LOST.includes(progress.reason) && this.#sessions.has(progress.session))) {
+          this.#fail(new ConferenceError('transport-failed', progress.reason));
+        } else {
+          this.#endSession(progress.session, new ConferenceError('session-failed', progress.reason));
+        }
         break;
     }
   }
@@ -123,6 +156,7 @@ export class MediaTransport {
   close(error?: ConferenceError): void {
     if (this.#error) return;
     this.#error = error ?? new ConferenceError('disconnected', 'The media connection was closed.');
+    this.#watch.close();
     this.#connection.onicecandidate = null;
     this.#connection.onconnectionstatechange = null;
     this.#connection.oniceconnectionstatechange = null;
@@ -140,24 +174,26 @@ export class MediaTransport {
     let offered = false;
     try {
       transceivers = operation.addTransceivers(this.#connection);
-      const offer = await this.#connection.createOffer();
-      const sdp = withoutRefusedSimulcast(offer.sdp ?? '');
-      await this.#connection.setLocalDescription({ type: 'offer', sdp });
+      const sdp = this.#needsOffer(operation, transceivers) ? await this.#makeOffer() : undefined;
       await this.#signaling.request(
         operation.request,
         {
           ...operation.describe(transceivers),
           transport: this.#id === undefined ? { type: 'webrtc' } : { type: 'webrtc', id: this.#id },
         },
-        (ack) => (session = this.#register(ack, transceivers)),
-        (ack) => this.#undo(operation, readSessionAck(ack)?.id),
+        {
+          accepted: (ack) => (session = this.#register(ack, operation, transceivers)),
+          late: (ack) => void this.#undo(operation.undo, readSessionAck(ack)?.id),
+        },
       );
       this.#assertOpen();
-      offered = true;
-      const answer = await this.#exchange(sdp);
-      await this.#connection.setRemoteDescription({ type: 'answer', sdp: answer });
-      this.#flushCandidates();
-      this.#accept(session!);
+      if (sdp !== undefined) {
+        offered = true;
+        const answer = await this.#exchange(sdp);
+        await this.#connection.setRemoteDescription({ type: 'answer', sdp: answer });
+        this.#candidates.flush();
+      }
+      this.#accept(session!, operation);
       return session!;
     } catch (reason) {
       const error = this.#diagnose(toConferenceError(reason, 'negotiation-failed'), session);
@@ -168,48 +204,100 @@ export class MediaTransport {
     }
   }
 
+  /** Data alone needs no offer once there is a line for it. */
+  #needsOffer(operation: Operation, transceivers: readonly RTCRtpTransceiver[]): boolean {
+    if (operation.data && !this.#dataLine) {
+      this.#connection.createDataChannel('', { negotiated: true, id: PLACEHOLDER_CHANNEL });
+      this.#dataLine = true;
+    }
+    return transceivers.length > 0 || !hasData(this.#connection.remoteDescription?.sdp);
+  }
+
+  async #makeOffer(): Promise<string> {
+    const offer = await this.#connection.createOffer();
+    const sdp = withoutRefusedSimulcast(offer.sdp ?? '');
+    await this.#connection.setLocalDescription({ type: 'offer', sdp });
+    return sdp;
+  }
+
   /**
    * A transport that worked before and that the server doesn't know any more is lost, although the connection may not
    * have noticed yet. The server says so when it is asked for another session, or when it is sent that one's offer.
    */
   #diagnose(error: ConferenceError, session: Session | undefined): ConferenceError {
-    const worked = this.#connection.remoteDescription !== null;
     const lost = session ? error.code === 'refused' : error.message.startsWith(`Transport ${this.#id} `);
-    return worked && lost ? new ConferenceError('transport-failed', error.message, { cause: error }) : error;
+    return this.established && lost ? new ConferenceError('transport-failed', error.message, { cause: error }) : error;
   }
 
   /** Runs inside the acknowledgement, so that the session is known before any notification about it is read. */
-  #register(ack: unknown, transceivers: RTCRtpTransceiver[]): Session {
+  #register(ack: unknown, operation: Operation, transceivers: RTCRtpTransceiver[]): Session {
     const ids = readSessionAck(ack);
     if (!ids) throw new ConferenceError('negotiation-failed', 'The server named no session.');
     if (this.#id !== undefined && ids.transportId !== this.#id) {
       throw new ConferenceError('negotiation-failed', `The server moved the session to transport ${ids.transportId}.`);
     }
     this.#id = ids.transportId;
-    const session = new Session(ids.id, transceivers);
+    const channel = operation.data && this.#connection.createDataChannel(ids.id, operation.data);
+    const session = new Session(ids.id, transceivers, channel);
     this.#sessions.set(session.id, session);
     return session;
   }
 
-  async #exchange(sdp: string): Promise<string> {
+  /** Sends an offer and resolves with its answer. `restarts` are the server's credentials that are to be replaced. */
+  async #exchange(sdp: string, restarts?: string): Promise<string> {
     const answer = new Deferred<string>();
-    this.#offer = { sdp, answer };
+    this.#offer = { sdp, restarts, answer };
     try {
-      await this.#signaling.request('soac', { id: this.#id, signaling: { type: 'offer', sdp } });
-      return await within(answer.promise, this.#timeouts.answer, 'offer');
+      await this.#signal({ type: 'offer', sdp });
+      return await this.#patiently(answer.promise, this.#timeouts.answer, 'offer');
     } finally {
       this.#offer = undefined;
     }
   }
 
+  /** A repeated offer is answered the same, a repeated candidate ignored. */
+  async #signal(signaling: object): Promise<void> {
+    await this.#signaling.request('soac', { id: this.#id, signaling }, { repeatable: true });
+  }
+
+  /** Like `within`, but what can't come because the client is cut off has the same time again when it is back. */
+  async #patiently<T>(promise: Promise<T>, ms: number, what: string): Promise<T> {
+    for (;;) {
+      try {
+        return await within(promise, ms, what);
+      } catch (error) {
+        if (!(error instanceof ConferenceError) || error.code !== 'timeout' || this.#signaling.connected) throw error;
+        await this.#signaling.whenConnected();
+      }
+    }
+  }
+
   /** What the server answered inactive it doesn't carry; a session of which it carries nothing can't become ready. */
-  #accept(session: Session): void {
+  #accept(session: Session, operation: Operation): void {
     if (session.ended) return;
     const carried = session.transceivers.some(
       ({ currentDirection }) => currentDirection === 'sendonly' || currentDirection === 'recvonly',
     );
-    if (!carried) throw new ConferenceError('negotiation-failed', 'The server accepted no media of the offer.');
+    const dataRefused = operation.data !== undefined && !hasData(this.#connection.remoteDescription?.sdp);
+    if (dataRefused || (!carried && operation.data === undefined)) {
+      throw new ConferenceError('negotiation-failed', `The server accepted no ${dataRefused ? 'data' : 'media'} of the offer.`);
+    }
     session.negotiated();
+  }
+
+  /** New credentials and candidates for the connection that is there: DTLS and SRTP go on. */
+  async #restartIce(): Promise<void> {
+    await this.#signaling.whenConnected();
+    await this.#queue.run(async () => {
+      this.#assertOpen();
+      if (!this.#watch.inTrouble) return;
+      const before = this.#connection.remoteDescription?.sdp;
+      this.#candidates.forgetLocal();
+      this.#connection.restartIce();
+      const answer = await this.#exchange(await this.#makeOffer(), before);
+      await this.#connection.setRemoteDescription({ type: 'answer', sdp: answer });
+      this.#candidates.flush();
+    });
   }
 
   /** Ends a session that came to nothing, here and at the server. */
@@ -217,11 +305,11 @@ export class MediaTransport {
     this.#sessions.delete(session.id);
     if (session.ended) return;
     session.end(error);
-    await this.#undo(operation, session.id);
+    await this.#undo(operation.undo, session.id);
   }
 
-  async #undo(operation: Operation, id: string | undefined): Promise<void> {
-    if (id !== undefined) await this.#signaling.request(operation.undo, { id }).catch(() => {});
+  async #undo(undo: Operation['undo'], id: string | undefined): Promise<void> {
+    if (id !== undefined) await this.#signaling.request(undo, { id }, { repeatable: true }).catch(() => {});
   }
 
   /**
@@ -235,7 +323,7 @@ export class MediaTransport {
   async #withdraw(transceivers: readonly RTCRtpTransceiver[], offered: boolean): Promise<void> {
     if (this.#error) return;
     silence(transceivers);
-    const first = this.#connection.remoteDescription === null;
+    const first = !this.established;
     if (first) this.#id = undefined;
     if ((offered && !first) || this.#connection.signalingState !== 'have-local-offer') return;
     try {
@@ -245,39 +333,8 @@ export class MediaTransport {
       return;
     }
     // The first offer's candidates were gathered for nothing; those of an older one are as good as before.
-    if (first) this.#localCandidates = [];
-    this.#flushCandidates();
-  }
-
-  #onLocalCandidate(candidate: RTCIceCandidate | null): void {
-    // The end-of-candidates marks (null, and the empty text) have no form in this protocol.
-    if (!candidate || candidate.candidate === '') return;
-    this.#localCandidates.push(candidate);
-    this.#flushCandidates();
-  }
-
-  /** Candidates wait for the answer: before it the server may not know the transport or the m-line that they name. */
-  #flushCandidates(): void {
-    if (this.#connection.signalingState !== 'stable' || this.#connection.remoteDescription === null) return;
-    for (const { candidate, sdpMid, sdpMLineIndex } of this.#localCandidates.splice(0)) {
-      const signaling = { type: 'candidate', candidate: { candidate, sdpMid, sdpMLineIndex } };
-      // A lost candidate costs one path of several; the connection's state tells if none was left.
-      this.#signaling.request('soac', { id: this.#id, signaling }).catch(() => {});
-    }
-    for (const candidate of this.#remoteCandidates.splice(0)) this.#addRemoteCandidate(candidate);
-  }
-
-  #onRemoteCandidate(candidate: RTCIceCandidateInit): void {
-    if (this.#connection.remoteDescription !== null) this.#addRemoteCandidate(candidate);
-    else if (this.#remoteCandidates.length < MAX_EARLY_CANDIDATES) this.#remoteCandidates.push(candidate);
-  }
-
-  #addRemoteCandidate(candidate: RTCIceCandidateInit): void {
-    this.#connection.addIceCandidate(candidate).catch(() => {});
-  }
-
-  #onConnectionState(state: string): void {
-    if (state === 'failed') this.#fail(new ConferenceError('transport-failed', 'The media connection broke.'));
+    if (first) this.#candidates.forgetLocal();
+    this.#candidates.flush();
   }
 
   #endSession(id: string, error: ConferenceError): void {
@@ -289,7 +346,7 @@ export class MediaTransport {
   #fail(error: ConferenceError): void {
     if (this.#error) return;
     this.close(error);
-    this.#closed(error);
+    this.#handlers.closed(error);
   }
 
   #assertOpen(): void {

@@ -6,6 +6,11 @@ export type MediaKind = 'audio' | 'video';
 /** What a mute or unmute applies to; `av` is both. */
 export type TrackKind = MediaKind | 'av';
 
+/** @internal The kinds that a mute applies to. */
+export function kindsOf(kind: TrackKind): MediaKind[] {
+  return kind === 'av' ? ['audio', 'video'] : [kind];
+}
+
 /** A picture's size in pixels. */
 export interface Resolution {
   width: number;
@@ -69,6 +74,7 @@ export interface StreamFields {
   id: string;
   type: 'forward' | 'mixed';
   tracks: TrackInfo[];
+  data: boolean;
   owner?: string;
   attributes: Record<string, unknown>;
   label?: string;
@@ -215,7 +221,7 @@ function readLayout(value: unknown): LayoutEntry[] {
 }
 
 export function readStream(value: unknown): StreamFields | undefined {
-  const { id, type, media, info } = fields(value);
+  const { id, type, media, data, info } = fields(value);
   const streamId = text(id);
   if (streamId === undefined || (type !== 'forward' && type !== 'mixed')) return undefined;
   const { owner, attributes, label, layout, activeInput } = fields(info);
@@ -223,6 +229,7 @@ export function readStream(value: unknown): StreamFields | undefined {
     id: streamId,
     type,
     tracks: list(fields(media).tracks).map(readTrack).filter(present),
+    data: data === true,
     owner: text(owner),
     attributes: fields(attributes),
     label: text(label),

@@ -1,5 +1,7 @@
-import type { SignalingSocket } from '../src/signaling.js';
-import { ConferenceClient } from '../src/client.js';
+import { vi } from 'vitest';
+import type { SignalingSocket } from '../src/connection.js';
+import { ConferenceClient, type ConferenceClientOptions } from '../src/client.js';
+import type { Page, PageEvent } from '../src/page.js';
 
 type Acknowledge = (status: string, data?: unknown) => void;
 
@@ -11,19 +13,24 @@ export interface Request {
   refuse: (reason: string) => void;
 }
 
-/** Waits until `condition` holds, giving pending continuations their turns. */
+/** The clock of the machine, also while the test plays with time. */
+const { setTimeout: realTimeout } = globalThis;
+const turn = () => new Promise((resolve) => realTimeout(resolve, 0));
+
+/** Waits until `condition` holds, giving pending continuations their turns and, where time is played, time. */
 export async function until(condition: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 1000; turn++) {
+  for (let turns = 0; turns < 1000; turns++) {
     if (condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    if (vi.isFakeTimers()) await vi.advanceTimersByTimeAsync(10);
+    await turn();
   }
   throw new Error(`never came true: ${condition}`);
 }
 
 /** Lets everything that is ready to run, run. */
 export async function settle(): Promise<void> {
-  for (let turn = 0; turn < 20; turn++) await Promise.resolve();
-  await new Promise((resolve) => setTimeout(resolve, 0));
+  for (let turns = 0; turns < 20; turns++) await Promise.resolve();
+  await turn();
 }
 
 /** The server's end of a Socket.IO connection, played by the test. */
@@ -89,7 +96,9 @@ export function fakeTrack(kind: string): MediaStreamTrack {
 
 export class FakeMediaStream {
   constructor(private readonly tracks: MediaStreamTrack[] = []) {}
-  getTracks = () => this.tracks;
+  getTracks = () => [...this.tracks];
+  addTrack = (track: MediaStreamTrack) => void this.tracks.push(track);
+  removeTrack = (track: MediaStreamTrack) => void this.tracks.splice(this.tracks.indexOf(track), 1);
   getAudioTracks = () => this.tracks.filter(({ kind }) => kind === 'audio');
   getVideoTracks = () => this.tracks.filter(({ kind }) => kind === 'video');
 }
@@ -179,9 +188,14 @@ export class FakePeerConnection {
     this.onicecandidate?.({ candidate: candidate === null ? null : { candidate, sdpMid: '0', sdpMLineIndex: 0 } });
   }
 
-  break(): void {
-    this.connectionState = 'failed';
+  /** ICE and DTLS get into a state. */
+  become(state: 'connected' | 'disconnected' | 'failed'): void {
+    this.connectionState = state;
     this.onconnectionstatechange?.();
+  }
+
+  break(): void {
+    this.become('failed');
   }
 
   close(): void {
@@ -235,16 +249,49 @@ export const LOGIN = {
   },
 };
 
+/** A reconnection ticket that is good for so many seconds. */
+export function ticket(id: string, seconds = 600): string {
+  return btoa(JSON.stringify({ participantId: 'me', ticketId: id, notBefore: 1_000, notAfter: 1_000 + seconds * 1_000 }));
+}
+
+/** A page that goes on and off line, and behind others, when the test says so. */
+export class FakePage implements Page {
+  onLine = true;
+  visible = true;
+  readonly #listeners = new Map<PageEvent, Set<() => void>>();
+
+  on(name: PageEvent, listener: () => void): () => void {
+    const listeners = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, listeners.add(listener));
+    return () => void listeners.delete(listener);
+  }
+
+  tell(name: PageEvent): void {
+    for (const listener of [...(this.#listeners.get(name) ?? [])]) listener();
+  }
+
+  /** How many listeners nobody has taken away. */
+  get watched(): number {
+    return [...this.#listeners.values()].reduce((sum, { size }) => sum + size, 0);
+  }
+}
+
 /** A client and the two things it talks to. */
 export class Bench {
   readonly sockets: { url: string; socket: FakeSocket }[] = [];
+  /** Whether sockets that are made from now on reach their server. */
+  reachable: (url: string) => boolean = () => true;
+  readonly page = new FakePage();
   readonly connections: FakePeerConnection[] = [];
   readonly client: ConferenceClient;
 
-  constructor(timeouts = { answer: 10_000, ready: 10_000 }) {
+  constructor(timeouts = { answer: 10_000, ready: 10_000 }, options: ConferenceClientOptions = {}) {
     this.client = new ConferenceClient({
+      page: this.page,
+      ...options,
       createSocket: (url) => {
         const socket = new FakeSocket();
+        socket.accepts = this.reachable(url);
         this.sockets.push({ url, socket });
         return socket;
       },
@@ -257,12 +304,29 @@ export class Bench {
     });
   }
 
-  static async joined(timeouts?: { answer: number; ready: number }): Promise<Bench> {
-    const bench = new Bench(timeouts);
+  static async joined(timeouts?: { answer: number; ready: number }, options?: ConferenceClientOptions): Promise<Bench> {
+    const bench = new Bench(timeouts, options);
     const joining = bench.client.join(TOKEN);
     (await bench.socket.next('login')).ok(LOGIN);
     await joining;
     return bench;
+  }
+
+  /** A client in a conference that can come back to its place, with two tickets: `t1` from the login, and `t2`. */
+  static async resumable(options?: ConferenceClientOptions): Promise<Bench> {
+    const bench = new Bench(undefined, options);
+    const joining = bench.client.join(TOKEN);
+    (await bench.socket.next('login')).ok({ ...LOGIN, reconnectionTicket: ticket('t1') });
+    await joining;
+    (await bench.socket.next('refreshReconnectionTicket')).ok(ticket('t2'));
+    await settle();
+    return bench;
+  }
+
+  /** Waits for the next socket, which is the `count`th. */
+  async reconnects(count: number): Promise<FakeSocket> {
+    await until(() => this.sockets.length >= count);
+    return this.sockets[count - 1]!.socket;
   }
 
   get socket(): FakeSocket {

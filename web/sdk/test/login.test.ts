@@ -131,7 +131,7 @@ describe('in the conference', () => {
 describe('the end', () => {
   it('by leaving is told to the server and to nobody else', async () => {
     const { client, socket } = await Bench.joined();
-    client.on('serverdisconnected', () => expect.unreachable());
+    client.on('disconnected', () => expect.unreachable());
     const leaving = client.leave();
     (await socket.next('logout')).ok();
     await leaving;
@@ -147,7 +147,7 @@ describe('the end', () => {
   ])('by %s is told to the application, once', async (event, reason) => {
     const { client, socket } = await Bench.joined();
     const reasons: string[] = [];
-    client.on('serverdisconnected', (event) => reasons.push(event.reason));
+    client.on('disconnected', (event) => reasons.push(event.reason));
     socket.notify(event);
     socket.notify('disconnect');
     expect(reasons).toEqual([reason]);

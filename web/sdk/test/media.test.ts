@@ -378,15 +378,36 @@ describe('the server', () => {
     expect(publication.ended).toBe(false);
   });
 
-  it('may end the transport: all sessions end and the next operation makes a new one', async () => {
+  it('may forget the transport, which shows at the next operation; that goes on with a new one, with everything else', async () => {
     const bench = await Bench.joined();
+    const publishing = bench.client.publish(camera());
+    await bench.serve('publish', 'p1', 'p1');
+    const publication = await publishing;
+    const subscribing = bench.client.subscribe('theirs');
+    (await bench.socket.next('subscribe')).ok({ id: 's2', transportId: 'p1' });
+    (await bench.socket.next('soac')).refuse('Transport p1 does NOT exist');
+    (await bench.socket.next('unsubscribe')).ok();
+
+    const republish = await bench.serve('publish', 'p3', 'p3');
+    expect(republish.data.transport).toEqual({ type: 'webrtc' });
+    await bench.serve('subscribe', 's4', 'p3');
+    expect((await subscribing).id).toBe('s4');
+    expect(publication).toMatchObject({ id: 'p3', ended: false });
+    expect(bench.connections).toHaveLength(2);
+  });
+
+  it.each([
+    ['says that the transport is gone', (bench: Bench) => bench.progress('p1', { status: 'error', data: 'Node lost' })],
+    ['becomes unreachable for media', (bench: Bench) => bench.connection.break()],
+  ])('that %s ends everything on it, if recovery is off; the next operation makes a new one', async (_, lose) => {
+    const bench = await Bench.joined(undefined, { recovery: false });
     const publishing = bench.client.publish(camera());
     await bench.serve('publish', 'p1', 'p1');
     const publication = await publishing;
     const events: string[] = [];
     publication.on('error', ({ error }) => events.push(error.code));
     publication.on('ended', () => events.push('ended'));
-    bench.progress('p1', { status: 'error', data: 'Node lost' });
+    lose(bench);
     expect(events).toEqual(['transport-failed', 'ended']);
     expect(bench.connection.closed).toBe(true);
 
@@ -395,34 +416,6 @@ describe('the server', () => {
     expect(request.data.transport).toEqual({ type: 'webrtc' });
     await again;
     expect(bench.connections).toHaveLength(2);
-  });
-
-  it('may forget the transport, which shows at the next operation; the one after makes a new one', async () => {
-    const bench = await Bench.joined();
-    const publishing = bench.client.publish(camera());
-    await bench.serve('publish', 'p1', 'p1');
-    const publication = await publishing;
-    const lost = bench.client.subscribe('theirs');
-    (await bench.socket.next('subscribe')).ok({ id: 's2', transportId: 'p1' });
-    (await bench.socket.next('soac')).refuse('Transport p1 does NOT exist');
-    (await bench.socket.next('unsubscribe')).ok();
-    await expect(lost).rejects.toMatchObject({ code: 'transport-failed' });
-    expect(publication.ended).toBe(true);
-
-    const again = bench.client.subscribe('theirs');
-    const request = await bench.serve('subscribe', 's3', 's3');
-    expect(request.data.transport).toEqual({ type: 'webrtc' });
-    await again;
-    expect(bench.connections).toHaveLength(2);
-  });
-
-  it('may become unreachable for media, with the same effect', async () => {
-    const bench = await Bench.joined();
-    const publishing = bench.client.publish(camera());
-    await bench.serve('publish', 'p1', 'p1');
-    const publication = await publishing;
-    bench.connection.break();
-    expect(publication.ended).toBe(true);
   });
 
   it('may drop the client: everything ends, and what is under way fails', async () => {
@@ -434,7 +427,7 @@ describe('the server', () => {
     await bench.socket.next('subscribe');
     const events: string[] = [];
     publication.on('ended', () => events.push('ended'));
-    bench.client.on('serverdisconnected', ({ reason }) => events.push(reason));
+    bench.client.on('disconnected', ({ reason }) => events.push(reason));
     bench.socket.notify('drop');
     await expect(subscribing).rejects.toMatchObject({ code: 'disconnected' });
     expect(events).toEqual(['ended', 'dropped']);
