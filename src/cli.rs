@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::options::{FileError, Options};
+use crate::{
+    manage::{Given, ParticipantCommand, RoomCommand, StreamCommand, Task, TokenCommand},
+    options::{FileError, Options},
+};
 
 /// A conference server: runs, inspects and checks a whole Kaigi on one machine.
 #[derive(Debug, Parser)]
@@ -23,8 +26,48 @@ pub enum Command {
     /// Services (tenants) of the management API
     #[command(subcommand)]
     Service(Service),
+    /// A running Kaigi, by its management API.
+    #[command(flatten)]
+    Manage(Manage),
     /// Look for what would keep Kaigi from running on this machine
     Doctor(Configured),
+}
+
+/// A command of the management API.
+#[derive(Args, Debug)]
+pub struct Managed<C: Subcommand> {
+    /// Which.
+    #[command(subcommand)]
+    pub command: C,
+    /// Where and by whom.
+    #[command(flatten)]
+    pub given: Given,
+}
+
+/// What of a running Kaigi.
+#[derive(Debug, Subcommand)]
+pub enum Manage {
+    /// Rooms of a running Kaigi
+    Room(Managed<RoomCommand>),
+    /// Tokens, by which clients join
+    Token(Managed<TokenCommand>),
+    /// Who is in a room, and what they may do
+    Participant(Managed<ParticipantCommand>),
+    /// Streams of a room
+    Stream(Managed<StreamCommand>),
+}
+
+impl Manage {
+    /// The task, and in whose name it is to be done.
+    #[must_use]
+    pub fn task(self) -> (Task, Given) {
+        match self {
+            Self::Room(of) => (Task::Room(of.command), of.given),
+            Self::Token(of) => (Task::Token(of.command), of.given),
+            Self::Participant(of) => (Task::Participant(of.command), of.given),
+            Self::Stream(of) => (Task::Stream(of.command), of.given),
+        }
+    }
 }
 
 /// About services.

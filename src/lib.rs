@@ -1,7 +1,8 @@
 //! The launcher: starts, watches and inspects a whole Kaigi on one machine.
 //!
 //! [`cli`] is the command line, [`options`] what can be set and where, [`settings`] what counts of it; [`up`](mod@up) runs the
-//! processes by a [`plan`](mod@plan), [`doctor`] looks at the machine, [`service`] shows credentials.
+//! processes by a [`plan`](mod@plan), [`doctor`] looks at the machine, [`service`] shows credentials, [`manage`] asks a
+//! running Kaigi.
 
 pub mod backoff;
 mod child;
@@ -9,6 +10,7 @@ pub mod cli;
 pub mod data_dir;
 pub mod doctor;
 pub mod limits;
+pub mod manage;
 pub mod options;
 pub mod output;
 pub mod plan;

@@ -12,6 +12,7 @@ use kaigi::{
     cli::{Cli, Command, Configured, Service, Show},
     doctor,
     limits::raise_open_files,
+    manage,
     options::Options,
     output::Output,
     service::Credentials,
@@ -39,6 +40,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(configured) => run_up(&settings(configured)?).await,
         Command::Doctor(configured) => run_doctor(&settings(configured)?).await,
         Command::Service(Service::Show(show)) => show_service(show),
+        Command::Manage(manage) => {
+            let (task, given) = manage.task();
+            // A blocking client: there is nothing else to do meanwhile.
+            say(tokio::task::block_in_place(|| manage::run(task, &given))?)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -10,7 +10,7 @@ import { type Credentials, Rest } from './rest';
 import { until } from './until';
 
 const PROJECT = fileURLToPath(new URL('../../..', import.meta.url));
-const PROGRAM = process.env.KAIGI ?? path.join(PROJECT, 'target/release/kaigi');
+export const PROGRAM = process.env.KAIGI ?? path.join(PROJECT, 'target/release/kaigi');
 
 /** Where logs and pictures of a run are kept. */
 export const ARTIFACTS = fileURLToPath(new URL('../artifacts', import.meta.url));
