@@ -153,10 +153,14 @@ export class Signaling {
   }
 
   /** Waits until it was notified of something that has at least these members; the data of the first such notification. */
-  async told<T = unknown>(event: string, wanted: unknown, patience = PATIENCE): Promise<T> {
-    const heard = (): Notification | undefined => this.notifications.find((one) => one.event === event && matches(one.data, wanted));
-    const what = `${event} ${JSON.stringify(wanted)}`;
-    const found = await until(what, () => heard() ?? complain(this.notifications), patience, 5);
+  told<T = unknown>(event: string, wanted: unknown): Promise<T> {
+    return this.toldThat<T>(event, (data) => matches(data, wanted), JSON.stringify(wanted));
+  }
+
+  /** Waits until it was notified of something of which that is true; its data. */
+  async toldThat<T = unknown>(event: string, isWanted: (data: unknown) => boolean, what = 'of some kind'): Promise<T> {
+    const heard = (): Notification | undefined => this.notifications.find((one) => one.event === event && isWanted(one.data));
+    const found = await until(`${event} ${what}`, () => heard() ?? complain(this.notifications), PATIENCE, 5);
     return found.data as T;
   }
 
