@@ -21,7 +21,7 @@ const turn = () => new Promise((resolve) => realTimeout(resolve, 0));
 export async function until(condition: () => boolean): Promise<void> {
   for (let turns = 0; turns < 1000; turns++) {
     if (condition()) return;
-    if (vi.isFakeTimers()) await vi.advanceTimersByTimeAsync(10);
+    if (vi.isFakeTimers()) await vi.advanceTimersByTimeAsync(20);
     await turn();
   }
   throw new Error(`never came true: ${condition}`);
@@ -121,7 +121,48 @@ export class FakeTransceiver {
   }
 }
 
-/** Offer/answer and its states as RFC 8829 has them, with m-lines that hold nothing but a mid and a direction. */
+/** One end of a data channel, opened and drained by the test. */
+export class FakeChannel {
+  readyState = 'connecting';
+  binaryType = 'blob';
+  bufferedAmount = 0;
+  bufferedAmountLowThreshold = 0;
+  readonly sent: unknown[] = [];
+  onopen: (() => void) | null = null;
+  onclose: (() => void) | null = null;
+  onbufferedamountlow: (() => void) | null = null;
+  onmessage: ((event: { data: unknown }) => void) | null = null;
+
+  constructor(
+    readonly label: string,
+    readonly init: RTCDataChannelInit,
+  ) {}
+
+  send(message: string | Uint8Array): void {
+    this.sent.push(message);
+    this.bufferedAmount += typeof message === 'string' ? message.length : message.byteLength;
+  }
+
+  open(): void {
+    this.readyState = 'open';
+    this.onopen?.();
+  }
+
+  drain(): void {
+    this.bufferedAmount = 0;
+    this.onbufferedamountlow?.();
+  }
+
+  close(): void {
+    this.readyState = 'closed';
+    this.onclose?.();
+  }
+}
+
+/**
+ * Offer/answer and its states as RFC 8829 has them, with m-lines that hold nothing but a mid and a direction, one for
+ * data last of all, and ICE credentials that count restarts.
+ */
 export class FakePeerConnection {
   transceivers: FakeTransceiver[] = [];
   signalingState = 'stable';
@@ -134,6 +175,8 @@ export class FakePeerConnection {
   onicecandidate: ((event: { candidate: unknown }) => void) | null = null;
   onconnectionstatechange: (() => void) | null = null;
   oniceconnectionstatechange: (() => void) | null = null;
+  readonly channels: FakeChannel[] = [];
+  restarts = 0;
   #mids = 0;
   #offered: FakeTransceiver[] = [];
 
@@ -150,7 +193,18 @@ export class FakePeerConnection {
   async createOffer(): Promise<RTCSessionDescriptionInit> {
     let next = this.#mids;
     const lines = this.transceivers.map(({ kind, direction, mid }) => `m=${kind}\r\na=mid:${mid ?? next++}\r\na=${direction}\r\n`);
-    return { type: 'offer', sdp: lines.join('') };
+    const data = this.channels.length > 0 ? `m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:d\r\n` : '';
+    return { type: 'offer', sdp: `v=0\r\na=ice-ufrag:${this.restarts}\r\n${lines.join('')}${data}` };
+  }
+
+  createDataChannel(label: string, init: RTCDataChannelInit): RTCDataChannel {
+    const channel = new FakeChannel(label, init);
+    this.channels.push(channel);
+    return channel as unknown as RTCDataChannel;
+  }
+
+  restartIce(): void {
+    this.restarts++;
   }
 
   async setLocalDescription({ type }: RTCSessionDescriptionInit): Promise<void> {
@@ -331,6 +385,11 @@ export class Bench {
 
   get socket(): FakeSocket {
     return this.sockets.at(-1)!.socket;
+  }
+
+  /** The data channel of a session. */
+  channel(id: string): FakeChannel {
+    return this.connection.channels.find(({ label }) => label === id)!;
   }
 
   get connection(): FakePeerConnection {
