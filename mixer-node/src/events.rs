@@ -180,6 +180,7 @@ mod tests {
             .map(|told| match told.event {
                 Some(Event::ActiveInput(stream)) => format!("{}: {stream} speaks", told.room_id),
                 Some(Event::InputFailed(failed)) => format!("{}: {} fails", told.room_id, failed.stream_id),
+                Some(Event::TranscoderFailed(failed)) => format!("{}: {} fails", told.room_id, failed.id),
                 None => "nothing".into(),
             })
             .collect()

@@ -118,6 +118,7 @@ async fn agents_are_told_who_speaks_and_what_fails() {
         match told.event.unwrap() {
             Event::ActiveInput(stream) => assert!(speaking.replace(stream).is_none(), "told twice"),
             Event::InputFailed(failure) => assert!(failed.replace(failure).is_none(), "told twice"),
+            Event::TranscoderFailed(failure) => panic!("there is no transcoder: {failure:?}"),
         }
     }
     assert_eq!(speaking.as_deref(), Some("a"));

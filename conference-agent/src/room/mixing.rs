@@ -192,5 +192,6 @@ fn describe_video(spec: &ViewVideo, layout: v1::Layout, filter: Filter) -> v1::V
         crop: spec.layout.fit_policy == FitPolicy::Crop,
         layout: Some(layout),
         filter: filter.name().to_owned(),
+        motion_factor: spec.motion_factor,
     }
 }

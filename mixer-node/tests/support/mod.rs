@@ -395,10 +395,13 @@ pub(crate) fn view(revision: u64, inputs: Vec<v1::ViewInput>, side: u32) -> v1::
             crop: false,
             layout: Some(v1::Layout { regions: (0..side * side).map(region).collect() }),
             filter: "none".into(),
+            motion_factor: 1.0,
         }),
         audio_format: Some(v1::MediaFormat { codec: "opus".into(), ..Default::default() }),
         voice_activity: true,
         inputs,
         minus_participants: vec![],
+        video_outputs: vec![],
+        audio_outputs: vec![],
     }
 }
