@@ -1,5 +1,13 @@
-import { defineConfig, mergeConfig } from 'vitest/config';
-import tests from './vitest.config';
+import { defineConfig } from 'vitest/config';
 
 // Measurements, run by `make bench` and not by `make test`.
-export default mergeConfig({ ...tests, test: { ...tests.test, include: [] } }, defineConfig({ test: { include: ['scenarios/**/*.test.ts'] } }));
+export default defineConfig({
+  test: {
+    include: ['scenarios/**/*.test.ts'],
+    fileParallelism: false,
+    pool: 'forks',
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    reporters: ['verbose'],
+  },
+});

@@ -141,6 +141,11 @@ export class Participant {
     return this.page.evaluate((l) => window.lab.publish(l), look);
   }
 
+  /** All messages so far, in the order in which they came. */
+  messages(): Promise<string[]> {
+    return this.page.evaluate(() => window.lab.messages());
+  }
+
   hasJoined(): Promise<boolean> {
     return this.page.evaluate(() => window.lab.hasJoined());
   }

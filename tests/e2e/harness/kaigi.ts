@@ -27,6 +27,8 @@ export interface StartOptions {
   scheme?: 'http' | 'https';
   /** Further arguments for `kaigi up`. */
   args?: string[];
+  /** Further environment variables, which all processes inherit. */
+  env?: Record<string, string>;
 }
 
 /** A whole Kaigi, started as a user would start it. */
@@ -44,7 +46,7 @@ export class Kaigi {
   ) {}
 
   /** Starts `kaigi up` on free ports and waits until it is ready. */
-  static async start({ name, dataDir, scheme = 'http', args = [] }: StartOptions): Promise<Kaigi> {
+  static async start({ name, dataDir, scheme = 'http', args = [], env = {} }: StartOptions): Promise<Kaigi> {
     const data = dataDir ?? newDataDir();
     const ports = await freePorts();
     mkdirSync(ARTIFACTS, { recursive: true });
@@ -58,7 +60,11 @@ export class Kaigi {
       '--media-port': String(ports.media),
     };
     const started = Date.now();
-    const launcher = spawn(PROGRAM, ['up', ...Object.entries(flags).flat(), ...args], { stdio: ['ignore', log, log], cwd: data });
+    const launcher = spawn(PROGRAM, ['up', ...Object.entries(flags).flat(), ...args], {
+      stdio: ['ignore', log, log],
+      cwd: data,
+      env: { ...process.env, ...env },
+    });
     closeSync(log);
     // Nothing that a test forgets outlives the test run.
     const atExit = (): void => void launcher.kill('SIGTERM');

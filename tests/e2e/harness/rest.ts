@@ -42,8 +42,8 @@ export class Rest {
   ) {}
 
   /** Any request, signed, whatever comes of it. */
-  call(method: string, path: string, body?: unknown): Promise<Answer> {
-    const headers: Record<string, string> = { authorization: mauth(this.credentials) };
+  call(method: string, path: string, body?: unknown, host?: string): Promise<Answer> {
+    const headers: Record<string, string> = { authorization: mauth(this.credentials), ...(host !== undefined && { host }) };
     const text = body === undefined ? undefined : JSON.stringify(body);
     if (text !== undefined) {
       headers['content-type'] = 'application/json';
@@ -67,9 +67,10 @@ export class Rest {
     return this.json('GET', '/v1/rooms');
   }
 
-  async token(room: string, user: string, role = 'presenter'): Promise<string> {
+  /** A token. It sends the client to `host`, by default to where this asks. */
+  async token(room: string, user: string, role = 'presenter', host?: string): Promise<string> {
     const preference = { isp: 'isp', region: 'region' };
-    const answer = await this.call('POST', `/v1/rooms/${room}/tokens/`, { user, role, preference });
+    const answer = await this.call('POST', `/v1/rooms/${room}/tokens/`, { user, role, preference }, host);
     if (answer.status !== 200) throw new Error(`token: ${answer.status} ${answer.text}`);
     return answer.text;
   }

@@ -27,9 +27,17 @@ export interface Publisher {
   stream: string;
 }
 
-export async function publisher(browser: Chromium, kaigi: Kaigi, room: string, name: string, look: Look): Promise<Publisher> {
+/** Joins, by `host` if there is more than one way, and publishes. */
+export async function publisher(
+  browser: Chromium,
+  kaigi: Kaigi,
+  room: string,
+  name: string,
+  look: Look,
+  host?: string,
+): Promise<Publisher> {
   const page = await browser.open(kaigi, name);
-  await page.join(await kaigi.rest.token(room, name));
+  await page.join(await kaigi.rest.token(room, name, 'presenter', host));
   return { page, look, stream: await page.publish(look) };
 }
 

@@ -29,7 +29,12 @@ export class Lab {
   // What the server does is looked at, so the SDK is not to make up for it.
   readonly #client = new ConferenceClient({ recovery: false });
   readonly #received = new Map<string, Received>();
+  readonly #messages: string[] = [];
   #publication: Sdk.Publication | undefined;
+
+  constructor() {
+    this.#client.on('messagereceived', ({ message }) => this.#messages.push(message));
+  }
 
   async join(token: string): Promise<string> {
     return (await this.#client.join(token)).self.id;
@@ -39,6 +44,11 @@ export class Lab {
     const stream = new MediaStream([hum(look.tone), paint(look.colour)]);
     this.#publication = await this.#client.publish(new LocalStream(stream));
     return this.#publication.id;
+  }
+
+  /** All messages so far, in the order in which they came. */
+  messages(): string[] {
+    return this.#messages;
   }
 
   /** Whether the server still holds this page for a participant. */
