@@ -1,7 +1,6 @@
 //! The core of a room: who is in it, what is published, subscribed and mixed. Synchronous and without clock, sockets or
 //! global randomness: [`Input`]s and the time go in, [`Output`]s and the next deadline come out.
 
-mod bitrate;
 mod calls;
 mod controls;
 mod describe;

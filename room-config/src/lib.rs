@@ -1,6 +1,7 @@
 //! The room document: OWT's room attributes with their defaults (OWT REST API, "Rooms"), Kaigi's own beside them, and what a
 //! valid one is. It is what the management API stores and what a conference-agent runs a room by.
 
+mod bitrate;
 mod defaults;
 mod media;
 mod resolution;
@@ -8,6 +9,7 @@ mod resolution;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use bitrate::default_bitrate;
 pub use media::{
     AudioFormat, BgColor, FitPolicy, LayoutSpec, MediaIn, MediaOut, Region, RegionArea, Template, Templates,
     Transcoding, TranscodingVideo, VideoFormat, VideoOut, VideoParameterFlags, VideoParameterLists,

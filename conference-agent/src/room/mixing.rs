@@ -4,11 +4,10 @@ use kaigi_proto::{
     ids::{ParticipantId, StreamId},
     v1::{self, stream_event::Change},
 };
-use kaigi_room_config::{FitPolicy, ViewVideo};
+use kaigi_room_config::{FitPolicy, ViewVideo, default_bitrate};
 
 use super::{
     Room,
-    bitrate::default_bitrate,
     media::{Format, Kind, Source, resolution_to_wire},
     refusal::Refusal,
     state::{Phase, Track},

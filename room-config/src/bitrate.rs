@@ -1,6 +1,6 @@
 //! Default bitrate of an encoded picture by its size, rate and codec, as OWT computes it.
 
-use kaigi_room_config::Resolution;
+use crate::Resolution;
 
 /// (pixels of a picture at 30 frames per second, kbit/s); linear between the points.
 const POINTS: [(f64, f64); 6] = [
@@ -13,7 +13,8 @@ const POINTS: [(f64, f64); 6] = [
 ];
 
 /// kbit/s for a picture of that size and rate. `motion_factor` is the view's, 1.0 where there is none.
-pub(crate) fn default_bitrate(size: Resolution, framerate: u32, codec: &str, motion_factor: f64) -> u32 {
+#[must_use]
+pub fn default_bitrate(size: Resolution, framerate: u32, codec: &str, motion_factor: f64) -> u32 {
     let pixels = f64::from(size.width) * f64::from(size.height) * f64::from(framerate) / 30.0;
     let codec_factor = match codec {
         "vp8" => 1.2,
