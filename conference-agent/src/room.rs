@@ -5,6 +5,7 @@ mod calls;
 mod controls;
 mod describe;
 mod events;
+mod flow;
 mod ids;
 mod input;
 mod layout;
@@ -13,6 +14,7 @@ mod mixer;
 mod mixing;
 mod output;
 mod participants;
+mod permissions;
 mod publications;
 mod refusal;
 mod sessions;
@@ -49,6 +51,7 @@ pub(crate) use wish::Wish;
 
 use calls::Pending;
 use controls::Script;
+use flow::FlowLink;
 use ids::IdSource;
 use mixer::MixerLink;
 use state::State;
@@ -91,6 +94,7 @@ pub(crate) struct Room {
     /// Changes of streams that wait for a node.
     scripts: BTreeMap<RequestId, Script>,
     mixer: MixerLink,
+    flows: FlowLink,
     /// Something that the descriptions of the views are made of has changed.
     views_changed: bool,
     /// When the room ends if nobody joins.
@@ -126,6 +130,7 @@ impl Room {
             ids: IdSource::new(settings.seed),
             idle_until: Some(now + settings.idle),
             mixer: MixerLink::new(&config),
+            flows: FlowLink::default(),
             state: State { views, ..State::default() },
             id,
             config,
@@ -175,6 +180,7 @@ impl Room {
             return;
         }
         self.mixer_timeout(now);
+        self.flow_timeout(now);
         self.settle();
     }
 
@@ -183,7 +189,7 @@ impl Room {
         if self.ended {
             return None;
         }
-        self.idle_until.into_iter().chain(self.mixer.next_deadline()).min()
+        self.idle_until.into_iter().chain(self.mixer.next_deadline()).chain(self.flows.next_deadline()).min()
     }
 
     /// The next thing to do.

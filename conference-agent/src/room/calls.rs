@@ -13,6 +13,7 @@ use super::{
     media::{Kind, Node, Source},
     output::{CallId, CallRequest, Callee, Output, Reply},
     refusal::Refusal,
+    sessions::SessionKey,
 };
 
 /// What is done when a call is answered.
@@ -45,6 +46,10 @@ pub(super) enum Pending {
         kinds: Vec<Kind>,
         active: bool,
     },
+    TellFlow {
+        session: SessionKey,
+        kind: Kind,
+    },
     SetSource {
         subscription: SubscriptionId,
         kind: Kind,
@@ -68,6 +73,7 @@ impl Pending {
             | Self::OpenPublication(_)
             | Self::OpenSubscription(_)
             | Self::StreamActive { .. }
+            | Self::TellFlow { .. }
             | Self::SetSource { .. }
             | Self::SetView { .. } => None,
         }
@@ -134,11 +140,12 @@ impl Room {
                 self.reply(request, result.map_err(|error| node_refusal(error, &transport)));
             }
             Pending::StreamActive { script, stream, kind, active } => {
-                self.stream_activated(script, &stream, kind, active, done(result));
+                self.stream_activated(script, &stream, kind, active, done(result), now);
             }
             Pending::SubscriptionActive { request, subscription, kinds, active } => {
-                self.subscription_activated(request, &subscription, kinds, active, done(result));
+                self.subscription_activated(request, &subscription, kinds, active, done(result), now);
             }
+            Pending::TellFlow { session, kind } => self.flow_told(&session, kind, &done(result), now),
             Pending::SetSource { subscription, kind, source } => {
                 self.source_set(&subscription, kind, source, done(result), now);
             }

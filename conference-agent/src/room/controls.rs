@@ -1,6 +1,6 @@
 //! Changes of streams: mix, unmix, pause, play, filter; several in a row stop at the first that fails.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use kaigi_proto::{
     ids::{ParticipantId, StreamId},
@@ -12,8 +12,9 @@ use super::{
     calls::{Pending, node_refusal},
     input::{CallError, RequestId, StreamOperation},
     media::{Kind, Kinds},
-    output::{Callee, Reply},
+    output::Reply,
     refusal::Refusal,
+    sessions::SessionKey,
     state::Phase,
 };
 
@@ -153,7 +154,12 @@ impl Room {
             .filter(wanted)
             .map(|kind| Step::Activate { kind, active, repeat })
             .collect();
-        if steps.is_empty() { Err(Refusal::NoTrackToMute) } else { Ok(steps) }
+        if steps.is_empty() {
+            return Err(Refusal::NoTrackToMute);
+        }
+        let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(wanted).collect();
+        self.may_flow(&SessionKey::Publication(stream.clone()), &kinds, active)?;
+        Ok(steps)
     }
 
     fn activate_stream(
@@ -164,7 +170,11 @@ impl Room {
         active: bool,
         repeat: bool,
     ) -> Result<Progress, Refusal> {
-        let publication = self.state.publications.get(stream).ok_or(Refusal::UnknownStream)?;
+        let session = SessionKey::Publication(stream.clone());
+        self.may_flow(&session, &[kind], active)?;
+        let publication = self.state.publications.get_mut(stream).ok_or(Refusal::UnknownStream)?;
+        // What is paused stays paused when it is permitted again.
+        publication.withheld.set(kind, false);
         let is_so = publication.tracks.iter().filter(|t| t.kind == kind).all(|track| track.active == active);
         if is_so {
             if repeat {
@@ -172,10 +182,8 @@ impl Room {
             }
             return Ok(Progress::Done);
         }
-        let node = self.node_of(&publication.transport).ok_or(Refusal::StreamNotReady)?;
-        let call = Self::set_active_request(&publication.transport, stream.as_str(), kind, active);
         let pending = Pending::StreamActive { script, stream: stream.clone(), kind, active };
-        self.call(Callee::Access(node), call, pending);
+        self.ask_flow(&session, kind, active, pending)?;
         Ok(Progress::Waits)
     }
 
@@ -186,23 +194,41 @@ impl Room {
         kind: Kind,
         active: bool,
         result: Result<(), CallError>,
+        now: Instant,
     ) {
-        let refusal = match (self.state.publications.get_mut(stream), result) {
-            (None, _) => Refusal::UnknownStream,
-            (Some(publication), Err(error)) => node_refusal(error, &publication.transport),
-            (Some(publication), Ok(())) => {
-                publication.tracks.iter_mut().filter(|t| t.kind == kind).for_each(|t| t.active = active);
+        let session = SessionKey::Publication(stream.clone());
+        self.flow_answered(&session, kind, &result, now);
+        let permitted = self.may_flow(&session, &[kind], active);
+        let refusal = match (self.state.publications.get_mut(stream), result.map(|()| permitted)) {
+            (None, _) => Some(Refusal::UnknownStream),
+            (Some(publication), Err(error)) => Some(node_refusal(error, &publication.transport)),
+            (Some(_), Ok(Err(refusal))) => Some(refusal),
+            (Some(publication), Ok(Ok(()))) => {
+                publication.set_active(kind, active);
+                publication.withheld.set(kind, false);
                 self.views_changed = true;
                 self.tell_status(stream, kind, active);
-                return self.run_script(script);
+                None
             }
         };
-        if self.scripts.remove(&script).is_some() {
-            self.refuse(script, refusal);
+        self.settle_flow(&session, kind);
+        match refusal {
+            None => self.run_script(script),
+            Some(refusal) => {
+                if self.scripts.remove(&script).is_some() {
+                    self.refuse(script, refusal);
+                }
+            }
         }
     }
 
-    fn tell_status(&mut self, stream: &StreamId, kind: Kind, active: bool) {
+    /// Whether nothing is to be played that the session's owner may not have.
+    pub(super) fn may_flow(&self, session: &SessionKey, kinds: &[Kind], active: bool) -> Result<(), Refusal> {
+        let forbidden = active && kinds.iter().any(|kind| !self.is_permitted(session, *kind));
+        if forbidden { Err(Refusal::Unauthorized) } else { Ok(()) }
+    }
+
+    pub(super) fn tell_status(&mut self, stream: &StreamId, kind: Kind, active: bool) {
         self.tell_stream(stream, Change::Status(v1::TrackStatus { kind: kind.to_wire(), active }));
     }
 }

@@ -57,6 +57,13 @@ impl Kinds {
         }
     }
 
+    pub(crate) fn set(&mut self, kind: Kind, to: bool) {
+        match kind {
+            Kind::Audio => self.audio = to,
+            Kind::Video => self.video = to,
+        }
+    }
+
     pub(crate) fn to_wire(self) -> v1::KindFlags {
         v1::KindFlags { audio: self.audio, video: self.video }
     }

@@ -9,7 +9,7 @@ use kaigi_proto::{
 
 use super::{
     Room,
-    input::{Join, PermissionChange, Receiver, RequestId},
+    input::{Join, Receiver, RequestId},
     output::{Output, Reply},
     refusal::Refusal,
     state::{Participant, Placement},
@@ -44,7 +44,6 @@ impl Room {
             role: role.role.clone(),
             publish: role.publish.into(),
             subscribe: role.subscribe.into(),
-            own_mix: role.publish.audio,
             isp: join.isp,
             region: join.region,
             access: Placement::Nowhere,
@@ -59,23 +58,6 @@ impl Room {
         self.participant(participant)?;
         self.remove_participant(participant, None, now);
         Ok(Reply::Done)
-    }
-
-    /// Changes what a participant may ask for from now on.
-    pub(super) fn update_participant(
-        &mut self,
-        id: &ParticipantId,
-        change: PermissionChange,
-    ) -> Result<Reply, Refusal> {
-        let participant = self.state.participants.get_mut(id).ok_or(Refusal::NotJoined)?;
-        let set = |flag: &mut bool, to: Option<bool>| *flag = to.unwrap_or(*flag);
-        set(&mut participant.publish.audio, change.publish_audio);
-        set(&mut participant.publish.video, change.publish_video);
-        set(&mut participant.subscribe.audio, change.subscribe_audio);
-        set(&mut participant.subscribe.video, change.subscribe_video);
-        participant.own_mix |= participant.publish.audio;
-        self.views_changed = true;
-        self.describe_participant(id).map(Reply::Participant).ok_or(Refusal::NotJoined)
     }
 
     pub(super) fn drop_participant(

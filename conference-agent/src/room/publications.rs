@@ -10,7 +10,7 @@ use super::{
     Room,
     calls::{Pending, node_refusal},
     input::{CallError, Negotiated, Publish, RequestId},
-    media::{Format, Kind},
+    media::{Format, Kind, Kinds},
     output::{CallRequest, Callee, Note, Output, Reply},
     refusal::Refusal,
     sessions::{NewSession, SessionKey},
@@ -49,6 +49,7 @@ impl Room {
             phase: Phase::Placing,
             requested: requested.collect(),
             tracks: Vec::new(),
+            withheld: Kinds::default(),
             attributes: publish.attributes,
             early: None,
         };
@@ -150,6 +151,7 @@ impl Room {
         publication.tracks = tracks;
         publication.phase = Phase::Established;
         let (owner, transport) = (publication.owner.clone(), publication.transport.clone());
+        Kind::ALL.into_iter().for_each(|kind| self.order_flow(&SessionKey::Publication(id.clone()), kind));
         let changed = if self.config.auto_mix { self.mix_into_all(id) } else { Vec::new() };
         if let Some(stream) = self.describe_publication(id) {
             self.tell_stream(id, Change::Added(stream));
@@ -193,7 +195,7 @@ impl Room {
                 source: asked.source.clone(),
                 format: track.format,
                 resolution: None,
-                active: true,
+                active: !publication.withheld.has(track.kind),
             });
         }
         if tracks.is_empty() { Err("No valid tracks in stream") } else { Ok(tracks) }

@@ -226,6 +226,7 @@ impl Room {
             SessionKey::Publication(id) => self.remove_publication(id, reason, close),
             SessionKey::Subscription(id) => self.remove_subscription(id, reason, close),
         }
+        self.flows.forget(session);
         self.end_own_transport(session);
     }
 
@@ -344,7 +345,7 @@ impl Room {
 }
 
 /// A session of either kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SessionKey {
     Publication(StreamId),
     Subscription(SubscriptionId),

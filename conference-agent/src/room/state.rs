@@ -35,14 +35,17 @@ pub(crate) struct Participant {
     pub(crate) role: String,
     pub(crate) publish: Kinds,
     pub(crate) subscribe: Kinds,
-    /// Whether it hears mixes without itself: it may publish audio, or might once.
-    pub(crate) own_mix: bool,
     pub(crate) isp: String,
     pub(crate) region: String,
     pub(crate) access: Placement,
 }
 
 impl Participant {
+    /// Whether it hears mixes without itself: it may be in them.
+    pub(crate) fn has_own_mix(&self) -> bool {
+        self.publish.audio
+    }
+
     /// Whether it may control what others own.
     pub(crate) fn is_admin(&self) -> bool {
         self.role == "admin"
@@ -91,6 +94,8 @@ pub(crate) struct Publication {
     pub(crate) requested: Vec<RequestedTrack>,
     /// As negotiated; empty until established.
     pub(crate) tracks: Vec<Track>,
+    /// What does not flow because the owner may not publish it any more; what was paused then is not among it.
+    pub(crate) withheld: Kinds,
     /// JSON text.
     pub(crate) attributes: Option<String>,
     /// Negotiated before the access node's reply was there.
@@ -100,6 +105,25 @@ pub(crate) struct Publication {
 impl Publication {
     pub(crate) fn first_track(&self, kind: Kind) -> Option<&Track> {
         self.tracks.iter().find(|track| track.kind == kind)
+    }
+
+    pub(crate) fn set_active(&mut self, kind: Kind, active: bool) {
+        self.tracks.iter_mut().filter(|track| track.kind == kind).for_each(|track| track.active = active);
+    }
+
+    /// Withholds a kind, or does so no longer. Returns whether that changes what flows.
+    pub(crate) fn permit(&mut self, kind: Kind, permitted: bool) -> bool {
+        if self.phase != Phase::Established {
+            self.withheld.set(kind, !permitted);
+            return false;
+        }
+        let active = self.first_track(kind).is_some_and(|track| track.active);
+        let changes = if permitted { self.withheld.has(kind) } else { active };
+        if changes {
+            self.withheld.set(kind, !permitted);
+            self.set_active(kind, permitted);
+        }
+        changes
     }
 }
 
@@ -139,8 +163,27 @@ pub(crate) struct Subscription {
     pub(crate) transport: TransportId,
     pub(crate) phase: Phase,
     pub(crate) tracks: Vec<SubscribedTrack>,
+    /// What does not flow because the owner may not subscribe it any more; what was paused then is not among it.
+    pub(crate) withheld: Kinds,
     /// Negotiated before the access node's reply was there.
     pub(crate) early: bool,
+}
+
+impl Subscription {
+    pub(crate) fn set_active(&mut self, kind: Kind, active: bool) {
+        self.tracks.iter_mut().filter(|track| track.kind == kind).for_each(|track| track.active = active);
+    }
+
+    /// Withholds a kind, or does so no longer. Returns whether that changes what flows.
+    pub(crate) fn permit(&mut self, kind: Kind, permitted: bool) -> bool {
+        let active = self.tracks.iter().any(|track| track.kind == kind && track.active);
+        let changes = if permitted { self.withheld.has(kind) } else { active };
+        if changes {
+            self.withheld.set(kind, !permitted);
+            self.set_active(kind, permitted);
+        }
+        changes
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use super::{
     output::{CallRequest, Callee, Note, Output, Reply},
     refusal::Refusal,
     sessions::{NewSession, SessionKey},
-    state::{Origin, Phase, SubscribedTrack, Subscription},
+    state::{Origin, Participant, Phase, SubscribedTrack, Subscription},
     wish,
 };
 
@@ -59,6 +59,7 @@ impl Room {
             transport,
             phase: Phase::Placing,
             tracks: tracks.collect(),
+            withheld: Kinds::default(),
             early: false,
         };
         self.state.subscriptions.insert(id, subscription);
@@ -124,7 +125,7 @@ impl Room {
 
     /// Whether a participant hears a mix without itself.
     pub(super) fn has_own_mix(&self, participant: &ParticipantId) -> bool {
-        self.state.participants.get(participant).is_some_and(|p| p.own_mix)
+        self.state.participants.get(participant).is_some_and(Participant::has_own_mix)
     }
 
     /// Opens a subscription at its access node once all its sources are known.
@@ -159,6 +160,7 @@ impl Room {
         };
         let pending = Pending::OpenSubscription(id.clone());
         self.call(Callee::Access(node), CallRequest::OpenSubscription(call), pending);
+        Kind::ALL.into_iter().for_each(|kind| self.order_flow(&SessionKey::Subscription(id.clone()), kind));
     }
 
     pub(super) fn subscription_opened(&mut self, id: &SubscriptionId, result: Result<(), CallError>) {
@@ -252,6 +254,7 @@ impl Room {
         if kinds.is_empty() {
             return Ok(Some(Reply::Done));
         }
+        self.may_flow(&SessionKey::Subscription(id.clone()), &kinds, active)?;
         self.activate_subscription(request, id, kinds, active);
         Ok(None)
     }
@@ -264,16 +267,13 @@ impl Room {
         kinds: Vec<Kind>,
         active: bool,
     ) {
-        let subscription = self.state.subscriptions.get(id);
-        let Some((transport, &kind)) = subscription.map(|s| s.transport.clone()).zip(kinds.first()) else {
+        let Some(&kind) = kinds.first().filter(|_| self.state.subscriptions.contains_key(id)) else {
             return self.refuse(request, Refusal::UnknownSubscription);
         };
-        let Some(node) = self.node_of(&transport) else {
-            return self.refuse(request, Refusal::StreamNotReady);
-        };
-        let call = Self::set_active_request(&transport, id.as_str(), kind, active);
         let pending = Pending::SubscriptionActive { request, subscription: id.clone(), kinds, active };
-        self.call(Callee::Access(node), call, pending);
+        if let Err(refusal) = self.ask_flow(&SessionKey::Subscription(id.clone()), kind, active, pending) {
+            self.refuse(request, refusal);
+        }
     }
 
     pub(super) fn subscription_activated(
@@ -283,19 +283,23 @@ impl Room {
         mut kinds: Vec<Kind>,
         active: bool,
         result: Result<(), CallError>,
+        now: Instant,
     ) {
+        let (session, done) = (SessionKey::Subscription(id.clone()), kinds.remove(0));
+        self.flow_answered(&session, done, &result, now);
+        let permitted = self.may_flow(&session, &[done], active);
         let Some(subscription) = self.state.subscriptions.get_mut(id) else {
             return self.refuse(request, Refusal::UnknownSubscription);
         };
-        if let Err(error) = result {
-            let refusal = node_refusal(error, &subscription.transport);
-            return self.refuse(request, refusal);
+        let result = result.map_err(|error| node_refusal(error, &subscription.transport)).and(permitted);
+        if result.is_ok() {
+            subscription.set_active(done, active);
+            subscription.withheld.set(done, false);
         }
-        let done = kinds.remove(0);
-        for track in subscription.tracks.iter_mut().filter(|track| track.kind == done) {
-            track.active = active;
-        }
-        if kinds.is_empty() {
+        self.settle_flow(&session, done);
+        if let Err(refusal) = result {
+            self.refuse(request, refusal);
+        } else if kinds.is_empty() {
             self.reply(request, Ok(Reply::Done));
         } else {
             self.activate_subscription(request, id, kinds, active);

@@ -3,6 +3,7 @@
 mod controls;
 mod mixing;
 mod participants;
+mod permissions;
 mod publishing;
 mod random;
 mod subscribing;

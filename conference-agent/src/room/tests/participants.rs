@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::world::{MIXED, World, participant};
-use crate::room::{CallRequest, Command, Input, Kind, PermissionChange, Receiver, Refusal, Reply};
+use crate::room::{CallRequest, Command, Input, Kind, Receiver, Refusal};
 
 fn leave(name: &str) -> Command {
     Command::Leave { participant: participant(name) }
@@ -154,28 +154,4 @@ fn the_state_can_be_written_down_and_read_back() {
     let written = serde_json::to_value(&world.room.state).unwrap();
     let read: crate::room::state::State = serde_json::from_value(written.clone()).unwrap();
     assert_eq!(serde_json::to_value(&read).unwrap(), written);
-}
-
-#[test]
-fn a_changed_permission_counts_for_later_requests() {
-    let mut world = World::new(json!({}));
-    world.presenters(&["ann"]);
-    world.join("bob", "viewer").unwrap();
-    let change = |name: &str, change| Command::UpdateParticipant { participant: participant(name), change };
-    let published = world.publish("ann", &[Kind::Audio]);
-    let silence = PermissionChange { publish_audio: Some(false), ..PermissionChange::default() };
-    let Reply::Participant(ann) = world.run(change("ann", silence)).unwrap() else { panic!() };
-    let publish = ann.permission.unwrap().publish.unwrap();
-    assert!(!publish.audio && publish.video);
-    assert_eq!(world.announce("ann", &[Kind::Audio]).unwrap_err(), Refusal::Unauthorized);
-    assert!(world.streams().iter().any(|s| s.id == published.stream.as_str()), "its stream goes on");
-
-    assert_eq!(world.announce("bob", &[Kind::Audio]).unwrap_err(), Refusal::Unauthorized);
-    let subscription = world.subscribe("bob", MIXED, &[Kind::Audio]).unwrap();
-    world.establish_subscription(&subscription);
-    let speak = PermissionChange { publish_audio: Some(true), ..PermissionChange::default() };
-    world.run(change("bob", speak)).unwrap();
-    assert_eq!(world.view().minus_participants, ["bob"], "who may speak hears the mix without itself");
-    assert!(world.announce("bob", &[Kind::Audio]).is_ok());
-    assert_eq!(world.run(change("cat", speak)), Err(Refusal::NotJoined));
 }

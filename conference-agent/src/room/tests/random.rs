@@ -16,7 +16,7 @@ use serde_json::json;
 use super::world::{MIXED, World, node, opus, participant, vp8};
 use crate::room::{
     AccessChange, AccessEvent, CallError, CallId, CallRequest, Callee, Command, Input, Kind, Kinds,
-    MixerChange, MixerEvent, Negotiated, RequestId, StreamOperation, state::Phase,
+    MixerChange, MixerEvent, Negotiated, PermissionChange, RequestId, StreamOperation, state::Phase,
 };
 
 const NAMES: [&str; 4] = ["ann", "bob", "cat", "dan"];
@@ -68,6 +68,8 @@ struct NodeModel {
     /// Sessions of each transport.
     transports: BTreeMap<String, BTreeSet<String>>,
     views: BTreeMap<String, v1::ViewDescription>,
+    /// Session and kind of what does not flow.
+    stopped: BTreeSet<(String, i32)>,
 }
 
 impl NodeModel {
@@ -84,13 +86,21 @@ impl NodeModel {
                 }
             }
             CallRequest::CloseTransport(call) => drop(self.transports.remove(&call.transport_id)),
+            CallRequest::SetActive(call) => {
+                let key = (call.session_id.clone(), call.kind);
+                let known = self.transports.get(&call.transport_id).is_some_and(|s| s.contains(&key.0));
+                if known && !call.active {
+                    self.stopped.insert(key);
+                } else {
+                    self.stopped.remove(&key);
+                }
+            }
             CallRequest::SetView(view) => drop(self.views.insert(view.label.clone(), (**view).clone())),
             CallRequest::RemoveView(call) => drop(self.views.remove(&call.label)),
             CallRequest::Schedule(_)
             | CallRequest::Release(_)
             | CallRequest::SetSource(_)
-            | CallRequest::Signal(_)
-            | CallRequest::SetActive(_) => {}
+            | CallRequest::Signal(_) => {}
         }
     }
 }
@@ -171,6 +181,8 @@ impl Play {
             6..=9 => self.establish(),
             10 if self.rng.random_bool(0.5) => self.end_something(),
             10 | 11 => self.control(),
+            14 if self.rng.random_bool(0.5) => self.permit(),
+            14 | 15 => self.control_subscription(),
             12 if self.rng.random_bool(0.1) => self.lose_node(),
             12 if self.rng.random_bool(0.2) => self.fail_something(),
             12 => self.hear_mixer(),
@@ -296,6 +308,28 @@ impl Play {
         self.ask(Command::UpdateStream { stream, operations: vec![operation] });
     }
 
+    fn control_subscription(&mut self) {
+        let all: Vec<_> = self.world.room.state.subscriptions.iter().map(|(id, s)| (id, &s.owner)).collect();
+        let all: Vec<_> = all.into_iter().map(|(id, owner)| (id.clone(), owner.clone())).collect();
+        let Some((subscription, participant)) = self.pick(all) else { return };
+        let kinds = Kinds { audio: self.rng.random(), video: self.rng.random() };
+        let active = self.rng.random();
+        self.ask(Command::ControlSubscription { participant, subscription, kinds, active });
+    }
+
+    /// Mostly grants, so that there is something to withdraw.
+    fn permit(&mut self) {
+        let mut flag = || self.rng.random_bool(0.4).then(|| self.rng.random_bool(0.7));
+        let change = PermissionChange {
+            publish_audio: flag(),
+            publish_video: flag(),
+            subscribe_audio: flag(),
+            subscribe_video: flag(),
+        };
+        let participant = participant(self.name());
+        self.ask(Command::UpdateParticipant { participant, change });
+    }
+
     fn fail_something(&mut self) {
         let state = &self.world.room.state;
         let sessions: Vec<_> =
@@ -358,7 +392,9 @@ impl Play {
             return;
         };
         let is_dead = callee_id.as_ref().is_some_and(|worker| self.dead.contains(worker.as_str()));
-        let fails = is_dead || (!request.is_closing() && self.rng.random_bool(failing));
+        // These are rare, and their failure ends nothing.
+        let often = if matches!(request, CallRequest::SetActive(_)) { 10.0 } else { 1.0 };
+        let fails = is_dead || (!request.is_closing() && self.rng.random_bool(failing * often));
         if !is_dead
             && (!fails || self.rng.random_bool(0.5))
             && let Some(worker) = &callee_id
@@ -419,12 +455,38 @@ impl Play {
             assert!(shown.iter().all(|id| view.inputs.iter().any(|input| input.as_str() == *id)));
             assert!(view.active_input.as_ref().is_none_or(|input| view.inputs.contains(input)));
         }
+        self.check_permissions();
+        let state = &self.world.room.state;
         for subscription in state.subscriptions.values() {
             for track in &subscription.tracks {
                 if let crate::room::state::Origin::Track { stream, track } = &track.from {
                     assert!(state.publications[stream].tracks.iter().any(|t| t.id == *track));
                 }
             }
+        }
+    }
+
+    /// Nothing flows, or could flow, that is not permitted.
+    fn check_permissions(&self) {
+        let state = &self.world.room.state;
+        for (id, publication) in &state.publications {
+            let permitted = state.participants[&publication.owner].publish;
+            let kinds: Vec<Kind> = if publication.phase == Phase::Established {
+                publication.tracks.iter().map(|track| track.kind).collect()
+            } else {
+                publication.requested.iter().map(|track| track.kind).collect()
+            };
+            assert!(kinds.iter().any(|kind| permitted.has(*kind)), "{id} may not be");
+            assert!(publication.tracks.iter().all(|track| permitted.has(track.kind) || !track.active));
+            let withheld = publication.withheld;
+            assert!(Kind::ALL.into_iter().all(|kind| !(permitted.has(kind) && withheld.has(kind))));
+        }
+        for (id, subscription) in &state.subscriptions {
+            let permitted = state.participants[&subscription.owner].subscribe;
+            assert!(subscription.tracks.iter().any(|track| permitted.has(track.kind)), "{id} may not be");
+            assert!(subscription.tracks.iter().all(|track| permitted.has(track.kind) || !track.active));
+            let withheld = subscription.withheld;
+            assert!(Kind::ALL.into_iter().all(|kind| !(permitted.has(kind) && withheld.has(kind))));
         }
     }
 
@@ -469,6 +531,31 @@ impl Play {
         }
     }
 
+    /// The access nodes stop what is inactive in the room, and nothing else.
+    fn check_flows(&self) {
+        let state = &self.world.room.state;
+        let publications = state.publications.iter().flat_map(|(id, publication)| {
+            let tracks = publication.tracks.iter().filter(|track| !track.active);
+            tracks.map(move |track| (id.to_string(), &publication.transport, track.kind))
+        });
+        let subscriptions = state.subscriptions.iter().flat_map(|(id, subscription)| {
+            let tracks = subscription.tracks.iter().filter(|track| !track.active);
+            tracks.map(move |track| (id.to_string(), &subscription.transport, track.kind))
+        });
+        let mut expected: BTreeMap<String, BTreeSet<(String, i32)>> = BTreeMap::new();
+        for (id, transport, kind) in publications.chain(subscriptions) {
+            let at = state.transports[transport].node.as_ref().unwrap().worker.to_string();
+            expected.entry(at).or_default().insert((id, kind.to_wire()));
+        }
+        for (name, model) in &self.nodes {
+            let there =
+                |(session, _): &&(String, i32)| model.transports.values().any(|s| s.contains(session));
+            let stopped: BTreeSet<_> = model.stopped.iter().filter(there).cloned().collect();
+            assert_eq!(stopped, expected.remove(name).unwrap_or_default(), "what does not flow at {name}");
+        }
+        assert!(expected.is_empty(), "flows at no node: {expected:?}");
+    }
+
     fn check_nodes(&self) {
         let room = &self.world.room;
         let mut expected: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
@@ -484,6 +571,7 @@ impl Play {
             assert_eq!(model.transports, there, "{name} does not have what it should have");
         }
         assert!(expected.is_empty(), "not at any node: {expected:?}");
+        self.check_flows();
         let mixer = room.state.mixer.as_ref().unwrap();
         for view in &room.state.views {
             let known = self.nodes[mixer.worker.as_str()].views.get(&view.label);
