@@ -7,9 +7,9 @@ use kaigi_proto::{
 use tonic::Status;
 
 use crate::room::{
-    AccessChange, AccessEvent, Command, Filter, Format, Join, Kind, Kinds, MixerChange, MixerEvent,
-    Negotiated, PermissionChange, Publish, PublishTrack, Receiver, Source, StreamOperation, Subscribe,
-    SubscribeTrack, VideoParameters, ViewOutputs, Wish, resolution_from_wire,
+    AccessChange, AccessEvent, Command, Filter, Format, Join, Kind, Kinds, LayoutAssignment, MixerChange,
+    MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack, Receiver, RequestedLayout, Source,
+    StreamOperation, Subscribe, SubscribeTrack, VideoParameters, ViewOutputs, Wish, resolution_from_wire,
 };
 
 /// Longest text message, in bytes. OWT documents 2048 characters and does not enforce them; clients rely on that.
@@ -191,21 +191,24 @@ pub(crate) fn control_stream(request: v1::ControlRequest) -> Parsed<Command> {
         active,
         repeat: true,
     };
+    let participant = participant_id(&request.participant_id)?;
+    let stream = StreamId::new(&request.id).map_err(|_| invalid("Invalid stream id"))?;
     let operation = match request.operation.ok_or_else(|| invalid("Invalid operation"))? {
         Operation::Pause(kinds) => status(kinds, false),
         Operation::Play(kinds) => status(kinds, true),
         Operation::Mix(view) => StreamOperation::Mix(bounded(view, MAX_NAME, "view")?),
         Operation::Unmix(view) => StreamOperation::Unmix(bounded(view, MAX_NAME, "view")?),
-        Operation::SetRegion(_)
-        | Operation::GetRegion(_)
-        | Operation::Update(_)
-        | Operation::QueryBandwidth(_) => return Err(invalid("Invalid operation")),
+        Operation::SetRegion(set) => StreamOperation::SetRegion {
+            view: bounded(set.view, MAX_NAME, "view")?,
+            region: bounded(set.region, MAX_NAME, "region")?,
+        },
+        Operation::GetRegion(view) => {
+            let view = bounded(view, MAX_NAME, "view")?;
+            return Ok(Command::GetRegion { participant, stream, view });
+        }
+        Operation::Update(_) | Operation::QueryBandwidth(_) => return Err(invalid("Invalid operation")),
     };
-    Ok(Command::ControlStream {
-        participant: participant_id(&request.participant_id)?,
-        stream: StreamId::new(&request.id).map_err(|_| invalid("Invalid stream id"))?,
-        operations: vec![operation],
-    })
+    Ok(Command::ControlStream { participant, stream, operations: vec![operation] })
 }
 
 pub(crate) fn control_subscription(request: &v1::ControlRequest) -> Parsed<Command> {
@@ -292,7 +295,14 @@ pub(crate) fn update_stream(request: v1::UpdateStreamRequest) -> Parsed<Command>
                 let kinds = Kinds { audio: kind == Kind::Audio, video: kind == Kind::Video };
                 StreamOperation::Status { kinds, active: status.active, repeat: false }
             }
-            Operation::Layout(_) | Operation::Assignment(_) => return Err(invalid("Invalid operation")),
+            Operation::Layout(layout) => StreamOperation::Layout(
+                RequestedLayout::from_wire(layout).map_err(|error| invalid(error.to_string()))?,
+            ),
+            Operation::Assignment(assignment) => StreamOperation::Assignment(LayoutAssignment {
+                index: usize::try_from(assignment.index).map_err(|_| invalid("Invalid region"))?,
+                stream: StreamId::new(assignment.stream_id)
+                    .map_err(|_| invalid("Invalid input stream id"))?,
+            }),
             Operation::Filter(name) => {
                 StreamOperation::Filter(Filter::named(&name).ok_or_else(|| invalid("Invalid filter"))?)
             }

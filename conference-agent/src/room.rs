@@ -17,6 +17,7 @@ mod participants;
 mod permissions;
 mod publications;
 mod refusal;
+mod regions;
 mod sessions;
 mod state;
 mod stream_info;
@@ -39,10 +40,11 @@ use kaigi_proto::{
 use kaigi_room_config::RoomConfig;
 
 pub(crate) use input::{
-    AccessChange, AccessEvent, CallError, CallReply, Command, Input, Join, MixerChange, MixerEvent,
-    Negotiated, PermissionChange, Publish, PublishTrack, Receiver, RequestId, StreamOperation, Subscribe,
-    SubscribeTrack,
+    AccessChange, AccessEvent, CallError, CallReply, Command, Input, Join, LayoutAssignment, MixerChange,
+    MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack, Receiver, RequestId, StreamOperation,
+    Subscribe, SubscribeTrack,
 };
+pub(crate) use layout::RequestedLayout;
 pub(crate) use media::{Format, Kind, Kinds, Node, Source, VideoParameters, resolution_from_wire};
 pub(crate) use output::{CallId, CallRequest, Callee, Note, Output, Reply};
 pub(crate) use refusal::{Class, Refusal};
@@ -238,6 +240,9 @@ impl Room {
             }
             Command::ControlStream { participant, stream, operations } => {
                 self.control_stream(request, &participant, stream, operations)
+            }
+            Command::GetRegion { participant, stream, view } => {
+                self.get_region(&participant, &stream, &view).map(Some)
             }
             Command::UpdateStream { stream, operations } => self.update_stream(request, stream, operations),
             Command::ControlSubscription { participant, subscription, kinds, active } => {

@@ -109,7 +109,13 @@ impl Conference for ConferenceService {
     async fn control_stream(&self, request: Request<v1::ControlRequest>) -> Answer<v1::ControlReply> {
         let request = request.into_inner();
         let room = request.room_id.clone();
-        self.order(&room, parse::control_stream(request)?).await
+        match self.ask(&room, parse::control_stream(request)?).await? {
+            Reply::Done => Ok(Response::new(v1::ControlReply::default())),
+            Reply::Region(region) => {
+                Ok(Response::new(v1::ControlReply { region, ..v1::ControlReply::default() }))
+            }
+            other => Err(unexpected(&other)),
+        }
     }
 
     async fn control_subscription(&self, request: Request<v1::ControlRequest>) -> Answer<v1::ControlReply> {

@@ -1,4 +1,4 @@
-//! Changes of streams: mix, unmix, pause, play, filter; several in a row stop at the first that fails.
+//! Changes of streams: mix, unmix, pause, play, filter, region, layout; several in a row stop at the first that fails.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -42,16 +42,19 @@ impl Room {
         stream: StreamId,
         operations: Vec<StreamOperation>,
     ) -> Result<Option<Reply>, Refusal> {
-        let is_admin = self.participant(participant)?.is_admin();
-        if self.state.views.iter().any(|view| view.stream == stream) {
-            return Err(Refusal::StreamIsMixed);
-        }
-        let publication = self.state.publications.get(&stream).ok_or(Refusal::UnknownStream)?;
-        if publication.owner != *participant && !is_admin {
-            return Err(Refusal::Unauthorized);
-        }
+        self.may_control(participant, &stream)?;
         self.start_script(request, stream, operations, false);
         Ok(None)
+    }
+
+    /// Whether a participant may control a stream: it is its own, or anybody's to an admin.
+    pub(super) fn may_control(&self, participant: &ParticipantId, stream: &StreamId) -> Result<(), Refusal> {
+        let is_admin = self.participant(participant)?.is_admin();
+        if self.state.views.iter().any(|view| view.stream == *stream) {
+            return Err(Refusal::StreamIsMixed);
+        }
+        let publication = self.state.publications.get(stream).ok_or(Refusal::UnknownStream)?;
+        if publication.owner != *participant && !is_admin { Err(Refusal::Unauthorized) } else { Ok(()) }
     }
 
     /// The management's change.
@@ -123,6 +126,13 @@ impl Room {
             StreamOperation::Mix(view) => self.mix(stream, &view).map(|()| Progress::Done),
             StreamOperation::Unmix(view) => self.unmix(stream, &view).map(|()| Progress::Done),
             StreamOperation::Filter(filter) => self.set_filter(stream, filter).map(|()| Progress::Done),
+            StreamOperation::SetRegion { view, region } => {
+                self.set_region(stream, &view, &region).map(|()| Progress::Done)
+            }
+            StreamOperation::Layout(layout) => self.set_layout(stream, layout).map(|()| Progress::Done),
+            StreamOperation::Assignment(assignment) => {
+                self.assign_region(stream, &assignment).map(|()| Progress::Done)
+            }
             StreamOperation::Status { kinds, active, repeat } => {
                 let steps = self.status_steps(stream, kinds, active, repeat)?;
                 if let Some(script) = self.scripts.get_mut(&request) {

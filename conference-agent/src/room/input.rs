@@ -7,6 +7,7 @@ use kaigi_proto::{
 use kaigi_room_config::Resolution;
 
 use super::{
+    layout::RequestedLayout,
     media::{Format, Kind, Kinds, Node},
     output::CallId,
     views::{Filter, ViewOutputs},
@@ -74,6 +75,12 @@ pub(crate) enum Command {
         participant: ParticipantId,
         stream: StreamId,
         operations: Vec<StreamOperation>,
+    },
+    GetRegion {
+        participant: ParticipantId,
+        stream: StreamId,
+        /// Label.
+        view: String,
     },
     ControlSubscription {
         participant: ParticipantId,
@@ -193,6 +200,24 @@ pub(crate) enum StreamOperation {
         repeat: bool,
     },
     Filter(Filter),
+    SetRegion {
+        /// Label.
+        view: String,
+        /// Id.
+        region: String,
+    },
+    /// Of mixed streams.
+    Layout(RequestedLayout),
+    /// Of mixed streams.
+    Assignment(LayoutAssignment),
+}
+
+/// Who is shown in a region of a layout.
+#[derive(Clone, Debug)]
+pub(crate) struct LayoutAssignment {
+    /// From 0.
+    pub(crate) index: usize,
+    pub(crate) stream: StreamId,
 }
 
 #[derive(Debug)]

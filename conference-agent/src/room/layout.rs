@@ -2,7 +2,9 @@
 
 mod assignment;
 mod fraction;
+mod requested;
 mod templates;
 
 pub(crate) use assignment::Assignment;
+pub(crate) use requested::RequestedLayout;
 pub(crate) use templates::templates;

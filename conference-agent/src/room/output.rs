@@ -57,11 +57,16 @@ pub(crate) enum Note {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Reply {
     Joined(Box<v1::Joined>),
-    Session { session: SessionId, transport: TransportId },
+    Session {
+        session: SessionId,
+        transport: TransportId,
+    },
     Participants(Vec<v1::Participant>),
     Participant(v1::Participant),
     Streams(Vec<v1::Stream>),
     Stream(Box<v1::Stream>),
+    /// Its id; empty if there is none.
+    Region(String),
     Done,
 }
 

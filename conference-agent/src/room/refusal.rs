@@ -72,6 +72,17 @@ pub(crate) enum Refusal {
     InvalidView,
     #[error("Invalid stream")]
     InvalidStream,
+    /// No picture of the view has the stream as an input.
+    #[error("Invalid input stream_id.")]
+    InvalidInput,
+    /// No region has the id, or none that shows an input.
+    #[error("Invalid region_id.")]
+    InvalidRegionId,
+    /// There is no picture to lay out.
+    #[error("Not mixed stream")]
+    NotMixed,
+    #[error("Not mixed stream or invalid region")]
+    NoSuchRegion,
     /// The stream or track to subscribe is not there.
     #[error("Target {} stream does NOT satisfy:Requested {} stream", .0.name(), .0.name())]
     NoSuchSource(Kind),
@@ -115,6 +126,10 @@ impl Refusal {
             Self::RoomFull | Self::TooManyInputs | Self::TooManySessions => Class::ResourceExhausted,
             Self::InvalidView
             | Self::InvalidStream
+            | Self::InvalidInput
+            | Self::InvalidRegionId
+            | Self::NotMixed
+            | Self::NoSuchRegion
             | Self::StreamIsMixed
             | Self::NoTrackToMute
             | Self::SubscriptionLacks(_)

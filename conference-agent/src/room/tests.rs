@@ -6,6 +6,7 @@ mod participants;
 mod permissions;
 mod publishing;
 mod random;
+mod regions;
 mod subscribing;
 mod trouble;
 mod world;

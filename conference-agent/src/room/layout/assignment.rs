@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use kaigi_proto::{ids::StreamId, v1};
 use serde::{Deserialize, Serialize};
 
-use super::templates::Template;
+use super::{requested::RequestedLayout, templates::Template};
 
 /// The video inputs of a view in their order, and the template in force. Region i shows input i.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +88,64 @@ impl Assignment {
     fn least_primary(&self) -> Option<usize> {
         let count = |stream| self.primary_count.get(stream).copied().unwrap_or(0);
         (0..self.shown.len()).min_by_key(|&place| count(&self.shown[place]))
+    }
+
+    /// Whether a stream is among the inputs, shown or waiting.
+    pub(crate) fn has(&self, stream: &StreamId) -> bool {
+        self.shown.contains(stream) || self.pending.contains(stream)
+    }
+
+    /// How many regions there are now.
+    pub(crate) fn regions(&self) -> usize {
+        self.templates.get(self.current).map_or(0, |template| template.regions.len())
+    }
+
+    /// The id of the region that shows a stream.
+    pub(crate) fn region_of(&self, stream: &StreamId) -> Option<&str> {
+        let place = self.shown.iter().position(|shown| shown == stream)?;
+        self.templates.get(self.current)?.regions.get(place).map(|region| region.id.as_str())
+    }
+
+    /// The place of the region of that id, if it shows an input.
+    pub(crate) fn place_of(&self, region: &str) -> Option<usize> {
+        let place = self.templates.get(self.current)?.regions.iter().position(|r| r.id == region)?;
+        self.is_filled(place).then_some(place)
+    }
+
+    /// Whether an input is at a place.
+    pub(crate) fn is_filled(&self, place: usize) -> bool {
+        place < self.shown.len()
+    }
+
+    /// Swaps an input into a place that is filled; if it was waiting, the input that was there waits instead. Returns whether the
+    /// layout changed.
+    pub(crate) fn set_place(&mut self, stream: &StreamId, place: usize) -> bool {
+        if !self.is_filled(place) {
+            return false;
+        }
+        if let Some(now) = self.shown.iter().position(|shown| shown == stream) {
+            self.shown.swap(now, place);
+            return now != place;
+        }
+        let Some(waiting) = self.pending.iter().position(|waiting| waiting == stream) else { return false };
+        self.pending.remove(waiting);
+        let out = std::mem::replace(&mut self.shown[place], stream.clone());
+        self.pending.push_back(out);
+        true
+    }
+
+    /// Takes a layout in place of all templates: as many inputs are shown as it has regions, those that it names first. Names that
+    /// are no inputs are left out.
+    pub(crate) fn set_layout(&mut self, layout: RequestedLayout) {
+        let named: Vec<StreamId> = layout.streams.into_iter().filter(|stream| self.has(stream)).collect();
+        let others = self.shown.iter().chain(&self.pending).filter(|stream| !named.contains(stream));
+        let mut inputs: Vec<StreamId> = named.iter().chain(others).cloned().collect();
+        self.max_input = layout.template.regions.len();
+        self.pending = inputs.split_off(inputs.len().min(self.max_input)).into();
+        self.shown = inputs;
+        self.templates = vec![layout.template];
+        self.current = 0;
+        self.primary_count.clear();
     }
 
     /// The layout as clients and mixers are told it.
@@ -185,6 +243,68 @@ mod tests {
         let mut view = view("void", 4);
         view.add(id("a"));
         assert!(view.layout().regions.is_empty());
+    }
+
+    fn filled(inputs: &[&str], max_input: u32) -> Assignment {
+        let mut view = view("fluid", max_input);
+        for name in inputs {
+            view.add(id(name));
+        }
+        view
+    }
+
+    #[test]
+    fn inputs_swap_their_regions() {
+        let mut view = filled(&["a", "b"], 4);
+        assert_eq!((view.region_of(&id("a")), view.region_of(&id("b"))), (Some("1"), Some("2")));
+        assert!(view.set_place(&id("b"), view.place_of("1").unwrap()));
+        assert_eq!(streams(&view), ["b", "a", "", ""]);
+        assert!(!view.set_place(&id("b"), 0), "it is there");
+        assert_eq!(view.place_of("3"), None, "it shows nobody");
+        assert_eq!(view.place_of("5"), None);
+        assert!(!view.set_place(&id("b"), 2) && !view.set_place(&id("c"), 0));
+    }
+
+    #[test]
+    fn an_input_that_waits_takes_the_place_of_one_that_waits_then() {
+        let mut view = filled(&["a", "b", "c", "d"], 2);
+        assert_eq!(view.region_of(&id("c")), None);
+        assert!(view.has(&id("c")) && !view.has(&id("x")));
+        assert!(view.set_place(&id("c"), 1));
+        assert_eq!(streams(&view), ["a", "c", "", ""]);
+        view.remove(&id("a"));
+        view.remove(&id("c"));
+        assert_eq!(streams(&view), ["d", "b", "", ""], "b waits behind d");
+    }
+
+    fn requested(regions: &[(&str, &str)]) -> RequestedLayout {
+        let regions = regions.iter().map(|(region, stream)| v1::LayoutRegion {
+            stream_id: (*stream).into(),
+            region_id: (*region).into(),
+            left: "0".into(),
+            top: "0".into(),
+            width: "1/3".into(),
+            height: "1/3".into(),
+        });
+        RequestedLayout::from_wire(v1::Layout { regions: regions.collect() }).unwrap()
+    }
+
+    #[test]
+    fn a_layout_shows_those_it_names_and_then_the_others_in_their_order() {
+        let mut view = filled(&["a", "b", "c", "d"], 3);
+        view.set_layout(requested(&[("x", "d"), ("y", "b"), ("z", "")]));
+        assert_eq!(streams(&view), ["d", "b", "a"]);
+        assert_eq!(view.region_of(&id("b")), Some("y"));
+        assert_eq!(view.region_of(&id("c")), None);
+        view.remove(&id("d"));
+        assert_eq!(streams(&view), ["c", "b", "a"]);
+        view.remove(&id("b"));
+        assert_eq!(streams(&view), ["c", "a", ""], "there is no other template any more");
+        view.set_layout(requested(&[("1", ""), ("2", ""), ("3", ""), ("4", "")]));
+        for name in ["e", "f", "g"] {
+            view.add(id(name));
+        }
+        assert_eq!(streams(&view), ["c", "a", "e", "f"], "as many are shown as there are regions");
     }
 
     #[test]

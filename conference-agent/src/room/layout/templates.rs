@@ -17,6 +17,19 @@ pub(crate) struct Region {
     pub(crate) height: Fraction,
 }
 
+impl Region {
+    /// Reads left, top, width and height. `None` if they are no part of the picture.
+    pub(super) fn parse(id: &str, [left, top, width, height]: [&str; 4]) -> Option<Self> {
+        Some(Self {
+            id: id.to_owned(),
+            left: Fraction::parse(left)?,
+            top: Fraction::parse(top)?,
+            width: Fraction::parse(width).filter(|side| side.is_positive())?,
+            height: Fraction::parse(height).filter(|side| side.is_positive())?,
+        })
+    }
+}
+
 /// Regions in drawing order; the first is the primary one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Template {
@@ -55,15 +68,8 @@ impl Template {
     fn custom(template: &config::Template) -> Option<Self> {
         let mut regions: Vec<Region> = Vec::new();
         for region in &template.region {
-            let read = |text: &str| Fraction::parse(text);
             let area = &region.area;
-            let parsed = Region {
-                id: region.id.clone(),
-                left: read(&area.left)?,
-                top: read(&area.top)?,
-                width: read(&area.width).filter(|side| side.is_positive())?,
-                height: read(&area.height).filter(|side| side.is_positive())?,
-            };
+            let parsed = Region::parse(&region.id, [&area.left, &area.top, &area.width, &area.height])?;
             if region.shape != "rectangle" || regions.iter().any(|r| r.id == parsed.id) {
                 return None;
             }

@@ -16,7 +16,8 @@ use serde_json::json;
 use super::world::{MIXED, World, node, opus, participant, vp8};
 use crate::room::{
     AccessChange, AccessEvent, CallError, CallId, CallRequest, Callee, Command, Input, Kind, Kinds,
-    MixerChange, MixerEvent, Negotiated, PermissionChange, RequestId, StreamOperation, state::Phase,
+    LayoutAssignment, MixerChange, MixerEvent, Negotiated, PermissionChange, RequestId, RequestedLayout,
+    StreamOperation, state::Phase,
 };
 
 const NAMES: [&str; 4] = ["ann", "bob", "cat", "dan"];
@@ -114,7 +115,11 @@ struct Play {
     waiting: BTreeMap<Option<WorkerId>, VecDeque<(CallId, Callee, CallRequest)>>,
     requests: Vec<RequestId>,
     incarnation: usize,
+    /// How many inputs each view shows at most.
+    capacity: BTreeMap<&'static str, usize>,
 }
+
+const VIEWS: [&str; 2] = ["common", "other"];
 
 fn callee_worker(callee: &Callee) -> Option<WorkerId> {
     match callee {
@@ -141,6 +146,7 @@ impl Play {
             waiting: BTreeMap::new(),
             requests: Vec::new(),
             incarnation: 1,
+            capacity: BTreeMap::from([("common", 3), ("other", 16)]),
         }
     }
 
@@ -181,12 +187,14 @@ impl Play {
             6..=9 => self.establish(),
             10 if self.rng.random_bool(0.5) => self.end_something(),
             10 | 11 => self.control(),
+            13 if self.rng.random_bool(0.3) => self.lay_out(),
             14 if self.rng.random_bool(0.5) => self.permit(),
             14 | 15 => self.control_subscription(),
+            13 => self.move_stream(),
             12 if self.rng.random_bool(0.1) => self.lose_node(),
             12 if self.rng.random_bool(0.2) => self.fail_something(),
             12 => self.hear_mixer(),
-            13 => {
+            16 => {
                 let time = Duration::from_millis(self.rng.random_range(1..2000));
                 self.pass(time);
             }
@@ -207,9 +215,10 @@ impl Play {
         self.ask(Command::Join(join));
     }
 
-    fn ask(&mut self, command: Command) {
+    fn ask(&mut self, command: Command) -> RequestId {
         let request = self.world.ask(command);
         self.requests.push(request);
+        request
     }
 
     /// A transport of the participant, now and then somebody else's.
@@ -315,6 +324,44 @@ impl Play {
         let kinds = Kinds { audio: self.rng.random(), video: self.rng.random() };
         let active = self.rng.random();
         self.ask(Command::ControlSubscription { participant, subscription, kinds, active });
+    }
+
+    fn move_stream(&mut self) {
+        let Some(stream) = self.pick(self.streams()) else { return };
+        let view = VIEWS.choose(&mut self.rng).unwrap().to_string();
+        let region = self.rng.random_range(0..5);
+        let operation = if self.rng.random_bool(0.5) {
+            StreamOperation::SetRegion { view, region: region.to_string() }
+        } else {
+            let assignment = LayoutAssignment { index: region, stream: stream.clone() };
+            let mixed = MIXED.replace("common", &view);
+            let operations = vec![StreamOperation::Assignment(assignment)];
+            self.ask(Command::UpdateStream { stream: super::world::stream(&mixed), operations });
+            return;
+        };
+        self.ask(Command::UpdateStream { stream, operations: vec![operation] });
+    }
+
+    /// A view gets another layout, with some stream first, if that is in the view.
+    fn lay_out(&mut self) {
+        let view = *VIEWS.choose(&mut self.rng).unwrap();
+        let first = self.pick(self.streams()).filter(|_| self.rng.random_bool(0.5));
+        let count = self.rng.random_range(1..6);
+        let regions = (0..count).map(|i| v1::LayoutRegion {
+            stream_id: first.as_ref().filter(|_| i == 0).map(ToString::to_string).unwrap_or_default(),
+            region_id: (i + 1).to_string(),
+            left: format!("{i}/{count}"),
+            top: "0".into(),
+            width: format!("1/{count}"),
+            height: "1/1".into(),
+        });
+        let layout = RequestedLayout::from_wire(v1::Layout { regions: regions.collect() }).unwrap();
+        let (capacity, stream) = (layout.capacity(), super::world::stream(&MIXED.replace("common", view)));
+        let request =
+            self.ask(Command::UpdateStream { stream, operations: vec![StreamOperation::Layout(layout)] });
+        if self.world.replies[&request].is_ok() {
+            self.capacity.insert(view, capacity);
+        }
     }
 
     /// Mostly grants, so that there is something to withdraw.
@@ -450,7 +497,7 @@ impl Play {
             let with_video =
                 |id: &&kaigi_proto::ids::StreamId| state.publications[*id].first_track(Kind::Video).is_some();
             let pictures = view.inputs.iter().filter(with_video).count();
-            let most = if view.label == "common" { 3 } else { 16 };
+            let most = self.capacity[view.label.as_str()];
             assert_eq!(shown.len(), pictures.min(most));
             assert!(shown.iter().all(|id| view.inputs.iter().any(|input| input.as_str() == *id)));
             assert!(view.active_input.as_ref().is_none_or(|input| view.inputs.contains(input)));
