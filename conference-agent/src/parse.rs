@@ -94,10 +94,11 @@ pub(crate) fn publish(request: v1::PublishRequest) -> Parsed<Command> {
         let kind = kind(track.kind)?;
         tracks.push(PublishTrack { kind, mid: mid(track.mid)?, source: known_source(kind, track.source) });
     }
-    different(tracks.iter().map(|track| (track.kind, track.mid.as_str())))?;
+    different(tracks.iter().map(|track| (track.kind, track.mid.as_str())), request.data)?;
     Ok(Command::Publish(Publish {
         participant: participant_id(&request.participant_id)?,
         tracks,
+        data: request.data,
         attributes: some(request.attributes).map(|text| json(text, "attributes")).transpose()?,
         transport: transport(&request.transport_id)?,
         own_transport: request.own_transport,
@@ -119,20 +120,22 @@ pub(crate) fn subscribe(request: v1::SubscribeRequest) -> Parsed<Command> {
             },
         });
     }
-    different(tracks.iter().map(|track| (track.kind, track.mid.as_str())))?;
+    let data_from = some(bounded(request.data_from, kaigi_proto::ids::MAX_ID_LENGTH, "data_from")?);
+    different(tracks.iter().map(|track| (track.kind, track.mid.as_str())), data_from.is_some())?;
     Ok(Command::Subscribe(Subscribe {
         participant: participant_id(&request.participant_id)?,
         tracks,
+        data_from,
         transport: transport(&request.transport_id)?,
         own_transport: request.own_transport,
     }))
 }
 
-/// At least one track, at most one of each kind, each with a mid of its own.
-fn different<'a>(tracks: impl Iterator<Item = (Kind, &'a str)>) -> Parsed<()> {
+/// At least one track or data, at most one track of each kind, each with a mid of its own.
+fn different<'a>(tracks: impl Iterator<Item = (Kind, &'a str)>, data: bool) -> Parsed<()> {
     let tracks: Vec<_> = tracks.collect();
-    if tracks.is_empty() {
-        return Err(invalid("No tracks"));
+    if tracks.is_empty() && !data {
+        return Err(invalid("Neither tracks nor data"));
     }
     for (i, (kind, mid)) in tracks.iter().enumerate() {
         if tracks[..i].iter().any(|(other, _)| other == kind) {
@@ -405,6 +408,22 @@ mod tests {
         ] {
             assert_eq!(published(bad).unwrap_err().code(), tonic::Code::InvalidArgument);
         }
+    }
+
+    #[test]
+    fn data_may_come_without_tracks() {
+        let data = v1::PublishRequest { participant_id: "p".into(), data: true, ..Default::default() };
+        assert!(matches!(publish(data), Ok(Command::Publish(publish)) if publish.data));
+        let wanted = |data_from: &str| {
+            subscribe(v1::SubscribeRequest {
+                participant_id: "p".into(),
+                data_from: data_from.into(),
+                ..Default::default()
+            })
+        };
+        assert!(matches!(wanted("s"), Ok(Command::Subscribe(s)) if s.data_from.as_deref() == Some("s")));
+        assert!(wanted("").is_err());
+        assert!(wanted(&"s".repeat(1000)).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod calls;
 mod controls;
+mod data;
 mod describe;
 mod events;
 mod flow;

@@ -65,6 +65,7 @@ async fn a_session_whose_requester_went_away_is_ended() {
     let publish = crate::room::Publish {
         participant,
         tracks: vec![track],
+        data: false,
         attributes: None,
         transport: None,
         own_transport: false,

@@ -74,6 +74,7 @@ impl Room {
             owner: publication.owner.to_string(),
             in_views: views.map(|view| view.label.clone()).collect(),
             attributes: publication.attributes.clone().unwrap_or_default(),
+            data: publication.data,
             ..v1::Stream::default()
         })
     }

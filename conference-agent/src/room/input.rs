@@ -141,8 +141,9 @@ pub(crate) struct PermissionChange {
 #[derive(Clone, Debug)]
 pub(crate) struct Publish {
     pub(crate) participant: ParticipantId,
-    /// At least one, at most one of each kind, different mids.
+    /// At least one if there is no data, at most one of each kind, different mids.
     pub(crate) tracks: Vec<PublishTrack>,
+    pub(crate) data: bool,
     /// JSON text.
     pub(crate) attributes: Option<String>,
     /// `None` = a new one.
@@ -162,8 +163,10 @@ pub(crate) struct PublishTrack {
 #[derive(Clone, Debug)]
 pub(crate) struct Subscribe {
     pub(crate) participant: ParticipantId,
-    /// At least one, at most one of each kind, different mids.
+    /// At least one if no data is wanted, at most one of each kind, different mids.
     pub(crate) tracks: Vec<SubscribeTrack>,
+    /// Id of the stream whose data is wanted.
+    pub(crate) data_from: Option<String>,
     /// `None` = a new one.
     pub(crate) transport: Option<TransportId>,
     /// Whether a new transport ends with the session.

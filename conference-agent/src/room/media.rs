@@ -57,6 +57,10 @@ impl Kinds {
         }
     }
 
+    pub(crate) fn any(self) -> bool {
+        self.audio || self.video
+    }
+
     pub(crate) fn set(&mut self, kind: Kind, to: bool) {
         match kind {
             Kind::Audio => self.audio = to,

@@ -29,6 +29,9 @@ impl Room {
         if publication.phase != Phase::Established {
             return Err(Refusal::StreamNotReady);
         }
+        if publication.is_data_only() {
+            return Err(Refusal::NoTrackToMix);
+        }
         let has_video = publication.first_track(Kind::Video).is_some();
         let view = self.view_mut(label).ok_or(Refusal::InvalidView)?;
         if view.inputs.contains(stream) {

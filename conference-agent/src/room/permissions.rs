@@ -67,7 +67,9 @@ impl Room {
         Some(match session {
             SessionKey::Publication(id) => {
                 let publication = self.state.publications.get(id)?;
-                if publication.phase == Phase::Established {
+                if publication.data && permitted.any() {
+                    true
+                } else if publication.phase == Phase::Established {
                     publication.tracks.iter().any(|track| permitted.has(track.kind))
                 } else {
                     publication.requested.iter().any(|track| permitted.has(track.kind))
@@ -75,7 +77,8 @@ impl Room {
             }
             SessionKey::Subscription(id) => {
                 let subscription = self.state.subscriptions.get(id)?;
-                subscription.tracks.iter().any(|track| permitted.has(track.kind))
+                let media = subscription.tracks.iter().any(|track| permitted.has(track.kind));
+                media || subscription.data.is_some() && permitted.any()
             }
         })
     }

@@ -20,7 +20,8 @@ use super::{
 impl Room {
     pub(super) fn publish(&mut self, request: RequestId, publish: Publish) -> Result<Option<Reply>, Refusal> {
         let participant = self.participant(&publish.participant)?;
-        if publish.tracks.iter().any(|track| !participant.publish.has(track.kind)) {
+        let permitted = participant.publish;
+        if publish.tracks.iter().any(|track| !permitted.has(track.kind)) || publish.data && !permitted.any() {
             return Err(Refusal::Unauthorized);
         }
         let limit = usize::try_from(self.config.input_limit).ok();
@@ -49,6 +50,7 @@ impl Room {
             phase: Phase::Placing,
             requested: requested.collect(),
             tracks: Vec::new(),
+            data: publish.data,
             withheld: Kinds::default(),
             attributes: publish.attributes,
             early: None,
@@ -83,7 +85,7 @@ impl Room {
             transport_id: transport.to_string(),
             session_id: id.to_string(),
             tracks: tracks.collect(),
-            data: false,
+            data: publication.data,
         };
         let pending = Pending::OpenPublication(id.clone());
         self.call(Callee::Access(node), CallRequest::OpenPublication(call), pending);
@@ -150,9 +152,10 @@ impl Room {
         let Some(publication) = self.state.publications.get_mut(id) else { return };
         publication.tracks = tracks;
         publication.phase = Phase::Established;
+        let has_media = !publication.is_data_only();
         let (owner, transport) = (publication.owner.clone(), publication.transport.clone());
         Kind::ALL.into_iter().for_each(|kind| self.order_flow(&SessionKey::Publication(id.clone()), kind));
-        let changed = if self.config.auto_mix { self.mix_into_all(id) } else { Vec::new() };
+        let changed = if self.config.auto_mix && has_media { self.mix_into_all(id) } else { Vec::new() };
         if let Some(stream) = self.describe_publication(id) {
             self.tell_stream(id, Change::Added(stream));
         }
@@ -198,7 +201,7 @@ impl Room {
                 active: !publication.withheld.has(track.kind),
             });
         }
-        if tracks.is_empty() { Err("No valid tracks in stream") } else { Ok(tracks) }
+        if tracks.is_empty() && !publication.data { Err("No valid tracks in stream") } else { Ok(tracks) }
     }
 
     /// The stream that has a track.

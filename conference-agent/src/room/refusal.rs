@@ -66,6 +66,8 @@ pub(crate) enum Refusal {
     StreamIsMixed,
     #[error("Stream does NOT contain valid track to mute/unmute")]
     NoTrackToMute,
+    #[error("Stream does NOT contain valid track to mix")]
+    NoTrackToMix,
     #[error("Target subscription does NOT have {} to update", .0.name())]
     SubscriptionLacks(Kind),
     #[error("Invalid view")]
@@ -86,6 +88,9 @@ pub(crate) enum Refusal {
     /// The stream or track to subscribe is not there.
     #[error("Target {} stream does NOT satisfy:Requested {} stream", .0.name(), .0.name())]
     NoSuchSource(Kind),
+    /// The stream to subscribe the data of is not there, or has none.
+    #[error("Target data stream does NOT satisfy:Requested data stream")]
+    NoSuchData,
     #[error("Target {} stream does NOT satisfy:{}", .0.name(), .1)]
     Unsatisfied(Kind, Unsatisfied),
     /// OWT's rules allow the wish, but it needs another encoding of the stream than there is.
@@ -93,6 +98,8 @@ pub(crate) enum Refusal {
     NeedsTranscoder(Kind, &'static str),
     #[error("Target {} stream early released", .0.name())]
     SourceReleased(Kind),
+    #[error("Target data stream early released")]
+    DataReleased,
     #[error("Mixed stream is NOT ready")]
     MixerUnavailable,
     #[error("No access node is available")]
@@ -119,7 +126,9 @@ impl Refusal {
             | Self::UnknownStream
             | Self::UnknownSubscription
             | Self::NoSuchSource(_)
+            | Self::NoSuchData
             | Self::SourceReleased(_)
+            | Self::DataReleased
             | Self::UnknownReceiver(_)
             | Self::EarlyLeft => Class::NotFound,
             Self::Unauthorized | Self::InvalidRole => Class::PermissionDenied,
@@ -132,6 +141,7 @@ impl Refusal {
             | Self::NoSuchRegion
             | Self::StreamIsMixed
             | Self::NoTrackToMute
+            | Self::NoTrackToMix
             | Self::SubscriptionLacks(_)
             | Self::MidInUse(_)
             | Self::Unsatisfied(..) => Class::InvalidArgument,

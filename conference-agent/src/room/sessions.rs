@@ -12,7 +12,7 @@ use super::{
     media::{Kind, Node},
     output::{CallRequest, Callee, Reply},
     refusal::Refusal,
-    state::{Phase, Placement, Transport},
+    state::{Phase, Placement, Subscription, Transport},
 };
 
 /// Most publications and subscriptions of one participant together. A page that shows everybody of a large room stays well
@@ -244,16 +244,20 @@ impl Room {
 
     /// Ends the subscriptions of a stream that goes away.
     pub(super) fn end_subscriptions_of(&mut self, stream: &StreamId) {
-        let using: Vec<(SessionKey, Kind)> = self
+        let released = |s: &Subscription| {
+            let track = s.tracks.iter().find(|track| track.from.is_of(stream));
+            let data = s.data.as_ref().filter(|data| *data == stream);
+            track.map(|track| Refusal::SourceReleased(track.kind)).or(data.map(|_| Refusal::DataReleased))
+        };
+        let using: Vec<(SessionKey, Refusal)> = self
             .state
             .subscriptions
             .iter()
-            .filter_map(|(id, s)| s.tracks.iter().find(|t| t.from.is_of(stream)).map(|t| (id, t.kind)))
-            .map(|(id, kind)| (SessionKey::Subscription(id.clone()), kind))
+            .filter_map(|(id, s)| released(s).map(|refusal| (SessionKey::Subscription(id.clone()), refusal)))
             .collect();
-        for (session, kind) in using {
+        for (session, refusal) in using {
             if self.is_opening(&session) {
-                self.fail_opening(&session, Refusal::SourceReleased(kind));
+                self.fail_opening(&session, refusal);
             } else {
                 self.remove_session(&session, Some("Source stream loss"), true);
             }

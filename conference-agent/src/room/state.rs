@@ -94,6 +94,8 @@ pub(crate) struct Publication {
     pub(crate) requested: Vec<RequestedTrack>,
     /// As negotiated; empty until established.
     pub(crate) tracks: Vec<Track>,
+    /// Whether it has data, too, or alone.
+    pub(crate) data: bool,
     /// What does not flow because the owner may not publish it any more; what was paused then is not among it.
     pub(crate) withheld: Kinds,
     /// JSON text.
@@ -163,6 +165,8 @@ pub(crate) struct Subscription {
     pub(crate) transport: TransportId,
     pub(crate) phase: Phase,
     pub(crate) tracks: Vec<SubscribedTrack>,
+    /// Whose data it takes, too, or alone.
+    pub(crate) data: Option<StreamId>,
     /// What does not flow because the owner may not subscribe it any more; what was paused then is not among it.
     pub(crate) withheld: Kinds,
     /// Negotiated before the access node's reply was there.

@@ -32,6 +32,7 @@ impl Room {
         let origins: Vec<Origin> =
             subscribe.tracks.iter().map(|track| self.origin(track)).collect::<Result<_, _>>()?;
         let owner = subscribe.participant;
+        let data = subscribe.data_from.map(|from| self.data_origin(&owner, &from)).transpose()?;
         let mut sources = subscribe.tracks.iter().zip(&origins);
         if sources.any(|(track, origin)| {
             self.is_mixer_failing(origin) && self.source(&owner, track.kind, origin).is_none()
@@ -59,6 +60,7 @@ impl Room {
             transport,
             phase: Phase::Placing,
             tracks: tracks.collect(),
+            data,
             withheld: Kinds::default(),
             early: false,
         };
@@ -135,6 +137,7 @@ impl Room {
         let sources: Option<Vec<Source>> =
             subscription.tracks.iter().map(|t| self.source(&subscription.owner, t.kind, &t.from)).collect();
         let Some(sources) = sources else { return };
+        let data = subscription.data.as_ref().and_then(|stream| self.data_source(stream));
         let Some(subscription) = self.state.subscriptions.get_mut(id) else { return };
         subscription.phase = Phase::Opening;
         let mut tracks = Vec::new();
@@ -156,7 +159,7 @@ impl Room {
             transport_id: subscription.transport.to_string(),
             session_id: id.to_string(),
             tracks,
-            data: None,
+            data,
         };
         let pending = Pending::OpenSubscription(id.clone());
         self.call(Callee::Access(node), CallRequest::OpenSubscription(call), pending);

@@ -1,6 +1,7 @@
 //! The room as a specification, on virtual time.
 
 mod controls;
+mod data;
 mod mixing;
 mod participants;
 mod permissions;

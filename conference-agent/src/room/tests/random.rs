@@ -71,6 +71,8 @@ struct NodeModel {
     views: BTreeMap<String, v1::ViewDescription>,
     /// Session and kind of what does not flow.
     stopped: BTreeSet<(String, i32)>,
+    /// Where the data of subscriptions comes from.
+    data: BTreeMap<String, Option<v1::DataSource>>,
 }
 
 impl NodeModel {
@@ -80,7 +82,10 @@ impl NodeModel {
         };
         match request {
             CallRequest::OpenPublication(call) => open(&call.transport_id, &call.session_id),
-            CallRequest::OpenSubscription(call) => open(&call.transport_id, &call.session_id),
+            CallRequest::OpenSubscription(call) => {
+                open(&call.transport_id, &call.session_id);
+                self.data.insert(call.session_id.clone(), call.data.clone());
+            }
             CallRequest::CloseSession(call) => {
                 if let Some(sessions) = self.transports.get_mut(&call.transport_id) {
                     sessions.remove(&call.session_id);
@@ -231,7 +236,12 @@ impl Play {
         let (name, kinds, mid) = (self.name(), self.kinds(), self.rng.random_range(0..50));
         let transport = self.transport();
         if let Command::Publish(publish) = World::publish_command(name, &kinds, mid) {
-            self.ask(Command::Publish(crate::room::Publish { transport, ..publish }));
+            let data = self.rng.random_bool(0.3);
+            let mut publish = crate::room::Publish { transport, data, ..publish };
+            if data && self.rng.random_bool(0.5) {
+                publish.tracks.clear();
+            }
+            self.ask(Command::Publish(publish));
         }
     }
 
@@ -244,6 +254,12 @@ impl Play {
         if let Command::Subscribe(mut subscribe) = World::subscribe_command(name, &from, &kinds) {
             for track in &mut subscribe.tracks {
                 track.mid = format!("s{}", self.rng.random_range(0..50));
+            }
+            if self.rng.random_bool(0.3) {
+                subscribe.data_from = self.pick(self.streams()).map(String::from);
+                if subscribe.data_from.is_some() && self.rng.random_bool(0.5) {
+                    subscribe.tracks.clear();
+                }
             }
             if subscribe.tracks.len() < 2 || subscribe.tracks[0].mid != subscribe.tracks[1].mid {
                 self.ask(Command::Subscribe(crate::room::Subscribe { transport, ..subscribe }));
@@ -489,6 +505,7 @@ impl Play {
         for view in &state.views {
             for input in &view.inputs {
                 assert_eq!(state.publications[input].phase, Phase::Established);
+                assert!(!state.publications[input].tracks.is_empty(), "there is nothing to mix of it");
             }
             let layout = view.picture.as_ref().unwrap().layout();
             let shown: Vec<_> =
@@ -505,6 +522,11 @@ impl Play {
         self.check_permissions();
         let state = &self.world.room.state;
         for subscription in state.subscriptions.values() {
+            if let Some(data) = &subscription.data {
+                assert!(
+                    state.publications[data].data && state.publications[data].phase == Phase::Established
+                );
+            }
             for track in &subscription.tracks {
                 if let crate::room::state::Origin::Track { stream, track } = &track.from {
                     assert!(state.publications[stream].tracks.iter().any(|t| t.id == *track));
@@ -523,14 +545,17 @@ impl Play {
             } else {
                 publication.requested.iter().map(|track| track.kind).collect()
             };
-            assert!(kinds.iter().any(|kind| permitted.has(*kind)), "{id} may not be");
+            let data = publication.data && permitted.any();
+            assert!(data || kinds.iter().any(|kind| permitted.has(*kind)), "{id} may not be");
             assert!(publication.tracks.iter().all(|track| permitted.has(track.kind) || !track.active));
             let withheld = publication.withheld;
             assert!(Kind::ALL.into_iter().all(|kind| !(permitted.has(kind) && withheld.has(kind))));
         }
         for (id, subscription) in &state.subscriptions {
             let permitted = state.participants[&subscription.owner].subscribe;
-            assert!(subscription.tracks.iter().any(|track| permitted.has(track.kind)), "{id} may not be");
+            let data = subscription.data.is_some() && permitted.any();
+            let media = subscription.tracks.iter().any(|track| permitted.has(track.kind));
+            assert!(data || media, "{id} may not be");
             assert!(subscription.tracks.iter().all(|track| permitted.has(track.kind) || !track.active));
             let withheld = subscription.withheld;
             assert!(Kind::ALL.into_iter().all(|kind| !(permitted.has(kind) && withheld.has(kind))));
@@ -624,7 +649,10 @@ impl Play {
             let known = self.nodes[mixer.worker.as_str()].views.get(&view.label);
             assert_eq!(known, room.describe_view(view).as_ref(), "the mixer has another view {}", view.label);
         }
-        for subscription in room.state.subscriptions.values() {
+        for (id, subscription) in &room.state.subscriptions {
+            let at = room.node_of(&subscription.transport).unwrap().worker;
+            let data = subscription.data.as_ref().map(|stream| room.data_source(stream).unwrap());
+            assert_eq!(self.nodes[at.as_str()].data[id.as_str()], data, "its data comes from elsewhere");
             for track in &subscription.tracks {
                 let source = room.source(&subscription.owner, track.kind, &track.from);
                 assert!(source.is_some());

@@ -246,6 +246,7 @@ impl World {
         Command::Publish(Publish {
             participant: participant(name),
             tracks: kinds.iter().enumerate().map(track).collect(),
+            data: false,
             attributes: None,
             transport: None,
             own_transport: false,
@@ -304,6 +305,7 @@ impl World {
         Command::Subscribe(Subscribe {
             participant: participant(name),
             tracks: kinds.iter().enumerate().map(track).collect(),
+            data_from: None,
             transport: None,
             own_transport: false,
         })
