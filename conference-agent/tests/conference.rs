@@ -317,3 +317,72 @@ async fn a_participant_comes_back_on_another_stream_without_loss_or_doubling() {
         (Code::FailedPrecondition, "Reconnection is not allowed")
     );
 }
+
+#[tokio::test]
+async fn regions_layouts_permissions_and_data_are_served() {
+    use v1::{control_request::Operation, stream_operation::Operation as Update};
+    let mut cluster = Cluster::start(30).await;
+    let mut ann = cluster.join("ann", "presenter").await.unwrap();
+    let data = v1::PublishRequest { data: true, ..publish("ann") };
+    let session = cluster.client.publish(data).await.unwrap().into_inner();
+    cluster.client.signal(offer("ann", &session.transport_id)).await.unwrap();
+    let id = ann.find(session_ready).await;
+    let mixed = format!("{ROOM}-common");
+
+    let control = |operation| v1::ControlRequest {
+        room_id: ROOM.into(),
+        participant_id: "ann".into(),
+        id: id.clone(),
+        operation: Some(operation),
+    };
+    let set =
+        |region: &str| Operation::SetRegion(v1::SetRegion { view: "common".into(), region: region.into() });
+    cluster.client.control_stream(control(set("1"))).await.unwrap();
+    let got = cluster.client.control_stream(control(Operation::GetRegion("common".into()))).await.unwrap();
+    assert_eq!(got.into_inner().region, "1");
+    let refused = cluster.client.control_stream(control(set("9"))).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "Invalid region_id."));
+
+    let update = |operation| v1::UpdateStreamRequest {
+        room_id: ROOM.into(),
+        stream_id: mixed.clone(),
+        operations: vec![v1::StreamOperation { operation: Some(operation) }],
+    };
+    let layout = |width: &str| {
+        let (left, top, width, height) = ("1/4".into(), "0".into(), width.into(), "1".into());
+        let region =
+            v1::LayoutRegion { stream_id: id.clone(), region_id: "r".into(), left, top, width, height };
+        Update::Layout(v1::Layout { regions: vec![region] })
+    };
+    let changed = cluster.client.update_stream(update(layout("2/4"))).await.unwrap().into_inner();
+    let region = &changed.layout.unwrap().regions[0];
+    assert_eq!((region.stream_id.as_str(), region.width.as_str()), (id.as_str(), "1/2"));
+    let refused = cluster.client.update_stream(update(layout("5/4"))).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "Invalid region"));
+    let assign = Update::Assignment(v1::LayoutAssignment { index: 7, stream_id: id.clone() });
+    let refused = cluster.client.update_stream(update(assign)).await.unwrap_err();
+    assert_eq!(refused.message(), "Not mixed stream or invalid region");
+
+    let wanted = v1::SubscribeRequest { tracks: Vec::new(), data_from: id.clone(), ..subscribe("ann", &id) };
+    cluster.client.subscribe(wanted).await.unwrap();
+    let source = cluster.everything.known.lock().unwrap().opened.last().unwrap().data.clone();
+    assert_eq!(source.unwrap().stream_id, id);
+
+    let permission = v1::UpdateParticipantRequest {
+        room_id: ROOM.into(),
+        participant_id: "ann".into(),
+        publish_audio: Some(false),
+        publish_video: Some(false),
+        ..v1::UpdateParticipantRequest::default()
+    };
+    cluster.client.update_participant(permission).await.unwrap();
+    let error = |event: &Event| match event {
+        Event::Progress(v1::Progress { progress: Some(Progress::SessionError(error)), .. }) => {
+            Some(error.clone())
+        }
+        _ => None,
+    };
+    let unauthorized = v1::SessionError { session_id: id.clone(), reason: "unauthorized".into() };
+    assert_eq!(ann.find(error).await, unauthorized);
+    assert_eq!(ann.find(error).await.reason, "Source stream loss");
+}
