@@ -1,6 +1,10 @@
 //! Random transitions against models of what clients, access nodes and mixers know: whatever happens in whatever order, the room
 //! stays consistent, and at rest everybody knows what the room knows.
 
+mod checks;
+mod client;
+mod controls;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
@@ -8,60 +12,22 @@ use std::{
 
 use kaigi_proto::{
     ids::{SessionId, TrackId, WorkerId},
-    v1::{self, join_event::Event, participant_event, stream_event::Change},
+    v1,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::json;
 
+use client::Client;
+
 use super::world::{MIXED, World, node, opus, participant, vp8};
 use crate::room::{
-    AccessChange, AccessEvent, CallError, CallId, CallRequest, Callee, Command, Input, Kind, Kinds,
-    LayoutAssignment, MixerChange, MixerEvent, Negotiated, PermissionChange, RequestId, RequestedLayout,
-    StreamOperation, state::Phase,
+    AccessChange, AccessEvent, CallError, CallId, CallRequest, Callee, Command, Input, Kind, MixerChange,
+    MixerEvent, Negotiated, RequestId, state::Phase,
 };
 
 const NAMES: [&str; 4] = ["ann", "bob", "cat", "dan"];
 /// Between two rests.
 const STEPS: usize = 100;
-
-/// What a client knows from its events.
-#[derive(Debug, Default)]
-struct Client {
-    participants: BTreeSet<String>,
-    streams: BTreeMap<String, v1::Stream>,
-}
-
-impl Client {
-    fn hear(&mut self, event: Event) {
-        match event {
-            Event::Joined(joined) => {
-                self.participants = joined.participants.into_iter().map(|p| p.id).collect();
-                self.streams = joined.streams.into_iter().map(|s| (s.id.clone(), s)).collect();
-            }
-            Event::Participant(event) => match event.action.unwrap() {
-                participant_event::Action::Joined(who) => assert!(self.participants.insert(who.id)),
-                participant_event::Action::Left(who) => assert!(self.participants.remove(&who)),
-            },
-            Event::Stream(event) => self.hear_stream(&event.stream_id, event.change.unwrap()),
-            Event::Text(_) | Event::Progress(_) | Event::Dropped(_) => {}
-        }
-    }
-
-    fn hear_stream(&mut self, id: &str, change: Change) {
-        let known = self.streams.get_mut(id);
-        match change {
-            Change::Added(stream) => assert!(self.streams.insert(id.to_owned(), stream).is_none()),
-            Change::Removed(_) => assert!(self.streams.remove(id).is_some()),
-            Change::Replaced(stream) => *known.unwrap() = stream,
-            Change::Status(status) => {
-                let tracks = known.unwrap().tracks.iter_mut().filter(|t| t.kind == status.kind);
-                tracks.for_each(|track| track.active = status.active);
-            }
-            Change::Layout(layout) => known.unwrap().layout = Some(layout),
-            Change::ActiveInput(input) => known.unwrap().active_input = input,
-        }
-    }
-}
 
 /// What the nodes know from the calls that they were made.
 #[derive(Debug, Default)]
@@ -320,79 +286,6 @@ impl Play {
         }
     }
 
-    fn control(&mut self) {
-        let Some(stream) = self.pick(self.streams()) else { return };
-        let view = || ["common", "other", "none"];
-        let view = view().choose(&mut self.rng).unwrap().to_string();
-        let kinds = Kinds { audio: self.rng.random(), video: self.rng.random() };
-        let operation = match self.rng.random_range(0..3) {
-            0 => StreamOperation::Mix(view),
-            1 => StreamOperation::Unmix(view),
-            _ => StreamOperation::Status { kinds, active: self.rng.random(), repeat: self.rng.random() },
-        };
-        self.ask(Command::UpdateStream { stream, operations: vec![operation] });
-    }
-
-    fn control_subscription(&mut self) {
-        let all: Vec<_> = self.world.room.state.subscriptions.iter().map(|(id, s)| (id, &s.owner)).collect();
-        let all: Vec<_> = all.into_iter().map(|(id, owner)| (id.clone(), owner.clone())).collect();
-        let Some((subscription, participant)) = self.pick(all) else { return };
-        let kinds = Kinds { audio: self.rng.random(), video: self.rng.random() };
-        let active = self.rng.random();
-        self.ask(Command::ControlSubscription { participant, subscription, kinds, active });
-    }
-
-    fn move_stream(&mut self) {
-        let Some(stream) = self.pick(self.streams()) else { return };
-        let view = VIEWS.choose(&mut self.rng).unwrap().to_string();
-        let region = self.rng.random_range(0..5);
-        let operation = if self.rng.random_bool(0.5) {
-            StreamOperation::SetRegion { view, region: region.to_string() }
-        } else {
-            let assignment = LayoutAssignment { index: region, stream: stream.clone() };
-            let mixed = MIXED.replace("common", &view);
-            let operations = vec![StreamOperation::Assignment(assignment)];
-            self.ask(Command::UpdateStream { stream: super::world::stream(&mixed), operations });
-            return;
-        };
-        self.ask(Command::UpdateStream { stream, operations: vec![operation] });
-    }
-
-    /// A view gets another layout, with some stream first, if that is in the view.
-    fn lay_out(&mut self) {
-        let view = *VIEWS.choose(&mut self.rng).unwrap();
-        let first = self.pick(self.streams()).filter(|_| self.rng.random_bool(0.5));
-        let count = self.rng.random_range(1..6);
-        let regions = (0..count).map(|i| v1::LayoutRegion {
-            stream_id: first.as_ref().filter(|_| i == 0).map(ToString::to_string).unwrap_or_default(),
-            region_id: (i + 1).to_string(),
-            left: format!("{i}/{count}"),
-            top: "0".into(),
-            width: format!("1/{count}"),
-            height: "1/1".into(),
-        });
-        let layout = RequestedLayout::from_wire(v1::Layout { regions: regions.collect() }).unwrap();
-        let (capacity, stream) = (layout.capacity(), super::world::stream(&MIXED.replace("common", view)));
-        let request =
-            self.ask(Command::UpdateStream { stream, operations: vec![StreamOperation::Layout(layout)] });
-        if self.world.replies[&request].is_ok() {
-            self.capacity.insert(view, capacity);
-        }
-    }
-
-    /// Mostly grants, so that there is something to withdraw.
-    fn permit(&mut self) {
-        let mut flag = || self.rng.random_bool(0.4).then(|| self.rng.random_bool(0.7));
-        let change = PermissionChange {
-            publish_audio: flag(),
-            publish_video: flag(),
-            subscribe_audio: flag(),
-            subscribe_video: flag(),
-        };
-        let participant = participant(self.name());
-        self.ask(Command::UpdateParticipant { participant, change });
-    }
-
     fn fail_something(&mut self) {
         let state = &self.world.room.state;
         let sessions: Vec<_> =
@@ -535,33 +428,6 @@ impl Play {
         }
     }
 
-    /// Nothing flows, or could flow, that is not permitted.
-    fn check_permissions(&self) {
-        let state = &self.world.room.state;
-        for (id, publication) in &state.publications {
-            let permitted = state.participants[&publication.owner].publish;
-            let kinds: Vec<Kind> = if publication.phase == Phase::Established {
-                publication.tracks.iter().map(|track| track.kind).collect()
-            } else {
-                publication.requested.iter().map(|track| track.kind).collect()
-            };
-            let data = publication.data && permitted.any();
-            assert!(data || kinds.iter().any(|kind| permitted.has(*kind)), "{id} may not be");
-            assert!(publication.tracks.iter().all(|track| permitted.has(track.kind) || !track.active));
-            let withheld = publication.withheld;
-            assert!(Kind::ALL.into_iter().all(|kind| !(permitted.has(kind) && withheld.has(kind))));
-        }
-        for (id, subscription) in &state.subscriptions {
-            let permitted = state.participants[&subscription.owner].subscribe;
-            let data = subscription.data.is_some() && permitted.any();
-            let media = subscription.tracks.iter().any(|track| permitted.has(track.kind));
-            assert!(data || media, "{id} may not be");
-            assert!(subscription.tracks.iter().all(|track| permitted.has(track.kind) || !track.active));
-            let withheld = subscription.withheld;
-            assert!(Kind::ALL.into_iter().all(|kind| !(permitted.has(kind) && withheld.has(kind))));
-        }
-    }
-
     /// All calls are answered well, and time passes until nothing is left to do.
     fn rest(&mut self) {
         for _ in 0..10 {
@@ -601,31 +467,6 @@ impl Play {
             let known: BTreeMap<_, _> = client.streams.iter().map(|(id, s)| (id.clone(), quiet(s))).collect();
             assert_eq!(known, streams, "what {name} knows is not what there is");
         }
-    }
-
-    /// The access nodes stop what is inactive in the room, and nothing else.
-    fn check_flows(&self) {
-        let state = &self.world.room.state;
-        let publications = state.publications.iter().flat_map(|(id, publication)| {
-            let tracks = publication.tracks.iter().filter(|track| !track.active);
-            tracks.map(move |track| (id.to_string(), &publication.transport, track.kind))
-        });
-        let subscriptions = state.subscriptions.iter().flat_map(|(id, subscription)| {
-            let tracks = subscription.tracks.iter().filter(|track| !track.active);
-            tracks.map(move |track| (id.to_string(), &subscription.transport, track.kind))
-        });
-        let mut expected: BTreeMap<String, BTreeSet<(String, i32)>> = BTreeMap::new();
-        for (id, transport, kind) in publications.chain(subscriptions) {
-            let at = state.transports[transport].node.as_ref().unwrap().worker.to_string();
-            expected.entry(at).or_default().insert((id, kind.to_wire()));
-        }
-        for (name, model) in &self.nodes {
-            let there =
-                |(session, _): &&(String, i32)| model.transports.values().any(|s| s.contains(session));
-            let stopped: BTreeSet<_> = model.stopped.iter().filter(there).cloned().collect();
-            assert_eq!(stopped, expected.remove(name).unwrap_or_default(), "what does not flow at {name}");
-        }
-        assert!(expected.is_empty(), "flows at no node: {expected:?}");
     }
 
     fn check_nodes(&self) {
