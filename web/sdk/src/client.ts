@@ -257,7 +257,7 @@ export class ConferenceClient extends Emitter<ConferenceClientEvents> {
         if (!current()) return;
         // Media could go on without it, but a participant whose signaling is gone is leaving in the server's eyes.
         this.#visit = undefined;
-        visit.media.close(new ConferenceError('disconnected', 'The connection to the server was lost.', { cause: error }));
+        visit.media.close(new ConferenceError('disconnected', error.message, { cause: error }));
         if (visit.room) this.emit('disconnected', { reason, error });
       },
     });

@@ -82,7 +82,9 @@ export class IceWatch {
     try {
       await this.#handlers.restart();
     } catch (error) {
-      return this.#lose(error as ConferenceError);
+      // What healed by itself meanwhile needs no restart any more.
+      if (this.#trouble) this.#lose(error as ConferenceError);
+      return;
     } finally {
       this.#restarting = false;
     }

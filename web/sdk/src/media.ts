@@ -84,9 +84,7 @@ export class Media {
       interrupted: () => this.#interrupt(),
       connected: () => this.#recover(),
       closed: () => {
-        if (this.#transport !== transport) return;
-        this.#transport = undefined;
-        this.#interrupt();
+        if (this.#transport === transport) this.#transport = undefined;
       },
     });
     return transport;

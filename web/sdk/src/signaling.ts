@@ -219,7 +219,8 @@ export class Signaling {
     const possible = reconnectMs > 0 && (this.#tickets.has(Date.now()) || tokenProvider !== undefined);
     if (reason === 'dropped' || !possible) {
       for (const request of unanswered) request.fail(error);
-      return this.#end(reason === 'dropped' ? 'dropped' : 'connection-lost', error);
+      if (reason === 'lost') return this.#end('connection-lost', error);
+      return this.#end('dropped', new ConferenceError('disconnected', 'The server ended the conference for this client.'));
     }
     this.#state = 'offline';
     this.#online = new Deferred();

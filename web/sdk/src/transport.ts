@@ -31,7 +31,7 @@ export interface Timeouts {
 export const DEFAULT_TIMEOUTS: Timeouts = { answer: 10_000, ready: 20_000 };
 
 export interface TransportHandlers {
-  /** Media has stopped flowing; ICE is restarted. */
+  /** Media has stopped flowing; ICE is restarted, or the transport ends. May be told more than once. */
   interrupted(): void;
   /** Media flows, for the first time or again. */
   connected(): void;
@@ -294,8 +294,14 @@ export class MediaTransport {
       const before = this.#connection.remoteDescription?.sdp;
       this.#candidates.forgetLocal();
       this.#connection.restartIce();
-      const answer = await this.#exchange(await this.#makeOffer(), before);
-      await this.#connection.setRemoteDescription({ type: 'answer', sdp: answer });
+      try {
+        const answer = await this.#exchange(await this.#makeOffer(), before);
+        await this.#connection.setRemoteDescription({ type: 'answer', sdp: answer });
+      } catch (error) {
+        // The old credentials are good for what has healed by itself meanwhile.
+        if (!this.#error) await this.#connection.setLocalDescription({ type: 'rollback' }).catch(() => {});
+        throw error;
+      }
       this.#candidates.flush();
     });
   }
@@ -345,6 +351,7 @@ export class MediaTransport {
 
   #fail(error: ConferenceError): void {
     if (this.#error) return;
+    this.#handlers.interrupted();
     this.close(error);
     this.#handlers.closed(error);
   }

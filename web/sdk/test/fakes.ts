@@ -21,7 +21,7 @@ const turn = () => new Promise((resolve) => realTimeout(resolve, 0));
 export async function until(condition: () => boolean): Promise<void> {
   for (let turns = 0; turns < 1000; turns++) {
     if (condition()) return;
-    if (vi.isFakeTimers()) await vi.advanceTimersByTimeAsync(20);
+    if (vi.isFakeTimers()) await vi.advanceTimersByTimeAsync(100);
     await turn();
   }
   throw new Error(`never came true: ${condition}`);
@@ -177,6 +177,7 @@ export class FakePeerConnection {
   oniceconnectionstatechange: (() => void) | null = null;
   readonly channels: FakeChannel[] = [];
   restarts = 0;
+  rollbacks = 0;
   #mids = 0;
   #offered: FakeTransceiver[] = [];
 
@@ -209,6 +210,7 @@ export class FakePeerConnection {
 
   async setLocalDescription({ type }: RTCSessionDescriptionInit): Promise<void> {
     if (type === 'rollback') {
+      this.rollbacks++;
       if (!this.canRollBack || this.signalingState !== 'have-local-offer') throw new Error('InvalidStateError');
       for (const transceiver of this.#offered) transceiver.mid = null;
       this.#offered = [];
