@@ -254,6 +254,7 @@ async fn a_stream_is_published_by_udp_and_received_by_tcp() {
             mid: mid.clone(),
             accepted_formats: format("vp8").into_iter().collect(),
         }],
+        ..Default::default()
     };
     process.agent.open_publication(publication.clone()).await.unwrap();
     process.negotiate("t1", &mut publisher).await;
@@ -277,7 +278,13 @@ async fn a_stream_is_published_by_udp_and_received_by_tcp() {
         participant_id: "botan".into(),
         transport_id: "t2".into(),
         session_id: "s2".into(),
-        tracks: vec![v1::SubscriptionTrack { kind: v1::MediaKind::Video.into(), mid, source: Some(source) }],
+        tracks: vec![v1::SubscriptionTrack {
+            kind: v1::MediaKind::Video.into(),
+            mid,
+            source: Some(source),
+            ..Default::default()
+        }],
+        ..Default::default()
     };
     process.agent.open_subscription(subscription).await.unwrap();
     process.negotiate("t2", &mut subscriber).await;

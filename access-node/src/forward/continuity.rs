@@ -3,7 +3,10 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use super::sequence::nearest;
+use super::{
+    picture_id::{LastIds, PictureIds, Shift},
+    sequence::nearest,
+};
 use crate::keys::SourceKey;
 
 /// Segments kept to find retransmissions in: one pause, resumption or change each.
@@ -24,6 +27,7 @@ struct Segment {
     first_in: u64,
     first_out: u64,
     timestamp_offset: u32,
+    shift: Shift,
 }
 
 /// The numbering of one outgoing stream.
@@ -34,6 +38,7 @@ pub(super) struct Continuity {
     highest_out: u64,
     last_timestamp: u32,
     last_at: Option<Instant>,
+    last_ids: LastIds,
     broken: bool,
 }
 
@@ -48,6 +53,8 @@ pub(super) struct Origin {
     pub sequence_out: u64,
     /// To be added to the source's timestamp.
     pub timestamp_offset: u32,
+    /// To be added to the numbers of its pictures.
+    pub shift: Shift,
 }
 
 impl Continuity {
@@ -61,6 +68,7 @@ impl Continuity {
             highest_out: u64::from(sequence & 0x7fff) + (1 << 16),
             last_timestamp: timestamp,
             last_at: None,
+            last_ids: LastIds::default(),
             broken: true,
         }
     }
@@ -76,14 +84,16 @@ impl Continuity {
         self.broken || self.segments.back().is_none_or(|segment| segment.of != of)
     }
 
-    /// The numbers under which a packet goes out; `None` if it is from before the segment began.
+    /// The numbers under which a packet goes out, with what is to be added to those of its picture; `None` if it is from before the
+    /// segment began.
     pub(super) fn advance(
         &mut self,
         now: Instant,
         of: Numbering,
         sequence: u64,
         timestamp: u32,
-    ) -> Option<(u16, u32)> {
+        ids: &PictureIds,
+    ) -> Option<(u16, u32, Shift)> {
         if self.is_interrupted(of) {
             let timestamp_offset = match (self.segments.back(), self.last_at) {
                 (Some(last), _) if last.of == of => last.timestamp_offset,
@@ -94,6 +104,10 @@ impl Continuity {
                 }
                 (_, None) => self.last_timestamp.wrapping_sub(timestamp),
             };
+            let shift = match self.segments.back() {
+                Some(last) if last.of == of => last.shift,
+                _ => ids.shift_after(&self.last_ids),
+            };
             if self.segments.len() == MAX_SEGMENTS {
                 self.segments.pop_front();
             }
@@ -102,6 +116,7 @@ impl Continuity {
                 first_in: sequence,
                 first_out: self.highest_out + 1,
                 timestamp_offset,
+                shift,
             });
             self.broken = false;
         }
@@ -112,8 +127,9 @@ impl Continuity {
             self.highest_out = sequence_out;
             self.last_timestamp = timestamp_out;
             self.last_at = Some(now);
+            ids.sent(segment.shift, &mut self.last_ids);
         }
-        Some((sequence_out as u16, timestamp_out))
+        Some((sequence_out as u16, timestamp_out, segment.shift))
     }
 
     /// Where the packet sent under that number came from, if it is known still.
@@ -126,6 +142,7 @@ impl Continuity {
             sequence_in: segment.first_in + (sequence_out - segment.first_out),
             sequence_out,
             timestamp_offset: segment.timestamp_offset,
+            shift: segment.shift,
         })
     }
 
@@ -148,16 +165,31 @@ mod tests {
         (numbering(0), numbering(1))
     }
 
+    /// Without pictures.
+    fn advance(
+        stream: &mut Continuity,
+        now: Instant,
+        of: Numbering,
+        sequence: u64,
+        timestamp: u32,
+    ) -> Option<(u16, u32)> {
+        let numbers = stream.advance(now, of, sequence, timestamp, &PictureIds::default());
+        numbers.map(|(sequence, timestamp, _)| (sequence, timestamp))
+    }
+
     #[test]
     fn a_pause_leaves_no_gap_and_time_goes_on() {
         let (a, _) = two();
         let start = Instant::now();
         let mut stream = Continuity::new(90_000, 10, 500);
-        assert_eq!(stream.advance(start, a, 1000, 7_000), Some((11, 500)));
-        assert_eq!(stream.advance(start, a, 1002, 7_000), Some((13, 500)), "losses stay visible");
+        assert_eq!(advance(&mut stream, start, a, 1000, 7_000), Some((11, 500)));
+        assert_eq!(advance(&mut stream, start, a, 1002, 7_000), Some((13, 500)), "losses stay visible");
         stream.interrupt();
-        assert_eq!(stream.advance(start + Duration::from_secs(5), a, 2000, 457_000), Some((14, 450_500)));
-        assert_eq!(stream.advance(start, a, 1001, 7_000), None, "from before the pause");
+        assert_eq!(
+            advance(&mut stream, start + Duration::from_secs(5), a, 2000, 457_000),
+            Some((14, 450_500))
+        );
+        assert_eq!(advance(&mut stream, start, a, 1001, 7_000), None, "from before the pause");
     }
 
     #[test]
@@ -165,11 +197,11 @@ mod tests {
         let (a, b) = two();
         let start = Instant::now();
         let mut stream = Continuity::new(48_000, 10, 500);
-        stream.advance(start, a, 70_000, 1);
+        advance(&mut stream, start, a, 70_000, 1);
         let later = start + Duration::from_millis(20);
-        assert_eq!(stream.advance(later, b, 900_000, 123_456_789), Some((12, 500 + 960)));
+        assert_eq!(advance(&mut stream, later, b, 900_000, 123_456_789), Some((12, 500 + 960)));
         let restarted = Numbering { restarts: 1, ..b };
-        assert_eq!(stream.advance(later, restarted, 5, 9), Some((13, 500 + 961)));
+        assert_eq!(advance(&mut stream, later, restarted, 5, 9), Some((13, 500 + 961)));
     }
 
     #[test]
@@ -178,9 +210,9 @@ mod tests {
         let start = Instant::now();
         let mut stream = Continuity::new(90_000, 10, 0);
         for sequence in 100..105 {
-            stream.advance(start, a, sequence, 0);
+            advance(&mut stream, start, a, sequence, 0);
         }
-        stream.advance(start, b, 7, 0);
+        advance(&mut stream, start, b, 7, 0);
         assert_eq!(stream.trace(12).map(|o| (o.of, o.sequence_in)), Some((a, 101)));
         assert_eq!(stream.trace(16).map(|o| (o.of, o.sequence_in)), Some((b, 7)));
         assert_eq!(stream.trace(17), None, "not sent yet");

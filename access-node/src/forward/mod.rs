@@ -3,10 +3,12 @@
 
 mod cache;
 mod clock;
+mod connect;
 mod continuity;
 mod h264_sps;
 mod nack;
 mod picture;
+mod picture_id;
 mod reception;
 mod rtcp;
 mod sequence;
@@ -32,6 +34,7 @@ use self::{
     clock::fixed_point,
     continuity::Numbering,
     picture::{Picture, inspect},
+    picture_id::locate,
     reception::{Arrival, Reception},
     sink::{ClientStream, Destination, Numbers},
     source::ClockReading,
@@ -70,6 +73,8 @@ pub struct Forwarder {
     sinks: Arena<Sink, SinkTag>,
     timers: Timers<SourceKey>,
     scratch: Vec<u8>,
+    /// Sources that a sink has left for another.
+    left: Vec<SourceKey>,
 }
 
 impl Forwarder {
@@ -153,53 +158,26 @@ impl Forwarder {
         random: u64,
     ) -> SinkKey {
         let stream = Box::new(ClientStream::new(parameters, kind, random));
-        self.sinks.insert(Sink { source: None, kind, active: true, open, to: Destination::Client(stream) })
+        self.sinks.insert(Sink {
+            source: None,
+            next: None,
+            kind,
+            active: true,
+            open,
+            to: Destination::Client(stream),
+        })
     }
 
     /// A flow to another node, with no source yet.
     pub fn add_link_sink(&mut self, kind: Kind, to: AttachmentKey) -> SinkKey {
-        self.sinks.insert(Sink { source: None, kind, active: true, open: true, to: Destination::Link(to) })
-    }
-
-    /// Takes a sink away; returns the source that it had.
-    pub fn remove_sink(&mut self, key: SinkKey) -> Option<SourceKey> {
-        let sink = self.sinks.remove(key)?;
-        let source_key = sink.source?;
-        if let Some(source) = self.sources.get_mut(source_key) {
-            source.sinks.retain(|other| *other != key);
-        }
-        Some(source_key)
-    }
-
-    /// Connects a sink to a source in place of the one it has; returns that one.
-    pub fn connect(
-        &mut self,
-        now: Instant,
-        key: SinkKey,
-        source_key: SourceKey,
-        out: &mut impl Outlet,
-    ) -> Option<SourceKey> {
-        let sink = self.sinks.get_mut(key)?;
-        if sink.source == Some(source_key) {
-            return None;
-        }
-        let before = sink.source.replace(source_key);
-        if let Destination::Client(stream) = &mut sink.to {
-            stream.continuity.interrupt();
-            stream.awaits_key_frame = sink.kind == Kind::Video;
-        }
-        let flows = sink.flows();
-        if let Some(source) = before.and_then(|before| self.sources.get_mut(before)) {
-            source.sinks.retain(|other| *other != key);
-        }
-        if let Some(source) = self.sources.get_mut(source_key) {
-            source.sinks.push(key);
-            source.awaited |= flows;
-        }
-        if flows {
-            self.want_key_frame(now, source_key, out);
-        }
-        before
+        self.sinks.insert(Sink {
+            source: None,
+            next: None,
+            kind,
+            active: true,
+            open: true,
+            to: Destination::Link(to),
+        })
     }
 
     /// Stops or restarts the flow of a source to everybody.
@@ -217,6 +195,11 @@ impl Forwarder {
         if active {
             source.awaited = !source.sinks.is_empty();
             self.want_key_frame(now, key, out);
+        } else {
+            let waits = |sink: &&SinkKey| self.sinks.get(**sink).is_some_and(|s| s.next == Some(key));
+            for sink in source.sinks.iter().filter(waits).copied().collect::<Vec<_>>() {
+                self.finish_switch(sink);
+            }
         }
     }
 
@@ -224,6 +207,7 @@ impl Forwarder {
     pub fn set_sink_active(&mut self, now: Instant, key: SinkKey, active: bool, out: &mut impl Outlet) {
         let Some(sink) = self.sinks.get_mut(key) else { return };
         if std::mem::replace(&mut sink.active, active) != active {
+            self.finish_switch(key);
             self.begin_anew(now, key, out);
         }
     }
@@ -262,7 +246,7 @@ impl Forwarder {
         retransmitted: bool,
         out: &mut impl Outlet,
     ) {
-        let Self { sources, sinks, timers, scratch, .. } = self;
+        let Self { sources, sinks, timers, scratch, left, .. } = self;
         let Some(source) = sources.get_mut(key) else { return };
         let Some(supply) = &mut source.supply else { return };
         if supply.ssrc.replace(header.ssrc).is_some_and(|before| before != header.ssrc) {
@@ -304,7 +288,9 @@ impl Forwarder {
         }
         let audio_level = audio_level(source, header, packet);
         let of = Numbering { source: key, restarts: source.restarts };
+        let ids = locate(format.codec, payload);
         let mut awaited = false;
+        let mut switched = Vec::new();
         for sink_key in &source.sinks {
             let Some(sink) = sinks.get_mut(*sink_key).filter(|sink| sink.flows()) else { continue };
             let stream = match &mut sink.to {
@@ -314,6 +300,14 @@ impl Forwarder {
                 }
                 Destination::Client(stream) => stream,
             };
+            if sink.source != Some(key) {
+                if !(picture.key_frame && is_newest) {
+                    awaited = true;
+                    continue;
+                }
+                sink.next = None;
+                switched.extend(sink.source.replace(key).map(|before| (*sink_key, before)));
+            }
             if stream.continuity.is_interrupted(of) {
                 stream.awaits_key_frame = source.kind == Kind::Video;
                 if !is_newest {
@@ -327,9 +321,9 @@ impl Forwarder {
                 }
                 stream.awaits_key_frame = false;
             }
-            let numbers = stream.continuity.advance(now, of, sequence, header.timestamp);
-            let Some((sequence, timestamp)) = numbers else { continue };
-            let numbers = Numbers { sequence, timestamp, audio_level };
+            let numbers = stream.continuity.advance(now, of, sequence, header.timestamp, &ids);
+            let Some((sequence, timestamp, shift)) = numbers else { continue };
+            let numbers = Numbers { sequence, timestamp, audio_level, picture: (ids, shift) };
             let written = stream.write(scratch, header, packet, &numbers);
             stream.packets = stream.packets.wrapping_add(1);
             stream.octets = stream.octets.wrapping_add(u32::try_from(payload.len()).unwrap_or(0));
@@ -341,6 +335,12 @@ impl Forwarder {
                 out.request_key_frame(origin, ssrc);
             }
             timers.set(key, source.next_timeout());
+        }
+        for (sink, before) in switched {
+            if let Some(source) = sources.get_mut(before) {
+                source.sinks.retain(|other| *other != sink);
+            }
+            left.push(before);
         }
     }
 
@@ -385,10 +385,13 @@ impl Forwarder {
                     let Some(source) = source.filter(|s| s.restarts == origin.of.restarts) else { continue };
                     let Some(packet) = source.cache.get(origin.sequence_in) else { continue };
                     let Ok(header) = RtpHeader::parse(packet) else { continue };
+                    let Some(supply) = &source.supply else { continue };
+                    let ids = locate(supply.format.codec, header.payload(packet));
                     let numbers = Numbers {
                         sequence,
                         timestamp: header.timestamp.wrapping_add(origin.timestamp_offset),
                         audio_level: audio_level(source, &header, packet),
+                        picture: (ids, origin.shift),
                     };
                     let written = stream.write_again(scratch, &header, packet, &numbers);
                     out.client_rtp(stream.parameters.transport, scratch, written.transport_cc_at);

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use kaigi_media::rtp::{RtpHeader, write_header};
 
-use super::continuity::Continuity;
+use super::{
+    continuity::Continuity,
+    picture_id::{PictureIds, Shift},
+};
 use crate::{
     ids::Ssrc,
     keys::{AttachmentKey, SourceKey, TransportKey},
@@ -22,6 +25,8 @@ const BUDGET_WINDOW: Duration = Duration::from_secs(1);
 pub struct Sink {
     /// What it gets; changes with the source.
     pub(super) source: Option<SourceKey>,
+    /// What it gets from there on where this one can be joined: at a key frame.
+    pub(super) next: Option<SourceKey>,
     /// Audio or video.
     pub kind: Kind,
     /// Whether it is to flow (pause).
@@ -85,6 +90,8 @@ pub(super) struct Numbers {
     pub(super) sequence: u16,
     pub(super) timestamp: u32,
     pub(super) audio_level: Option<u8>,
+    /// Numbers of the picture in the source's payload, and what is to be added to them.
+    pub(super) picture: (PictureIds, Shift),
 }
 
 impl ClientStream {
@@ -113,7 +120,7 @@ impl ClientStream {
         out.clear();
         write_header(out, header.marker, p.payload_type, numbers.sequence, numbers.timestamp, p.ssrc.0);
         let written = self.write_extensions(out, numbers.audio_level);
-        out.extend_from_slice(header.payload(packet));
+        write_payload(out, header.payload(packet), numbers);
         written
     }
 
@@ -133,7 +140,7 @@ impl ClientStream {
         self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
         let written = self.write_extensions(out, numbers.audio_level);
         out.extend_from_slice(&numbers.sequence.to_be_bytes());
-        out.extend_from_slice(header.payload(packet));
+        write_payload(out, header.payload(packet), numbers);
         written
     }
 
@@ -169,4 +176,11 @@ impl ClientStream {
         out[begin - 1] = u8::try_from((out.len() - begin) / 4).unwrap_or(0);
         Written { transport_cc_at }
     }
+}
+
+fn write_payload(out: &mut Vec<u8>, payload: &[u8], numbers: &Numbers) {
+    let begin = out.len();
+    out.extend_from_slice(payload);
+    let (ids, shift) = &numbers.picture;
+    ids.write(*shift, &mut out[begin..]);
 }

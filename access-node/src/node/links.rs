@@ -201,7 +201,7 @@ impl Node {
         self.by_attachment.remove(&attachment.id);
         let consumer = (attachment.producer.consumer_address(), attachment.producer.ssrc());
         self.net.links.by_consumer.remove(&consumer);
-        if let Some(source) = self.forward.remove_sink(attachment.sink) {
+        for source in self.forward.remove_sink(attachment.sink) {
             self.release_source(source);
         }
     }
@@ -342,6 +342,13 @@ impl Node {
         self.forward.forget_if_unused(source);
     }
 
+    /// Sinks have gone over to other sources.
+    pub(super) fn release_left(&mut self) {
+        while let Some(source) = self.forward.take_left() {
+            self.release_source(source);
+        }
+    }
+
     /// A datagram came in from another node.
     pub fn handle_link_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
         let word = |at: usize| bytes.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
@@ -392,6 +399,7 @@ impl Node {
                 self.net.counters.link_packets_in += 1;
                 if let Ok(header) = RtpHeader::parse(&packet) {
                     self.forward.receive(now, source, &packet, &header, false, &mut self.net);
+                    self.release_left();
                 }
             }
             Ok(FromProducer::SenderReport { ntp, rtp }) => {

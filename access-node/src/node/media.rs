@@ -172,6 +172,7 @@ impl Node {
                 }
             }
         }
+        self.release_left();
     }
 
     fn note_transport_cc(

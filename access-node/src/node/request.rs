@@ -70,8 +70,12 @@ pub struct SubscriptionTrack {
     pub kind: Kind,
     /// On which m-line.
     pub mid: Mid,
-    /// From where.
-    pub source: TrackSource,
+    /// From where, if that is known already.
+    pub source: Option<TrackSource>,
+    /// What may be negotiated.
+    pub formats: Vec<Format>,
+    /// Whether the client's order decides among the formats, or their own.
+    pub client_order: bool,
 }
 
 /// Audio or video.
@@ -92,6 +96,13 @@ fn mid(text: &str) -> Result<Mid, NodeError> {
 
 fn limited<T>(repeated: Vec<T>, what: &'static str) -> Result<Vec<T>, NodeError> {
     if repeated.len() > MAX_REPEATED { Err(NodeError::TooMany(what)) } else { Ok(repeated) }
+}
+
+/// Those that can be forwarded, and are of the kind.
+fn formats(messages: Vec<v1::MediaFormat>, kind: Kind) -> Result<Vec<Format>, NodeError> {
+    let formats = limited(messages, "formats")?;
+    let known = formats.iter().filter_map(Format::from_message);
+    Ok(known.filter(|format| format.codec.is_video() == (kind == Kind::Video)).collect())
 }
 
 /// A publication's request.
@@ -115,11 +126,7 @@ pub fn publication(
             track: TrackId::new(&track.track_id)?,
             kind,
             mid: mid(&track.mid)?,
-            accepted: limited(track.accepted_formats, "formats")?
-                .iter()
-                .filter_map(Format::from_message)
-                .filter(|format| format.codec.is_video() == (kind == Kind::Video))
-                .collect(),
+            accepted: formats(track.accepted_formats, kind)?,
         })
     });
     let tracks = checked(tracks.collect::<Result<Vec<_>, NodeError>>()?, |track| (track.kind, &track.mid))?;
@@ -143,7 +150,19 @@ pub fn subscription(
     };
     let tracks = limited(request.tracks, "tracks")?.into_iter().map(|track| {
         let kind = kind(track.kind)?;
-        Ok(SubscriptionTrack { kind, mid: mid(&track.mid)?, source: source(track.source, kind)? })
+        let source = track.source.map(|named| source(Some(named), kind)).transpose()?;
+        let formats = match (&source, track.formats.is_empty()) {
+            (None, true) => return Err(NodeError::Invalid("source and formats are missing".to_owned())),
+            (Some(source), true) => vec![source.format],
+            (_, false) => formats(track.formats, kind)?,
+        };
+        Ok(SubscriptionTrack {
+            kind,
+            mid: mid(&track.mid)?,
+            source,
+            formats,
+            client_order: track.client_order,
+        })
     });
     let tracks = checked(tracks.collect::<Result<Vec<_>, NodeError>>()?, |track| (track.kind, &track.mid))?;
     Ok((opened, tracks))

@@ -71,7 +71,8 @@ impl Node {
         let Some(key) = self.admit(now, opened, &mids)? else { return Ok(()) };
         let mut session = Session { tracks: Vec::new(), established: false };
         for track in tracks {
-            self.bind(key, &track.mid, &opened.session, track.kind, Wish::Send(track.source.format));
+            let wish = Wish::Send { formats: track.formats, client_order: track.client_order };
+            self.bind(key, &track.mid, &opened.session, track.kind, wish);
             session.tracks.push(SessionTrack {
                 kind: track.kind,
                 mid: track.mid,
@@ -82,10 +83,11 @@ impl Node {
         Ok(())
     }
 
-    /// Changes where a track of a subscription comes from.
+    /// Says or changes where a track of a subscription comes from. Before the track is negotiated, a source of any of the formats that may
+    /// be negotiated is taken, and flows if its format is the one that is.
     ///
     /// # Errors
-    /// If there is no such track, or its format was negotiated otherwise.
+    /// If there is no such track, or the source's format is not the negotiated one.
     pub fn set_source(
         &mut self,
         now: Instant,
@@ -100,13 +102,12 @@ impl Node {
         let Role::Subscribed { from, sink, .. } = &mut track.role else {
             return Err(NodeError::Invalid("a publication has no source".to_owned()));
         };
-        if source.format.codec != from.format.codec {
+        if !entry.negotiation.may_carry(&track.mid, source.format) {
             return Err(NodeError::OtherFormat);
         }
-        *from = source;
-        let (from, sink) = (from.clone(), *sink);
-        if let Some(sink) = sink {
-            self.connect(now, sink, kind, &from);
+        *from = Some(source.clone());
+        if let Some(sink) = *sink {
+            self.connect(now, sink, kind, &source);
         }
         Ok(())
     }
@@ -140,6 +141,7 @@ impl Node {
                 }
             }
         }
+        self.release_left();
         Ok(())
     }
 
@@ -328,7 +330,7 @@ impl Node {
         }
         transport.outgoing.retain(|_, sink| !sinks.contains(sink));
         for sink in sinks {
-            if let Some(source) = self.forward.remove_sink(sink) {
+            for source in self.forward.remove_sink(sink) {
                 self.release_source(source);
             }
         }
@@ -377,16 +379,16 @@ impl Node {
     }
 }
 
-/// A track as the agent is told of it: each of its layers.
+/// A track as the agent is told of it: each of its layers. A subscribed one without a source has no id.
 fn told(track: &SessionTrack, negotiated: &Negotiated) -> Vec<v1::NegotiatedTrack> {
-    let ids: Vec<&TrackId> = match &track.role {
-        Role::Published(layers) => layers.iter().map(|layer| &layer.track).collect(),
-        Role::Subscribed { from, .. } => vec![&from.track],
+    let ids: Vec<Option<&TrackId>> = match &track.role {
+        Role::Published(layers) => layers.iter().map(|layer| Some(&layer.track)).collect(),
+        Role::Subscribed { from, .. } => vec![from.as_ref().map(|from| &from.track)],
     };
-    let negotiated = |id: &TrackId| v1::NegotiatedTrack {
+    let negotiated = |id: Option<&TrackId>| v1::NegotiatedTrack {
         mid: track.mid.to_string(),
         kind: v1::MediaKind::from(track.kind).into(),
-        track_id: id.to_string(),
+        track_id: id.map(ToString::to_string).unwrap_or_default(),
         format: Some(negotiated.format.to_message()),
     };
     ids.into_iter().map(negotiated).collect()

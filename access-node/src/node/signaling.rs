@@ -99,6 +99,8 @@ impl Node {
                 let (open, random) = (transport.srtp.is_some(), self.rng.next_u64());
                 let new = self.forward.add_client_sink(kind, parameters, open, random);
                 *sink = Some(new);
+                // One of another format is of no use any more; the agent names one of the format that it is told.
+                *from = from.take().filter(|from| negotiated.format.carries(from.format));
                 let (from, active) = (from.clone(), *active);
                 transport.outgoing.insert(ssrc, new);
                 if let Some((rtx, _)) = rtx {
@@ -107,7 +109,9 @@ impl Node {
                 if !active {
                     self.forward.set_sink_active(now, new, false, &mut self.net);
                 }
-                self.connect(now, new, kind, &from);
+                if let Some(from) = from {
+                    self.connect(now, new, kind, &from);
+                }
             }
         }
     }
@@ -115,13 +119,11 @@ impl Node {
     /// Gives a stream its source, which may be on another node.
     pub(super) fn connect(&mut self, now: Instant, sink: SinkKey, kind: Kind, from: &TrackSource) {
         let source = self.forward.source_of(&from.track, kind);
-        let before = self.forward.connect(now, sink, source, &mut self.net);
+        self.forward.connect(now, sink, source, &mut self.net);
         if from.worker != self.config.worker {
             self.ensure_flow(now, source, from);
         }
-        if let Some(before) = before {
-            self.release_source(before);
-        }
+        self.release_left();
     }
 
     /// The client says under which sources it sends.

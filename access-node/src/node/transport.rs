@@ -46,7 +46,8 @@ pub(super) enum Role {
     /// One that stands for the track until it is negotiated, and after if it has no layers.
     Published(Vec<Layer>),
     Subscribed {
-        from: TrackSource,
+        /// Absent as long as the agent has not named one of the negotiated format.
+        from: Option<TrackSource>,
         active: bool,
         sink: Option<SinkKey>,
     },

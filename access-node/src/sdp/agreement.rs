@@ -17,8 +17,13 @@ pub(super) const URI_TRANSPORT_CC: &str =
 pub enum Wish {
     /// Receives what the client publishes, in the first of the client's payloads that is among these.
     Receive(Vec<Format>),
-    /// Sends a stream of this format.
-    Send(Format),
+    /// Sends a stream of one of these formats.
+    Send {
+        /// What may be agreed on.
+        formats: Vec<Format>,
+        /// Whether the client's order decides among them, or their own.
+        client_order: bool,
+    },
 }
 
 /// One track of a session.

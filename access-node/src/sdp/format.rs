@@ -152,6 +152,31 @@ impl Format {
         }
     }
 
+    /// Whether a stream of `other` may be sent where this format was agreed on: the same codec with the same parameters, as far as they
+    /// are known, and no higher H.264 profile.
+    #[must_use]
+    pub fn carries(self, other: Self) -> bool {
+        let same = |a: u32, b: u32| a == 0 || b == 0 || a == b;
+        self.codec == other.codec
+            && same(self.sample_rate, other.sample_rate)
+            && same(self.channels, other.channels)
+            && self.profile.zip(other.profile).is_none_or(|(most, profile)| profile <= most)
+    }
+
+    /// Whether a stream of this format can be sent with an offered payload; one of a lower H.264 profile than the payload's is fine.
+    fn can_be_sent_with(self, payload: &Payload) -> bool {
+        self.is_codec_of(payload)
+            && (self.codec != Codec::H264
+                || h264_profile(payload)
+                    .is_some_and(|offered| self.profile.is_none_or(|profile| profile <= offered)))
+    }
+
+    /// With the payload's H.264 profile if it is to be any.
+    fn as_sent_with(self, payload: &Payload) -> Self {
+        let offered = h264_profile(payload).filter(|_| self.codec == Codec::H264);
+        Self { profile: self.profile.or(offered), ..self }
+    }
+
     /// Whether an offered payload is of this codec and of parameters that a peer on this node can be given or asked for,
     /// the H.264 profile left aside.
     fn is_codec_of(self, payload: &Payload) -> bool {
@@ -193,15 +218,31 @@ pub(super) fn choose_to_receive<'o>(
     })
 }
 
+/// The payload for sending one of `formats`, with the format that is agreed on by it. Either the first format that is offered decides,
+/// or, in the client's order, the first payload that is of one of them.
+pub(super) fn choose_to_send<'o>(
+    media: &'o OfferedMedia,
+    formats: &[Format],
+    client_order: bool,
+) -> Option<(&'o Payload, Format)> {
+    if !client_order {
+        return formats.iter().find_map(|format| {
+            let payload = payload_for(media, *format)?;
+            Some((payload, format.as_sent_with(payload)))
+        });
+    }
+    media.payloads.iter().find_map(|payload| {
+        let fitting = || formats.iter().filter(|format| format.can_be_sent_with(payload));
+        let profile = h264_profile(payload);
+        let format = fitting().find(|format| format.profile == profile).or_else(|| fitting().next())?;
+        Some((payload, format.as_sent_with(payload)))
+    })
+}
+
 /// The payload for sending `format`: the same H.264 profile if it is offered, else the first of a higher one.
-pub(super) fn choose_to_send(media: &OfferedMedia, format: Format) -> Option<&Payload> {
-    let candidates = || media.payloads.iter().filter(|payload| format.is_codec_of(payload));
-    let Some(profile) = format.profile.filter(|_| format.codec == Codec::H264) else {
-        return candidates().next();
-    };
-    candidates()
-        .find(|payload| h264_profile(payload) == Some(profile))
-        .or_else(|| candidates().find(|payload| h264_profile(payload).is_some_and(|p| p >= profile)))
+fn payload_for(media: &OfferedMedia, format: Format) -> Option<&Payload> {
+    let candidates = || media.payloads.iter().filter(|payload| format.can_be_sent_with(payload));
+    candidates().find(|payload| h264_profile(payload) == format.profile).or_else(|| candidates().next())
 }
 
 fn h264_profile(payload: &Payload) -> Option<H264Profile> {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use kaigi_proto::ids::SessionId;
 
 use super::{
-    Kind,
+    Format, Kind,
     agreement::{
         Binding, Change, DtlsRole, Extensions, LocalDescription, Negotiated, Outcome, SendStream,
         URI_AUDIO_LEVEL, URI_MID, URI_REPAIRED_RID, URI_RID, URI_TRANSPORT_CC, Wish,
@@ -74,6 +74,17 @@ impl Negotiation {
         self.bound.get(mid)?.negotiated.as_ref()
     }
 
+    /// Whether a stream of that format may be sent for a bound mid: as negotiated, or as may still be.
+    #[must_use]
+    pub fn may_carry(&self, mid: &Mid, format: Format) -> bool {
+        let Some(bound) = self.bound.get(mid) else { return false };
+        match (&bound.negotiated, &bound.binding.wish) {
+            (_, Wish::Receive(_)) => false,
+            (Some(negotiated), Wish::Send { .. }) => negotiated.format.carries(format),
+            (None, Wish::Send { formats, .. }) => formats.iter().any(|wished| wished.carries(format)),
+        }
+    }
+
     /// The binding that an m-line serves.
     #[must_use]
     pub fn binding_of_line(&self, line: &Mid) -> Option<&Mid> {
@@ -132,7 +143,7 @@ impl Negotiation {
         let bound = self.bound.get(self.binding_of_line(&media.mid)?)?;
         let flows = match bound.binding.wish {
             Wish::Receive(_) => media.direction.sends(),
-            Wish::Send(_) => media.direction.receives(),
+            Wish::Send { .. } => media.direction.receives(),
         };
         bound.negotiated.as_ref().filter(|_| flows && !media.rejected).map(|n| (&bound.binding, n))
     }
@@ -157,7 +168,7 @@ impl Negotiation {
                     && media.kind == Some(bound.binding.kind)
                     && match bound.binding.wish {
                         Wish::Receive(_) => media.direction.sends(),
-                        Wish::Send(_) => media.direction.receives(),
+                        Wish::Send { .. } => media.direction.receives(),
                     }
             });
             if let Some(line) = line {
@@ -188,19 +199,16 @@ fn negotiate(
         Wish::Receive(_) if !media.direction.sends() => {
             return Err(format!("m-line {} does not send", media.mid));
         }
-        Wish::Send(_) if !media.direction.receives() => {
+        Wish::Send { .. } if !media.direction.receives() => {
             return Err(format!("m-line {} does not receive", media.mid));
         }
         Wish::Receive(accepted) => {
             choose_to_receive(media, accepted).ok_or_else(|| format!("{title} format unacceptable"))?
         }
-        Wish::Send(format) => {
-            let payload = choose_to_send(media, *format)
-                .ok_or_else(|| format!("{title} format {} is not offered", format.codec.name()))?;
-            (payload, *format)
-        }
+        Wish::Send { formats, client_order } => choose_to_send(media, formats, *client_order)
+            .ok_or_else(|| format!("No proper {} codec", kind.as_str()))?,
     };
-    let sends = matches!(binding.wish, Wish::Send(_));
+    let sends = matches!(binding.wish, Wish::Send { .. });
     let layers = if sends { Vec::new() } else { layers(media, kind, payload.number) };
     let mut extensions = extensions(media, kind);
     if sends {

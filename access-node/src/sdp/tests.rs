@@ -41,7 +41,8 @@ fn receive(kind: Kind, accepted: &[Format]) -> Binding {
 }
 
 fn send(kind: Kind, format: Format) -> Binding {
-    Binding { session: session("subscription"), kind, wish: Wish::Send(format) }
+    let wish = Wish::Send { formats: vec![format], client_order: false };
+    Binding { session: session("subscription"), kind, wish }
 }
 
 fn answer(negotiation: &mut Negotiation, offer: &str) -> Outcome {
@@ -194,6 +195,65 @@ fn payloads_are_chosen_in_the_clients_order() {
         answer(&mut negotiation, SUBSCRIBE);
         assert_eq!(negotiation.negotiated(&mid("3")).map(|n| n.payload.number), expected, "{source:?}");
     }
+}
+
+#[test]
+fn formats_for_sending_are_chosen_in_either_order() {
+    use H264Profile::{ConstrainedBaseline, High, Main};
+    let h264 = |profile| format(Codec::H264, profile);
+    let (vp8, vp9, av1) = (format(Codec::Vp8, None), format(Codec::Vp9, None), format(Codec::Av1, None));
+    // What may be sent; payload and H.264 profile that are agreed on in the order of the formats, and in the client's.
+    let table = [
+        (vec![vp9, vp8], Some((98, None)), Some((96, None))),
+        (vec![format(Codec::H265, None), av1], Some((45, None)), Some((45, None))),
+        (vec![h264(Some(High)), vp9], Some((98, None)), Some((98, None))),
+        (
+            vec![h264(Some(ConstrainedBaseline)), vp8],
+            Some((108, Some(ConstrainedBaseline))),
+            Some((96, None)),
+        ),
+        // The client's first H.264 payload is Baseline: what is constrained is no more than that.
+        (
+            vec![h264(Some(Main)), h264(Some(ConstrainedBaseline))],
+            Some((116, Some(Main))),
+            Some((102, Some(ConstrainedBaseline))),
+        ),
+        (
+            vec![h264(None)],
+            Some((102, Some(H264Profile::Baseline))),
+            Some((102, Some(H264Profile::Baseline))),
+        ),
+        (vec![format(Codec::H265, None)], None, None),
+        (vec![], None, None),
+    ];
+    for (formats, by_formats, by_client) in table {
+        for (client_order, expected) in [(false, by_formats), (true, by_client)] {
+            let wish = Wish::Send { formats: formats.clone(), client_order };
+            let binding = Binding { session: session("s"), kind: Kind::Video, wish };
+            let mut negotiation = negotiation(&[("3", binding)]);
+            let outcome = answer(&mut negotiation, SUBSCRIBE);
+            let found = negotiation.negotiated(&mid("3")).map(|n| (n.payload.number, n.format.profile));
+            assert_eq!(found, expected, "{formats:?}, client's order: {client_order}");
+            if expected.is_none() {
+                let refused = Change::Refused(session("s"), "No proper video codec".into());
+                assert_eq!(outcome.changes, [refused]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stream_of_no_higher_profile_may_be_sent_as_negotiated() {
+    use H264Profile::{ConstrainedBaseline, High, Main};
+    let h264 = |profile| format(Codec::H264, profile);
+    assert!(h264(Some(Main)).carries(h264(Some(ConstrainedBaseline))));
+    assert!(h264(Some(Main)).carries(h264(Some(Main))));
+    assert!(!h264(Some(Main)).carries(h264(Some(High))));
+    assert!(h264(Some(Main)).carries(h264(None)), "of which nothing is known");
+    assert!(!format(Codec::Vp8, None).carries(format(Codec::Vp9, None)));
+    let mono = Format { channels: 1, ..format(Codec::Opus, None) };
+    assert!(!format(Codec::Opus, None).carries(mono));
+    assert!(format(Codec::Opus, None).carries(Format { sample_rate: 0, channels: 0, ..mono }));
 }
 
 #[test]

@@ -94,6 +94,7 @@ impl World {
                     accepted_formats: ["opus", "pcmu", "vp8", "h264"].map(format).into(),
                 })
                 .collect(),
+            ..Default::default()
         };
         let (opened, tracks) = request::publication(request)?;
         self.node.open_publication(self.now, &opened, tracks)
@@ -105,6 +106,21 @@ impl World {
         session: &str,
         tracks: &[(&str, v1::MediaKind, v1::TrackSource)],
     ) -> Result<(), NodeError> {
+        let track = |(mid, kind, source): &(&str, v1::MediaKind, v1::TrackSource)| v1::SubscriptionTrack {
+            kind: (*kind).into(),
+            mid: (*mid).into(),
+            source: Some(source.clone()),
+            ..Default::default()
+        };
+        self.subscribe_to(client, session, tracks.iter().map(track).collect())
+    }
+
+    pub fn subscribe_to(
+        &mut self,
+        client: usize,
+        session: &str,
+        tracks: Vec<v1::SubscriptionTrack>,
+    ) -> Result<(), NodeError> {
         let request = v1::OpenSubscriptionRequest {
             agent_id: self.agent.clone(),
             room_id: "room".into(),
@@ -112,14 +128,8 @@ impl World {
             participant_id: format!("participant{client}"),
             transport_id: Self::transport(client),
             session_id: session.into(),
-            tracks: tracks
-                .iter()
-                .map(|(mid, kind, source)| v1::SubscriptionTrack {
-                    kind: (*kind).into(),
-                    mid: (*mid).into(),
-                    source: Some(source.clone()),
-                })
-                .collect(),
+            tracks,
+            ..Default::default()
         };
         let (opened, tracks) = request::subscription(request)?;
         self.node.open_subscription(self.now, &opened, tracks)

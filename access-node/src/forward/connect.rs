@@ -1,0 +1,82 @@
+//! Which source a sink gets, and how it goes over from one to another.
+
+use std::time::Instant;
+
+use super::{Forwarder, Outlet, Source, sink::Destination};
+use crate::{
+    keys::{SinkKey, SourceKey},
+    sdp::Kind,
+};
+
+impl Forwarder {
+    /// Takes a sink away; returns the sources that it had.
+    pub fn remove_sink(&mut self, key: SinkKey) -> impl Iterator<Item = SourceKey> + use<> {
+        let sources = self.sinks.remove(key).map(|sink| [sink.source, sink.next]);
+        let sources = sources.into_iter().flatten().flatten();
+        for source in sources.clone() {
+            self.detach(key, source);
+        }
+        sources
+    }
+
+    /// Connects a sink to a source in place of the one it has. A stream that flows goes on with what it has until the new source can be
+    /// joined: at its first key frame, or its first packet of sound. What was left is in [`Self::take_left`].
+    pub fn connect(&mut self, now: Instant, key: SinkKey, source_key: SourceKey, out: &mut impl Outlet) {
+        let Some(sink) = self.sinks.get_mut(key) else { return };
+        if sink.next == Some(source_key) {
+            return;
+        }
+        if let Some(next) = sink.next.take() {
+            self.leave(key, next);
+        }
+        let Some(sink) = self.sinks.get_mut(key) else { return };
+        if sink.source == Some(source_key) {
+            return;
+        }
+        let flows = sink.flows();
+        let is_there = |key| self.sources.get(key).is_some_and(|source: &Source| source.supply.is_some());
+        let goes_on = flows && sink.source.is_some_and(is_there);
+        sink.next = Some(source_key);
+        if let Some(source) = self.sources.get_mut(source_key) {
+            source.sinks.push(key);
+            source.awaited |= flows;
+            // Nothing can be joined where nothing flows on purpose.
+            if !goes_on || !source.active {
+                self.finish_switch(key);
+            }
+        }
+        if flows {
+            self.want_key_frame(now, source_key, out);
+        }
+    }
+
+    /// Leaves the old source now, not at the new one's next key frame.
+    pub(super) fn finish_switch(&mut self, key: SinkKey) {
+        let Some(sink) = self.sinks.get_mut(key) else { return };
+        let Some(next) = sink.next.take() else { return };
+        let before = sink.source.replace(next);
+        if let Destination::Client(stream) = &mut sink.to {
+            stream.continuity.interrupt();
+            stream.awaits_key_frame = sink.kind == Kind::Video;
+        }
+        if let Some(before) = before {
+            self.leave(key, before);
+        }
+    }
+
+    fn leave(&mut self, key: SinkKey, source: SourceKey) {
+        self.detach(key, source);
+        self.left.push(source);
+    }
+
+    fn detach(&mut self, key: SinkKey, source: SourceKey) {
+        if let Some(source) = self.sources.get_mut(source) {
+            source.sinks.retain(|other| *other != key);
+        }
+    }
+
+    /// A source that a sink has left for another since the last time.
+    pub fn take_left(&mut self) -> Option<SourceKey> {
+        self.left.pop()
+    }
+}
