@@ -6,7 +6,7 @@ import type { Kaigi } from './kaigi';
 import { matches } from './matches';
 import { type LoginReply, USER_AGENT } from './signaling';
 import { hearsExactly } from './sound';
-import { until } from './until';
+import { PATIENCE, until } from './until';
 
 /** What a page that speaks the protocol by hand can do. */
 type Methods = { [M in keyof Raw]: Raw[M] extends (...args: never[]) => unknown ? Raw[M] : never };
@@ -69,6 +69,27 @@ export class RawPage {
   async moves(subscription: string, frames = 10): Promise<void> {
     const before = await this.call('frames', subscription);
     await until(`${this.who} sees ${frames} more frames`, async () => (await this.call('frames', subscription)) >= before + frames);
+  }
+
+  /** Waits until no more frames come. */
+  async stands(subscription: string): Promise<void> {
+    let before = -1;
+    await until(`${this.who} sees the picture stand still`, async () => {
+      const frames = (await this.call('video', subscription)).frames;
+      const stands = frames === before;
+      before = frames;
+      return stands;
+    }, PATIENCE, 500); // prettier-ignore
+  }
+
+  /** What arrives of a subscription's video in that time: frames and kbit a second. */
+  async measure(subscription: string, seconds = 2): Promise<{ fps: number; kbps: number }> {
+    return this.page.evaluate(async ([id, time]) => {
+      const [before, from] = [await window.raw.video(id), performance.now()];
+      await new Promise((resolve) => setTimeout(resolve, time * 1000));
+      const [after, elapsed] = [await window.raw.video(id), (performance.now() - from) / 1000];
+      return { fps: (after.frames - before.frames) / elapsed, kbps: ((after.bytes - before.bytes) * 8) / 1000 / elapsed };
+    }, [subscription, seconds] as const);
   }
 
   async close(): Promise<void> {

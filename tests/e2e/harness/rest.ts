@@ -91,6 +91,12 @@ export class Rest {
     return this.json('GET', `/v1/rooms/${room}/participants/`);
   }
 
+  /** Changes what a participant may do: pairs of a path below `/permission`, such as `publish/audio`, and whether it may. */
+  async permit(room: string, id: string, changes: Record<string, boolean>): Promise<void> {
+    const operations = Object.entries(changes).map(([path, value]) => ({ op: 'replace', path: `/permission/${path}`, value }));
+    await this.succeeds('PATCH', `/v1/rooms/${room}/participants/${id}`, operations);
+  }
+
   async dropParticipant(room: string, id: string): Promise<void> {
     await this.succeeds('DELETE', `/v1/rooms/${room}/participants/${id}`);
   }

@@ -8,7 +8,7 @@ const FRAMERATE = 15;
 const FFT_SIZE = 2048;
 
 /** A picture of one colour, in which a small mark moves along the lower edge so that each frame differs from the last. */
-export function paint(colour: Rgb, { width = WIDTH, height = HEIGHT, framerate = FRAMERATE } = {}): MediaStreamTrack {
+export function paint(colour: Rgb, { width = WIDTH, height = HEIGHT, framerate = FRAMERATE, noise = false } = {}): MediaStreamTrack {
   const canvas = document.createElement('canvas');
   canvas.width = width;
   canvas.height = height;
@@ -18,6 +18,7 @@ export function paint(colour: Rgb, { width = WIDTH, height = HEIGHT, framerate =
   const draw = (): void => {
     context.fillStyle = `rgb(${colour.join(' ')})`;
     context.fillRect(0, 0, width, height);
+    if (noise) scatter(context, width, height);
     context.fillStyle = 'white';
     context.fillRect((frame++ * 4) % width, height - 16, 12, 12);
   };
@@ -26,6 +27,18 @@ export function paint(colour: Rgb, { width = WIDTH, height = HEIGHT, framerate =
   const track = canvas.captureStream(framerate).getVideoTracks()[0];
   if (!track) throw new Error('no canvas track');
   return track;
+}
+
+/** Something that costs an encoder all the bits it is given: squares of random grey around the middle, which keeps its colour. */
+function scatter(context: CanvasRenderingContext2D, width: number, height: number): void {
+  const size = 8;
+  for (let y = 0; y < height; y += size) {
+    if (y > height / 3 && y < (height * 2) / 3) continue;
+    for (let x = 0; x < width; x += size) {
+      context.fillStyle = `hsl(0 0% ${Math.random() * 100}%)`;
+      context.fillRect(x, y, size, size);
+    }
+  }
 }
 
 const audio = new AudioContext({ sampleRate: 48_000 });

@@ -34,6 +34,8 @@ export interface PublishWish {
   /** Of the picture. */
   size?: { width: number; height: number };
   framerate?: number;
+  /** Makes the picture hard to encode. */
+  noise?: boolean;
   /** Only this video codec is offered. */
   codec?: string;
   /** Opens a data channel of this kind, too. */
@@ -118,14 +120,14 @@ export class Raw {
   }
 
   /** Publishes; the stream's id. */
-  publish({ look, audio = true, video = true, size, framerate, codec, data }: PublishWish): Promise<string> {
+  publish({ look, audio = true, video = true, size, framerate, noise = false, codec, data }: PublishWish): Promise<string> {
     return this.#alone(async () => {
       const peer = this.#peer();
       const transceivers: RTCRtpTransceiver[] = [];
       const add = (track: MediaStreamTrack): void =>
         void transceivers.push(peer.connection.addTransceiver(track, { direction: 'sendonly', streams: [new MediaStream([track])] }));
       if (look && audio) add(hum(look.tone));
-      if (look && video) add(paint(look.colour, { ...size, ...(framerate !== undefined && { framerate }) }));
+      if (look && video) add(paint(look.colour, { ...size, noise, ...(framerate !== undefined && { framerate }) }));
       prefer(transceivers, codec);
       const describe = (): object => {
         const kinds = transceivers.map(({ sender }) => sender.track?.kind as 'audio' | 'video');
@@ -276,8 +278,8 @@ export class Raw {
     try {
       ack = (await this.request(request, { ...describe(), ...transport })) as typeof ack;
     } catch (error) {
-      if (transceivers.length > 0) await peer.rollback();
-      for (const transceiver of transceivers) transceiver.stop();
+      // As the JavaScript SDK does: the offer is sent all the same if there is a transport, and its new m-lines belong to nothing.
+      if (transceivers.length > 0) await (peer.id === undefined ? peer.rollback() : this.#negotiate(peer));
       throw error;
     }
     peer.id = ack.transportId;
