@@ -1,7 +1,6 @@
+import { MAX_TEXT_LENGTH } from '../../sdk/src/kaigi.js';
 import { h, icon } from './dom.js';
 
-/** What one text may hold; servers of this protocol family document the same limit. */
-const MAX_LENGTH = 2_048;
 /** Older lines go, so that a long conference doesn't fill the page. */
 const MAX_LINES = 500;
 
@@ -10,7 +9,7 @@ export class Chat {
   readonly element: HTMLElement;
   readonly #log = h('ol', { class: 'chat-log', role: 'log', 'aria-live': 'polite', 'aria-label': 'Messages', tabindex: 0, 'data-testid': 'chat-log' });
   readonly #input = h('input', {
-    'aria-label': 'Message to everyone', placeholder: 'Message to everyone', maxlength: MAX_LENGTH, autocomplete: 'off',
+    'aria-label': 'Message to everyone', placeholder: 'Message to everyone', maxlength: MAX_TEXT_LENGTH, autocomplete: 'off',
     enterkeyhint: 'send', 'data-testid': 'chat-input',
   });
   readonly #send: (text: string) => Promise<void>;

@@ -1,4 +1,4 @@
-import type { ConferenceClient, RemoteStream } from '../../sdk/src/kaigi.js';
+import type { ConferenceClient, DisconnectReason, RemoteStream } from '../../sdk/src/kaigi.js';
 import { Chat } from './chat.js';
 import { h, icon, iconButton, setButton } from './dom.js';
 import { canShareScreen, GENERATED, type LocalMedia } from './media.js';
@@ -21,6 +21,8 @@ export interface ConferenceOptions {
   view: View;
   speaker: string;
   simulcast: boolean;
+  /** Show the statistics from the start. */
+  debug: boolean;
   /** The participant wants to go. */
   left: () => void;
   /** The server is gone and the participant wants to go on; fails with a reason for people. */
@@ -28,6 +30,13 @@ export interface ConferenceOptions {
 }
 
 type Panel = 'people' | 'chat';
+
+/** Why it is over, for people. */
+const DISCONNECTED: Record<DisconnectReason, string> = {
+  dropped: 'The server ended the conference for you.',
+  'connection-lost': 'The connection to the server was lost, and could not be made again.',
+  refused: 'The server did not let you back in.',
+};
 
 /** The conference: pictures in the middle, what others say and who they are at the side, one's own switches below. */
 export class ConferenceScreen {
@@ -46,6 +55,7 @@ export class ConferenceScreen {
   readonly #count = h('span', { class: 'count', 'aria-hidden': 'true' });
   readonly #unread = h('span', { class: 'unread', 'aria-hidden': 'true', hidden: true });
   readonly #blocked = h('button', { type: 'button', class: 'primary sound', 'data-testid': 'sound-button', hidden: true, onclick: () => this.#unblock() }, icon('sound'), 'Turn sound on');
+  readonly #trouble = h('p', { class: 'trouble', role: 'status', 'data-testid': 'trouble', 'data-state': 'none' });
   readonly #sharing = h(
     'p',
     { class: 'sharing', 'data-testid': 'sharing', hidden: true },
@@ -73,6 +83,8 @@ export class ConferenceScreen {
   readonly #panel = h('aside', { class: 'panel', 'data-testid': 'panel', hidden: true });
   #opened: Panel | undefined;
   #unreadCount = 0;
+  #cutOff = false;
+  #interrupted = false;
   #speaking: string | undefined;
 
   constructor(options: ConferenceOptions) {
@@ -101,6 +113,7 @@ export class ConferenceScreen {
     this.#listen();
     if (!info?.permission.publish.audio && !info?.permission.publish.video) this.#watchOnly('');
     else this.#own.start();
+    if (options.debug) this.#toggleStats();
     this.#refresh();
   }
 
@@ -144,7 +157,7 @@ export class ConferenceScreen {
         h('div', { class: 'segments', role: 'group', 'aria-label': 'View' }, this.#mixButton, this.#gridButton),
         h('div', { class: 'top-tools' }, copy, this.#statsButton),
       ),
-      h('div', { class: 'middle' }, h('div', { class: 'stage-column' }, this.#sharing, this.#stage.element, this.#blocked), this.#panel),
+      h('div', { class: 'middle' }, h('div', { class: 'stage-column' }, this.#trouble, this.#sharing, this.#stage.element, this.#blocked), this.#panel),
       h(
         'footer',
         { class: 'controls', role: 'toolbar', 'aria-label': 'Conference' },
@@ -190,9 +203,18 @@ export class ConferenceScreen {
         if (!mine && this.#opened !== 'chat') this.#setUnread(this.#unreadCount + 1);
       }),
       client.on('activeaudioinputchange', ({ stream, activeInput }) => this.#onSpeaker(stream, activeInput)),
-      client.on('disconnected', ({ reason }) =>
-        this.#showDisconnected(reason === 'dropped' ? 'The server ended the conference for you.' : 'The connection to the server was lost.'),
-      ),
+      client.on('reconnecting', () => this.#showTrouble({ cutOff: true })),
+      client.on('reconnected', ({ sameParticipant }) => {
+        this.#showTrouble({ cutOff: false });
+        if (!sameParticipant) this.element.dataset.participantId = client.info?.self.id;
+        this.#refresh();
+      }),
+      client.on('mediainterrupted', () => this.#showTrouble({ interrupted: true })),
+      client.on('mediarecovered', () => this.#showTrouble({ interrupted: false })),
+      client.on('disconnected', ({ reason }) => {
+        this.#showTrouble({ cutOff: false, interrupted: false });
+        this.#showDisconnected(DISCONNECTED[reason]);
+      }),
     );
   }
 
@@ -238,6 +260,18 @@ export class ConferenceScreen {
     this.#self.speaking = activeInput === this.#own.publication?.id;
     this.#speaking = this.#client.info?.streams.get(activeInput)?.owner;
     this.#refresh();
+  }
+
+  /** Says what is being repaired. The line is always there, so that screen readers notice when it changes. */
+  #showTrouble({ cutOff = this.#cutOff, interrupted = this.#interrupted }: { cutOff?: boolean; interrupted?: boolean }): void {
+    this.#cutOff = cutOff;
+    this.#interrupted = interrupted;
+    this.#trouble.dataset.state = cutOff ? 'reconnecting' : interrupted ? 'interrupted' : 'none';
+    this.#trouble.textContent = cutOff
+      ? 'The connection is lost. Reconnecting…'
+      : interrupted
+        ? 'Picture and sound are interrupted. They will be back in a moment.'
+        : '';
   }
 
   #showView(view: View, mixAvailable: boolean): void {

@@ -63,7 +63,8 @@ export class Feed {
     try {
       while (!this.#closed) {
         if (this.#wanted && !this.#subscription) await this.#subscribe();
-        else if (this.#subscription && this.#wanted === this.#paused) await this.#pause(!this.#wanted);
+        // What is being made anew can be paused, or not, when it is there again.
+        else if (this.#subscription?.recovering === false && this.#wanted === this.#paused) await this.#pause(!this.#wanted);
         else break;
       }
     } catch (error) {
@@ -85,7 +86,12 @@ export class Feed {
     this.#failures = 0;
     subscription.once('ended', () => this.#onEnded(subscription));
     if (subscription.ended) return this.#onEnded(subscription);
-    this.tile.show(subscription.stream);
+    subscription.on('recovering', () => this.tile.setState('connecting'));
+    subscription.on('recovered', () => {
+      this.tile.setState('live');
+      void this.#follow();
+    });
+    this.tile.receive(subscription);
     this.tile.setState('live');
   }
 
@@ -106,7 +112,7 @@ export class Feed {
   #onEnded(subscription: Subscription): void {
     if (this.#subscription !== subscription) return;
     this.#subscription = undefined;
-    this.tile.show(undefined);
+    this.tile.receive(undefined);
     if (this.#closed || this.stream.ended || !this.#wanted) return;
     this.#failed(new ConferenceError('session-failed', 'The connection was interrupted.'));
   }

@@ -27,8 +27,9 @@ function showStart(): StartScreen {
 /** Joins and shows the conference in the place of what is shown now. Fails with a reason for people. */
 async function enter(choice: Choice): Promise<void> {
   name = choice.name;
-  const admission = await requestToken({ name, room: choice.room, role: parameters.role });
-  client = new ConferenceClient();
+  const ask = () => requestToken({ name: choice.name, room: choice.room, role: parameters.role });
+  const admission = await ask();
+  client = new ConferenceClient({ tokenProvider: async () => (await ask()).token });
   await client.join(admission.token);
   start?.close();
   start = undefined;
@@ -43,6 +44,7 @@ async function enter(choice: Choice): Promise<void> {
     view: parameters.view,
     speaker: choice.speaker,
     simulcast: parameters.simulcast,
+    debug: parameters.debug,
     left: leave,
     rejoin: () => enter(choice),
   });

@@ -7,13 +7,6 @@ const RETRY_MS = [1_000, 3_000, 9_000];
 /** What the server says to those whose role doesn't allow something. */
 const UNAUTHORIZED = 'unauthorized';
 
-/** The camera in three sizes, smallest first, for receivers of every size. Rates in bit/s. */
-const SIMULCAST: RTCRtpEncodingParameters[] = [
-  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
-  { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000 },
-  { rid: 'f', maxBitrate: 1_500_000 },
-];
-
 export interface OwnMediaEvents {
   /** Something about one's own media changed. */
   changed: () => void;
@@ -155,7 +148,7 @@ export class OwnMedia {
     this.publication = undefined;
     await before?.stop();
     if (stream.getTracks().length === 0) return;
-    const options: PublishOptions = this.simulcast ? { video: { encodings: SIMULCAST } } : {};
+    const options: PublishOptions = this.simulcast ? { video: { simulcast: true } } : {};
     try {
       const publication = await this.client.publish(new LocalStream(stream, { attributes: { name: this.name } }), options);
       this.publication = publication;

@@ -17,6 +17,8 @@ export interface PageParameters {
   microphone: 'on' | 'off';
   /** `simulcast=1`: send the camera in three sizes. */
   simulcast: boolean;
+  /** `debug=1`: show the statistics from the start. */
+  debug: boolean;
 }
 
 const DEFAULT_ROLE = 'presenter';
@@ -35,6 +37,7 @@ export function readParameters(search: string): PageParameters {
     camera: camera === 'off' || camera === 'generated' ? camera : 'on',
     microphone: query.get('microphone') === 'off' ? 'off' : 'on',
     simulcast: flag('simulcast'),
+    debug: flag('debug'),
   };
 }
 

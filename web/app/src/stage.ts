@@ -105,7 +105,8 @@ export class Stage {
   #addFeed(stream: RemoteStream): void {
     const { client, blocked, speaker } = this.#options;
     const own = stream.owner !== undefined && stream.owner === client.info?.self.id;
-    if (own || this.feeds.has(stream.id)) return;
+    // What has neither picture nor sound is not for a stage.
+    if (own || stream.tracks.length === 0 || this.feeds.has(stream.id)) return;
     const screen = stream.source('video') === 'screen-cast';
     const owner = client.info?.participants.get(stream.owner ?? '')?.user;
     const given = stream.attributes.name;

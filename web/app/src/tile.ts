@@ -1,3 +1,4 @@
+import type { Subscription } from '../../sdk/src/kaigi.js';
 import { h, hueOf, icon, initials } from './dom.js';
 
 export type TileKind = 'self' | 'mix' | 'camera' | 'screen';
@@ -13,6 +14,7 @@ export class Tile {
   readonly name: string;
   readonly #blocked: () => void;
   #hasPicture: boolean;
+  #detach: (() => void) | undefined;
 
   /** `blocked` is called when the browser wants a gesture before it plays sound. */
   constructor(kind: TileKind, name: string, streamId: string | undefined, blocked: () => void) {
@@ -37,6 +39,14 @@ export class Tile {
   /** What is played; `undefined` shows nothing. */
   show(stream: MediaStream | undefined): void {
     if (this.#video.srcObject !== (stream ?? null)) this.#video.srcObject = stream ?? null;
+    this.play();
+    this.#showPicture();
+  }
+
+  /** Plays a subscription in no more pixels than are shown, and its video only while it can be seen. */
+  receive(subscription: Subscription | undefined): void {
+    this.#detach?.();
+    this.#detach = subscription?.attach(this.#video);
     this.play();
     this.#showPicture();
   }
@@ -89,6 +99,7 @@ export class Tile {
   }
 
   close(): void {
+    this.#detach?.();
     this.#video.srcObject = null;
     this.element.remove();
   }

@@ -5,13 +5,13 @@ import { inviteLink, readParameters } from '../src/params.js';
 describe('the page’s address', () => {
   it('asks for nothing by default', () => {
     expect(readParameters('')).toEqual({
-      name: undefined, room: undefined, role: 'presenter', view: 'mix', join: false, camera: 'on', microphone: 'on', simulcast: false,
+      name: undefined, room: undefined, role: 'presenter', view: 'mix', join: false, camera: 'on', microphone: 'on', simulcast: false, debug: false,
     });
   });
 
   it('can say everything', () => {
-    expect(readParameters('?name=%20Aki&room=r&role=viewer&view=grid&join=1&camera=generated&microphone=off&simulcast')).toEqual({
-      name: 'Aki', room: 'r', role: 'viewer', view: 'grid', join: true, camera: 'generated', microphone: 'off', simulcast: true,
+    expect(readParameters('?name=%20Aki&room=r&role=viewer&view=grid&join=1&camera=generated&microphone=off&simulcast&debug=1')).toEqual({
+      name: 'Aki', room: 'r', role: 'viewer', view: 'grid', join: true, camera: 'generated', microphone: 'off', simulcast: true, debug: true,
     });
   });
 

@@ -31,8 +31,8 @@ export class LocalStream {
   }
 }
 
-/** What changed of a stream: a track's mute, a mix's layout or loudest input, or everything else about it. */
-export type StreamChange = StreamUpdate['field'];
+/** What changed of a stream: a track's mute, a mix's layout or loudest input, or (`stream`) anything else about it. */
+export type StreamChange = 'status' | 'layout' | 'activeInput' | 'stream';
 
 /** The events of a {@link RemoteStream}. */
 export interface RemoteStreamEvents {

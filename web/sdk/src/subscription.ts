@@ -11,7 +11,7 @@ import { type Session, statsOf } from './session.js';
 import type { RemoteStream } from './streams.js';
 import type { Operation } from './transport.js';
 import { watchViewport } from './viewport.js';
-import { kindsOf, type MediaKind, type Resolution, type TrackKind } from './wire.js';
+import { kindsOf, type MediaKind, type Resolution, type TrackInfo, type TrackKind } from './wire.js';
 
 /** What is asked of a video; the stream's `parameterChoices` tell what the server grants. */
 export interface VideoSubscribeParameters {
@@ -72,8 +72,8 @@ export interface SubscriptionUpdate {
 /** What {@link Subscription.attach} does besides playing. */
 export interface AttachOptions {
   /**
-   * Asks the server for the smallest resolution that fills the element. By default true, unless a resolution was asked
-   * for by `subscribe` or `update`.
+   * Asks the server for the smallest resolution (or simulcast layer) that fills the element. By default true, unless
+   * `subscribe` or `update` asked for a resolution or a track.
    */
   adapt?: boolean;
   /** Has the server pause the video while nobody can see the element. True by default. */
@@ -129,7 +129,7 @@ export class Subscription extends Emitter<SubscriptionEvents> {
   readonly #sources = new Map<MediaKind | 'data', RemoteStream>();
   #trackId: string | undefined;
   #video: VideoSubscribeParameters;
-  /** The application asked for a resolution, which stands. */
+  /** The application asked for a resolution or a track, which stands. */
   #fixed: boolean;
   readonly #muted = new Set<MediaKind>();
   #hidden = false;
@@ -155,10 +155,10 @@ export class Subscription extends Emitter<SubscriptionEvents> {
     this.#data = this.#sources.has('data') ? channelInit(data) : undefined;
     this.#trackId = video.trackId;
     this.#video = parametersOf(video);
-    this.#fixed = video.resolution !== undefined;
+    this.#fixed = video.resolution !== undefined || video.trackId !== undefined;
     this.#adaptation = new Adaptation({
       offered: () => (this.#fixed ? [] : this.#offered()),
-      request: (resolution) => this.#request({ video: { resolution } }),
+      request: (resolution) => this.#request({ video: this.#giving(resolution) }),
       hide: (hidden) => this.#hide(hidden),
     });
     const { media, attempts } = context;
@@ -217,14 +217,14 @@ export class Subscription extends Emitter<SubscriptionEvents> {
 
   /**
    * Asks for other measures of the video, or for other streams in the place of those received, without a new
-   * negotiation. A resolution that is asked for stands: {@link attach} adapts no more.
+   * negotiation. A resolution or track that is asked for stands: {@link attach} adapts no more.
    *
    * Rejects with `refused` if the server doesn't grant it (all stays as it was), `invalid-argument` if a stream isn't
    * there or lacks the kind, `invalid-state` or `disconnected`.
    */
   async update(update: SubscriptionUpdate): Promise<void> {
     await this.#request(update);
-    if (update.video?.resolution) this.#fixed = true;
+    if (update.video?.resolution || update.video?.trackId) this.#fixed = true;
     this.#adaptation.reset(this.#resolution());
   }
 
@@ -318,7 +318,10 @@ export class Subscription extends Emitter<SubscriptionEvents> {
     const request = {
       ...(audio && { audio: { from: audio.id } }),
       ...((from !== undefined || update.video) && {
-        video: { ...(from !== undefined && { from }), parameters: wireParameters(parameters) },
+        video: {
+          ...(from !== undefined && { from }),
+          ...(Object.keys(parameters).length > 0 && { parameters: wireParameters(parameters) }),
+        },
       }),
     };
     await this.#control('update', request);
@@ -354,15 +357,28 @@ export class Subscription extends Emitter<SubscriptionEvents> {
     return paused.size === 2 ? 'av' : [...paused][0];
   }
 
-  #track() {
-    const tracks = this.#sources.get('video')?.tracks.filter(({ kind }) => kind === 'video') ?? [];
+  #videoTracks(): TrackInfo[] {
+    return this.#sources.get('video')?.tracks.filter(({ kind }) => kind === 'video') ?? [];
+  }
+
+  /** The one that is received. */
+  #track(): TrackInfo | undefined {
+    const tracks = this.#videoTracks();
     return tracks.find(({ id }) => id !== undefined && id === this.#trackId) ?? tracks[0];
   }
 
+  /** Simulcast layers cost the server nothing, so that only what has none is asked for in sizes that it must make. */
   #offered(): Resolution[] {
-    const track = this.#track();
-    const own = track?.parameters?.resolution;
-    return [...(own ? [own] : []), ...(track?.parameterChoices.resolution ?? [])];
+    const tracks = this.#videoTracks();
+    const own = tracks.map(({ parameters }) => parameters?.resolution).filter((resolution) => resolution !== undefined);
+    return tracks.length > 1 ? own : [...own, ...(tracks[0]?.parameterChoices.resolution ?? [])];
+  }
+
+  /** What has to be asked for to have that resolution. */
+  #giving(wanted: Resolution): NonNullable<SubscriptionUpdate['video']> {
+    const tracks = this.#videoTracks();
+    const layer = tracks.find(({ parameters }) => parameters?.resolution && sameSize(parameters.resolution, wanted));
+    return tracks.length > 1 && layer?.id !== undefined ? { trackId: layer.id } : { resolution: wanted };
   }
 
   /** What is received, as far as it is known. */
@@ -399,6 +415,10 @@ export class Subscription extends Emitter<SubscriptionEvents> {
     const track = { type: kind, mid, from: this.#trackId ?? from };
     return Object.keys(parameters).length > 0 ? { ...track, parameters } : track;
   }
+}
+
+function sameSize(a: Resolution, b: Resolution): boolean {
+  return a.width === b.width && a.height === b.height;
 }
 
 /** The parameters alone, without those that aren't given. */

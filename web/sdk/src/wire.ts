@@ -13,20 +13,27 @@ export function kindsOf(kind: TrackKind): MediaKind[] {
 
 /** A picture's size in pixels. */
 export interface Resolution {
+  /** Pixels. */
   width: number;
+  /** Pixels. */
   height: number;
 }
 
 /** How a track is coded. */
 export interface TrackFormat {
+  /** In lower case, such as `opus` or `vp8`. */
   codec: string;
+  /** Of H.264: `CB`, `B`, `M` or `H`. */
   profile?: string;
+  /** Hertz. */
   sampleRate?: number;
+  /** How many audio channels. */
   channelNum?: number;
 }
 
 /** A video track's measures. */
 export interface VideoParameters {
+  /** The picture's size. */
   resolution?: Resolution;
   /** Frames per second. */
   framerate?: number;
@@ -38,10 +45,13 @@ export interface VideoParameters {
 
 /** What a subscriber may ask for besides a track's own measures. */
 export interface VideoParameterChoices {
+  /** Sizes. */
   resolution: Resolution[];
+  /** Frames per second. */
   framerate: number[];
   /** Multipliers of the track's own rate, such as `x0.6`. */
   bitrate: string[];
+  /** Seconds between key frames. */
   keyFrameInterval: number[];
 }
 
@@ -49,6 +59,7 @@ export interface VideoParameterChoices {
 export interface TrackInfo {
   /** Names the track in `subscribe`; tracks of mixed streams have none. */
   id?: string;
+  /** Audio or video. */
   kind: MediaKind;
   /** For example `mic`, `camera` or `screen-cast`. */
   source?: string;
@@ -56,18 +67,32 @@ export interface TrackInfo {
   rid?: string;
   /** False while its publisher has it muted. */
   active: boolean;
+  /** How it is coded, as far as it is known. */
   format?: TrackFormat;
+  /** A video's measures, as far as they are known. */
   parameters?: VideoParameters;
   /** Formats the server can turn the track into. */
   formatChoices: TrackFormat[];
+  /** Measures the server can give a video. */
   parameterChoices: VideoParameterChoices;
+}
+
+/** A part of a mixed picture. */
+export interface Region {
+  /** Names it in its layout. */
+  id: string;
+  /** `rectangle`. */
+  shape: string;
+  /** Where it is, in fractions of the picture, such as `1/2`. */
+  area: Record<'left' | 'top' | 'width' | 'height', string>;
 }
 
 /** Where in a mixed picture a stream is shown. */
 export interface LayoutEntry {
   /** The stream in this region; absent if the region is empty. */
   stream?: string;
-  region: unknown;
+  /** Absent if the server's description can't be understood. */
+  region?: Region;
 }
 
 export interface StreamFields {
@@ -90,13 +115,17 @@ export interface ParticipantFields {
 
 /** The kinds of media that a participant may publish or subscribe. */
 export interface KindPermission {
+  /** Whether audio is allowed. */
   audio: boolean;
+  /** Whether video is allowed. */
   video: boolean;
 }
 
 /** What a participant's role allows. */
 export interface Permission {
+  /** What it may publish. */
   publish: KindPermission;
+  /** What it may subscribe. */
   subscribe: KindPermission;
 }
 
@@ -216,8 +245,17 @@ function readTrack(value: unknown): TrackInfo | undefined {
   };
 }
 
+function readRegion(value: unknown): Region | undefined {
+  const { id, shape, area } = fields(value);
+  const { left, top, width, height } = fields(area);
+  const sides = [left, top, width, height].map(text);
+  if (!sides.every(present)) return undefined;
+  const [l = '', t = '', w = '', h = ''] = sides;
+  return { id: text(id) ?? '', shape: text(shape) ?? 'rectangle', area: { left: l, top: t, width: w, height: h } };
+}
+
 function readLayout(value: unknown): LayoutEntry[] {
-  return list(value).map((entry) => ({ stream: text(fields(entry).stream), region: fields(entry).region }));
+  return list(value).map((entry) => ({ stream: text(fields(entry).stream), region: readRegion(fields(entry).region) }));
 }
 
 export function readStream(value: unknown): StreamFields | undefined {

@@ -157,6 +157,21 @@ describe('an attached element', () => {
     expect(bench.socket.unread).toEqual([]);
   });
 
+  it('chooses among the layers of a simulcast stream', async () => {
+    const bench = await Bench.joined();
+    const layer = (id: string, resolution: object) => ({ type: 'video', id, rid: id, parameters: { resolution }, optional: { parameters: { resolution: [{ width: 160, height: 90 }] } } });
+    const layers = { ...WIDE, id: 'layers', media: { tracks: [layer('q', SMALL), layer('h', MIDDLE), layer('f', LARGE)] } };
+    bench.socket.notify('stream', { id: 'layers', status: 'add', data: layers });
+    const subscribing = bench.client.subscribe('layers');
+    await bench.serve('subscribe', 's1', 's1');
+    (await subscribing).attach(element(300, 160));
+    await vi.advanceTimersByTimeAsync(ENLARGE_AFTER_MS);
+    expect(await nextControl(bench)).toMatchObject({ operation: 'update', data: { video: { from: 'h' } } });
+
+    bench.progress('s1', { status: 'error', data: 'Node lost' });
+    expect((await bench.serve('subscribe', 's2', 's2')).data.media.tracks).toEqual([{ type: 'video', mid: '0', from: 'h' }]);
+  });
+
   it('follows the stream when its resolutions change', async () => {
     const { bench, subscription } = await subscribed();
     subscription.attach(element(500, 280));
