@@ -1,14 +1,13 @@
-import { readFileSync } from 'node:fs';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Chromium } from '../harness/browser';
 import { Kaigi } from '../harness/kaigi';
+import { useOf } from '../harness/use';
 
 /** How many people meet, all by the sample application with a drawn 640×360 picture and the default room's 1280×720 mix. */
 const PEOPLE = Number(process.env.PEOPLE ?? 4);
 /** For how long each process is watched, in seconds. */
 const SECONDS = Number(process.env.SECONDS ?? 10);
-const TICKS_PER_SECOND = 100;
 
 let kaigi: Kaigi;
 let browser: Chromium;
@@ -21,19 +20,6 @@ afterAll(async () => {
   await browser?.close();
   await kaigi?.stop();
 });
-
-interface Use {
-  /** Seconds of processor time since the process began, user and system. */
-  cpu: number;
-  /** MiB in memory. */
-  resident: number;
-}
-
-function useOf(pid: number): Use {
-  const after = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-  const resident = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return { cpu: (Number(after[11]) + Number(after[12])) / TICKS_PER_SECOND, resident: Number(resident) / 1024 };
-}
 
 function framesOfTheMix(page: Page): Promise<number> {
   const mix = page.locator('[data-testid=tile][data-kind=mix] video').first();
