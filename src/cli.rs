@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    manage::{Given, ParticipantCommand, RoomCommand, StreamCommand, Task, TokenCommand},
+    manage::{Given, ParticipantCommand, RoomCommand, ServiceCommand, StreamCommand, Task, TokenCommand},
     options::{FileError, Options},
 };
 
@@ -23,9 +23,6 @@ pub struct Cli {
 pub enum Command {
     /// Start Kaigi: all its processes, watched and restarted, with one log; ends with Ctrl-C
     Up(Configured),
-    /// Services (tenants) of the management API
-    #[command(subcommand)]
-    Service(Service),
     /// A running Kaigi, by its management API.
     #[command(flatten)]
     Manage(Manage),
@@ -47,6 +44,8 @@ pub struct Managed<C: Subcommand> {
 /// What of a running Kaigi.
 #[derive(Debug, Subcommand)]
 pub enum Manage {
+    /// Services (tenants) of the management API
+    Service(Managed<ServiceCommand>),
     /// Rooms of a running Kaigi
     Room(Managed<RoomCommand>),
     /// Tokens, by which clients join
@@ -62,19 +61,13 @@ impl Manage {
     #[must_use]
     pub fn task(self) -> (Task, Given) {
         match self {
+            Self::Service(of) => (Task::Service(of.command), of.given),
             Self::Room(of) => (Task::Room(of.command), of.given),
             Self::Token(of) => (Task::Token(of.command), of.given),
             Self::Participant(of) => (Task::Participant(of.command), of.given),
             Self::Stream(of) => (Task::Stream(of.command), of.given),
         }
     }
-}
-
-/// About services.
-#[derive(Debug, Subcommand)]
-pub enum Service {
-    /// Show the id and key of the service made at the first start
-    Show(Show),
 }
 
 /// Options and the file that they may come from.
@@ -99,18 +92,4 @@ impl Configured {
             None => Ok(self.options),
         }
     }
-}
-
-/// Which service, and how.
-#[derive(Args, Debug)]
-pub struct Show {
-    /// One JSON object, for programs
-    #[arg(long)]
-    pub json: bool,
-    /// Configuration file that names the data directory
-    #[arg(long, env = "KAIGI_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Directory that Kaigi keeps its data in [default: ./data]
-    #[arg(long, env = "KAIGI_DATA_DIR", value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
 }

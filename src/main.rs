@@ -2,21 +2,18 @@
 
 use std::{
     io::{IsTerminal, Write},
-    path::PathBuf,
     process::ExitCode,
 };
 
 use anyhow::Context;
 use clap::Parser;
 use kaigi::{
-    cli::{Cli, Command, Configured, Service, Show},
+    cli::{Cli, Command, Configured},
     doctor,
     limits::raise_open_files,
     manage,
-    options::Options,
     output::Output,
-    service::Credentials,
-    settings::{Settings, default_data_dir},
+    settings::Settings,
     up::up,
 };
 use tokio::{
@@ -39,7 +36,6 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Up(configured) => run_up(&settings(configured)?).await,
         Command::Doctor(configured) => run_doctor(&settings(configured)?).await,
-        Command::Service(Service::Show(show)) => show_service(show),
         Command::Manage(manage) => {
             let (task, given) = manage.task();
             // A blocking client: there is nothing else to do meanwhile.
@@ -91,22 +87,6 @@ async fn run_doctor(settings: &Settings) -> anyhow::Result<ExitCode> {
         say(check)?;
     }
     Ok(if doctor::is_sound(&checks) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn show_service(show: Show) -> anyhow::Result<ExitCode> {
-    let from_file = |path: PathBuf| Options::read(&path).map(|options| options.data_dir);
-    let data_dir = match (show.data_dir, show.config) {
-        (Some(data_dir), _) => Some(data_dir),
-        (None, Some(config)) => from_file(config)?,
-        (None, None) => None,
-    };
-    let credentials = Credentials::read(&data_dir.unwrap_or_else(default_data_dir))?;
-    if show.json {
-        say(credentials.to_json())?
-    } else {
-        say(&credentials)?
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn say(line: impl std::fmt::Display) -> std::io::Result<()> {

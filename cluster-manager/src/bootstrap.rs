@@ -10,9 +10,9 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use kaigi_room_config::{RoomConfig, RoomConfigError};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::store::{Collection, Key, KeyError, PutMode, SecretValue, Store, StoreError};
+use crate::store::{Collection, Document, Key, KeyError, PutMode, SecretValue, Store, StoreError};
 
 /// Name of the file in the data directory.
 pub const CREDENTIALS_FILE: &str = "credentials.json";
@@ -69,7 +69,7 @@ pub async fn bootstrap(store: &dyn Store, data_dir: &Path) -> Result<(), Bootstr
     let path = data_dir.join(CREDENTIALS_FILE);
     let services = store.list(Collection::Services, None, ALL).await?;
     if !services.is_empty() && path.exists() {
-        return Ok(());
+        return renew(&services, &path);
     }
     let service = if services.is_empty() {
         let service = Service {
@@ -98,6 +98,25 @@ pub async fn bootstrap(store: &dyn Store, data_dir: &Path) -> Result<(), Bootstr
     write_private(&path, text.as_bytes())
         .map_err(|source| BootstrapError::File { path: path.clone(), source })?;
     tracing::info!(file = %path.display(), service = service.id, room, "first service and room are ready");
+    Ok(())
+}
+
+/// Writes the key of the service that the file names into it, if it was changed since.
+fn renew(services: &[Document], path: &Path) -> Result<(), BootstrapError> {
+    let failed = |source| BootstrapError::File { path: path.to_owned(), source };
+    let Ok(mut told) = serde_json::from_slice::<Value>(&std::fs::read(path).map_err(failed)?) else {
+        // Somebody else's to mend: it is not written over.
+        tracing::warn!(file = %path.display(), "the credentials file is damaged");
+        return Ok(());
+    };
+    let named = services
+        .iter()
+        .filter_map(|document| serde_json::from_slice::<Service>(&document.value).ok())
+        .find(|service| told["id"] == service.id && told["key"] != service.key);
+    let Some(service) = named else { return Ok(()) };
+    told["key"] = service.key.into();
+    write_private(path, format!("{told:#}\n").as_bytes()).map_err(failed)?;
+    tracing::info!(file = %path.display(), service = service.id, "the service's new key is written");
     Ok(())
 }
 
@@ -161,6 +180,21 @@ mod tests {
     async fn documents(store: &EmbeddedStore, collection: Collection) -> Vec<Value> {
         let listed = store.list(collection, None, ALL).await.unwrap();
         listed.iter().map(|d| serde_json::from_slice(&d.value).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_changed_is_told_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let (told, store) = start(dir.path()).await;
+        let mut service = documents(&store, Collection::Services).await.remove(0);
+        service["key"] = "another key".into();
+        let key = Key::new(told["id"].as_str().unwrap()).unwrap();
+        let changed = service.to_string().into_bytes();
+        store.put(Collection::Services, &key, changed, None, PutMode::Replace).await.unwrap();
+        drop(store);
+        let (renewed, _store) = start(dir.path()).await;
+        assert_eq!((&renewed["id"], &renewed["room"]), (&told["id"], &told["room"]));
+        assert_eq!(renewed["key"], "another key");
     }
 
     #[tokio::test]

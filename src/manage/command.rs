@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{ManageError, Target};
-use crate::{service::Credentials, settings::default_data_dir};
+use crate::{options::Options, service::Credentials, settings::default_data_dir};
 
 /// Where the API is, who asks, and how the answer is printed.
 #[derive(Args, Clone, Debug)]
@@ -36,6 +36,9 @@ pub struct Given {
         requires = "service_id"
     )]
     pub service_key: Option<String>,
+    /// Configuration file that names the data directory
+    #[arg(global = true, long, env = "KAIGI_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Directory that Kaigi keeps its data in [default: ./data]
     #[arg(global = true, long, env = "KAIGI_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -45,16 +48,58 @@ pub struct Given {
 }
 
 impl Given {
+    /// The service made at the first start, as the data directory tells of it.
+    pub(super) fn first_service(&self) -> Result<Credentials, ManageError> {
+        let named = match (&self.data_dir, &self.config) {
+            (Some(dir), _) => Some(dir.clone()),
+            (None, Some(file)) => Options::read(file)?.data_dir,
+            (None, None) => None,
+        };
+        Ok(Credentials::read(&named.unwrap_or_else(default_data_dir))?)
+    }
+
     pub(super) fn target(&self) -> Result<Target, ManageError> {
         let (id, key) = match (&self.service_id, &self.service_key) {
             (Some(id), Some(key)) => (id.clone(), key.clone()),
             _ => {
-                let first = Credentials::read(&self.data_dir.clone().unwrap_or_else(default_data_dir))?;
+                let first = self.first_service()?;
                 (first.id, first.key)
             }
         };
         Ok(Target { url: self.url.clone(), ca: self.ca.clone(), id, key })
     }
+}
+
+/// About services.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// Show the id and key of the service made at the first start; Kaigi may run or not
+    Show,
+    /// By the management API.
+    #[command(flatten)]
+    Online(ServiceChange),
+}
+
+/// About services, by the management API.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ServiceChange {
+    /// All services; for a super service, as the first one is
+    List,
+    /// Make a service; its key is shown this once
+    Create {
+        /// Name
+        name: String,
+    },
+    /// Delete a service; its rooms stay
+    Delete {
+        /// Id
+        service: String,
+    },
+    /// Give a service another key, which is shown this once; the old one is void at once
+    RotateKey {
+        /// Id
+        service: String,
+    },
 }
 
 /// About rooms.

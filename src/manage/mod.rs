@@ -5,7 +5,9 @@ mod command;
 mod show;
 
 pub use api::{Api, ApiError, Target};
-pub use command::{Given, ParticipantCommand, RoomCommand, StreamCommand, TokenCommand};
+pub use command::{
+    Given, ParticipantCommand, RoomCommand, ServiceChange, ServiceCommand, StreamCommand, TokenCommand,
+};
 
 use serde_json::{Value, json};
 
@@ -20,6 +22,9 @@ pub enum ManageError {
     /// No credentials given, and none in the data directory.
     #[error("{0}; or give --service-id and --service-key")]
     Credentials(#[from] crate::service::CredentialsError),
+    /// A configuration file that can't be used.
+    #[error(transparent)]
+    Config(#[from] crate::options::FileError),
     /// A file with a room's attributes.
     #[error("{path}: {reason}")]
     File {
@@ -36,6 +41,8 @@ pub enum ManageError {
 /// A command with all that it needs, to be run once.
 #[derive(Clone, Debug)]
 pub enum Task {
+    /// About services.
+    Service(ServiceCommand),
     /// About rooms.
     Room(RoomCommand),
     /// About tokens.
@@ -51,14 +58,33 @@ pub enum Task {
 /// # Errors
 /// See [`ManageError`].
 pub fn run(task: Task, given: &Given) -> Result<String, ManageError> {
-    let api = Api::new(given.target()?)?;
+    let api = || -> Result<Api, ManageError> { Ok(Api::new(given.target()?)?) };
     let shown = match task {
-        Task::Room(command) => room(&api, command)?,
-        Task::Token(command) => token(&api, command)?,
-        Task::Participant(command) => participant(&api, command)?,
-        Task::Stream(command) => stream(&api, command)?,
+        Task::Service(ServiceCommand::Show) => Shown::Credentials(given.first_service()?),
+        Task::Service(ServiceCommand::Online(command)) => service(&api()?, command)?,
+        Task::Room(command) => room(&api()?, command)?,
+        Task::Token(command) => token(&api()?, command)?,
+        Task::Participant(command) => participant(&api()?, command)?,
+        Task::Stream(command) => stream(&api()?, command)?,
     };
     Ok(shown.text(given.json))
+}
+
+fn service(api: &Api, command: ServiceChange) -> Result<Shown, ManageError> {
+    Ok(match command {
+        ServiceChange::List => Shown::list(api.get("services")?, Table::SERVICES),
+        ServiceChange::Create { name } => {
+            Shown::one(api.post("services", &json!({ "name": name }))?, Table::SERVICE_KEY)
+        }
+        ServiceChange::Delete { service } => {
+            api.delete(&api::path(&["services", &service]))?;
+            Shown::Nothing
+        }
+        ServiceChange::RotateKey { service } => {
+            let path = api::path(&["services", &service, "key"]);
+            Shown::one(api.post(&path, &json!({}))?, Table::SERVICE_KEY)
+        }
+    })
 }
 
 fn room(api: &Api, command: RoomCommand) -> Result<Shown, ManageError> {

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::service::Credentials;
+
 /// What a command has to show.
 #[derive(Debug)]
 pub(super) enum Shown {
@@ -9,6 +11,8 @@ pub(super) enum Shown {
     Rows(Value, Table),
     /// Everything there is about one thing.
     Document(Value),
+    /// What the data directory tells of the first service.
+    Credentials(Credentials),
     /// One text and its name in JSON.
     Text(&'static str, String),
     /// It is done.
@@ -20,6 +24,9 @@ pub(super) enum Shown {
 pub(super) struct Table(&'static [(&'static str, &'static str)]);
 
 impl Table {
+    pub(super) const SERVICES: Self =
+        Self(&[("ID", "/id"), ("NAME", "/name"), ("SUPER", "/super"), ("ROOMS", "/rooms")]);
+    pub(super) const SERVICE_KEY: Self = Self(&[("ID", "/id"), ("NAME", "/name"), ("KEY", "/key")]);
     pub(super) const ROOMS: Self = Self(&[("ID", "/_id"), ("NAME", "/name")]);
     pub(super) const PARTICIPANTS: Self = Self(&[
         ("ID", "/id"),
@@ -86,6 +93,8 @@ impl Shown {
     pub(super) fn text(self, json: bool) -> String {
         match (self, json) {
             (Self::Rows(value, _) | Self::Document(value), true) => value.to_string(),
+            (Self::Credentials(credentials), true) => credentials.to_json(),
+            (Self::Credentials(credentials), false) => credentials.to_string(),
             (Self::Text(name, text), true) => serde_json::json!({ name: text }).to_string(),
             (Self::Nothing, true) => "{}".to_owned(),
             (Self::Rows(Value::Array(items), table), false) => table.text(&items),

@@ -5,23 +5,55 @@ use kaigi_proto::{
     v1::{Collection, DeleteRequest, GetRequest, ListRequest, PutRequest, TakeRequest},
 };
 use kaigi_room_config::RoomConfig;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tonic::Code;
 
 use super::{Backend, CLUSTER_TIMEOUT, CallError, request, within};
 use crate::token::{TOKEN_KEPT_MS, TokenRecord};
 
 /// A tenant of the management API.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct Service {
     pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) name: String,
+    /// What its requests are signed with, as text.
     pub(crate) key: String,
-    /// Sees the rooms of all services.
+    /// Sees the rooms of all services, and the services.
     #[serde(default, rename = "super")]
     pub(crate) is_super: bool,
 }
 
+/// Without the key.
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Backend {
+    /// All services, in the order of their ids.
+    pub(crate) async fn services(&self) -> Result<Vec<Service>, CallError> {
+        self.all(Collection::Services).await
+    }
+
+    /// Stores a service, new or changed.
+    pub(crate) async fn put_service(&self, service: &Service, create: bool) -> Result<(), CallError> {
+        self.put(PutRequest {
+            collection: Collection::Services.into(),
+            key: service.id.clone(),
+            value: document(service)?,
+            ttl_ms: 0,
+            create_only: create,
+        })
+        .await
+    }
+
+    /// Whether there was such a service to delete.
+    pub(crate) async fn delete_service(&self, id: &ServiceId) -> Result<bool, CallError> {
+        self.delete(Collection::Services, id.as_str()).await
+    }
+
     /// The service of that id.
     pub(crate) async fn service(&self, id: &ServiceId) -> Result<Option<Service>, CallError> {
         self.get(Collection::Services, id.as_str()).await
@@ -34,10 +66,7 @@ impl Backend {
 
     /// All rooms, in the order of their ids. Documents that can't be read are left out.
     pub(crate) async fn rooms(&self) -> Result<Vec<RoomConfig>, CallError> {
-        let message = ListRequest { collection: Collection::Rooms.into() };
-        let call = async { self.store.clone().list(request(message, CLUSTER_TIMEOUT)).await };
-        let entries = within(CLUSTER_TIMEOUT, "store.list", call).await?.entries;
-        Ok(entries.iter().filter_map(|entry| read(&entry.key, &entry.value)).collect())
+        self.all(Collection::Rooms).await
     }
 
     /// Stores a room, new or changed.
@@ -54,9 +83,7 @@ impl Backend {
 
     /// Whether there was such a room to delete.
     pub(crate) async fn delete_room(&self, id: &RoomId) -> Result<bool, CallError> {
-        let message = DeleteRequest { collection: Collection::Rooms.into(), key: id.to_string() };
-        let call = async { self.store.clone().delete(request(message, CLUSTER_TIMEOUT)).await };
-        Ok(within(CLUSTER_TIMEOUT, "store.delete", call).await?.existed)
+        self.delete(Collection::Rooms, id.as_str()).await
     }
 
     /// Stores a new token's record.
@@ -93,6 +120,20 @@ impl Backend {
             Err(CallError::Refused { code: Code::AlreadyExists, .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// A whole collection, in the order of its keys. Documents that can't be read are left out.
+    async fn all<T: DeserializeOwned>(&self, collection: Collection) -> Result<Vec<T>, CallError> {
+        let message = ListRequest { collection: collection.into() };
+        let call = async { self.store.clone().list(request(message, CLUSTER_TIMEOUT)).await };
+        let entries = within(CLUSTER_TIMEOUT, "store.list", call).await?.entries;
+        Ok(entries.iter().filter_map(|entry| read(&entry.key, &entry.value)).collect())
+    }
+
+    async fn delete(&self, collection: Collection, key: &str) -> Result<bool, CallError> {
+        let message = DeleteRequest { collection: collection.into(), key: key.to_owned() };
+        let call = async { self.store.clone().delete(request(message, CLUSTER_TIMEOUT)).await };
+        Ok(within(CLUSTER_TIMEOUT, "store.delete", call).await?.existed)
     }
 
     async fn put(&self, message: PutRequest) -> Result<(), CallError> {

@@ -15,6 +15,10 @@ pub(crate) enum RestError {
     /// OWT's text, which some clients compare.
     #[error("WWW-Authenticate: MAuth realm=\"http://marte3.dit.upm.es\"")]
     Unauthorized,
+    #[error("Permission denied")]
+    Forbidden,
+    #[error("Service not found")]
+    ServiceNotFound,
     #[error("Resource not found")]
     UnknownPath,
     #[error("Room not found")]
@@ -45,6 +49,8 @@ impl RestError {
     fn status_and_code(&self) -> (StatusCode, u16) {
         match self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, 1101),
+            Self::Forbidden => (StatusCode::FORBIDDEN, 1102),
+            Self::ServiceNotFound => (StatusCode::NOT_FOUND, 1002),
             Self::UnknownPath => (StatusCode::NOT_FOUND, 1001),
             Self::RoomNotFound => (StatusCode::NOT_FOUND, 1003),
             Self::StreamNotFound => (StatusCode::NOT_FOUND, 1004),

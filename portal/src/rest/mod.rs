@@ -9,6 +9,7 @@ mod mauth;
 mod participants;
 mod rooms;
 mod route;
+mod services;
 mod stream_shape;
 mod streams;
 mod tokens;
@@ -116,6 +117,11 @@ async fn answer_or_error(
         return Err(RestError::UnknownPath);
     };
     match route {
+        Route::CreateService => services::create(api, &service, &body).await,
+        Route::ListServices => services::list(api, &service).await,
+        Route::GetService(id) => services::get(api, &service, &id).await,
+        Route::DeleteService(id) => services::delete(api, &service, &id).await,
+        Route::RotateKey(id) => services::rotate_key(api, &service, &id, &body).await,
         Route::CreateRoom => rooms::create(api, &service, &body).await,
         Route::ListRooms => rooms::list(api, &service, uri.query().unwrap_or_default()).await,
         Route::NotAvailable(what) => Err(RestError::NotAvailable(what)),

@@ -1,13 +1,19 @@
 //! Paths of the management API.
 
 use axum::http::Method;
-use kaigi_proto::ids::{ParticipantId, RoomId, StreamId};
+use kaigi_proto::ids::{ParticipantId, RoomId, ServiceId, StreamId};
 
 use super::{error::RestError, stream_shape::ApiVersion};
 
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
+    CreateService,
+    ListServices,
+    GetService(ServiceId),
+    DeleteService(ServiceId),
+    /// A new key for a service.
+    RotateKey(ServiceId),
     CreateRoom,
     ListRooms,
     Room {
@@ -71,8 +77,8 @@ pub(super) fn parse(method: &Method, segments: &[&str]) -> Result<Option<Route>,
     let lower: Vec<String> = segments.iter().map(|s| s.to_ascii_lowercase()).collect();
     let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
     let method = method.as_str();
-    if let ["services", ..] = lower[..] {
-        return Ok(Some(Route::NotAvailable("services")));
+    if let ["services", rest @ ..] = &lower[..] {
+        return service_route(method, rest, segments.get(1).copied());
     }
     let Some(version) = segments.first().and_then(|version| api_version(version)) else { return Ok(None) };
     let route = match (method, &lower[1..]) {
@@ -87,6 +93,19 @@ pub(super) fn parse(method: &Method, segments: &[&str]) -> Result<Option<Route>,
         _ => return Ok(None),
     };
     Ok(Some(route))
+}
+
+/// `rest` is the path after `services`, in lower case; `id` its first part as it came.
+fn service_route(method: &str, rest: &[&str], id: Option<&str>) -> Result<Option<Route>, RestError> {
+    let service = || ServiceId::new(id.unwrap_or_default()).map_err(|_| RestError::ServiceNotFound);
+    Ok(Some(match (method, rest) {
+        ("POST", []) => Route::CreateService,
+        ("GET", []) => Route::ListServices,
+        ("GET", [_]) => Route::GetService(service()?),
+        ("DELETE", [_]) => Route::DeleteService(service()?),
+        ("POST", [_, "key"]) => Route::RotateKey(service()?),
+        _ => return Ok(None),
+    }))
 }
 
 /// `rest` is the path after the room's id, in lower case; `id` its second part as it came.
@@ -173,7 +192,6 @@ mod tests {
     fn what_is_not_served_says_so() {
         assert_eq!(of_room("POST", "/recordings"), Some(RoomRoute::NotAvailable("recordings")));
         assert_eq!(of_room("GET", "/recordings"), Some(RoomRoute::EmptyList));
-        assert_eq!(route("GET", "/services"), Some(Route::NotAvailable("services")));
         assert_eq!(route("PATCH", "/v1/rooms/0a"), Some(Route::NotImplemented));
     }
 
@@ -190,6 +208,17 @@ mod tests {
         }
         assert_eq!(route("GET", "/"), None);
         assert_eq!(route("GET", "/v1"), None);
+    }
+
+    #[test]
+    fn services_have_no_version() {
+        let id = ServiceId::new("0A").unwrap();
+        assert_eq!(route("GET", "/services/"), Some(Route::ListServices));
+        assert_eq!(route("DELETE", "/Services/0A"), Some(Route::DeleteService(id.clone())));
+        assert_eq!(route("POST", "/services/0A/key"), Some(Route::RotateKey(id)));
+        assert_eq!(route("PUT", "/services/0A"), None);
+        assert_eq!(route("GET", "/v1/services"), None);
+        assert!(parse(&Method::GET, &segments("/services/a%20b")).is_err());
     }
 
     #[test]
