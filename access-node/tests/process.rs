@@ -228,6 +228,75 @@ fn format(codec: &str) -> Option<v1::MediaFormat> {
     Some(v1::MediaFormat { codec: codec.into(), ..Default::default() })
 }
 
+fn has_rtp(client: &mut Client) -> bool {
+    client.received.iter().any(|received| matches!(received, Received::Rtp(..)))
+}
+
+/// Of video on the transport "t1".
+fn publication(mid: String) -> v1::OpenPublicationRequest {
+    v1::OpenPublicationRequest {
+        agent_id: "agent".into(),
+        room_id: "room".into(),
+        epoch: 1,
+        participant_id: "aiko".into(),
+        transport_id: "t1".into(),
+        session_id: "s1".into(),
+        tracks: vec![v1::PublicationTrack {
+            track_id: "t1-0".into(),
+            kind: v1::MediaKind::Video.into(),
+            mid,
+            accepted_formats: format("vp8").into_iter().collect(),
+        }],
+        ..Default::default()
+    }
+}
+
+impl Process {
+    /// A client that publishes video by UDP, connected.
+    async fn publisher(&mut self) -> (Client, Wire) {
+        let mut client = Client::new();
+        let mid = client.add("video", Way::Send);
+        self.agent.open_publication(publication(mid)).await.unwrap();
+        self.negotiate("t1", &mut client).await;
+        let mut wire = Wire::open(&client.answer, "udp").await;
+        wire.connect(&mut client).await;
+        let established = self.established("s1").await;
+        assert_eq!(established.tracks[0].format.as_ref().unwrap().codec, "vp8");
+        (client, wire)
+    }
+
+    /// A client that gets the video, on the transport "t2", connected.
+    async fn subscriber(&mut self, protocol: &str) -> (Client, Wire) {
+        let mut client = Client::new();
+        let mid = client.add("video", Way::Receive);
+        let source = v1::TrackSource {
+            track_id: "t1-0".into(),
+            worker_id: self.worker.worker_id.clone(),
+            endpoint: self.worker.endpoint.clone(),
+            kind: v1::MediaKind::Video.into(),
+            format: format("vp8"),
+        };
+        let kind = v1::MediaKind::Video.into();
+        let track = v1::SubscriptionTrack { kind, mid, source: Some(source), ..Default::default() };
+        let subscription = v1::OpenSubscriptionRequest {
+            agent_id: "agent".into(),
+            room_id: "room".into(),
+            epoch: 1,
+            participant_id: "botan".into(),
+            transport_id: "t2".into(),
+            session_id: "s2".into(),
+            tracks: vec![track],
+            ..Default::default()
+        };
+        self.agent.open_subscription(subscription).await.unwrap();
+        self.negotiate("t2", &mut client).await;
+        let mut wire = Wire::open(&client.answer, protocol).await;
+        wire.connect(&mut client).await;
+        self.established("s2").await;
+        (client, wire)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_is_published_by_udp_and_received_by_tcp() {
     let mut process = Process::start().await;
@@ -239,58 +308,8 @@ async fn a_stream_is_published_by_udp_and_received_by_tcp() {
     };
     tokio::time::timeout(DEADLINE, ready).await.expect("it gets ready");
 
-    let (mut publisher, mut subscriber) = (Client::new(), Client::new());
-    let mid = publisher.add("video", Way::Send);
-    let publication = v1::OpenPublicationRequest {
-        agent_id: "agent".into(),
-        room_id: "room".into(),
-        epoch: 1,
-        participant_id: "aiko".into(),
-        transport_id: "t1".into(),
-        session_id: "s1".into(),
-        tracks: vec![v1::PublicationTrack {
-            track_id: "t1-0".into(),
-            kind: v1::MediaKind::Video.into(),
-            mid: mid.clone(),
-            accepted_formats: format("vp8").into_iter().collect(),
-        }],
-        ..Default::default()
-    };
-    process.agent.open_publication(publication.clone()).await.unwrap();
-    process.negotiate("t1", &mut publisher).await;
-    let mut by_udp = Wire::open(&publisher.answer, "udp").await;
-    by_udp.connect(&mut publisher).await;
-    let established = process.established("s1").await;
-    assert_eq!(established.tracks[0].format.as_ref().unwrap().codec, "vp8");
-
-    let mid = subscriber.add("video", Way::Receive);
-    let source = v1::TrackSource {
-        track_id: "t1-0".into(),
-        worker_id: process.worker.worker_id.clone(),
-        endpoint: process.worker.endpoint.clone(),
-        kind: v1::MediaKind::Video.into(),
-        format: format("vp8"),
-    };
-    let subscription = v1::OpenSubscriptionRequest {
-        agent_id: "agent".into(),
-        room_id: "room".into(),
-        epoch: 1,
-        participant_id: "botan".into(),
-        transport_id: "t2".into(),
-        session_id: "s2".into(),
-        tracks: vec![v1::SubscriptionTrack {
-            kind: v1::MediaKind::Video.into(),
-            mid,
-            source: Some(source),
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    process.agent.open_subscription(subscription).await.unwrap();
-    process.negotiate("t2", &mut subscriber).await;
-    let mut by_tcp = Wire::open(&subscriber.answer, "tcp").await;
-    by_tcp.connect(&mut subscriber).await;
-    process.established("s2").await;
+    let (mut publisher, mut by_udp) = process.publisher().await;
+    let (mut subscriber, mut by_tcp) = process.subscriber("tcp").await;
 
     for number in 0..20 {
         let packet = publisher.media(0, &vp8(number == 0, number), 3000, number.into());
@@ -302,7 +321,7 @@ async fn a_stream_is_published_by_udp_and_received_by_tcp() {
     let numbers: Vec<_> = received.iter().map(|(header, packet)| header.payload(packet)[20]).collect();
     assert_eq!(numbers, (0..20).collect::<Vec<u8>>());
 
-    let mut older = publication;
+    let mut older = publication("0".into());
     (older.epoch, older.session_id) = (0, "s3".into());
     assert_eq!(process.agent.open_publication(older).await.unwrap_err().code(), Code::FailedPrecondition);
     let unknown = v1::CloseTransportRequest { transport_id: "nobody".into() };
@@ -338,4 +357,44 @@ async fn calls_without_the_secret_are_refused_and_bad_ones_named() {
     assert_eq!(empty.code(), Code::InvalidArgument);
     let close = v1::CloseSessionRequest { transport_id: "t".into(), session_id: "s".into() };
     process.agent.close_session(close).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_moves_from_udp_to_tcp_and_back_with_its_stream() {
+    let mut process = Process::start().await;
+    let (mut publisher, mut by_udp) = process.publisher().await;
+    let (mut subscriber, mut wire) = process.subscriber("udp").await;
+    let ssrc = subscriber.answer.ssrcs[0][0];
+    let mut received = Vec::new();
+    for (round, protocol) in ["tcp", "udp", "udp"].into_iter().enumerate() {
+        let number = 3 * round as u8;
+        let packet = publisher.media(0, &vp8(round == 0, number), 3000, 0);
+        by_udp.send(&packet).await;
+        wire.until(&mut subscriber, has_rtp).await;
+        received.extend(subscriber.take_rtp(ssrc));
+
+        subscriber.ice += 1;
+        process.negotiate("t2", &mut subscriber).await;
+        let packet = publisher.media(0, &vp8(false, number + 1), 3000, 0);
+        by_udp.send(&packet).await;
+        wire.until(&mut subscriber, has_rtp).await;
+        received.extend(subscriber.take_rtp(ssrc));
+
+        let mut new = Wire::open(&subscriber.answer, protocol).await;
+        let check = subscriber.check();
+        new.send(&check).await;
+        let reply = new.receive().await;
+        assert!(reply[0] < 4, "the check is answered where it came from");
+        wire = new;
+        let packet = publisher.media(0, &vp8(false, number + 2), 3000, 0);
+        by_udp.send(&packet).await;
+        wire.until(&mut subscriber, has_rtp).await;
+        received.extend(subscriber.take_rtp(ssrc));
+    }
+    let numbers: Vec<_> = received.iter().map(|(header, packet)| header.payload(packet)[20]).collect();
+    assert_eq!(numbers, (0..9).collect::<Vec<u8>>());
+    let first = received[0].0.sequence;
+    let sequence: Vec<_> = received.iter().map(|(header, _)| header.sequence.wrapping_sub(first)).collect();
+    assert_eq!(sequence, (0..9).collect::<Vec<u16>>(), "nothing was lost or sent twice");
+    process.stop.cancel();
 }

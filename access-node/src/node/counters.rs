@@ -31,6 +31,8 @@ pub struct Counters {
     pub strangers: u64,
     /// Datagrams of clients that were malformed, not authentic or of no known stream.
     pub malformed: u64,
+    /// ICE restarts of clients.
+    pub ice_restarts: u64,
     /// Transports that failed.
     pub transports_failed: u64,
 }

@@ -89,6 +89,9 @@ impl Node {
         {
             self.net.by_peer.remove(&forgotten.peer);
         }
+        if let Some(retired) = checked.retired {
+            self.net.by_ufrag.remove(&retired);
+        }
         self.net.output.datagrams.push((path, datagram(&checked.response)));
         // Whoever checked last from an address owns it: behind a NAT it may have been another client's before.
         self.net.by_peer.insert(path.peer, key);
@@ -314,6 +317,7 @@ impl Node {
             let reason = if transport.is_connected() { "connection lost" } else { "no connection" };
             return self.end_transport(now, key, Some(reason.to_owned()));
         }
+        transport.ice.handle_timeout(now);
         let overdue =
             transport.handshake_since.is_some_and(|at| at + super::transport::HANDSHAKE_TIMEOUT <= now);
         if overdue && !transport.is_connected() {

@@ -23,7 +23,7 @@ use crate::{
     forward::{Origin, Outlet, Size},
     keys::{AttachmentKey, TransportKey, TransportTag},
     timers::Timers,
-    transport::Peer,
+    transport::{Path, Peer},
 };
 
 /// A room of which this node has transports.
@@ -106,8 +106,19 @@ impl Net {
 
     /// Sends what the DTLS endpoint has to say.
     pub(super) fn flush_dtls(&mut self, key: TransportKey) {
+        let path = self.transports.get(key).and_then(|transport| transport.ice.selected());
+        self.flush_dtls_to(key, path);
+    }
+
+    /// The same, even to a client that was not heard of lately: it may hear still.
+    pub(super) fn say_farewell(&mut self, key: TransportKey) {
+        let path = self.transports.get(key).and_then(|transport| transport.ice.last_selected());
+        self.flush_dtls_to(key, path);
+    }
+
+    fn flush_dtls_to(&mut self, key: TransportKey, path: Option<Path>) {
         let Some(transport) = self.transports.get_mut(key) else { return };
-        let (Some(dtls), Some(path)) = (&mut transport.dtls, transport.ice.selected()) else { return };
+        let (Some(dtls), Some(path)) = (&mut transport.dtls, path) else { return };
         while let Some(datagram) = dtls.poll_transmit() {
             self.output.datagrams.push((path, datagram));
         }

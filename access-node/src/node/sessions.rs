@@ -21,6 +21,11 @@ use crate::{
     transport::IceLite,
 };
 
+/// Randomness of ICE credentials in bytes; RFC 8445 §5.3 asks for 24 and 128 bits.
+pub(super) const UFRAG_BYTES: usize = 6;
+/// See [`UFRAG_BYTES`].
+pub(super) const PASSWORD_BYTES: usize = 16;
+
 impl Node {
     /// Announces a publication. Doing so again changes nothing, but that a newer agent learns what is established.
     ///
@@ -234,8 +239,7 @@ impl Node {
         if self.net.transports.len() >= self.config.limits.transports {
             return Err(NodeError::TooMany("transports"));
         }
-        // RFC 8445 §5.3 asks for 24 and 128 bits of randomness.
-        let (ufrag, password) = (self.random_text(6), self.random_text(16));
+        let (ufrag, password) = (self.random_text(UFRAG_BYTES), self.random_text(PASSWORD_BYTES));
         // RFC 8829 §5.2.1: 63 bits.
         let session_id = self.rng.next_u64() >> 1;
         let local = LocalDescription {
@@ -251,6 +255,7 @@ impl Node {
             participant: opened.participant.clone(),
             negotiation: Negotiation::new(local),
             ice: IceLite::new(now, ufrag.clone(), password),
+            remote_ice: None,
             dtls: None,
             srtp: None,
             handshake_since: None,
@@ -346,10 +351,12 @@ impl Node {
         if let Some(dtls) = self.net.transports.get_mut(key).and_then(|t| t.dtls.as_mut()) {
             dtls.close(now);
         }
-        self.net.flush_dtls(key);
+        self.net.say_farewell(key);
         let Some(transport) = self.net.transports.remove(key) else { return };
         self.by_id.remove(&transport.id);
-        self.net.by_ufrag.remove(transport.ice.ufrag());
+        for ufrag in transport.ice.ufrags() {
+            self.net.by_ufrag.remove(ufrag);
+        }
         for path in transport.ice.peers() {
             if self.net.by_peer.get(&path.peer) == Some(&key) {
                 self.net.by_peer.remove(&path.peer);

@@ -10,6 +10,7 @@ use rand::RngCore;
 
 use super::{
     Node, NodeError, TrackSource,
+    sessions::{PASSWORD_BYTES, UFRAG_BYTES},
     transport::{Incoming, Layer, MAX_INCOMING, Role},
 };
 use crate::{
@@ -27,6 +28,7 @@ impl Node {
     /// If there is no such transport, or DTLS can't be set up.
     pub fn offer(&mut self, now: Instant, transport: &TransportId, offer: &Offer) -> Result<(), NodeError> {
         let key = *self.by_id.get(transport).ok_or(NodeError::UnknownTransport)?;
+        self.restart_ice(key, offer);
         let Some(entry) = self.net.transports.get_mut(key) else { return Err(NodeError::UnknownTransport) };
         let rng = &mut self.rng;
         let outcome = entry.negotiation.answer(offer, || rng.next_u32());
@@ -61,6 +63,25 @@ impl Node {
             entry.ice.heard(now);
         }
         Ok(())
+    }
+
+    /// If the offer asks for an ICE restart (RFC 8839 §4.4.1.1.1), there are new credentials for its answer. All else goes on.
+    fn restart_ice(&mut self, key: TransportKey, offer: &Offer) {
+        let (ufrag, password) = (self.random_text(UFRAG_BYTES), self.random_text(PASSWORD_BYTES));
+        let Some(entry) = self.net.transports.get_mut(key) else { return };
+        let Some(remote) = offer.ice_credentials() else { return };
+        let before = entry.remote_ice.replace(remote.clone());
+        if before.is_none_or(|before| before == *remote) {
+            return;
+        }
+        entry.negotiation.restart_ice(ufrag.clone(), password.clone());
+        let retired = entry.ice.restart(ufrag.clone(), password);
+        tracing::info!(room = %entry.room, participant = %entry.participant, transport = %entry.id, "ICE restarts");
+        self.net.counters.ice_restarts += 1;
+        self.net.by_ufrag.insert(ufrag, key);
+        if let Some(retired) = retired {
+            self.net.by_ufrag.remove(&retired);
+        }
     }
 
     fn refuse(&mut self, key: TransportKey, session: &SessionId, reason: String) {

@@ -12,7 +12,7 @@ use crate::{
     forward::TransportCcReceiver,
     ids::{Mid, Rid},
     keys::{SinkKey, SourceKey},
-    sdp::{Kind, Negotiation},
+    sdp::{Kind, Negotiation, RemoteCredentials},
     transport::{Dtls, IceLite, Srtp},
 };
 
@@ -77,6 +77,8 @@ pub struct Transport {
     pub(super) participant: ParticipantId,
     pub(super) negotiation: Negotiation,
     pub(super) ice: IceLite,
+    /// The client's credentials in its last offer; others in the next are a restart.
+    pub(super) remote_ice: Option<RemoteCredentials>,
     /// From the first offer on.
     pub(super) dtls: Option<Dtls>,
     /// From the end of the handshake on: the transport is connected.
@@ -104,7 +106,7 @@ impl Transport {
         let handshake =
             self.handshake_since.filter(|_| !self.is_connected()).map(|at| at + HANDSHAKE_TIMEOUT);
         [
-            Some(self.ice.expires_at()),
+            Some(self.ice.next_timeout()),
             handshake,
             self.dtls.as_ref().and_then(Dtls::next_timeout),
             self.transport_cc.next_timeout().filter(|_| self.is_connected()),

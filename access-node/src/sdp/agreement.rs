@@ -86,7 +86,7 @@ impl Negotiated {
     }
 }
 
-/// The node's own half of the transport, the same in every answer.
+/// The node's own half of the transport, the same in every answer but for the credentials, which an ICE restart changes.
 #[derive(Clone, Debug)]
 pub struct LocalDescription {
     /// ICE user name fragment.

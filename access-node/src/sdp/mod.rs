@@ -14,7 +14,7 @@ pub use agreement::{
 };
 pub use format::{Codec, Format, H264Profile};
 pub use negotiation::Negotiation;
-pub use offer::{Direction, Fingerprint, MAX_M_LINES, MAX_SDP, Offer, Payload, SdpError};
+pub use offer::{Direction, Fingerprint, MAX_M_LINES, MAX_SDP, Offer, Payload, RemoteCredentials, SdpError};
 
 /// Audio or video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

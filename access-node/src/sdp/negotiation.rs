@@ -51,6 +51,11 @@ impl Negotiation {
         &self.local
     }
 
+    /// ICE restarts: answers have these credentials from now on.
+    pub fn restart_ice(&mut self, ufrag: String, password: String) {
+        (self.local.ufrag, self.local.password) = (ufrag, password);
+    }
+
     /// Whether a mid is bound.
     #[must_use]
     pub fn is_bound(&self, mid: &Mid) -> bool {

@@ -14,6 +14,8 @@ use crate::ids::{Mid, Ssrc};
 pub const MAX_SDP: usize = 512 * 1024;
 /// Most m-lines of an offer. M-lines only grow over a browser's session; each subscription takes two.
 pub const MAX_M_LINES: usize = 256;
+/// Longest ICE user name fragment or password (RFC 8839 §5.4).
+const MAX_CREDENTIAL: usize = 256;
 /// Most payloads, extensions or SSRC lines that are read of one m-line; browsers offer about 40.
 const MAX_PER_M_LINE: usize = 128;
 
@@ -196,6 +198,13 @@ pub(super) enum Setup {
     Passive,
 }
 
+/// A client's ICE user name fragment and password. They are compared only: the password is needed by whoever sends checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteCredentials {
+    ufrag: String,
+    password: String,
+}
+
 /// An offer.
 #[derive(Clone, Debug)]
 pub struct Offer {
@@ -205,6 +214,7 @@ pub struct Offer {
     pub(super) setup: Setup,
     pub(super) extmap_allow_mixed: bool,
     fingerprint: Fingerprint,
+    ice: Option<RemoteCredentials>,
 }
 
 impl Offer {
@@ -244,13 +254,14 @@ impl Offer {
             .find_map(|a| Fingerprint::parse(a.value.as_deref()?))
             .ok_or(SdpError::NoFingerprint)?;
         let setup = lines().find_map(|line| line.attribute("setup").flatten()).or_else(|| session("setup"));
-        let bundle = description
+        let bundle: Vec<String> = description
             .attributes
             .iter()
             .filter(|a| a.key == "group")
             .find_map(|a| a.value.as_deref()?.strip_prefix("BUNDLE"))
             .map(|mids| mids.split_whitespace().take(MAX_M_LINES).map(str::to_owned).collect())
             .unwrap_or_default();
+        let ice = credentials(&description, &bundle);
         Ok(Self {
             media,
             bundle,
@@ -261,7 +272,14 @@ impl Offer {
             },
             extmap_allow_mixed: session("extmap-allow-mixed").is_some(),
             fingerprint,
+            ice,
         })
+    }
+
+    /// The client's ICE credentials: those of the m-line whose transport all share.
+    #[must_use]
+    pub fn ice_credentials(&self) -> Option<&RemoteCredentials> {
+        self.ice.as_ref()
     }
 
     /// The client's certificate.
@@ -285,6 +303,22 @@ impl Offer {
     pub fn m_lines(&self) -> usize {
         self.media.len()
     }
+}
+
+/// The credentials of the first m-line that is bundled and not rejected; what an m-line does not say the session says (RFC 8839 §5.4).
+fn credentials(description: &SessionDescription, bundle: &[String]) -> Option<RemoteCredentials> {
+    let bundled = |line: &&MediaDescription| {
+        let mid = line.attribute("mid").flatten().unwrap_or_default().trim();
+        let rejected = line.media_name.port.value == 0 && !line.has_attribute("bundle-only");
+        !rejected && (bundle.is_empty() || bundle.iter().any(|other| other == mid))
+    };
+    let line = description.media_descriptions.iter().find(bundled)?;
+    let said = |key: &str| {
+        let session = || description.attributes.iter().find(|a| a.key == key)?.value.as_deref();
+        let value = line.attribute(key).flatten().or_else(session)?.trim();
+        (value.len() <= MAX_CREDENTIAL).then(|| value.to_owned())
+    };
+    Some(RemoteCredentials { ufrag: said("ice-ufrag")?, password: said("ice-pwd")? })
 }
 
 fn session_direction(description: &SessionDescription) -> Direction {

@@ -9,7 +9,7 @@ mod tcp_framing;
 
 pub use demux::{Class, classify, stun_user_name};
 pub use dtls::{Certificate, Dtls, DtlsError, SrtpKeys};
-pub use ice::{CONSENT_TIMEOUT, CheckError, Checked, IceLite};
+pub use ice::{CONSENT_TIMEOUT, CheckError, Checked, IceLite, RESTART_GRACE};
 pub use srtp::{Srtp, SrtpError};
 pub use tcp_framing::{Deframer, FrameTooLong, MAX_FRAME, frame};
 

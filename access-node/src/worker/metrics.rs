@@ -37,6 +37,7 @@ impl Metrics {
             ("kaigi_access_datagrams_of_strangers_total", c.strangers),
             ("kaigi_access_datagrams_malformed_total", c.malformed),
             ("kaigi_access_datagrams_not_sent_total", dropped),
+            ("kaigi_access_ice_restarts_total", c.ice_restarts),
             ("kaigi_access_transports_failed_total", c.transports_failed),
         ];
         for (name, sum) in sums {

@@ -108,6 +108,8 @@ pub struct Client {
     pub received: Vec<Received>,
     /// The node has said farewell.
     pub is_closed: bool,
+    /// Counts ICE restarts; the credentials have it in them.
+    pub ice: u32,
     version: u32,
     transaction: u8,
     next: HashMap<u32, (u16, u32)>,
@@ -128,6 +130,7 @@ impl Client {
             outgoing: Vec::new(),
             received: Vec::new(),
             is_closed: false,
+            ice: 0,
             version: 1,
             transaction: 0,
             next: HashMap::new(),
@@ -157,10 +160,11 @@ impl Client {
             let _ = write!(
                 sdp,
                 "m={} 9 UDP/TLS/RTP/SAVPF {formats}\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
-                 a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\na=ice-options:trickle\r\n\
+                 a=ice-ufrag:EsAw{ice}\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1{ice}\r\na=ice-options:trickle\r\n\
                  a=fingerprint:{}\r\na=setup:actpass\r\na=mid:{mid}\r\n",
                 line.kind,
-                self.certificate.fingerprint()
+                self.certificate.fingerprint(),
+                ice = self.ice
             );
             sdp.push_str(if line.kind == "audio" {
                 "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n\
@@ -228,24 +232,31 @@ impl Client {
 
     /// A connectivity check that nominates.
     pub fn check(&mut self) -> Vec<u8> {
-        self.transaction += 1;
+        let answer = self.answer.clone();
+        self.check_by(&answer, true)
+    }
+
+    /// A connectivity check by the credentials of an answer.
+    pub fn check_by(&mut self, answer: &Answer, nominates: bool) -> Vec<u8> {
+        self.transaction = self.transaction.wrapping_add(1);
         let provider = self.certificate.provider().clone();
+        let mut setters: Vec<Box<dyn Setter + '_>> = vec![
+            Box::new(BINDING_REQUEST),
+            Box::new(TransactionId([self.transaction; 12])),
+            Box::new(TextAttribute::new(ATTR_USERNAME, format!("{}:EsAw{}", answer.ufrag, self.ice))),
+            Box::new(Raw(ATTR_ICE_CONTROLLING, vec![1; 8])),
+            Box::new(Raw(ATTR_PRIORITY, vec![0, 0, 0, 1])),
+        ];
+        if nominates {
+            setters.push(Box::new(Raw(ATTR_USE_CANDIDATE, vec![])));
+        }
+        setters.push(Box::new(MessageIntegrity::new_short_term_integrity_with_provider(
+            answer.password.clone(),
+            provider.crypto(),
+        )));
+        setters.push(Box::new(FINGERPRINT));
         let mut message = Message::new();
-        message
-            .build(&[
-                Box::new(BINDING_REQUEST),
-                Box::new(TransactionId([self.transaction; 12])),
-                Box::new(TextAttribute::new(ATTR_USERNAME, format!("{}:EsAw", self.answer.ufrag))),
-                Box::new(Raw(ATTR_ICE_CONTROLLING, vec![1; 8])),
-                Box::new(Raw(ATTR_USE_CANDIDATE, vec![])),
-                Box::new(Raw(ATTR_PRIORITY, vec![0, 0, 0, 1])),
-                Box::new(MessageIntegrity::new_short_term_integrity_with_provider(
-                    self.answer.password.clone(),
-                    provider.crypto(),
-                )),
-                Box::new(FINGERPRINT),
-            ])
-            .unwrap();
+        message.build(&setters).unwrap();
         message.raw
     }
 
