@@ -55,7 +55,7 @@ const SIMULCAST: readonly RTCRtpEncodingParameters[] = [
 /**
  * A local stream in the conference. Made by `ConferenceClient.publish`.
  *
- * When its media connection is lost it is published again by itself, with the same tracks and mutes, and another
+ * When its media connection is lost it is published again by itself, with the same tracks, mutes and views, and another
  * {@link id}; `recovering` and `recovered` tell.
  */
 export class Publication extends Emitter<PublicationEvents> {
@@ -67,6 +67,8 @@ export class Publication extends Emitter<PublicationEvents> {
   readonly #tracks = new Map<MediaKind, MediaStreamTrack | null>();
   /** What this client has muted. */
   readonly #muted = new Set<MediaKind>();
+  /** What this client has done last about the stream in each view. */
+  readonly #views = new Map<string, 'mix' | 'unmix'>();
 
   /** @internal Throws `invalid-argument` if nothing would be published. */
   constructor(
@@ -96,6 +98,7 @@ export class Publication extends Emitter<PublicationEvents> {
       },
       recovered: (previousId) => {
         for (const kind of this.#muted) this.#control('pause', kind).catch(() => {});
+        for (const [view, operation] of this.#views) this.#control(operation, view).catch(() => {});
         this.emit('recovered', { previousId });
       },
       ended: (error) => {
@@ -142,14 +145,28 @@ export class Publication extends Emitter<PublicationEvents> {
     for (const each of kindsOf(kind)) this.#muted.delete(each);
   }
 
-  /** Shows the stream in a view that the server mixes, named by its label. */
-  mix(view: string): Promise<void> {
-    return this.#control('mix', view);
+  /** Shows the stream in a view that the server mixes, named by its label. Rejects as {@link mute} does. */
+  async mix(view: string): Promise<void> {
+    await this.#control('mix', view);
+    this.#views.set(view, 'mix');
   }
 
-  /** Takes the stream out of a view's picture and sound. */
-  unmix(view: string): Promise<void> {
-    return this.#control('unmix', view);
+  /** Takes the stream out of a view's picture and sound. Rejects as {@link mute} does. */
+  async unmix(view: string): Promise<void> {
+    await this.#control('unmix', view);
+    this.#views.set(view, 'unmix');
+  }
+
+  /** The id of the region of a view's picture that shows the stream; empty if none does. Rejects as {@link mute} does. */
+  async region(view: string): Promise<string> {
+    const answer = await this.#control('get-region', view);
+    const region = (answer as { region?: unknown } | null | undefined)?.region;
+    return typeof region === 'string' ? region : '';
+  }
+
+  /** Moves the stream to a region of a view's picture; the one that was there takes its place. Rejects as {@link mute} does. */
+  async setRegion(view: string, region: string): Promise<void> {
+    await this.#control('set-region', { view, region });
   }
 
   /**
@@ -196,9 +213,9 @@ export class Publication extends Emitter<PublicationEvents> {
     this.emit(active ? 'unmute' : 'mute', { kind });
   }
 
-  async #control(operation: string, data: string): Promise<void> {
+  async #control(operation: string, data: unknown): Promise<unknown> {
     const session = liveSession(this.#keeper, 'publication');
-    await this.#media.signaling.request('stream-control', { id: session.id, operation, data }, { repeatable: true });
+    return this.#media.signaling.request('stream-control', { id: session.id, operation, data }, { repeatable: true });
   }
 
   #senderOf(kind: MediaKind): RTCRtpSender | undefined {

@@ -108,6 +108,23 @@ describe('publishing', () => {
     expect(events).toEqual(['mute audio', 'unmute audio']);
   });
 
+  it('has a place in the picture of a view, and moves', async () => {
+    const bench = await Bench.joined();
+    const publishing = bench.client.publish(camera());
+    await bench.serve('publish', 'p1', 'p1');
+    const publication = await publishing;
+    const asking = publication.region('common');
+    const get = await bench.socket.next('stream-control');
+    expect(get.data).toEqual({ id: 'p1', operation: 'get-region', data: 'common' });
+    get.ok({ region: '2' });
+    expect(await asking).toBe('2');
+    const moving = publication.setRegion('common', '1');
+    const set = await bench.socket.next('stream-control');
+    expect(set.data).toEqual({ id: 'p1', operation: 'set-region', data: { view: 'common', region: '1' } });
+    set.refuse('Invalid region_id.');
+    await expect(moving).rejects.toMatchObject({ code: 'refused' });
+  });
+
   it('can change its tracks silently', async () => {
     const bench = await Bench.joined();
     const publishing = bench.client.publish(new LocalStream(fakeMedia('video')));

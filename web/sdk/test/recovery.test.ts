@@ -231,6 +231,19 @@ describe('what is made anew', () => {
     expect(bench.connection.transceivers.slice(0, 2).map(({ sender }) => sender.track)).toEqual([null, other]);
   });
 
+  it('is mixed as it was', async () => {
+    const { bench, publication } = await scene();
+    for (const operation of ['mix', 'unmix', 'mix'] as const) {
+      const controlling = publication[operation]('common');
+      (await bench.socket.next('stream-control')).ok();
+      await controlling;
+    }
+    bench.progress('p1', { status: 'error', data: 'Node lost' });
+    await bench.serve('publish', 'p3', 'p3');
+    const next = [await bench.socket.next('subscribe'), await bench.socket.next('stream-control')];
+    expect(next[1]?.data).toEqual({ id: 'p3', operation: 'mix', data: 'common' });
+  });
+
   it('receives what was asked for last', async () => {
     const { bench, subscription } = await scene();
     const updating = subscription.update({ from: 'theirs', video: { resolution: { width: 320, height: 240 }, framerate: 15 } });
