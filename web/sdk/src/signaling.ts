@@ -244,7 +244,8 @@ export class Signaling {
       if (Date.now() >= giveUpAt) return this.#end('connection-lost', last);
       try {
         const sameParticipant = await this.#comeBack();
-        if (!this.#isClosed()) this.#handlers.reconnected(sameParticipant);
+        // A connection that broke again at once has begun another story.
+        if (this.connected) this.#handlers.reconnected(sameParticipant);
         return;
       } catch (reason) {
         last = toConferenceError(reason, 'connect-failed');
@@ -290,10 +291,6 @@ export class Signaling {
 
   #isOffline(): boolean {
     return this.#state === 'offline';
-  }
-
-  #isClosed(): boolean {
-    return this.#state === 'closed';
   }
 
   #enqueue(requests: readonly Request[]): void {

@@ -229,8 +229,8 @@ export class Subscription extends Emitter<SubscriptionEvents> {
   }
 
   /**
-   * Plays the subscription in a video element, and asks the server for what the element needs: no more pixels than it
-   * shows, and none while it can't be seen (scrolled away, `display: none`, or in a page in the background). A video
+   * Sets the subscription as the source of a video element (which plays it if it has `autoplay`, or when it is told to),
+   * and asks the server for what the element needs: no more pixels than it shows, and none while it can't be seen (scrolled away, `display: none`, or in a page in the background). A video
    * that is in several elements has what the most demanding needs. Returns a function that undoes it.
    */
   attach(element: HTMLVideoElement, options: AttachOptions = {}): () => void {

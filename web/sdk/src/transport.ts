@@ -42,8 +42,11 @@ export interface TransportHandlers {
 /** What the server says when the node at the other end of a transport is gone. */
 const NODE_LOST = ['Node lost', 'Access node exited unexpectedly'];
 
-/** The id of a data channel that only makes offers have a line for data. It is agreed on beforehand, so nobody is told. */
-const PLACEHOLDER_CHANNEL = 1022;
+/**
+ * The id of a data channel that only makes offers have a line for data. It is agreed on beforehand, so nobody is told;
+ * channels that are told have the lowest ids that are free.
+ */
+const PLACEHOLDER_CHANNEL = 254;
 
 /**
  * One RTCPeerConnection that carries any number of sessions. The client always offers, one operation at a time.

@@ -32,6 +32,18 @@ describe('a connection that is lost', () => {
     expect(bench.client.info?.participants.has('c')).toBe(true);
   });
 
+  it('and breaks again at once is replaced again', async () => {
+    const bench = await Bench.resumable();
+    const told = story(bench.client);
+    bench.socket.notify('disconnect', 'transport close');
+    const second = await bench.reconnects(2);
+    (await second.next('relogin')).ok(ticket('t3'));
+    second.notify('disconnect', 'transport close');
+    (await (await bench.reconnects(3)).next('relogin')).ok(ticket('t4'));
+    await settle();
+    expect(told).toEqual(['reconnecting 1', 'reconnecting 1', 'reconnected']);
+  });
+
   it('is tried again and again, with growing waits, until the server is there', async () => {
     const bench = await Bench.resumable();
     const told = story(bench.client);
