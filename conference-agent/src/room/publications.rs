@@ -271,7 +271,8 @@ impl Room {
             self.tell_layout(&view);
         }
         if publication.phase == Phase::Established {
-            self.tell_stream(id, Change::Removed(v1::RemovedStream {}));
+            let data_only = publication.data && publication.tracks.is_empty();
+            self.tell_stream(id, Change::Removed(v1::RemovedStream { data_only }));
         }
     }
 

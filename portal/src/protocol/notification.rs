@@ -72,6 +72,12 @@ fn stream(version: Version, event: StreamEvent) -> Notification {
     let update =
         |field: &str, value: Value| json!({ "status": "update", "data": { "field": field, "value": value } });
     let mut data = match event.change {
+        Some(Change::Added(stream) | Change::Replaced(stream)) if !version.shows(&stream) => {
+            return Notification::Silent;
+        }
+        Some(Change::Removed(removed)) if removed.data_only && !version.knows_data() => {
+            return Notification::Silent;
+        }
         Some(Change::Added(stream)) => json!({ "status": "add", "data": version.stream_info(&stream) }),
         Some(Change::Removed(_)) => json!({ "status": "remove" }),
         Some(Change::Status(status)) => {
@@ -133,7 +139,10 @@ mod tests {
     #[test]
     fn stream_changes_name_their_field() {
         use stream_event::Change;
-        assert_eq!(stream_change(Change::Removed(RemovedStream {})), json!({"id": "s", "status": "remove"}));
+        assert_eq!(
+            stream_change(Change::Removed(RemovedStream::default())),
+            json!({"id": "s", "status": "remove"})
+        );
         assert_eq!(
             stream_change(Change::Status(TrackStatus { kind: MediaKind::Video.into(), active: false })),
             json!({"id": "s", "status": "update", "data": {"field": "video.status", "value": "inactive"}})
@@ -155,6 +164,28 @@ mod tests {
             stream_change(Change::Layout(Layout { regions: vec![region] }))["data"],
             json!({"field": "video.layout", "value": [{"region": {"id": "1", "shape": "rectangle", "area": area}}]})
         );
+    }
+
+    #[test]
+    fn streams_of_data_alone_are_not_told_to_versions_without_data() {
+        use stream_event::Change;
+        let data = || kaigi_proto::v1::Stream { id: "s".into(), data: true, ..Default::default() };
+        for change in [
+            Change::Added(data()),
+            Change::Replaced(data()),
+            Change::Removed(RemovedStream { data_only: true }),
+        ] {
+            let told = |version| {
+                let event = StreamEvent { stream_id: "s".into(), change: Some(change.clone()) };
+                notification(version, JoinEvent { seq: 1, event: Some(join_event::Event::Stream(event)) })
+            };
+            for version in [Version::V1_0, Version::V1_1] {
+                assert_eq!(told(version), Notification::Silent);
+            }
+            for version in [Version::V1_2, Version::Kaigi] {
+                assert!(matches!(told(version), Notification::Emit("stream", _)));
+            }
+        }
     }
 
     #[test]

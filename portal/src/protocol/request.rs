@@ -2,7 +2,7 @@
 
 use kaigi_proto::{
     ids::{ParticipantId, SessionId, StreamId, TransportId},
-    v1::{IceCandidate, KindFlags, PublishTrack, SubscribeTrack},
+    v1::{IceCandidate, PublishTrack, SubscribeTrack},
 };
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -15,8 +15,8 @@ const MAX_SDP_LENGTH: usize = 512 * 1024;
 const MAX_CANDIDATES: usize = 256;
 /// Longest candidate line, in bytes.
 const MAX_CANDIDATE_LENGTH: usize = 1024;
-/// Longest message to participants, in bytes. OWT documents 2048 characters and enforces nothing.
-const MAX_TEXT_LENGTH: usize = 64 * 1024;
+/// Longest message to participants, in UTF-16 code units, as the clients' languages count (OWT's documented limit).
+const MAX_TEXT_LENGTH: usize = 2048;
 
 /// Why a request is refused before it reaches a room. The text is what the client is told.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -36,13 +36,13 @@ pub(crate) enum RequestError {
     SignalingType,
     #[error("Invalid receiver")]
     Receiver,
-    #[error("Message is longer than {MAX_TEXT_LENGTH} bytes")]
+    #[error("Message is not a string")]
+    TextType,
+    #[error("Message is longer than {MAX_TEXT_LENGTH} characters")]
     TextLength,
-    #[error("Update subscription failed")]
-    Update,
-    /// Legal in the protocol, but not served here.
-    #[error("{0} is not available")]
-    NotAvailable(&'static str),
+    /// QUIC, or what a client invents.
+    #[error("Only transports of type webrtc are available")]
+    TransportType,
 }
 
 impl RequestError {
@@ -78,6 +78,8 @@ pub(crate) fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> 
 pub(crate) struct Publish {
     pub(crate) tracks: Vec<PublishTrack>,
     pub(crate) attributes: Option<Map<String, Value>>,
+    /// Whether it has data, beside the tracks or alone.
+    pub(crate) data: bool,
     /// Absent for the first session of a transport.
     pub(crate) transport: Option<TransportId>,
     /// Whether the session has a transport of its own, which ends with it.
@@ -88,6 +90,8 @@ pub(crate) struct Publish {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Subscribe {
     pub(crate) tracks: Vec<SubscribeTrack>,
+    /// The stream whose data is wanted, beside the tracks or alone.
+    pub(crate) data_from: Option<StreamId>,
     pub(crate) transport: Option<TransportId>,
     /// Whether the session has a transport of its own, which ends with it.
     pub(crate) own_transport: bool,
@@ -112,125 +116,6 @@ fn session_id(data: Value) -> Option<SessionId> {
     let id = read::<IdBody>(data).ok()?.id;
     let allowed = id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     SessionId::new(id).ok().filter(|_| allowed)
-}
-
-/// What a control request asks for.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Operation {
-    Pause(KindFlags),
-    Play(KindFlags),
-    /// Into the view of this label.
-    Mix(String),
-    Unmix(String),
-    /// An update without content.
-    Nothing,
-}
-
-/// A `stream-control` request.
-#[derive(Debug, PartialEq)]
-pub(crate) struct StreamControl {
-    pub(crate) id: StreamId,
-    pub(crate) operation: Operation,
-}
-
-/// A `subscription-control` request.
-#[derive(Debug, PartialEq)]
-pub(crate) struct SubscriptionControl {
-    pub(crate) id: SessionId,
-    pub(crate) operation: Operation,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-struct StreamControlBody {
-    id: StreamId,
-    operation: StreamOperation,
-    data: Value,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "kebab-case")]
-enum StreamOperation {
-    Pause,
-    Play,
-    Mix,
-    Unmix,
-    SetRegion,
-    GetRegion,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-struct SubscriptionControlBody {
-    id: SessionId,
-    operation: SubscriptionOperation,
-    data: Value,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "lowercase")]
-enum SubscriptionOperation {
-    Pause,
-    Play,
-    Update,
-}
-
-/// Reads a `stream-control` request.
-pub(crate) fn stream_control(data: Value) -> Result<StreamControl, RequestError> {
-    let StreamControlBody { id, operation, data } = read(data)?;
-    let operation = match operation {
-        StreamOperation::Pause => Operation::Pause(kinds(&data)?),
-        StreamOperation::Play => Operation::Play(kinds(&data)?),
-        StreamOperation::Mix => Operation::Mix(view_label(data)?),
-        StreamOperation::Unmix => Operation::Unmix(view_label(data)?),
-        StreamOperation::SetRegion => return Err(RequestError::NotAvailable("set-region")),
-        StreamOperation::GetRegion => return Err(RequestError::NotAvailable("get-region")),
-    };
-    Ok(StreamControl { id, operation })
-}
-
-/// Reads a `subscription-control` request.
-pub(crate) fn subscription_control(data: Value) -> Result<SubscriptionControl, RequestError> {
-    let SubscriptionControlBody { id, operation, data } = read(data)?;
-    let operation = match operation {
-        SubscriptionOperation::Pause => Operation::Pause(kinds(&data)?),
-        SubscriptionOperation::Play => Operation::Play(kinds(&data)?),
-        SubscriptionOperation::Update => update(&data)?,
-    };
-    Ok(SubscriptionControl { id, operation })
-}
-
-/// An update that asks for nothing is fine; one that asks for a change can't be served.
-fn update(data: &Value) -> Result<Operation, RequestError> {
-    let Value::Object(members) = data else { return Err(RequestError::shape(".data", "should be object")) };
-    if let Some(unknown) = members.keys().find(|k| !matches!(k.as_str(), "audio" | "video")) {
-        return Err(RequestError::shape(".data", format!("should NOT have additional property {unknown}")));
-    }
-    if members.values().all(asks_for_nothing) { Ok(Operation::Nothing) } else { Err(RequestError::Update) }
-}
-
-fn asks_for_nothing(value: &Value) -> bool {
-    match value {
-        Value::Object(members) => members.values().all(asks_for_nothing),
-        Value::Null => true,
-        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => false,
-    }
-}
-
-fn kinds(data: &Value) -> Result<KindFlags, RequestError> {
-    match data.as_str() {
-        Some("audio") => Ok(KindFlags { audio: true, video: false }),
-        Some("video") => Ok(KindFlags { audio: false, video: true }),
-        Some("av") => Ok(KindFlags { audio: true, video: true }),
-        Some(_) | None => Err(RequestError::shape(".data", "should be audio, video or av")),
-    }
-}
-
-fn view_label(data: Value) -> Result<String, RequestError> {
-    match data {
-        Value::String(label) if !label.is_empty() && label.len() <= 64 => Ok(label),
-        _ => Err(RequestError::shape(".data", "should be the label of a view")),
-    }
 }
 
 /// A `soac` request: signaling of a transport.
@@ -314,19 +199,17 @@ pub(crate) struct Text {
     pub(crate) message: String,
 }
 
-/// Reads a `text` request. A message that is no string is sent as JSON text.
+/// Reads a `text` request.
 pub(crate) fn text(mut data: Value) -> Result<Text, RequestError> {
     let to = match data.get("to").and_then(Value::as_str) {
         Some("all") => Receiver::All,
         Some(id) => Receiver::One(ParticipantId::new(id).map_err(|_| RequestError::Receiver)?),
         None => return Err(RequestError::Receiver),
     };
-    let message = match data.get_mut("message").map(Value::take) {
-        Some(Value::String(message)) => message,
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
+    let Some(Value::String(message)) = data.get_mut("message").map(Value::take) else {
+        return Err(RequestError::TextType);
     };
-    if message.len() > MAX_TEXT_LENGTH {
+    if message.encode_utf16().nth(MAX_TEXT_LENGTH).is_some() {
         return Err(RequestError::TextLength);
     }
     Ok(Text { to, message })
@@ -353,38 +236,6 @@ mod tests {
             assert_eq!(unpublish(bad.clone()), Err(RequestError::StreamId), "{bad}");
             assert_eq!(unsubscribe(bad), Err(RequestError::SubscriptionId));
         }
-    }
-
-    #[test]
-    fn controls_name_kinds_and_views() {
-        let control = |operation: &str, data: Value| {
-            stream_control(json!({"id": "s", "operation": operation, "data": data}))
-        };
-        assert_eq!(
-            control("pause", json!("av")).unwrap().operation,
-            Operation::Pause(KindFlags { audio: true, video: true })
-        );
-        assert_eq!(control("mix", json!("common")).unwrap().operation, Operation::Mix("common".into()));
-        for (operation, data) in
-            [("pause", json!("text")), ("play", json!(1)), ("mix", json!("")), ("unmix", Value::Null)]
-        {
-            assert!(matches!(control(operation, data), Err(RequestError::Shape { .. })), "{operation}");
-        }
-        assert_eq!(control("get-region", json!("common")), Err(RequestError::NotAvailable("get-region")));
-        let refused = control("explode", json!("av")).unwrap_err().to_string();
-        assert!(refused.starts_with("request.operation unknown variant"), "{refused}");
-        assert!(stream_control(json!({"id": "s", "operation": "pause"})).is_err());
-        assert!(stream_control(json!({"id": "s", "operation": "pause", "data": "av", "more": 1})).is_err());
-    }
-
-    #[test]
-    fn an_update_that_changes_nothing_is_fine() {
-        let update =
-            |data: Value| subscription_control(json!({"id": "s", "operation": "update", "data": data}));
-        assert_eq!(update(json!({"video": {"parameters": {}}})).unwrap().operation, Operation::Nothing);
-        assert_eq!(update(json!({"video": {"from": "t"}})), Err(RequestError::Update));
-        assert!(matches!(update(json!({"text": {}})), Err(RequestError::Shape { .. })));
-        assert!(matches!(update(json!("x")), Err(RequestError::Shape { .. })));
     }
 
     #[test]
@@ -434,14 +285,26 @@ mod tests {
             text(json!({"to": "all", "message": "hi"})).unwrap(),
             Text { to: Receiver::All, message: "hi".into() }
         );
-        assert_eq!(text(json!({"to": "all", "message": {"a": 1}})).unwrap().message, r#"{"a":1}"#);
-        assert_eq!(text(json!({"to": "all"})).unwrap().message, "");
         for bad in [json!({"to": ""}), json!({"to": 1}), json!({}), Value::Null] {
             assert_eq!(text(bad), Err(RequestError::Receiver));
         }
-        assert_eq!(
-            text(json!({"to": "all", "message": "x".repeat(MAX_TEXT_LENGTH + 1)})),
-            Err(RequestError::TextLength)
-        );
+    }
+
+    #[test]
+    fn a_message_is_a_string_of_2048_characters_as_clients_count() {
+        let say = |message: Value| text(json!({"to": "all", "message": message}));
+        for bad in [json!({"a": 1}), json!(1), Value::Null] {
+            assert_eq!(say(bad), Err(RequestError::TextType));
+        }
+        assert_eq!(text(json!({"to": "all"})), Err(RequestError::TextType));
+        assert_eq!(say(json!("")).unwrap().message, "");
+        for (good, bad) in [
+            ("x".repeat(2048), "x".repeat(2049)),
+            ("🎉".repeat(1024), "🎉".repeat(1024) + "x"),
+            ("会".repeat(2048), "会".repeat(2049)),
+        ] {
+            assert_eq!(say(json!(good)).unwrap().message, good);
+            assert_eq!(say(json!(bad)), Err(RequestError::TextLength));
+        }
     }
 }

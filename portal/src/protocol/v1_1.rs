@@ -51,9 +51,8 @@ struct SubscribeMedia {
 #[serde(rename_all = "camelCase", expecting = "an object")]
 struct Output {
     from: TrackId,
-    /// Checked, but SDP decides (as in OWT).
-    #[serde(default, rename = "format", deserialize_with = "not_null")]
-    _format: Option<Format>,
+    #[serde(default, deserialize_with = "not_null")]
+    format: Option<Format>,
     #[serde(default, deserialize_with = "not_null")]
     parameters: Option<Parameters>,
     #[serde(default, deserialize_with = "not_null")]
@@ -88,7 +87,7 @@ pub(super) fn publish(data: Value) -> Result<Publish, RequestError> {
         source: input.source.map(Source::name).unwrap_or_default().to_owned(),
     };
     let tracks = by_kind(media.audio, media.video)?.into_iter().map(track).collect();
-    Ok(Publish { tracks, attributes, transport: None, own_transport: true })
+    Ok(Publish { tracks, data: false, attributes, transport: None, own_transport: true })
 }
 
 /// Reads a `subscribe` request.
@@ -102,7 +101,7 @@ pub(super) fn subscribe(data: Value) -> Result<Subscribe, RequestError> {
             r#type: kind,
             mid,
             from: output.from,
-            format: None,
+            format: output.format,
             // A layer is taken as it is.
             parameters: output.parameters.filter(|_| rid.is_empty()),
         };
@@ -110,7 +109,7 @@ pub(super) fn subscribe(data: Value) -> Result<Subscribe, RequestError> {
         track.rid = rid;
         tracks.push(track);
     }
-    Ok(Subscribe { tracks, transport: None, own_transport: true })
+    Ok(Subscribe { tracks, data_from: None, transport: None, own_transport: true })
 }
 
 /// A stream with its media by kind; a kind that it lacks is absent.
@@ -129,7 +128,8 @@ pub(super) fn stream_info(stream: &Stream) -> Value {
         "id": stream.id,
         "type": stream_info::type_name(stream),
         "media": media,
-        "data": stream_info::data(stream),
+        // These clients know nothing of data.
+        "data": if stream_info::type_name(stream) == "mixed" { Value::Null } else { false.into() },
         "info": stream_info::info(stream),
     })
 }
@@ -198,6 +198,9 @@ mod tests {
             json!({"media": {"audio": false, "video": {"source": "tape"}}}),
             json!({"media": {"audio": false, "video": {}}, "transport": {"type": "webrtc"}}),
             json!({"media": {"tracks": []}}),
+            json!({"media": {"audio": {"from": "s", "source": "mic"}, "video": false}, "data": true}),
+            json!({"media": {"audio": {"from": "s", "source": "mic"}, "video": false}, "data": {"from": "s"}}),
+            json!({"media": null, "data": true}),
         ] {
             assert!(publish(bad.clone()).is_err(), "{bad}");
             assert!(subscribe(bad.clone()).is_err(), "{bad}");
@@ -210,7 +213,8 @@ mod tests {
             "audio": {"from": "s", "format": {"codec": "opus", "sampleRate": 48000}},
             "video": {"from": "s", "parameters": {"bitrate": "x0.6", "framerate": 15}}}}))
         .unwrap();
-        assert_eq!(request.tracks[0].format, None, "as SDP decides");
+        let format = request.tracks[0].format.clone().unwrap();
+        assert_eq!((format.codec.as_str(), format.sample_rate), ("opus", 48000));
         assert_eq!(
             (request.tracks[1].mid.as_str(), request.tracks[1].bitrate_multiplier.as_str()),
             ("1", "x0.6")

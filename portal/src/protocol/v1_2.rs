@@ -1,7 +1,7 @@
 //! What is particular to version 1.2: media as tracks, transports shared by sessions.
 
 use kaigi_proto::{
-    ids::{TrackId, TransportId},
+    ids::{StreamId, TrackId, TransportId},
     v1::{
         MediaFormat, MediaKind, Progress, PublishTrack, Resolution, Stream, SubscribeTrack, Track,
         VideoParameters, progress,
@@ -109,8 +109,7 @@ struct SubscribeBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 struct SubscribeData {
-    #[serde(rename = "from")]
-    _from: String,
+    from: StreamId,
 }
 
 #[derive(Deserialize)]
@@ -186,12 +185,9 @@ enum Bitrate {
 pub(super) fn publish(data: Value) -> Result<Publish, RequestError> {
     let body: PublishBody = read(data)?;
     let transport = webrtc(body.transport)?;
-    let Some(media) = body.media.filter(|_| body.data != Some(true)) else {
-        return Err(RequestError::NotAvailable("Publishing data"));
-    };
-    check_count(media.tracks.len())?;
-    let tracks = media
-        .tracks
+    let data = body.data == Some(true);
+    let tracks = tracks(body.media.map(|media| media.tracks), data)?;
+    let tracks = tracks
         .into_iter()
         .enumerate()
         .map(|(i, track)| {
@@ -202,43 +198,43 @@ pub(super) fn publish(data: Value) -> Result<Publish, RequestError> {
             })
         })
         .collect::<Result<_, _>>()?;
-    Ok(Publish { tracks, attributes: body.attributes, transport, own_transport: false })
+    Ok(Publish { tracks, data, attributes: body.attributes, transport, own_transport: false })
 }
 
 /// Reads a `subscribe` request.
 pub(super) fn subscribe(data: Value) -> Result<Subscribe, RequestError> {
     let body: SubscribeBody = read(data)?;
     let transport = webrtc(body.transport)?;
-    let Some(media) = body.media.filter(|_| body.data.is_none()) else {
-        return Err(RequestError::NotAvailable("Subscribing data"));
-    };
-    check_count(media.tracks.len())?;
-    let tracks = media
-        .tracks
+    let data_from = body.data.map(|data| data.from);
+    let tracks = tracks(body.media.map(|media| media.tracks), data_from.is_some())?;
+    let tracks = tracks
         .into_iter()
         .enumerate()
         .map(|(i, track)| subscribe_track(&place(i), track))
         .collect::<Result<_, _>>()?;
-    Ok(Subscribe { tracks, transport, own_transport: false })
+    Ok(Subscribe { tracks, data_from, transport, own_transport: false })
 }
 
 fn webrtc(transport: Option<Transport>) -> Result<Option<TransportId>, RequestError> {
     match transport {
-        Some(Transport { r#type: Some(kind), .. }) if kind != "webrtc" => {
-            Err(RequestError::NotAvailable("A transport of that type"))
-        }
+        Some(Transport { r#type: Some(kind), .. }) if kind != "webrtc" => Err(RequestError::TransportType),
         Some(transport) => Ok(transport.id),
         None => Ok(None),
     }
 }
 
-fn check_count(count: usize) -> Result<(), RequestError> {
-    match count {
-        0 => Err(RequestError::shape(".media.tracks", "should NOT have fewer than 1 items")),
-        1..=MAX_TRACKS => Ok(()),
-        _ => {
+/// The tracks that a request names. Without data there have to be some.
+fn tracks<T>(tracks: Option<Vec<T>>, data: bool) -> Result<Vec<T>, RequestError> {
+    match tracks {
+        None if data => Ok(Vec::new()),
+        None => Err(RequestError::shape(".media", "should be object where there is no data")),
+        Some(tracks) if tracks.is_empty() && !data => {
+            Err(RequestError::shape(".media.tracks", "should NOT have fewer than 1 items"))
+        }
+        Some(tracks) if tracks.len() > MAX_TRACKS => {
             Err(RequestError::shape(".media.tracks", format!("should NOT have more than {MAX_TRACKS} items")))
         }
+        Some(tracks) => Ok(tracks),
     }
 }
 
@@ -274,48 +270,62 @@ pub(super) fn subscribe_track(
         ..SubscribeTrack::default()
     };
     if let Some(given) = track.parameters {
-        let number = |name: &str, value: Option<f64>| match value {
-            Some(value) if value > 0.0 && value <= MAX_NUMBER => Ok(value.round() as u32),
-            Some(_) => Err(RequestError::shape(format!("{place}.{name}"), "should be a positive number")),
-            None => Ok(0),
-        };
-        let mut parameters = VideoParameters {
-            resolution: given.resolution.map(|Size { width, height }| Resolution { width, height }),
-            framerate: number("parameters.framerate", given.framerate)?,
-            bitrate: 0,
-            key_frame_interval: number("parameters.keyFrameInterval", given.key_frame_interval)?,
-        };
-        match given.bitrate {
-            Some(Bitrate::Number(kbps)) if (1.0..=1e6).contains(&kbps) => {
-                parameters.bitrate = kbps.round() as u32
-            }
-            Some(Bitrate::Text(text)) => wanted.bitrate_multiplier = multiplier(place, text)?,
-            Some(Bitrate::Number(_)) => {
-                return Err(RequestError::shape(
-                    format!("{place}.parameters.bitrate"),
-                    "should be a positive number",
-                ));
-            }
-            None => {}
-        }
-        if parameters != VideoParameters::default() {
-            wanted.parameters = Some(parameters);
-        }
+        let (parameters, multiplier) = video_parameters(place, given)?;
+        wanted.parameters = (parameters != VideoParameters::default()).then_some(parameters);
+        // Asking for all of it is asking for nothing.
+        wanted.bitrate_multiplier = Some(multiplier).filter(|m| !is_one(m)).unwrap_or_default();
     }
     Ok(wanted)
 }
 
-/// "x0.6" as it is; factors of one mean the same as none.
+/// Parameters of what is at `place`, and the factor of its bitrate ("x0.6", empty if there is none).
+pub(super) fn video_parameters(
+    place: &str,
+    given: Parameters,
+) -> Result<(VideoParameters, String), RequestError> {
+    let number = |name: &str, value: Option<f64>| match value {
+        Some(value) if value > 0.0 && value <= MAX_NUMBER => Ok(value.round().max(1.0) as u32),
+        Some(_) => Err(RequestError::shape(format!("{place}.{name}"), "should be a positive number")),
+        None => Ok(0),
+    };
+    let mut parameters = VideoParameters {
+        resolution: given.resolution.map(|Size { width, height }| Resolution { width, height }),
+        framerate: number("parameters.framerate", given.framerate)?,
+        bitrate: 0,
+        key_frame_interval: number("parameters.keyFrameInterval", given.key_frame_interval)?,
+    };
+    let factor = match given.bitrate {
+        Some(Bitrate::Number(kbps)) if (1.0..=1e6).contains(&kbps) => {
+            parameters.bitrate = kbps.round() as u32;
+            String::new()
+        }
+        Some(Bitrate::Number(_)) => {
+            let place = format!("{place}.parameters.bitrate");
+            return Err(RequestError::shape(place, "should be a positive number"));
+        }
+        Some(Bitrate::Text(text)) => multiplier(place, text)?,
+        None => String::new(),
+    };
+    Ok((parameters, factor))
+}
+
 fn multiplier(place: &str, text: String) -> Result<String, RequestError> {
-    let factor = text.strip_prefix('x').filter(|f| f.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
-    match factor.and_then(|f| f.parse::<f64>().ok()) {
-        Some(1.0) => Ok(String::new()),
+    match factor(&text) {
         Some(factor) if factor > 0.0 && text.len() <= 16 => Ok(text),
         _ => Err(RequestError::shape(
             format!("{place}.parameters.bitrate"),
             "should be a number or a text like x0.6",
         )),
     }
+}
+
+fn factor(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix('x').filter(|f| f.bytes().all(|b| b.is_ascii_digit() || b == b'.'))?;
+    digits.parse().ok()
+}
+
+pub(super) fn is_one(multiplier: &str) -> bool {
+    factor(multiplier) == Some(1.0)
 }
 
 fn format(place: &str, kind: Kind, format: Format) -> Result<MediaFormat, RequestError> {
@@ -337,6 +347,16 @@ fn format(place: &str, kind: Kind, format: Format) -> Result<MediaFormat, Reques
         channels: format.channel_num.unwrap_or_default(),
         profile: format.profile.map(|p| format!("{p:?}")).unwrap_or_default(),
     })
+}
+
+/// A stream as OWT's SDKs can read it. To the JavaScript SDK a stream is either of media or of data: one that has both is shown as of
+/// media, as the SDK refuses to subscribe it otherwise.
+pub(super) fn foreign_stream_info(stream: &Stream) -> Value {
+    let mut shown = stream_info(stream);
+    if stream.data && !stream.tracks.is_empty() {
+        shown["data"] = false.into();
+    }
+    shown
 }
 
 /// A stream with its tracks.

@@ -3,7 +3,10 @@
 use axum::response::Response;
 use kaigi_proto::{
     ids::{RoomId, StreamId},
-    v1::{MediaKind, StreamOperation, TrackStatus, stream_operation::Operation},
+    v1::{
+        Layout, LayoutAssignment, LayoutRegion, MediaKind, StreamOperation, TrackStatus,
+        stream_operation::Operation,
+    },
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,6 +19,8 @@ use super::{
 };
 use crate::protocol::request;
 
+/// Most regions of a layout; the room takes as many.
+const MAX_REGIONS: usize = 256;
 /// Most operations of one request.
 const MAX_OPERATIONS: usize = 64;
 
@@ -89,8 +94,9 @@ fn operation(item: Value) -> Result<StreamOperation, RestError> {
         ("replace", "/info/filter", Some(filter @ ("none" | "edgedetect"))) => {
             Operation::Filter(filter.to_owned())
         }
-        ("replace", path, _) if path.starts_with("/info/layout") => {
-            return Err(RestError::NotAvailable("layout change"));
+        ("replace", "/info/layout", _) => Operation::Layout(layout(value)?),
+        ("replace", path, Some(stream)) if path.starts_with("/info/layout/") => {
+            Operation::Assignment(assignment(path, stream)?)
         }
         _ => return Err(invalid("Invalid path or value")),
     };
@@ -108,6 +114,62 @@ fn mute(kind: MediaKind, status: &str) -> Result<Operation, RestError> {
 
 fn is_label(label: &str) -> bool {
     (1..=64).contains(&label.len())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LayoutEntry {
+    #[serde(default)]
+    stream: Option<StreamId>,
+    region: Region,
+}
+
+#[derive(Deserialize)]
+struct Region {
+    id: String,
+    /// What OWT's clients may leave out.
+    #[serde(default)]
+    shape: Option<Shape>,
+    area: Area,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Shape {
+    Rectangle,
+}
+
+/// Fractions of the picture: "0", "1" or "a/b".
+#[derive(Deserialize)]
+struct Area {
+    left: String,
+    top: String,
+    width: String,
+    height: String,
+}
+
+/// Reads a layout. Whether it makes a picture is the room's to know.
+fn layout(value: Value) -> Result<Layout, RestError> {
+    let entries: Vec<LayoutEntry> = request::read(value).map_err(|_| invalid("Invalid region"))?;
+    if entries.len() > MAX_REGIONS {
+        return Err(invalid("Too many regions"));
+    }
+    let region = |entry: LayoutEntry| {
+        let Region { id, shape: None | Some(Shape::Rectangle), area } = entry.region;
+        let Area { left, top, width, height } = area;
+        let stream_id = entry.stream.map(String::from).unwrap_or_default();
+        LayoutRegion { stream_id, region_id: id, left, top, width, height }
+    };
+    Ok(Layout { regions: entries.into_iter().map(region).collect() })
+}
+
+/// "/info/layout/2/stream": who is shown in the third region.
+fn assignment(path: &str, stream: &str) -> Result<LayoutAssignment, RestError> {
+    let index = path.strip_prefix("/info/layout/").and_then(|rest| rest.strip_suffix("/stream"));
+    let index = index.filter(|i| i.bytes().all(|b| b.is_ascii_digit())).and_then(|i| i.parse().ok());
+    let index = index.ok_or_else(|| invalid("Invalid path or value"))?;
+    let stream = StreamId::new(stream).map_err(|_| invalid("Invalid input stream id"))?;
+    Ok(LayoutAssignment { index, stream_id: stream.into() })
 }
 
 /// OWT answers an invalid patch like one that the room refuses.
@@ -146,6 +208,35 @@ mod tests {
         assert_eq!(read(json!([])), []);
     }
 
+    fn region(id: &str) -> Value {
+        let area = json!({"left": "0", "top": "0", "width": "1/2", "height": "1"});
+        json!({"region": {"id": id, "shape": "rectangle", "area": area}})
+    }
+
+    #[test]
+    fn a_patch_replaces_the_layout_or_who_is_in_a_region() {
+        let mut first = region("1");
+        first["stream"] = "a".into();
+        let wire = |stream: &str, id: &str| LayoutRegion {
+            stream_id: stream.into(),
+            region_id: id.into(),
+            left: "0".into(),
+            top: "0".into(),
+            width: "1/2".into(),
+            height: "1".into(),
+        };
+        assert_eq!(
+            read(json!([
+                {"op": "replace", "path": "/info/layout", "value": [first, region("2")]},
+                {"op": "replace", "path": "/info/layout/1/stream", "value": "b"},
+            ])),
+            [
+                Operation::Layout(Layout { regions: vec![wire("a", "1"), wire("", "2")] }),
+                Operation::Assignment(LayoutAssignment { index: 1, stream_id: "b".into() }),
+            ]
+        );
+    }
+
     #[test]
     fn what_is_no_patch_is_refused() {
         for bad in [
@@ -157,7 +248,17 @@ mod tests {
             json!([{"op": "move", "path": "/info/inViews", "value": "common"}]),
             json!([{"op": "replace", "path": "/media/audio/status", "value": "loud"}]),
             json!([{"op": "replace", "path": "/info/filter", "value": "sepia"}]),
-            json!([{"op": "replace", "path": "/info/layout", "value": []}]),
+            json!([{"op": "replace", "path": "/info/layout", "value": "fluid"}]),
+            json!([{"op": "replace", "path": "/info/layout", "value": [{"stream": "a"}]}]),
+            json!([{"op": "replace", "path": "/info/layout", "value": [{"region": {"id": "1", "shape": "circle", "area": {"centerW": "0", "centerH": "0", "radius": "1"}}}]}]),
+            json!([{"op": "replace", "path": "/info/layout", "value": vec![region("1"); 257]}]),
+            json!([{"op": "add", "path": "/info/layout", "value": [region("1")]}]),
+            json!([{"op": "replace", "path": "/info/layout/1", "value": "a"}]),
+            json!([{"op": "replace", "path": "/info/layout/-1/stream", "value": "a"}]),
+            json!([{"op": "replace", "path": "/info/layout//stream", "value": "a"}]),
+            json!([{"op": "replace", "path": "/info/layout/99999999999/stream", "value": "a"}]),
+            json!([{"op": "replace", "path": "/info/layout/1/stream", "value": "a b"}]),
+            json!([{"op": "replace", "path": "/info/layout/1/stream", "value": 1}]),
             json!([{"op": "add", "path": "/info/inViews", "value": "a", "from": "x"}]),
             json!(vec![json!({"op": "add", "path": "/info/inViews", "value": "a"}); 65]),
         ] {

@@ -15,7 +15,7 @@ use crate::{
     backend::{CallError, Conference},
     clock::UnixMillis,
     ident::new_participant_id,
-    protocol::{Version, notification},
+    protocol::{OWN_SDK, Version, notification},
     ticket::{Holder, Ticket},
     token::{LoginToken, TokenError, TokenRecord},
 };
@@ -25,7 +25,7 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(6);
 /// Pause between attempts at a conference-agent that is not there or has not yet the room.
 const JOIN_RETRY: Duration = Duration::from_millis(150);
 /// SDKs that can come back with a ticket.
-const RECONNECTING_SDKS: [&str; 4] = ["JavaScript", "Android", "C++", "Objective-C"];
+const RECONNECTING_SDKS: [&str; 5] = ["JavaScript", "Android", "C++", "Objective-C", OWN_SDK];
 
 /// Why a login is refused. The text is what the client is told.
 #[derive(Debug, thiserror::Error)]
@@ -83,11 +83,12 @@ fn credentials(data: &Value) -> Result<Credentials, LoginError> {
     if matches!(protocol, "1.0" | "1.1" | "1.2") && sdk["version"] == "3.5" {
         return Err(LoginError::Deprecated);
     }
-    let version = Version::named(protocol).ok_or(LoginError::Protocol)?;
+    let kind = sdk["type"].as_str().unwrap_or_default();
+    let version = Version::asked(protocol, kind).ok_or(LoginError::Protocol)?;
     if !is_truthy(&sdk["type"]) || !is_truthy(&sdk["version"]) {
         return Err(LoginError::UserAgent);
     }
-    let reconnectable = sdk["type"].as_str().is_some_and(|sdk| RECONNECTING_SDKS.contains(&sdk));
+    let reconnectable = RECONNECTING_SDKS.contains(&kind);
     let text = data["token"].as_str().ok_or_else(|| TokenError::Malformed("not a text".to_owned()))?;
     Ok(Credentials { version, reconnectable, token: LoginToken::parse(text)? })
 }
@@ -163,7 +164,8 @@ async fn attempt(
 fn answer(membership: &Membership, record: &TokenRecord, joined: &Joined, ticket: Option<String>) -> Value {
     let version = membership.version;
     let participants: Vec<_> = joined.participants.iter().map(notification::participant_info).collect();
-    let streams: Vec<_> = joined.streams.iter().map(|s| version.stream_info(s)).collect();
+    let shown = joined.streams.iter().filter(|stream| version.shows(stream));
+    let streams: Vec<_> = shown.map(|stream| version.stream_info(stream)).collect();
     let mut answer = json!({
         "id": membership.participant,
         "user": record.user,
@@ -198,6 +200,7 @@ mod tests {
         assert_eq!(refusal(request(json!("1.0"), json!({"version": "3.5"}))), "Deprecated client version");
         assert_eq!(refusal(request(json!("1.3"), sdk.clone())), "Unknown client protocol");
         assert_eq!(refusal(request(json!(1.2), sdk.clone())), "Unknown client protocol");
+        assert_eq!(refusal(request(json!("1.2-Kaigi"), sdk.clone())), "Unknown client protocol");
         for bad in [
             Value::Null,
             json!({}),

@@ -6,8 +6,8 @@ use kaigi_proto::{
     ids::{ParticipantId, RoomId},
     v1::{
         AcknowledgeRequest, ControlRequest, EndSessionRequest, JoinEvent, LeaveRoomRequest, PublishRequest,
-        RemovedCandidates, SessionReply, SignalRequest, SubscribeRequest, TextRequest, control_request,
-        signal_request,
+        RemovedCandidates, SessionReply, SignalRequest, SubscribeRequest, TextRequest,
+        control_request::Operation, signal_request,
     },
 };
 use serde_json::{Value, json};
@@ -17,8 +17,8 @@ use super::delivery::Delivery;
 use crate::{
     backend::{CallError, Conference, ROOM_TIMEOUT, request, within},
     protocol::{
-        Version,
-        request::{self as parse, Operation, Receiver, RequestError, Signal},
+        Version, control,
+        request::{self as parse, Receiver, RequestError, Signal},
     },
     ticket::Holder,
 };
@@ -148,7 +148,7 @@ impl Caller {
             attributes: publish.attributes.map(|a| Value::Object(a).to_string()).unwrap_or_default(),
             transport_id: publish.transport.map(String::from).unwrap_or_default(),
             own_transport: publish.own_transport,
-            data: false,
+            data: publish.data,
         };
         let call = self.conference.publish(request(message, ROOM_TIMEOUT));
         Ok(session(within(ROOM_TIMEOUT, "conference.publish", call).await?))
@@ -162,7 +162,7 @@ impl Caller {
             tracks: subscribe.tracks,
             transport_id: subscribe.transport.map(String::from).unwrap_or_default(),
             own_transport: subscribe.own_transport,
-            data_from: String::new(),
+            data_from: subscribe.data_from.map(String::from).unwrap_or_default(),
         };
         let call = self.conference.subscribe(request(message, ROOM_TIMEOUT));
         Ok(session(within(ROOM_TIMEOUT, "conference.subscribe", call).await?))
@@ -182,38 +182,32 @@ impl Caller {
     }
 
     async fn control_stream(mut self, data: Value) -> Result<Option<Value>, Refusal> {
-        let control = parse::stream_control(data)?;
-        if let Some(message) = self.control(control.id.into(), control.operation) {
-            let call = self.conference.control_stream(request(message, ROOM_TIMEOUT));
-            within(ROOM_TIMEOUT, "conference.controlStream", call).await?;
-        }
-        Ok(None)
+        let control = control::stream_control(data)?;
+        let asks = matches!(control.operation, Operation::GetRegion(_));
+        let message = self.control(control.id.into(), control.operation);
+        let call = self.conference.control_stream(request(message, ROOM_TIMEOUT));
+        let reply = within(ROOM_TIMEOUT, "conference.controlStream", call).await?;
+        Ok(asks.then(|| json!({ "region": reply.region })))
     }
 
     async fn control_subscription(mut self, data: Value) -> Result<Option<Value>, Refusal> {
-        let control = parse::subscription_control(data)?;
-        if let Some(message) = self.control(control.id.into(), control.operation) {
-            let call = self.conference.control_subscription(request(message, ROOM_TIMEOUT));
-            within(ROOM_TIMEOUT, "conference.controlSubscription", call).await?;
-        }
-        Ok(None)
+        let control = control::subscription_control(data)?;
+        // An update without content.
+        let Some(operation) = control.operation else { return Ok(None) };
+        let asks = matches!(operation, Operation::QueryBandwidth(_));
+        let message = self.control(control.id.into(), operation);
+        let call = self.conference.control_subscription(request(message, ROOM_TIMEOUT));
+        let reply = within(ROOM_TIMEOUT, "conference.controlSubscription", call).await?;
+        Ok(asks.then(|| json!({ "estimatedBitrate": reply.estimated_bitrate })))
     }
 
-    /// `None` if there is nothing to do.
-    fn control(&self, id: String, operation: Operation) -> Option<ControlRequest> {
-        let operation = match operation {
-            Operation::Pause(kinds) => control_request::Operation::Pause(kinds),
-            Operation::Play(kinds) => control_request::Operation::Play(kinds),
-            Operation::Mix(label) => control_request::Operation::Mix(label),
-            Operation::Unmix(label) => control_request::Operation::Unmix(label),
-            Operation::Nothing => return None,
-        };
-        Some(ControlRequest {
+    fn control(&self, id: String, operation: Operation) -> ControlRequest {
+        ControlRequest {
             room_id: self.room.clone(),
             participant_id: self.participant.clone(),
             id,
             operation: Some(operation),
-        })
+        }
     }
 
     async fn signal(mut self, data: Value) -> Result<Option<Value>, Refusal> {

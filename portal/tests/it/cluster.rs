@@ -51,6 +51,8 @@ pub(crate) struct State {
     pub(crate) calls: Vec<(String, Value)>,
     /// What the next calls of that name are refused with.
     pub(crate) refusals: BTreeMap<&'static str, Status>,
+    /// What was subscribed.
+    pub(crate) subscribed: Vec<SubscribeRequest>,
     /// Events told within the next `publish`, before its answer.
     pub(crate) told_early: Vec<join_event::Event>,
 }
@@ -341,7 +343,11 @@ impl Conference for Cluster {
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<SessionReply>, Status> {
         let request = request.into_inner();
         let attributes: Value = serde_json::from_str(&request.attributes).unwrap_or_default();
-        self.asked("publish", json!({"tracks": request.tracks.len(), "attributes": attributes}))?;
+        let mut asked = json!({"tracks": request.tracks.len(), "attributes": attributes});
+        if request.data {
+            asked["data"] = true.into();
+        }
+        self.asked("publish", asked)?;
         let early = std::mem::take(&mut self.state().told_early);
         let told_something = !early.is_empty();
         for event in early {
@@ -358,7 +364,12 @@ impl Conference for Cluster {
     }
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Result<Response<SessionReply>, Status> {
         let request = request.into_inner();
-        self.asked("subscribe", json!({"from": request.tracks[0].from, "transport": request.transport_id}))?;
+        let from: Vec<_> = request.tracks.iter().map(|track| track.from.clone()).collect();
+        self.asked(
+            "subscribe",
+            json!({"from": from, "data": request.data_from, "transport": request.transport_id}),
+        )?;
+        self.state().subscribed.push(request.clone());
         Ok(Response::new(SessionReply { session_id: "0b".repeat(16), transport_id: request.transport_id }))
     }
     async fn unpublish(
@@ -379,15 +390,21 @@ impl Conference for Cluster {
         &self,
         request: Request<ControlRequest>,
     ) -> Result<Response<ControlReply>, Status> {
-        self.asked("control_stream", json!(format!("{:?}", request.into_inner().operation.unwrap())))?;
-        Ok(Response::new(ControlReply::default()))
+        let operation = request.into_inner().operation.unwrap();
+        self.asked("control_stream", json!(format!("{operation:?}")))?;
+        let region = match operation {
+            control_request::Operation::GetRegion(_) => "2".to_owned(),
+            _ => String::new(),
+        };
+        Ok(Response::new(ControlReply { region, estimated_bitrate: 0 }))
     }
     async fn control_subscription(
         &self,
         request: Request<ControlRequest>,
     ) -> Result<Response<ControlReply>, Status> {
-        self.asked("control_subscription", json!(format!("{:?}", request.into_inner().operation.unwrap())))?;
-        Ok(Response::new(ControlReply::default()))
+        let operation = request.into_inner().operation.unwrap();
+        self.asked("control_subscription", json!(format!("{operation:?}")))?;
+        Ok(Response::new(ControlReply { region: String::new(), estimated_bitrate: 1_250_000 }))
     }
     async fn signal(&self, request: Request<SignalRequest>) -> Result<Response<SignalReply>, Status> {
         let SignalRequest { participant_id, transport_id, signal, .. } = request.into_inner();

@@ -9,6 +9,7 @@ mod malformed;
 mod management;
 mod pages;
 mod reconnection;
+mod requests;
 mod signaling;
 mod versions;
 

@@ -170,7 +170,12 @@ async fn a_flood_of_requests_is_refused_not_hoarded() {
     let big = "x".repeat(60_000);
     // No await on answers: most of these wait in the queue, the rest finds no place.
     for id in 1000..1100 {
-        client.send(&format!("42{id}{}", json!(["text", {"to": "nobody", "message": big}]))).await;
+        client
+            .send(&format!(
+                "42{id}{}",
+                json!(["soac", {"id": "t", "signaling": {"type": "offer", "sdp": big}}])
+            ))
+            .await;
     }
     let mut refused = 0;
     for id in 1000..1100 {

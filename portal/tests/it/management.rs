@@ -12,7 +12,7 @@ use super::{
 };
 
 impl House {
-    async fn rest(&self, method: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn rest(&self, method: &str, path: &str, body: Value) -> Answer {
         self.rest_as(SERVICE, method, path, body).await
     }
 

@@ -166,7 +166,7 @@ async fn where_nobody_may_come_back_tickets_are_refused() {
 async fn clients_without_a_ticket_leave_at_once() {
     let house = House::new().await;
     let mut login = login_request(&house.token("aki").await);
-    login["userAgent"]["sdk"]["type"] = "Kaigi".into();
+    login["userAgent"]["sdk"]["type"] = "Mine".into();
     let mut client = Client::connect(house.http, Speech::Eio4WebSocket).await;
     let (status, answer) = client.request("login", login).await;
     assert_eq!((status.as_str(), &answer["reconnectionTicket"]), ("ok", &Value::Null));

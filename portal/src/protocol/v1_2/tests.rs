@@ -84,11 +84,13 @@ fn malformed_publications_are_refused_with_the_path() {
         ),
         (
             json!({"media": {"tracks": [good]}, "transport": {"type": "quic"}}),
-            "A transport of that type is not available",
+            "Only transports of type webrtc are available",
         ),
         (json!({"media": {"tracks": [good]}, "data": "yes"}), "request.data invalid type"),
-        (json!({"media": null}), "Publishing data is not available"),
-        (json!({"media": {"tracks": [good]}, "data": true}), "Publishing data is not available"),
+        (json!({"media": null}), "request.media should be object"),
+        (json!({"media": null, "data": false}), "request.media should be object"),
+        (json!({"data": true}), "request missing field `media`"),
+        (json!({"media": null, "data": null}), "request.data invalid type"),
     ];
     for (data, expected) in table {
         let text = publish(data.clone()).unwrap_err().to_string();
@@ -153,12 +155,47 @@ fn malformed_subscriptions_are_refused_with_the_path() {
         "isac",
         "the processes share lower-case names"
     );
-    assert!(
-        subscribe(json!({"media": null, "data": {"from": "s"}}))
-            .unwrap_err()
-            .to_string()
-            .contains("not available")
-    );
+    for (data, path) in [
+        (Value::Null, "request.media should be object"),
+        (json!({"from": "a b"}), "request.data.from"),
+        (json!({"from": "s", "mid": "0"}), "request.data"),
+        (json!(true), "request.data"),
+    ] {
+        let mut request = json!({"media": null, "data": data});
+        if data.is_null() {
+            request.as_object_mut().unwrap().remove("data");
+        }
+        let text = subscribe(request).unwrap_err().to_string();
+        assert!(text.starts_with(path), "{text}");
+    }
+    let quic = json!({"media": null, "data": {"from": "s"}, "transport": {"type": "quic", "id": "0a"}});
+    assert_eq!(subscribe(quic), Err(RequestError::TransportType));
+}
+
+#[test]
+fn data_comes_beside_media_or_alone() {
+    let track = json!({"type": "audio", "mid": "0"});
+    for (media, tracks) in [(Value::Null, 0), (json!({"tracks": []}), 0), (json!({"tracks": [track]}), 1)] {
+        let request =
+            publish(json!({"media": media, "data": true, "transport": {"type": "webrtc"}})).unwrap();
+        assert_eq!((request.data, request.tracks.len()), (true, tracks));
+    }
+    let track = json!({"type": "audio", "mid": "0", "from": "s"});
+    for (media, tracks) in [(Value::Null, 0), (json!({"tracks": [track]}), 1)] {
+        let request = subscribe(json!({"media": media, "data": {"from": "d"}})).unwrap();
+        assert_eq!((request.data_from.unwrap().as_str(), request.tracks.len()), ("d", tracks));
+    }
+}
+
+#[test]
+fn a_stream_of_data_as_clients_see_it() {
+    let mut stream = Stream { data: true, ..forward() };
+    assert_eq!(stream_info(&stream)["data"], true);
+    assert_eq!(foreign_stream_info(&stream)["data"], false, "OWT's SDK can't subscribe one that has both");
+    stream.tracks.clear();
+    let shown = foreign_stream_info(&stream);
+    assert_eq!((&shown["data"], &shown["media"]), (&json!(true), &json!({"tracks": []})));
+    assert_eq!(shown["info"]["owner"], "p");
 }
 
 fn forward() -> Stream {
