@@ -13,6 +13,8 @@ export class Relay {
   readonly #server = net.createServer({ pauseOnConnect: true }, (client) => this.#accept(client));
   readonly #pairs = new Set<Pair>();
   #mode: Mode = 'open';
+  /** For how long requests for a WebSocket are held back, in ms. */
+  webSocketsAfter = 0;
 
   private constructor(
     private readonly port: number,
@@ -88,8 +90,16 @@ export class Relay {
         this.#pairs.delete(pair);
       });
     };
-    pass(client, server);
     pass(server, client);
+    client.once('data', (chunk) => {
+      const held = /^upgrade: websocket/im.test(chunk.toString('latin1')) ? this.webSocketsAfter : 0;
+      client.pause();
+      client.unshift(chunk);
+      setTimeout(() => {
+        pass(client, server);
+        client.resume();
+      }, held);
+    });
     client.resume();
   }
 }

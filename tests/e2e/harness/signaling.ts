@@ -7,7 +7,7 @@ import { PATIENCE, until } from './until';
 
 /** What is used of a Socket.IO client, whichever its version. */
 export interface Emitter {
-  readonly connected: boolean;
+  readonly io: { engine: { transport: { name: string } } };
   on(event: string, listener: (...args: unknown[]) => void): unknown;
   emit(event: string, ...args: unknown[]): unknown;
   close(): unknown;
@@ -109,13 +109,25 @@ export class Signaling {
     const options = { transports, reconnection: false, forceNew: true, rejectUnauthorized: false };
     const socket = CLIENTS[generation](url, options);
     const client = new Signaling(socket);
-    try {
-      await until('the socket is connected', () => socket.connected, PATIENCE, 5);
-    } catch (error) {
-      socket.close();
-      throw error;
-    }
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => fail(`no connection within ${PATIENCE} ms`), PATIENCE);
+      const fail = (why: unknown): void => {
+        clearTimeout(timer);
+        socket.close();
+        reject(new Error(String(why)));
+      };
+      socket.on('connect_error', fail);
+      socket.on('connect', () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
     return client;
+  }
+
+  /** What it speaks over at the moment. */
+  get transport(): string {
+    return this.socket.io.engine.transport.name;
   }
 
   /** Sends a request and waits for its acknowledgement. */
