@@ -40,6 +40,10 @@ pub struct Args {
     /// Seconds for which a reconnection ticket is good; clients ask for a new one a minute before
     #[arg(long, env = "KAIGI_RECONNECTION_TICKET_LIFETIME", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub reconnection_ticket_lifetime: u64,
+    /// Seconds by which the clock of a management client may be wrong; its signed requests are good once within that time.
+    /// 0 = clocks and repeated requests are not looked at, as in OWT
+    #[arg(long, env = "KAIGI_MAUTH_WINDOW", default_value_t = 300, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub mauth_window: u64,
     /// Encryption of both ports
     #[arg(long, env = "KAIGI_TLS", value_enum, default_value_t = TlsMode::Off)]
     pub tls: TlsMode,

@@ -122,7 +122,8 @@ impl Portal {
         let web_root = args.web_root.clone().or_else(web::find_web_root);
         let sample = args.sample.then(|| SampleDoor::new(backend.clone(), host.clone()));
         let clients = web::router(&signaling, readiness.clone(), sample, web_root.as_deref(), &args.cors);
-        let management_api = Management::new(backend.clone(), host.clone()).router();
+        let management_api =
+            Management::new(backend.clone(), host.clone(), Duration::from_secs(args.mauth_window)).router();
 
         let handle = Handle::new();
         let mut servers = tokio::task::JoinSet::new();

@@ -19,6 +19,9 @@ pub(crate) struct Service {
     pub(crate) name: String,
     /// What its requests are signed with, as text.
     pub(crate) key: String,
+    /// What its JSON Web Tokens are checked with besides the key: an Ed25519 public key (PEM).
+    #[serde(default, rename = "publicKey", skip_serializing_if = "Option::is_none")]
+    pub(crate) public_key: Option<String>,
     /// Sees the rooms of all services, and the services.
     #[serde(default, rename = "super")]
     pub(crate) is_super: bool,

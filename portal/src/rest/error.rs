@@ -15,6 +15,11 @@ pub(crate) enum RestError {
     /// OWT's text, which some clients compare.
     #[error("WWW-Authenticate: MAuth realm=\"http://marte3.dit.upm.es\"")]
     Unauthorized,
+    /// A JSON Web Token that does not let in, and why.
+    #[error("Bearer error=\"invalid_token\", error_description=\"{0}\"")]
+    BadToken(String),
+    #[error("The request was made before, or at another time than it says")]
+    Replayed,
     #[error("Permission denied")]
     Forbidden,
     #[error("Service not found")]
@@ -46,9 +51,15 @@ pub(crate) enum RestError {
 }
 
 impl RestError {
+    /// OWT's code for it.
+    #[cfg(test)]
+    pub(super) fn code(&self) -> u16 {
+        self.status_and_code().1
+    }
+
     fn status_and_code(&self) -> (StatusCode, u16) {
         match self {
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, 1101),
+            Self::Unauthorized | Self::BadToken(_) | Self::Replayed => (StatusCode::UNAUTHORIZED, 1101),
             Self::Forbidden => (StatusCode::FORBIDDEN, 1102),
             Self::ServiceNotFound => (StatusCode::NOT_FOUND, 1002),
             Self::UnknownPath => (StatusCode::NOT_FOUND, 1001),

@@ -1,41 +1,50 @@
 //! MAuth: how a service proves itself (OWT's REST API, "Authentication").
 //!
-//! The signature covers a timestamp and a nonce. The timestamp is not compared with anything: the machines of one service need not
-//! agree on the time.
+//! The signature covers a timestamp and a nonce, so that a request can be told from its repetition.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use kaigi_proto::ids::ServiceId;
+use sha2::{Digest, Sha256};
 
-use super::{Management, error::RestError};
-use crate::{backend::Service, seal};
+use super::{
+    Management,
+    error::RestError,
+    identity::{Grants, Identity},
+};
+use crate::{clock::UnixMillis, seal};
 
 /// Longest header looked at, in bytes.
 const MAX_HEADER: usize = 4096;
 
-/// Who calls.
-#[derive(Debug)]
-pub(super) struct Identity {
-    pub(super) service: Service,
-    /// For whom a token is to be made, if the header says it.
-    pub(super) username: Option<String>,
-    pub(super) role: Option<String>,
-}
-
 /// Finds out who calls.
 ///
 /// # Errors
-/// [`RestError::Unauthorized`] if the header is missing, of another service or wrongly signed.
-pub(super) async fn authenticate(api: &Management, headers: &HeaderMap) -> Result<Identity, RestError> {
-    let header = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let credentials = header.and_then(Credentials::parse).ok_or(RestError::Unauthorized)?;
+/// [`RestError::Unauthorized`] if the header is of no service or wrongly signed, [`RestError::Replayed`] if it is not of now or was
+/// seen before, at whichever portal.
+pub(super) async fn authenticate(api: &Management, header: &str) -> Result<Identity, RestError> {
+    let credentials = Credentials::parse(header).ok_or(RestError::Unauthorized)?;
     let service = api.backend.service(&credentials.service).await?.ok_or(RestError::Unauthorized)?;
     if !credentials.verify(&service.key) {
         return Err(RestError::Unauthorized);
     }
-    Ok(Identity { service, username: credentials.decoded_username(), role: credentials.role })
+    // Only what is signed by its owner gets a place in the store.
+    if !api.mauth_window.is_zero() {
+        if !credentials.is_of(UnixMillis::now(), api.mauth_window) {
+            return Err(RestError::Replayed);
+        }
+        let kept = u64::try_from(2 * api.mauth_window.as_millis()).unwrap_or(u64::MAX);
+        if !api.backend.use_once(credentials.nonce(), kept).await? {
+            return Err(RestError::Replayed);
+        }
+    }
+    Ok(Identity {
+        service,
+        grants: Grants::all(),
+        username: credentials.decoded_username(),
+        role: credentials.role,
+    })
 }
 
 /// The header's content.
@@ -83,6 +92,22 @@ impl Credentials {
             parts.extend([username.as_str(), role]);
         }
         seal::verify(key.as_bytes(), &parts, &self.signature)
+    }
+
+    /// Whether it was made less than `window` before or after `now`.
+    fn is_of(&self, now: UnixMillis, window: Duration) -> bool {
+        let made = self.timestamp.parse::<u64>();
+        made.is_ok_and(|made| u128::from(made.abs_diff(now.0)) <= window.as_millis())
+    }
+
+    /// Names the request among all of all services.
+    fn nonce(&self) -> String {
+        let mut hash = Sha256::new();
+        for part in [self.service.as_str(), &self.timestamp, &self.cnonce] {
+            hash.update(part);
+            hash.update([0]);
+        }
+        format!("mauth-{}", hex::encode(hash.finalize()))
     }
 
     fn decoded_username(&self) -> Option<String> {
@@ -141,6 +166,16 @@ mod tests {
             Credentials::parse(&format!("{},mauth_username=QWtp", header(",", "", None))).unwrap();
         assert!(credentials.verify(KEY));
         assert_eq!(credentials.decoded_username(), None);
+    }
+
+    #[test]
+    fn a_request_is_of_its_time() {
+        let credentials = Credentials::parse(&header(",", "", None)).unwrap();
+        let is_of = |now| credentials.is_of(UnixMillis(now), Duration::from_secs(300));
+        assert!(is_of(1_700_000_000_000) && is_of(1_700_000_300_000) && is_of(1_699_999_700_000));
+        assert!(!is_of(1_700_000_300_001) && !is_of(1_699_999_699_999));
+        let endless = header(",", "", None).replace("1700000000000", "1e99");
+        assert!(!Credentials::parse(&endless).unwrap().is_of(UnixMillis(u64::MAX), Duration::MAX));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! A request goes through the same steps whatever it asks for: its path becomes a [`Route`], its body JSON, its header a service,
 //! its room a document that this service owns. What is left is one function per route.
 
+mod bearer;
 mod body;
 mod error;
+mod identity;
 mod mauth;
 mod participants;
 mod rooms;
@@ -14,7 +16,7 @@ mod stream_shape;
 mod streams;
 mod tokens;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -32,7 +34,7 @@ use crate::{
     public_host::PublicHost,
 };
 use error::RestError;
-use mauth::Identity;
+use identity::{Grants, Identity};
 use route::{Collection, RoomRoute, Route};
 
 pub(crate) use tokens::{is_name, issue};
@@ -42,12 +44,14 @@ pub(crate) use tokens::{is_name, issue};
 pub(crate) struct Management {
     pub(crate) backend: Backend,
     pub(crate) host: PublicHost,
+    /// How wrong a client's clock may be; zero = it is not looked at.
+    pub(crate) mauth_window: Duration,
     ids: Arc<DocumentIds>,
 }
 
 impl Management {
-    pub(crate) fn new(backend: Backend, host: PublicHost) -> Self {
-        Self { backend, host, ids: Arc::default() }
+    pub(crate) fn new(backend: Backend, host: PublicHost, mauth_window: Duration) -> Self {
+        Self { backend, host, mauth_window, ids: Arc::default() }
     }
 
     /// The routes of the management port.
@@ -110,20 +114,22 @@ async fn answer_or_error(
     let segments = route::segments(uri.path());
     let guarded = route::is_guarded(&segments);
     // Who is not let in does not learn which paths exist.
-    let identity = if guarded { Some(mauth::authenticate(api, headers).await?) } else { None };
-    let (Some(Identity { service, username, role }), Some(route)) =
+    let identity = if guarded { Some(identity::authenticate(api, headers).await?) } else { None };
+    let (Some(Identity { service, grants, username, role }), Some(route)) =
         (identity, route::parse(method, &segments)?)
     else {
         return Err(RestError::UnknownPath);
     };
+    grants.check(method, &route)?;
     match route {
         Route::CreateService => services::create(api, &service, &body).await,
         Route::ListServices => services::list(api, &service).await,
         Route::GetService(id) => services::get(api, &service, &id).await,
+        Route::UpdateService(id) => services::update(api, &service, &id, &body).await,
         Route::DeleteService(id) => services::delete(api, &service, &id).await,
         Route::RotateKey(id) => services::rotate_key(api, &service, &id, &body).await,
         Route::CreateRoom => rooms::create(api, &service, &body).await,
-        Route::ListRooms => rooms::list(api, &service, uri.query().unwrap_or_default()).await,
+        Route::ListRooms => rooms::list(api, &service, &grants, uri.query().unwrap_or_default()).await,
         Route::NotAvailable(what) => Err(RestError::NotAvailable(what)),
         Route::NotImplemented => Err(RestError::Other("Not implemented".to_owned())),
         Route::Room { id, version, route } => {

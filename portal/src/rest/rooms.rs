@@ -5,7 +5,7 @@ use kaigi_proto::ids::RoomId;
 use kaigi_room_config::{RoomConfig, RoomConfigError};
 use serde_json::{Map, Value};
 
-use super::{Management, error::RestError, json_response, owns};
+use super::{Grants, Management, error::RestError, json_response, owns};
 use crate::{backend::Service, clock::UnixMillis};
 
 /// `POST rooms`
@@ -28,9 +28,14 @@ pub(super) async fn create(api: &Management, service: &Service, body: &Value) ->
 }
 
 /// `GET rooms`
-pub(super) async fn list(api: &Management, service: &Service, query: &str) -> Result<Response, RestError> {
+pub(super) async fn list(
+    api: &Management,
+    service: &Service,
+    grants: &Grants,
+    query: &str,
+) -> Result<Response, RestError> {
     let rooms = api.backend.rooms().await?;
-    let seen = rooms.iter().filter(|room| owns(service, room));
+    let seen = rooms.iter().filter(|room| owns(service, room) && grants.covers(&room.id));
     let page = Page::parse(query);
     let shown: Vec<Value> = seen.skip(page.skip).take(page.take).map(|room| room.to_rest(true)).collect();
     Ok(json_response(shown.into()))

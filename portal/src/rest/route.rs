@@ -11,6 +11,7 @@ pub(super) enum Route {
     CreateService,
     ListServices,
     GetService(ServiceId),
+    UpdateService(ServiceId),
     DeleteService(ServiceId),
     /// A new key for a service.
     RotateKey(ServiceId),
@@ -102,6 +103,7 @@ fn service_route(method: &str, rest: &[&str], id: Option<&str>) -> Result<Option
         ("POST", []) => Route::CreateService,
         ("GET", []) => Route::ListServices,
         ("GET", [_]) => Route::GetService(service()?),
+        ("PUT", [_]) => Route::UpdateService(service()?),
         ("DELETE", [_]) => Route::DeleteService(service()?),
         ("POST", [_, "key"]) => Route::RotateKey(service()?),
         _ => return Ok(None),
@@ -216,7 +218,7 @@ mod tests {
         assert_eq!(route("GET", "/services/"), Some(Route::ListServices));
         assert_eq!(route("DELETE", "/Services/0A"), Some(Route::DeleteService(id.clone())));
         assert_eq!(route("POST", "/services/0A/key"), Some(Route::RotateKey(id)));
-        assert_eq!(route("PUT", "/services/0A"), None);
+        assert_eq!(route("PATCH", "/services/0A"), None);
         assert_eq!(route("GET", "/v1/services"), None);
         assert!(parse(&Method::GET, &segments("/services/a%20b")).is_err());
     }

@@ -1,6 +1,9 @@
 //! The smallest HTTP client that will do.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac};
@@ -87,10 +90,17 @@ fn unchunk(mut text: &str) -> String {
 
 /// A MAuth header as the JavaScript REST client writes it.
 pub(crate) fn mauth(service: &str, key: &str) -> String {
+    mauth_at(service, key, SystemTime::now())
+}
+
+/// The same, made at another time.
+pub(crate) fn mauth_at(service: &str, key: &str, made: SystemTime) -> String {
+    let (made, nonce) =
+        (made.duration_since(UNIX_EPOCH).unwrap().as_millis(), hex::encode(rand::random::<[u8; 8]>()));
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
-    mac.update(b"1700000000000,0011aabb");
+    mac.update(format!("{made},{nonce}").as_bytes());
     let signature = STANDARD.encode(hex::encode(mac.finalize().into_bytes()));
     format!(
-        "MAuth realm=http://marte3.dit.upm.es,mauth_signature_method=HMAC_SHA256,mauth_serviceid={service},mauth_cnonce=0011aabb,mauth_timestamp=1700000000000,mauth_signature={signature}"
+        "MAuth realm=http://marte3.dit.upm.es,mauth_signature_method=HMAC_SHA256,mauth_serviceid={service},mauth_cnonce={nonce},mauth_timestamp={made},mauth_signature={signature}"
     )
 }

@@ -1,6 +1,9 @@
 //! The management API, as OWT's clients use it.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use base64::{Engine, engine::general_purpose::STANDARD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use super::{
@@ -8,7 +11,7 @@ use super::{
     client::{Client, Speech},
     cluster::{KEY, OTHER_SERVICE, ROOM, SERVICE},
     eventually,
-    http::{self, Answer, mauth},
+    http::{self, Answer, mauth, mauth_at},
 };
 
 impl House {
@@ -99,6 +102,65 @@ async fn only_services_are_let_in_and_only_to_their_rooms() {
     assert_eq!(house.rest("GET", &format!("{path}/streams"), Value::Null).await.code(), (404, 1003));
     let seen_by_super = house.rest_as(OTHER_SERVICE, "GET", "/v1/rooms", Value::Null).await.json();
     assert_eq!(seen_by_super.as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_signed_request_is_good_once_and_in_its_time() {
+    let house = House::new().await;
+    let list = async |authorization: &str| {
+        http::send(house.management, "GET", "/v1/rooms", &[("authorization", authorization)], "").await
+    };
+    let signed = mauth(SERVICE, KEY);
+    assert_eq!(list(&signed).await.status, 200);
+    assert_eq!(list(&signed).await.code(), (401, 1101), "a second time");
+    let hour = Duration::from_secs(3600);
+    for made in [SystemTime::now() - hour, SystemTime::now() + hour] {
+        assert_eq!(list(&mauth_at(SERVICE, KEY, made)).await.code(), (401, 1101));
+    }
+
+    let signed = mauth(SERVICE, KEY);
+    let beside = house.beside().await;
+    assert_eq!(list(&signed).await.status, 200);
+    let again = http::send(beside.management, "GET", "/v1/rooms", &[("authorization", &signed)], "").await;
+    assert_eq!(again.code(), (401, 1101), "nor at another portal");
+
+    let lax = House::with(&["--mauth-window", "0"]).await;
+    let old = mauth_at(SERVICE, KEY, SystemTime::now() - hour);
+    for _ in 0..2 {
+        let headers = [("authorization", old.as_str())];
+        assert_eq!(http::send(lax.management, "GET", "/v1/rooms", &headers, "").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_json_web_token_lets_in_to_what_it_grants() {
+    let house = House::new().await;
+    let ends = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 60;
+    let call = async |claims: Value, method: &str, path: &str| {
+        let key = EncodingKey::from_secret(KEY.as_bytes());
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
+        let authorization = format!("Bearer {token}");
+        let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+        let body = if method == "POST" { r#"{"name": "n", "user": "u", "role": "viewer"}"# } else { "" };
+        http::send(house.management, method, path, &headers, body).await
+    };
+    let all = json!({"iss": SERVICE, "exp": ends});
+    let room = call(all.clone(), "POST", "/v1/rooms").await.json();
+    let path = format!("/v1/rooms/{}", room["id"].as_str().unwrap());
+    assert_eq!(call(all.clone(), "GET", "/v1/rooms").await.json().as_array().unwrap().len(), 2);
+
+    let of_one = json!({"iss": SERVICE, "exp": ends, "grants": {"rooms": [room["id"]]}});
+    assert_eq!(call(of_one.clone(), "GET", "/v1/rooms").await.json().as_array().unwrap().len(), 1);
+    assert_eq!(call(of_one.clone(), "POST", &format!("{path}/tokens")).await.status, 200);
+    assert_eq!(call(of_one.clone(), "GET", &of_room("")).await.code(), (404, 1003));
+    assert_eq!(call(of_one, "POST", "/v1/rooms").await.code(), (403, 1102));
+    let foreign = json!({"iss": SERVICE, "exp": ends, "grants": {"rooms": ["655b9af6e53c84ffd6009999"]}});
+    assert_eq!(call(foreign, "GET", &path).await.code(), (404, 1003));
+
+    assert_eq!(call(json!({"iss": SERVICE, "exp": 1}), "GET", &path).await.code(), (401, 1101));
+    assert_eq!(call(json!({"iss": "unknown", "exp": ends}), "GET", &path).await.code(), (401, 1101));
+    let garbage = [("authorization", "Bearer garbage")];
+    assert_eq!(http::send(house.management, "GET", &path, &garbage, "").await.code(), (401, 1101));
 }
 
 #[tokio::test]
