@@ -8,7 +8,7 @@ const limits = { testTimeout: 60_000, hookTimeout: 60_000, teardownTimeout: 10_0
 export default defineConfig({
   test: {
     fileParallelism: false,
-    reporters: ['verbose'],
+    reporters: ['default'],
     projects: [
       { test: { name: 'specs', pool: 'forks', include: ['specs/**/*.test.ts'], exclude: ['specs/patience/**'], ...limits } },
       { test: { name: 'patience', pool: 'threads', include: ['specs/patience/**/*.test.ts'], ...limits } },

@@ -15,6 +15,8 @@ export interface JoinOptions {
   protocol?: Protocol;
   transports?: ('polling' | 'websocket')[];
   role?: string;
+  /** The SDK that it says it is. */
+  sdk?: { type: string; version: string };
 }
 
 /** A page that speaks the protocol by hand (`page/raw.ts`). */
@@ -33,9 +35,9 @@ export class RawPage {
     return this.page.evaluate(call, [method, args] as [string, unknown[]]) as Promise<Awaited<ReturnType<Methods[M]>>>;
   }
 
-  async join(kaigi: Kaigi, room: string, { protocol = '1.2', transports = ['websocket'], role = 'presenter' }: JoinOptions = {}): Promise<LoginReply> {
+  async join(kaigi: Kaigi, room: string, { protocol = '1.2', transports = ['websocket'], role = 'presenter', sdk = USER_AGENT.sdk }: JoinOptions = {}): Promise<LoginReply> {
     const token = await kaigi.rest.token(room, this.who, role);
-    const reply = (await this.call('join', kaigi.url, token, protocol, transports, USER_AGENT)) as LoginReply;
+    const reply = (await this.call('join', kaigi.url, token, protocol, transports, { sdk })) as LoginReply;
     this.id = reply.id;
     return reply;
   }

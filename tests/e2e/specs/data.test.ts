@@ -25,7 +25,7 @@ beforeAll(async () => {
   receivers = [];
   for (const name of ['ordered', 'unordered', 'unreliable']) {
     const page = await browser.raw(kaigi, name);
-    await page.join(kaigi, room);
+    await page.join(kaigi, room, { sdk: { type: 'Kaigi', version: '0.1' } });
     receivers.push(page);
   }
 });
@@ -120,6 +120,19 @@ describe('a data stream', () => {
   });
 });
 
+describe('publishing data', () => {
+  it('needs a permission to publish something, and can not be mixed', async () => {
+    const viewer = await browser.raw(kaigi, 'viewer');
+    await viewer.join(kaigi, room, { role: 'viewer' });
+    await expect(viewer.call('publish', { data: {} })).rejects.toThrow('unauthorized');
+    await viewer.close();
+    const id = await sender.call('publish', { data: {} });
+    const mix = sender.call('request', 'stream-control', { id, operation: 'mix', data: 'common' });
+    await expect(mix).rejects.toThrow('Stream does NOT contain valid track to mix');
+    await sender.call('unpublish', id);
+  });
+});
+
 describe('data beside media', () => {
   it('goes with them in one publication and one subscription', async () => {
     const [page] = receivers;
@@ -128,6 +141,8 @@ describe('data beside media', () => {
     const added = await page.isTold<{ data: { media: { tracks: unknown[] } } }>('stream', { id: both, status: 'add' });
     expect(added.data).toMatchObject({ data: true });
     expect(added.data.media.tracks).toHaveLength(2);
+    // OWT's SDK does not subscribe streams that have both, unless it does not know.
+    await sender.isTold('stream', { id: both, status: 'add', data: { data: false } });
     const wish = { audio: { from: both }, video: { from: both }, data: { from: both, channel: { ordered: true } } };
     const subscription = await page.call('subscribe', wish);
     await page.sees(subscription, RED);
@@ -141,9 +156,10 @@ describe('data beside media', () => {
   it('can not be subscribed of a stream that has none', async () => {
     const [page] = receivers;
     const silent = await sender.call('publish', { look: RED });
-    await expect(page?.call('subscribe', { data: { from: silent, channel: {} } })).rejects.toThrow(/\S/);
-    await expect(page?.call('subscribe', { data: { from: `${room}-common`, channel: {} } })).rejects.toThrow(/\S/);
-    await expect(page?.call('subscribe', { data: { from: 'nowhere', channel: {} } })).rejects.toThrow(/\S/);
+    for (const from of [silent, `${room}-common`, 'nowhere']) {
+      const refused = page?.call('subscribe', { data: { from, channel: {} } });
+      await expect(refused, from).rejects.toThrow('Target data stream does NOT satisfy:Requested data stream');
+    }
     await sender.call('unpublish', silent);
   });
 });

@@ -138,6 +138,7 @@ describe.each(DIALECTS)('%s', (_, dialect) => {
       ['an empty region', () => region(stream, '4'), 'Invalid region_id.'],
       ['a region that is not there', () => region(stream, 'nowhere'), 'Invalid region_id.'],
       ['a stream that is not mixed', () => region(silent, '1'), 'Invalid input stream_id.'],
+      ['the region of a stream that is not mixed', () => where(silent), 'Invalid input stream_id.'],
       ['a view that is not there', () => region(stream, '1', 'nowhere'), 'Invalid view'],
       ['the region in a view that is not there', () => where(stream, 'nowhere'), 'Invalid view'],
       ['no region', () => region(stream, ''), /^request/],

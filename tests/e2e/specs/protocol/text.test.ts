@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => kaigi?.stop());
 
-/** The longest message, in characters. */
+/** The longest message, in characters as JavaScript counts them (UTF-16 code units). */
 const LONGEST = 2048;
 
 describe.each(DIALECTS)('%s', (_, dialect) => {
@@ -57,23 +57,26 @@ describe.each(DIALECTS)('%s', (_, dialect) => {
   it.each([
     ['letters', 'x'.repeat(LONGEST)],
     ['characters of several bytes', 'あ'.repeat(LONGEST)],
+    ['characters that JavaScript counts twice', '🎉'.repeat(LONGEST / 2)],
     ['nothing', ''],
   ])('may say as much as %s', async (_, message) => {
     await one.client.granted('text', { to: two.id, message });
     expect(await two.client.told('text', { message })).toEqual({ from: one.id, to: 'me', message });
   });
 
-  const REFUSED: [string, unknown, string | RegExp][] = [
+  const REFUSED: [string, unknown, string][] = [
     ['to nobody', { message: 'x' }, 'Invalid receiver'],
     ['to an empty name', { to: '', message: 'x' }, 'Invalid receiver'],
     ['to a number', { to: 7, message: 'x' }, 'Invalid receiver'],
     ['to one who is not there', { to: 'nobody', message: 'x' }, 'Target participant does NOT exist: nobody'],
     ['nothing at all', null, 'Invalid receiver'],
-    ['one character too many', { to: 'all', message: 'x'.repeat(LONGEST + 1) }, /long|2048/],
+    ['one character too many', { to: 'all', message: 'x'.repeat(LONGEST + 1) }, 'Message is longer than 2048 characters'],
+    ['half a character too many', { to: 'all', message: `${'🎉'.repeat(LONGEST / 2)}x` }, 'Message is longer than 2048 characters'],
+    ['what is no text', { to: 'all', message: { a: 1 } }, 'Message is not a string'],
+    ['without a message', { to: 'all' }, 'Message is not a string'],
   ];
   it.each(REFUSED)('can not speak %s', async (_, data, text) => {
-    const expected = typeof text === 'string' ? text : expect.stringMatching(text);
-    expect(await one.client.request('text', data)).toEqual({ status: 'error', data: expected });
+    expect(await one.client.request('text', data)).toEqual({ status: 'error', data: text });
   });
 
   it('is heard though it wants no answer, or says more than it should', async () => {
