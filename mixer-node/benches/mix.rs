@@ -1,7 +1,7 @@
 //! What a view costs without its codecs: composing a picture beside copying one, finding edges, and mixing sound beside encoding it.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     hint::black_box,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,10 +10,13 @@ use std::{
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use kaigi_media::rtp::write_header;
 use kaigi_mixer_node::{
-    audio::{AudioCodec, AudioMixer, FRAME, FRAME_VALUES, OutputId, SAMPLE_RATE, TICK},
+    audio::{
+        AudioCodec, AudioEncoding, AudioMixer, AudioStart, FRAME, FRAME_VALUES, Mix, PlannedMix, SAMPLE_RATE,
+        TICK,
+    },
     video::{Canny, Canvas, Colour, Composer, Frame, FrameSlot, Picture, Plane, Rect, Region, Scene, Size},
 };
-use kaigi_proto::ids::{ParticipantId, StreamId};
+use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
 
 const VIEW: Size = Size { width: 1280, height: 720 };
 
@@ -136,14 +139,16 @@ fn sound(c: &mut Criterion) {
         });
         group.bench_function(BenchmarkId::new("mixer", people), |b| {
             let mut mixer = AudioMixer::new(0);
-            let mut outputs = BTreeSet::new();
+            let mut outputs = BTreeMap::new();
             let ids: Vec<_> = (0..people).map(|i| StreamId::new(format!("s{i}")).expect("an id")).collect();
             for (i, id) in ids.iter().enumerate() {
                 let owner = ParticipantId::new(format!("p{i}")).expect("an id");
                 mixer.set_input(id, &owner, AudioCodec::Opus).expect("a decoder");
-                outputs.insert(OutputId::Minus(owner));
+                let track = TrackId::new(format!("t{i}")).expect("an id");
+                let encoding = AudioEncoding::Opus { stereo: true };
+                outputs.insert(track, PlannedMix { mix: Mix::Minus(owner), encoding });
             }
-            mixer.set_outputs(&outputs, |_| 0);
+            mixer.set_outputs(&outputs, |_| AudioStart::default());
             // One second of each voice, sent again and again under rising numbers.
             let voices: Vec<Vec<Vec<u8>>> = (0..people)
                 .map(|i| {

@@ -1,13 +1,20 @@
-//! The description of a view, checked and typed.
+//! The descriptions of views and transcoders, checked and typed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use kaigi_proto::{
     ids::{IdError, ParticipantId, RoomId, StreamId, TrackId, WorkerId},
     v1,
 };
 
-use crate::video::{Area, Colour, EncoderSettings, GeometryError, Size, VideoCodec};
+use crate::{
+    audio::{AudioEncoding, AudioFormatError},
+    rendition::{RenditionError, RenditionSpecs},
+    video::{Area, Colour, GeometryError, Size, VideoEncoding},
+};
 
 /// Inputs of one view at most. Each decoded one takes some threads and memory.
 pub const MAX_INPUTS: usize = 200;
@@ -16,12 +23,12 @@ const MAX_REGIONS: usize = 200;
 /// Participants with a mix of their own in one view at most. Each costs an encoder while it is listened to.
 const MAX_MINUS: usize = 500;
 /// Pixels of a side, and pictures a second.
-const SIDES: std::ops::RangeInclusive<u32> = 16..=4096;
-const RATES: std::ops::RangeInclusive<u32> = 1..=60;
+pub(crate) const SIDES: std::ops::RangeInclusive<u32> = 16..=4096;
+pub(crate) const RATES: std::ops::RangeInclusive<u32> = 1..=60;
 /// kbit/s.
-const BITRATES: std::ops::RangeInclusive<u32> = 1..=100_000;
+pub(crate) const BITRATES: std::ops::RangeInclusive<u32> = 1..=100_000;
 /// Seconds between key frames at most; an hour is as good as never.
-const MAX_KEY_FRAME_INTERVAL: u32 = 3600;
+pub(crate) const MAX_KEY_FRAME_INTERVAL: u32 = 3600;
 
 /// Why a description is refused.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -53,6 +60,28 @@ pub enum DescriptionError {
     /// No encoder for it.
     #[error("output codec {0:?} is not made here")]
     Codec(String),
+    /// No encoder for it.
+    #[error(transparent)]
+    AudioFormat(#[from] AudioFormatError),
+    /// More than one view or transcoder may have.
+    #[error("{given} {what}, no more than {most} are made")]
+    TooMany {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many were given.
+        given: usize,
+        /// Bound.
+        most: usize,
+    },
+    /// The same output twice.
+    #[error("output {0} is named twice")]
+    OutputTwice(String),
+    /// A transcoder's outputs are of its source's kind.
+    #[error("outputs are not of the source's kind")]
+    Kind,
+    /// Not a positive number.
+    #[error("motion factor {0} is none")]
+    MotionFactor(f64),
     /// No such filter.
     #[error("filter {0:?} does not exist")]
     Filter(String),
@@ -90,14 +119,18 @@ pub struct ViewSpec {
     pub version: Version,
     /// Absent: audio only.
     pub video: Option<VideoSpec>,
-    /// Format of the audio outputs.
+    /// Format of the view's own mixes.
     pub audio_format: v1::MediaFormat,
+    /// What it says.
+    pub audio_encoding: AudioEncoding,
     /// Whether the loudest input is reported.
     pub voice_activity: bool,
     /// By stream.
     pub inputs: BTreeMap<StreamId, InputSpec>,
     /// Who gets a mix of his own.
     pub minus: BTreeSet<ParticipantId>,
+    /// Other formats.
+    pub renditions: RenditionSpecs,
 }
 
 /// What a view's picture is to be.
@@ -105,10 +138,16 @@ pub struct ViewSpec {
 pub struct VideoSpec {
     /// As it came.
     pub format: v1::MediaFormat,
-    /// How it is encoded.
-    pub encoder: EncoderSettings,
+    /// What it says.
+    pub encoding: VideoEncoding,
+    /// Of the picture.
+    pub size: Size,
+    /// Pictures a second.
+    pub framerate: u32,
     /// kbit/s.
     pub bitrate: u32,
+    /// Longest time from one key frame to the next; none = only on request.
+    pub key_frame_interval: Option<Duration>,
     /// Where nothing else is.
     pub background: Colour,
     /// Whether frames are cut to fill their regions.
@@ -140,9 +179,11 @@ impl TryFrom<v1::ViewDescription> for ViewSpec {
         at_most("number of inputs", view.inputs.len(), MAX_INPUTS)?;
         at_most("number of minus participants", view.minus_participants.len(), MAX_MINUS)?;
         let audio_format = view.audio_format.ok_or(DescriptionError::Missing("audio_format"))?;
-        if audio_format.codec != "opus" {
-            return Err(DescriptionError::Codec(audio_format.codec));
-        }
+        let audio_encoding = AudioEncoding::of(&audio_format)?;
+        let motion_factor = motion_factor(view.video.as_ref())?;
+        let mut renditions = RenditionSpecs::parse(view.video_outputs, view.audio_outputs, motion_factor)?;
+        let video = view.video.map(VideoSpec::try_from).transpose()?;
+        fit_renditions(&mut renditions, video.as_ref());
         let mut inputs = BTreeMap::new();
         for input in view.inputs {
             let stream = StreamId::new(&input.stream_id)?;
@@ -160,11 +201,13 @@ impl TryFrom<v1::ViewDescription> for ViewSpec {
             key,
             agent: WorkerId::new(view.agent_id)?.to_string(),
             version: Version { epoch: view.epoch, revision: view.revision },
-            video: view.video.map(VideoSpec::try_from).transpose()?,
+            video,
             audio_format,
+            audio_encoding,
             voice_activity: view.voice_activity,
             inputs,
             minus,
+            renditions,
         })
     }
 }
@@ -174,8 +217,7 @@ impl TryFrom<v1::ViewVideo> for VideoSpec {
 
     fn try_from(video: v1::ViewVideo) -> Result<Self, DescriptionError> {
         let format = video.format.ok_or(DescriptionError::Missing("video format"))?;
-        let codec = VideoCodec::from_name(&format.codec)
-            .filter(|codec| codec.can_encode(&format.profile))
+        let encoding = VideoEncoding::from_names(&format.codec, &format.profile)
             .ok_or_else(|| DescriptionError::Codec(format!("{} {}", format.codec, format.profile)))?;
         let resolution = video.resolution.ok_or(DescriptionError::Missing("resolution"))?;
         let size = Size {
@@ -196,17 +238,94 @@ impl TryFrom<v1::ViewVideo> for VideoSpec {
         };
         Ok(Self {
             format,
-            encoder: EncoderSettings {
-                codec,
-                size,
-                framerate,
-                key_frame_distance: (interval > 0).then_some(interval * framerate),
-            },
+            encoding,
+            size,
+            framerate,
+            key_frame_interval: (interval > 0).then(|| Duration::from_secs(interval.into())),
             bitrate: within("bitrate", video.bitrate, BITRATES)?,
             background: Colour::from_rgb(video.background_rgb),
             crop: video.crop,
             regions: layout.regions.iter().map(region).collect::<Result<_, _>>()?,
             edges,
+        })
+    }
+}
+
+fn motion_factor(video: Option<&v1::ViewVideo>) -> Result<f64, DescriptionError> {
+    match video.map_or(1.0, |video| video.motion_factor) {
+        0.0 => Ok(1.0),
+        factor if factor.is_finite() && factor > 0.0 => Ok(factor),
+        factor => Err(DescriptionError::MotionFactor(factor)),
+    }
+}
+
+/// Video renditions have what the view has where they name nothing else, and never more.
+fn fit_renditions(renditions: &mut RenditionSpecs, video: Option<&VideoSpec>) {
+    let Some(VideoSpec { size: whole, framerate, .. }) = video else {
+        renditions.refuse_video(|_| Err(RenditionError::NoPicture));
+        return;
+    };
+    renditions.refuse_video(|spec| {
+        let size = spec.size.unwrap_or(*whole);
+        let given = [
+            ("width", size.width, whole.width),
+            ("height", size.height, whole.height),
+            ("framerate", spec.framerate.unwrap_or(*framerate), *framerate),
+        ];
+        let beyond = given.into_iter().find(|(_, value, most)| value > most);
+        beyond.map_or(Ok(()), |(what, value, most)| Err(RenditionError::Beyond { what, value, most }))
+    });
+    for spec in renditions.video.values_mut() {
+        spec.size.get_or_insert(*whole);
+        spec.framerate.get_or_insert(*framerate);
+    }
+}
+
+/// Which transcoder.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TranscoderKey {
+    /// Its room.
+    pub room: RoomId,
+    /// Its agent's name for it.
+    pub id: String,
+}
+
+/// What a transcoder is to be.
+#[derive(Clone, Debug)]
+pub struct TranscoderSpec {
+    /// Which transcoder.
+    pub key: TranscoderKey,
+    /// Whose it is.
+    pub agent: String,
+    /// Of this description.
+    pub version: Version,
+    /// What is transcoded.
+    pub source: v1::TrackSource,
+    /// Into what; all of the source's kind.
+    pub renditions: RenditionSpecs,
+}
+
+impl TryFrom<v1::TranscoderDescription> for TranscoderSpec {
+    type Error = DescriptionError;
+
+    fn try_from(transcoder: v1::TranscoderDescription) -> Result<Self, DescriptionError> {
+        let key = TranscoderKey { room: RoomId::new(&transcoder.room_id)?, id: transcoder.id };
+        // The id is part of the ids of the transcoder's tracks.
+        TrackId::new(&key.id)?;
+        let source = transcoder.source.ok_or(DescriptionError::Missing("source"))?;
+        let (video, audio) = (transcoder.video_outputs, transcoder.audio_outputs);
+        match source.kind() {
+            v1::MediaKind::Unspecified => return Err(DescriptionError::Missing("kind of the source")),
+            v1::MediaKind::Video if !audio.is_empty() => return Err(DescriptionError::Kind),
+            v1::MediaKind::Audio if !video.is_empty() => return Err(DescriptionError::Kind),
+            v1::MediaKind::Video | v1::MediaKind::Audio => {}
+        }
+        Ok(Self {
+            key,
+            agent: WorkerId::new(transcoder.agent_id)?.to_string(),
+            version: Version { epoch: transcoder.epoch, revision: transcoder.revision },
+            source,
+            renditions: RenditionSpecs::parse(video, audio, 1.0)?,
         })
     }
 }
@@ -233,6 +352,11 @@ fn within(
     } else {
         Err(DescriptionError::Range { what, value: value.into(), from, to })
     }
+}
+
+/// What there may be only so many of.
+pub(crate) fn bounded(what: &'static str, given: usize, most: usize) -> Result<(), DescriptionError> {
+    if given <= most { Ok(()) } else { Err(DescriptionError::TooMany { what, given, most }) }
 }
 
 fn at_most(what: &'static str, value: usize, most: usize) -> Result<(), DescriptionError> {
@@ -298,7 +422,7 @@ mod tests {
     fn a_good_description_is_taken() {
         let spec = ViewSpec::try_from(description()).unwrap();
         let video = spec.video.unwrap();
-        assert_eq!(video.encoder.key_frame_distance, Some(2400));
+        assert_eq!(video.key_frame_interval, Some(Duration::from_secs(100)));
         assert_eq!(video.regions.len(), 1);
         let input = &spec.inputs[&StreamId::new("s1").unwrap()];
         assert!(input.audio.is_none(), "a muted track is not fetched");
@@ -321,8 +445,8 @@ mod tests {
         assert!(matches!(refused(|v| v.inputs[0].owner = String::new()), DescriptionError::Id(_)));
         assert!(matches!(refused(|v| v.inputs.push(v.inputs[0].clone())), DescriptionError::Twice(_)));
         assert!(matches!(refused(|v| v.audio_format = None), DescriptionError::Missing(_)));
-        let pcmu = Some(v1::MediaFormat { codec: "pcmu".into(), ..Default::default() });
-        assert!(matches!(refused(|v| v.audio_format = pcmu), DescriptionError::Codec(_)));
+        let isac = Some(v1::MediaFormat { codec: "isac".into(), ..Default::default() });
+        assert!(matches!(refused(|v| v.audio_format = isac), DescriptionError::AudioFormat(_)));
         let many = |v: &mut v1::ViewDescription| v.inputs = vec![v.inputs[0].clone(); MAX_INPUTS + 1];
         assert!(matches!(refused(many), DescriptionError::Range { .. }));
     }
@@ -339,8 +463,57 @@ mod tests {
         assert!(matches!(refused_video(|v| v.filter = "sepia".into()), DescriptionError::Filter(_)));
         let area = |v: &mut v1::ViewVideo| v.layout.as_mut().unwrap().regions[0].left = "2/1".into();
         assert!(matches!(refused_video(area), DescriptionError::Geometry(_)));
+        assert_eq!(refused_video(|v| v.motion_factor = -1.0), DescriptionError::MotionFactor(-1.0));
         let codec = |v: &mut v1::ViewVideo| v.format.as_mut().unwrap().codec = "h265".into();
         assert!(matches!(refused_video(codec), DescriptionError::Codec(_)));
+    }
+
+    #[test]
+    fn renditions_have_what_the_view_has_and_never_more() {
+        let output = |id: &str, framerate, width, height| v1::VideoOutput {
+            id: id.into(),
+            format: Some(v1::MediaFormat { codec: "vp8".into(), ..Default::default() }),
+            resolution: Some(v1::Resolution { width, height }),
+            framerate,
+            ..Default::default()
+        };
+        let mut like = output("like", 0, 0, 0);
+        like.resolution = None;
+        let video_outputs =
+            vec![like, output("fast", 25, 320, 240), output("wide", 24, 642, 240), output("ok", 5, 320, 240)];
+        let view = v1::ViewDescription { video_outputs, ..description() };
+        let renditions = ViewSpec::try_from(view.clone()).unwrap().renditions;
+        let failed: Vec<String> = renditions.failures().into_iter().map(|failure| failure.id).collect();
+        assert_eq!(failed, ["fast", "wide"]);
+        let made: Vec<_> =
+            renditions.video.values().map(|spec| (spec.size.unwrap().width, spec.framerate)).collect();
+        assert_eq!(made, [(640, Some(24)), (320, Some(5))]);
+        let sound_only = v1::ViewDescription { video: None, ..view };
+        assert_eq!(ViewSpec::try_from(sound_only).unwrap().renditions.failures.len(), 4);
+    }
+
+    #[test]
+    fn transcoders_are_of_one_kind() {
+        let source = |kind: v1::MediaKind| v1::TrackSource { kind: kind.into(), ..Default::default() };
+        let transcoder = |kind, audio_outputs| v1::TranscoderDescription {
+            agent_id: "agent".into(),
+            room_id: "r1".into(),
+            id: "t1".into(),
+            epoch: 1,
+            revision: 1,
+            source: Some(source(kind)),
+            video_outputs: vec![],
+            audio_outputs,
+        };
+        let opus = v1::AudioOutput {
+            id: "o".into(),
+            format: Some(v1::MediaFormat { codec: "opus".into(), ..Default::default() }),
+            minus_participant: String::new(),
+        };
+        TranscoderSpec::try_from(transcoder(v1::MediaKind::Audio, vec![opus.clone()])).unwrap();
+        let refused = |kind| TranscoderSpec::try_from(transcoder(kind, vec![opus.clone()])).unwrap_err();
+        assert_eq!(refused(v1::MediaKind::Video), DescriptionError::Kind);
+        assert!(matches!(refused(v1::MediaKind::Unspecified), DescriptionError::Missing(_)));
     }
 
     #[test]

@@ -15,12 +15,33 @@ use kaigi_proto::{
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::description::ViewKey;
+use crate::description::{TranscoderKey, ViewKey};
 
 /// Events that wait for an agent beyond those that it is told first. Views change a few times a second at most.
 const MAX_WAITING: usize = 256;
 /// How long an agent's views outlive its stream. Taking over a room takes a few seconds.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What events are about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// A view.
+    View(ViewKey),
+    /// A transcoder.
+    Transcoder(TranscoderKey),
+}
+
+impl From<ViewKey> for Subject {
+    fn from(key: ViewKey) -> Self {
+        Self::View(key)
+    }
+}
+
+impl From<TranscoderKey> for Subject {
+    fn from(key: TranscoderKey) -> Self {
+        Self::Transcoder(key)
+    }
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -29,7 +50,7 @@ pub struct EventHub(Mutex<Hub>);
 #[derive(Debug, Default)]
 struct Hub {
     agents: HashMap<String, Agent>,
-    views: HashMap<ViewKey, View>,
+    works: HashMap<Subject, Work>,
 }
 
 #[derive(Debug)]
@@ -39,38 +60,38 @@ enum Agent {
 }
 
 #[derive(Debug)]
-struct View {
+struct Work {
     agent: String,
     active: Option<StreamId>,
-    /// By stream and kind of track.
-    failing: BTreeMap<(StreamId, v1::MediaKind), String>,
+    /// By stream and kind of track; a transcoder has but one source, which needs no name.
+    failing: BTreeMap<(Option<StreamId>, v1::MediaKind), String>,
 }
 
 impl EventHub {
-    /// A view is (now) an agent's.
-    pub fn set_view(&self, key: &ViewKey, agent: &str, now: Instant) {
+    /// A view or transcoder is (now) an agent's.
+    pub fn set(&self, key: &Subject, agent: &str, now: Instant) {
         let mut hub = self.0.lock();
         hub.agents.entry(agent.to_owned()).or_insert(Agent::Away(now));
-        let view = hub.views.entry(key.clone()).or_insert_with(|| View {
+        let work = hub.works.entry(key.clone()).or_insert_with(|| Work {
             agent: agent.to_owned(),
             active: None,
             failing: BTreeMap::new(),
         });
-        if view.agent != agent {
-            agent.clone_into(&mut view.agent);
+        if work.agent != agent {
+            agent.clone_into(&mut work.agent);
         }
     }
 
-    /// A view is no more.
-    pub fn remove_view(&self, key: &ViewKey) {
-        self.0.lock().views.remove(key);
+    /// It is no more.
+    pub fn remove(&self, key: &Subject) {
+        self.0.lock().works.remove(key);
     }
 
     /// An agent wants to be told; an older stream of its ends.
     pub fn open(&self, agent: &str) -> mpsc::Receiver<v1::MixerEvent> {
         let mut hub = self.0.lock();
-        let own = hub.views.iter().filter(|(_, view)| view.agent == agent);
-        let first: Vec<v1::MixerEvent> = own.flat_map(|(key, view)| view.summary(key)).collect();
+        let own = hub.works.iter().filter(|(_, work)| work.agent == agent);
+        let first: Vec<v1::MixerEvent> = own.flat_map(|(key, work)| work.summary(key)).collect();
         let (tell, told) = mpsc::channel(first.len() + MAX_WAITING);
         for event in first {
             // There is room for all of them.
@@ -81,86 +102,107 @@ impl EventHub {
     }
 
     /// The loudest input of a view has changed.
-    pub fn active(&self, key: &ViewKey, stream: StreamId, now: Instant) {
+    pub fn active(&self, key: &Subject, stream: StreamId, now: Instant) {
         let mut hub = self.0.lock();
-        if let Some(view) = hub.views.get_mut(key) {
+        if let Some(work) = hub.works.get_mut(key) {
             let event = Event::ActiveInput(stream.to_string());
-            view.active = Some(stream);
+            work.active = Some(stream);
             hub.tell(key, event, now);
         }
     }
 
-    /// An input of a view fails.
-    pub fn failed(&self, key: &ViewKey, stream: &StreamId, kind: v1::MediaKind, reason: &str, now: Instant) {
+    /// An input fails: of a view that of `stream`, of a transcoder its source.
+    pub fn failed(
+        &self,
+        key: &Subject,
+        stream: Option<&StreamId>,
+        kind: v1::MediaKind,
+        reason: &str,
+        now: Instant,
+    ) {
         let mut hub = self.0.lock();
-        if let Some(view) = hub.views.get_mut(key) {
-            view.failing.insert((stream.clone(), kind), reason.to_owned());
-            hub.tell(key, failure(stream, reason), now);
+        if let Some(work) = hub.works.get_mut(key) {
+            let told = failure(key, stream, reason);
+            work.failing.insert((stream.cloned(), kind), reason.to_owned());
+            hub.tell(key, told, now);
         }
     }
 
-    /// An input of a view works again, or is no more.
-    pub fn recovered(&self, key: &ViewKey, stream: &StreamId, kind: v1::MediaKind) {
-        if let Some(view) = self.0.lock().views.get_mut(key) {
-            view.failing.remove(&(stream.clone(), kind));
+    /// An input works again, or is no more.
+    pub fn recovered(&self, key: &Subject, stream: Option<&StreamId>, kind: v1::MediaKind) {
+        if let Some(work) = self.0.lock().works.get_mut(key) {
+            work.failing.remove(&(stream.cloned(), kind));
         }
     }
 
     /// Forgets the failures of inputs that a view has no more.
-    pub fn retain_inputs(&self, key: &ViewKey, keep: impl Fn(&StreamId) -> bool) {
-        if let Some(view) = self.0.lock().views.get_mut(key) {
-            view.failing.retain(|(stream, _), _| keep(stream));
+    pub fn retain_inputs(&self, key: &Subject, keep: impl Fn(&StreamId) -> bool) {
+        if let Some(work) = self.0.lock().works.get_mut(key) {
+            work.failing.retain(|(stream, _), _| stream.as_ref().is_none_or(&keep));
         }
     }
 
-    /// Views whose agents have been away for too long.
-    pub fn abandoned(&self, now: Instant) -> Vec<ViewKey> {
+    /// What belongs to agents that have been away for too long.
+    pub fn abandoned(&self, now: Instant) -> Vec<Subject> {
         let mut hub = self.0.lock();
-        let Hub { agents, views } = &mut *hub;
+        let Hub { agents, works } = &mut *hub;
         agents.retain(|name, agent| {
             if let Agent::Listening(tell) = agent
                 && tell.is_closed()
             {
                 *agent = Agent::Away(now);
             }
-            matches!(agent, Agent::Listening(_)) || views.values().any(|view| view.agent == *name)
+            matches!(agent, Agent::Listening(_)) || works.values().any(|work| work.agent == *name)
         });
         let away = |name: &str| match agents.get(name) {
             Some(Agent::Away(since)) => now.saturating_duration_since(*since) >= PATIENCE,
             Some(Agent::Listening(_)) => false,
             None => true,
         };
-        views.iter().filter(|(_, view)| away(&view.agent)).map(|(key, _)| key.clone()).collect()
+        works.iter().filter(|(_, work)| away(&work.agent)).map(|(key, _)| key.clone()).collect()
     }
 }
 
 impl Hub {
-    fn tell(&mut self, key: &ViewKey, event: Event, now: Instant) {
-        let Some(view) = self.views.get(key) else { return };
-        let Some(agent) = self.agents.get_mut(&view.agent) else { return };
+    fn tell(&mut self, key: &Subject, event: Event, now: Instant) {
+        let Some(work) = self.works.get(key) else { return };
+        let Some(agent) = self.agents.get_mut(&work.agent) else { return };
         if let Agent::Listening(tell) = agent
             && tell.try_send(message(key, event)).is_err()
         {
-            tracing::warn!(agent = view.agent, "agent does not take its events, its stream ends");
+            tracing::warn!(agent = work.agent, "agent does not take its events, its stream ends");
             *agent = Agent::Away(now);
         }
     }
 }
 
-impl View {
-    fn summary(&self, key: &ViewKey) -> Vec<v1::MixerEvent> {
+impl Work {
+    fn summary(&self, key: &Subject) -> Vec<v1::MixerEvent> {
         let active = self.active.iter().map(|stream| Event::ActiveInput(stream.to_string()));
-        let failing = self.failing.iter().map(|((stream, _), reason)| failure(stream, reason));
+        let failing = self.failing.iter().map(|((stream, _), reason)| failure(key, stream.as_ref(), reason));
         active.chain(failing).map(|event| message(key, event)).collect()
     }
 }
 
-fn failure(stream: &StreamId, reason: &str) -> Event {
-    Event::InputFailed(v1::InputFailed { stream_id: stream.to_string(), reason: reason.to_owned() })
+fn failure(key: &Subject, stream: Option<&StreamId>, reason: &str) -> Event {
+    let reason = reason.to_owned();
+    match key {
+        Subject::View(_) => {
+            let stream_id = stream.map(StreamId::to_string).unwrap_or_default();
+            Event::InputFailed(v1::InputFailed { stream_id, reason })
+        }
+        Subject::Transcoder(key) => {
+            Event::TranscoderFailed(v1::TranscoderFailed { id: key.id.clone(), reason })
+        }
+    }
 }
 
-fn message(key: &ViewKey, event: Event) -> v1::MixerEvent {
-    v1::MixerEvent { room_id: key.room.to_string(), label: key.label.clone(), event: Some(event) }
+fn message(key: &Subject, event: Event) -> v1::MixerEvent {
+    let (room, label) = match key {
+        Subject::View(key) => (&key.room, key.label.clone()),
+        Subject::Transcoder(key) => (&key.room, String::new()),
+    };
+    v1::MixerEvent { room_id: room.to_string(), label, event: Some(event) }
 }
 
 #[cfg(test)]
@@ -169,8 +211,8 @@ mod tests {
 
     use super::*;
 
-    fn key(room: &str) -> ViewKey {
-        ViewKey { room: RoomId::new(room).unwrap(), label: "common".into() }
+    fn key(room: &str) -> Subject {
+        ViewKey { room: RoomId::new(room).unwrap(), label: "common".into() }.into()
     }
     fn stream(name: &str) -> StreamId {
         StreamId::new(name).unwrap()
@@ -190,10 +232,10 @@ mod tests {
     fn each_agent_is_told_of_its_own_views() {
         let (hub, now) = (EventHub::default(), Instant::now());
         let (mut a, mut b) = (hub.open("a"), hub.open("b"));
-        hub.set_view(&key("r1"), "a", now);
-        hub.set_view(&key("r2"), "b", now);
+        hub.set(&key("r1"), "a", now);
+        hub.set(&key("r2"), "b", now);
         hub.active(&key("r1"), stream("s1"), now);
-        hub.failed(&key("r2"), &stream("s2"), v1::MediaKind::Video, "gone", now);
+        hub.failed(&key("r2"), Some(&stream("s2")), v1::MediaKind::Video, "gone", now);
         hub.active(&key("r3"), stream("s3"), now);
         assert_eq!(texts(&mut a), ["r1: s1 speaks"]);
         assert_eq!(texts(&mut b), ["r2: s2 fails"]);
@@ -202,11 +244,11 @@ mod tests {
     #[test]
     fn a_new_stream_begins_with_what_holds_and_ends_the_old_one() {
         let (hub, now) = (EventHub::default(), Instant::now());
-        hub.set_view(&key("r1"), "a", now);
+        hub.set(&key("r1"), "a", now);
         hub.active(&key("r1"), stream("s1"), now);
-        hub.failed(&key("r1"), &stream("s2"), v1::MediaKind::Video, "gone", now);
-        hub.failed(&key("r1"), &stream("s3"), v1::MediaKind::Video, "gone", now);
-        hub.recovered(&key("r1"), &stream("s3"), v1::MediaKind::Video);
+        hub.failed(&key("r1"), Some(&stream("s2")), v1::MediaKind::Video, "gone", now);
+        hub.failed(&key("r1"), Some(&stream("s3")), v1::MediaKind::Video, "gone", now);
+        hub.recovered(&key("r1"), Some(&stream("s3")), v1::MediaKind::Video);
         let mut old = hub.open("a");
         assert_eq!(texts(&mut old), ["r1: s1 speaks", "r1: s2 fails"]);
         let mut new = hub.open("a");
@@ -217,7 +259,7 @@ mod tests {
     #[test]
     fn an_agent_that_does_not_listen_loses_its_stream_and_nothing_else() {
         let (hub, now) = (EventHub::default(), Instant::now());
-        hub.set_view(&key("r1"), "a", now);
+        hub.set(&key("r1"), "a", now);
         let mut slow = hub.open("a");
         for number in 0..MAX_WAITING + 10 {
             hub.active(&key("r1"), stream(&format!("s{number}")), now);
@@ -230,7 +272,7 @@ mod tests {
     #[test]
     fn views_outlive_their_agents_stream_for_a_while() {
         let (hub, now) = (EventHub::default(), Instant::now());
-        hub.set_view(&key("r1"), "a", now);
+        hub.set(&key("r1"), "a", now);
         let told = hub.open("a");
         assert!(hub.abandoned(now + PATIENCE * 2).is_empty());
         drop(told);
@@ -243,19 +285,32 @@ mod tests {
     #[test]
     fn an_agent_that_never_listens_loses_its_views_too() {
         let (hub, now) = (EventHub::default(), Instant::now());
-        hub.set_view(&key("r1"), "a", now);
+        hub.set(&key("r1"), "a", now);
         assert!(hub.abandoned(now).is_empty());
         assert_eq!(hub.abandoned(now + PATIENCE), [key("r1")]);
-        hub.remove_view(&key("r1"));
+        hub.remove(&key("r1"));
         assert!(hub.abandoned(now + PATIENCE).is_empty());
+    }
+
+    #[test]
+    fn transcoders_are_told_by_their_ids() {
+        let (hub, now) = (EventHub::default(), Instant::now());
+        let key = Subject::from(TranscoderKey { room: RoomId::new("r1").unwrap(), id: "t1".into() });
+        hub.set(&key, "a", now);
+        let mut told = hub.open("a");
+        hub.failed(&key, None, v1::MediaKind::Video, "gone", now);
+        assert_eq!(texts(&mut told), ["r1: t1 fails"]);
+        assert_eq!(texts(&mut hub.open("a")), ["r1: t1 fails"]);
+        hub.recovered(&key, None, v1::MediaKind::Video);
+        assert!(texts(&mut hub.open("a")).is_empty());
     }
 
     #[test]
     fn a_view_may_change_hands() {
         let (hub, now) = (EventHub::default(), Instant::now());
-        hub.set_view(&key("r1"), "a", now);
+        hub.set(&key("r1"), "a", now);
         let mut heir = hub.open("b");
-        hub.set_view(&key("r1"), "b", now);
+        hub.set(&key("r1"), "b", now);
         hub.active(&key("r1"), stream("s1"), now);
         assert_eq!(texts(&mut heir), ["r1: s1 speaks"]);
         assert!(hub.abandoned(now + PATIENCE * 2).is_empty());

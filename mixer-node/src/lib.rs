@@ -1,6 +1,6 @@
 //! Mixed streams (MCU): the pictures and sounds of a room's participants, put together to one.
 //!
-//! The conference-agent describes a [view] whole ([`description`]); the [`node`] makes it so. Inputs are pulled over the media
+//! The conference-agent describes a [view] or a [transcoder] whole ([`description`], [`rendition`]); the [`node`] makes it so. Inputs are pulled over the media
 //! [`link`], decoded, composed ([`video`]) and mixed ([`audio`]), each view in threads of its own that work by a [`plan`]; outputs are
 //! pulled by whoever consumes them. [`events`] tell the agent what happens.
 
@@ -8,11 +8,14 @@ mod args;
 pub mod audio;
 pub mod description;
 pub mod events;
+pub mod inputs;
 pub mod link;
 pub mod node;
 pub mod plan;
 pub mod plugins;
+pub mod rendition;
 pub mod service;
+pub mod transcoder;
 pub mod video;
 pub mod view;
 
@@ -40,7 +43,7 @@ use events::EventHub;
 use link::{LinkContext, Outputs, Receiver, VideoSources};
 use node::Node;
 use service::Service;
-use view::ViewContext;
+use view::MixerContext;
 
 /// Between looks at agents that are away.
 const TICK: Duration = Duration::from_secs(1);
@@ -148,7 +151,7 @@ fn bind_node(
     let address = args.link_address;
     let no_link = |source| RunError::Link { address, source };
     let receiver = Arc::new(Receiver::bind(address).map_err(no_link)?);
-    Ok(Arc::new(Node::new(Arc::new(ViewContext {
+    Ok(Arc::new(Node::new(Arc::new(MixerContext {
         link: LinkContext { receiver, channels: channels.clone() },
         sources: VideoSources::default(),
         outputs: Outputs::bind(address).map_err(no_link)?,

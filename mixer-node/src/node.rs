@@ -1,4 +1,4 @@
-//! All views of this node.
+//! All views and transcoders of this node.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -13,16 +13,21 @@ use kaigi_proto::{
 use parking_lot::Mutex;
 
 use crate::{
-    description::{DescriptionError, Version, ViewKey, ViewSpec},
-    view::{View, ViewContext, ViewError},
+    description::{DescriptionError, TranscoderKey, TranscoderSpec, Version, ViewKey, ViewSpec},
+    events::Subject,
+    transcoder::Transcoder,
+    view::{MixerContext, View, ViewError},
 };
 
 /// Views of one node at most. The cluster-manager places rooms by load; this bounds what a mistake can take.
 const MAX_VIEWS: usize = 100;
+/// Transcoders at most.
+const MAX_TRANSCODERS: usize = 500;
+const MAX_TRANSCODERS_OF_A_ROOM: usize = 100;
 
-/// Why a view is not set.
+/// Why a view or transcoder is not set.
 #[derive(Debug, thiserror::Error)]
-pub enum SetViewError {
+pub enum SetError {
     /// The description makes no sense or asks for what is not made here.
     #[error(transparent)]
     Description(#[from] DescriptionError),
@@ -34,34 +39,38 @@ pub enum SetViewError {
         /// Came before.
         in_force: Version,
     },
-    /// The node has as many views as it takes.
-    #[error("this node has as many views as it can bear")]
-    Full,
+    /// The node has as many of them as it takes.
+    #[error("this node has as many {0} as it can bear")]
+    Full(&'static str),
+    /// The room has as many transcoders as it may.
+    #[error("the room has as many transcoders as it may")]
+    RoomFull,
     /// It can't be made.
     #[error(transparent)]
     View(#[from] ViewError),
 }
 
-impl From<SetViewError> for tonic::Status {
-    fn from(error: SetViewError) -> Self {
+impl From<SetError> for tonic::Status {
+    fn from(error: SetError) -> Self {
         let text = error.to_string();
         match error {
-            SetViewError::Description(_) | SetViewError::View(ViewError::TrackId(_)) => {
-                Self::invalid_argument(text)
-            }
-            SetViewError::Outdated { .. } => Self::failed_precondition(text),
-            SetViewError::Full | SetViewError::View(ViewError::Thread(_)) => Self::resource_exhausted(text),
+            SetError::Description(DescriptionError::TooMany { .. })
+            | SetError::Full(_)
+            | SetError::RoomFull
+            | SetError::View(ViewError::Thread(_)) => Self::resource_exhausted(text),
+            SetError::Description(_) | SetError::View(ViewError::TrackId(_)) => Self::invalid_argument(text),
+            SetError::Outdated { .. } => Self::failed_precondition(text),
         }
     }
 }
 
-/// Why a view is not removed.
+/// Why a view or transcoder is not removed.
 #[derive(Debug, thiserror::Error)]
-pub enum RemoveViewError {
+pub enum RemoveError {
     /// The room's id is none.
     #[error(transparent)]
     Id(#[from] IdError),
-    /// The view belongs to a newer epoch.
+    /// It belongs to a newer epoch.
     #[error("epoch {given} is older than {in_force}")]
     Outdated {
         /// Came now.
@@ -71,44 +80,45 @@ pub enum RemoveViewError {
     },
 }
 
-impl From<RemoveViewError> for tonic::Status {
-    fn from(error: RemoveViewError) -> Self {
+impl From<RemoveError> for tonic::Status {
+    fn from(error: RemoveError) -> Self {
         match &error {
-            RemoveViewError::Id(_) => Self::invalid_argument(error.to_string()),
-            RemoveViewError::Outdated { .. } => Self::failed_precondition(error.to_string()),
+            RemoveError::Id(_) => Self::invalid_argument(error.to_string()),
+            RemoveError::Outdated { .. } => Self::failed_precondition(error.to_string()),
         }
     }
 }
 
 /// See the module.
 pub struct Node {
-    context: Arc<ViewContext>,
+    context: Arc<MixerContext>,
     views: Mutex<HashMap<ViewKey, View>>,
+    transcoders: Mutex<HashMap<TranscoderKey, Transcoder>>,
 }
 
 impl Node {
-    /// No views yet.
+    /// Nothing yet.
     #[must_use]
-    pub fn new(context: Arc<ViewContext>) -> Self {
-        Self { context, views: Mutex::default() }
+    pub fn new(context: Arc<MixerContext>) -> Self {
+        Self { context, views: Mutex::default(), transcoders: Mutex::default() }
     }
 
-    /// What the views share.
+    /// What views and transcoders share.
     #[must_use]
-    pub fn context(&self) -> &Arc<ViewContext> {
+    pub fn context(&self) -> &Arc<MixerContext> {
         &self.context
     }
 
     /// Makes or changes a view. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// See [`SetViewError`].
-    pub fn set_view(&self, view: v1::ViewDescription, now: Instant) -> Result<v1::ViewReply, SetViewError> {
+    /// See [`SetError`].
+    pub fn set_view(&self, view: v1::ViewDescription, now: Instant) -> Result<v1::ViewReply, SetError> {
         let spec = ViewSpec::try_from(view)?;
         let mut views = self.views.lock();
         let count = views.len();
         let reply = match views.entry(spec.key.clone()) {
-            Entry::Vacant(_) if count >= MAX_VIEWS => return Err(SetViewError::Full),
+            Entry::Vacant(_) if count >= MAX_VIEWS => return Err(SetError::Full("views")),
             Entry::Vacant(place) => {
                 tracing::info!(room = %spec.key.room, view = spec.key.label, agent = spec.agent, "view made");
                 place.insert(View::new(&self.context, spec, now)?).reply()
@@ -117,7 +127,7 @@ impl Node {
                 let view = view.get_mut();
                 let (given, in_force) = (spec.version, view.version());
                 if given < in_force {
-                    return Err(SetViewError::Outdated { given, in_force });
+                    return Err(SetError::Outdated { given, in_force });
                 }
                 if given > in_force {
                     view.change(spec, now)?;
@@ -132,8 +142,8 @@ impl Node {
     /// Ends a view; one that is not there is fine.
     ///
     /// # Errors
-    /// See [`RemoveViewError`].
-    pub fn remove_view(&self, request: v1::RemoveViewRequest) -> Result<(), RemoveViewError> {
+    /// See [`RemoveError`].
+    pub fn remove_view(&self, request: v1::RemoveViewRequest) -> Result<(), RemoveError> {
         let key = ViewKey { room: RoomId::new(&request.room_id)?, label: request.label };
         let mut views = self.views.lock();
         let Some(view) = views.get(&key) else {
@@ -141,7 +151,7 @@ impl Node {
         };
         let in_force = view.version().epoch;
         if request.epoch < in_force {
-            return Err(RemoveViewError::Outdated { given: request.epoch, in_force });
+            return Err(RemoveError::Outdated { given: request.epoch, in_force });
         }
         views.remove(&key);
         metrics::gauge!("kaigi_mixer_views").set(views.len() as f64);
@@ -149,13 +159,83 @@ impl Node {
         Ok(())
     }
 
-    /// Ends the views whose agents have been away for too long; called about once a second.
+    /// Makes or changes a transcoder. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`SetError`].
+    pub fn set_transcoder(
+        &self,
+        transcoder: v1::TranscoderDescription,
+        now: Instant,
+    ) -> Result<v1::TranscoderReply, SetError> {
+        let spec = TranscoderSpec::try_from(transcoder)?;
+        let mut transcoders = self.transcoders.lock();
+        if !transcoders.contains_key(&spec.key) {
+            if transcoders.len() >= MAX_TRANSCODERS {
+                return Err(SetError::Full("transcoders"));
+            }
+            let room = &spec.key.room;
+            if transcoders.keys().filter(|key| key.room == *room).count() >= MAX_TRANSCODERS_OF_A_ROOM {
+                return Err(SetError::RoomFull);
+            }
+        }
+        let reply = match transcoders.entry(spec.key.clone()) {
+            Entry::Vacant(place) => {
+                tracing::info!(room = %spec.key.room, transcoder = spec.key.id, agent = spec.agent, "transcoder made");
+                place.insert(Transcoder::new(&self.context, spec, now)?).reply()
+            }
+            Entry::Occupied(mut transcoder) => {
+                let transcoder = transcoder.get_mut();
+                let (given, in_force) = (spec.version, transcoder.version());
+                if given < in_force {
+                    return Err(SetError::Outdated { given, in_force });
+                }
+                if given > in_force {
+                    transcoder.change(spec, now)?;
+                }
+                transcoder.reply()
+            }
+        };
+        metrics::gauge!("kaigi_mixer_transcoders").set(transcoders.len() as f64);
+        Ok(reply)
+    }
+
+    /// Ends a transcoder; one that is not there is fine.
+    ///
+    /// # Errors
+    /// See [`RemoveError`].
+    pub fn remove_transcoder(&self, request: v1::RemoveTranscoderRequest) -> Result<(), RemoveError> {
+        let key = TranscoderKey { room: RoomId::new(&request.room_id)?, id: request.id };
+        let mut transcoders = self.transcoders.lock();
+        let Some(transcoder) = transcoders.get(&key) else {
+            return Ok(());
+        };
+        let in_force = transcoder.version().epoch;
+        if request.epoch < in_force {
+            return Err(RemoveError::Outdated { given: request.epoch, in_force });
+        }
+        transcoders.remove(&key);
+        metrics::gauge!("kaigi_mixer_transcoders").set(transcoders.len() as f64);
+        tracing::info!(room = %key.room, transcoder = key.id, "transcoder removed");
+        Ok(())
+    }
+
+    /// Ends what belongs to agents that have been away for too long; called about once a second.
     pub fn tick(&self, now: Instant) {
-        for key in self.context.events.abandoned(now) {
-            tracing::warn!(room = %key.room, view = key.label, "view removed, its agent is away");
-            self.views.lock().remove(&key);
+        for subject in self.context.events.abandoned(now) {
+            match subject {
+                Subject::View(key) => {
+                    tracing::warn!(room = %key.room, view = key.label, "view removed, its agent is away");
+                    self.views.lock().remove(&key);
+                }
+                Subject::Transcoder(key) => {
+                    tracing::warn!(room = %key.room, transcoder = key.id, "transcoder removed, its agent is away");
+                    self.transcoders.lock().remove(&key);
+                }
+            }
         }
         metrics::gauge!("kaigi_mixer_views").set(self.views.lock().len() as f64);
+        metrics::gauge!("kaigi_mixer_transcoders").set(self.transcoders.lock().len() as f64);
     }
 }
 
@@ -176,7 +256,7 @@ mod tests {
         crate::init_gstreamer().unwrap();
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let receiver = Arc::new(Receiver::bind(address).unwrap());
-        Node::new(Arc::new(ViewContext {
+        Node::new(Arc::new(MixerContext {
             link: LinkContext { receiver, channels: Channels::new(ClusterSecret::default()) },
             sources: VideoSources::default(),
             outputs: Outputs::bind(address).unwrap(),
@@ -222,7 +302,7 @@ mod tests {
         let first = node.set_view(audio_view("common", 1), now).unwrap();
         assert_eq!(node.set_view(audio_view("common", 1), now).unwrap(), first);
         let older = node.set_view(audio_view("common", 0), now);
-        assert!(matches!(older, Err(SetViewError::Outdated { .. })));
+        assert!(matches!(older, Err(SetError::Outdated { .. })));
     }
 
     #[tokio::test]
@@ -231,7 +311,7 @@ mod tests {
         let long = "p".repeat(120);
         let view = v1::ViewDescription { minus_participants: vec![long], ..audio_view("common", 1) };
         let refused = node.set_view(view, now);
-        assert!(matches!(refused, Err(SetViewError::View(ViewError::TrackId(_)))));
+        assert!(matches!(refused, Err(SetError::View(ViewError::TrackId(_)))));
         node.set_view(audio_view("common", 1), now).unwrap();
     }
 
@@ -241,7 +321,7 @@ mod tests {
         for number in 0..MAX_VIEWS {
             node.set_view(audio_view(&format!("v{number}"), 1), now).unwrap();
         }
-        assert!(matches!(node.set_view(audio_view("one-more", 1), now), Err(SetViewError::Full)));
+        assert!(matches!(node.set_view(audio_view("one-more", 1), now), Err(SetError::Full(_))));
     }
 
     #[tokio::test]

@@ -36,15 +36,16 @@ impl MixerNode for Service {
 
     async fn set_transcoder(
         &self,
-        _request: Request<v1::TranscoderDescription>,
+        request: Request<v1::TranscoderDescription>,
     ) -> Result<Response<v1::TranscoderReply>, Status> {
-        Err(Status::unimplemented("no transcoding"))
+        Ok(Response::new(self.0.set_transcoder(request.into_inner(), Instant::now())?))
     }
 
     async fn remove_transcoder(
         &self,
-        _request: Request<v1::RemoveTranscoderRequest>,
+        request: Request<v1::RemoveTranscoderRequest>,
     ) -> Result<Response<v1::RemoveTranscoderReply>, Status> {
+        self.0.remove_transcoder(request.into_inner())?;
         Ok(Response::new(v1::RemoveTranscoderReply {}))
     }
 

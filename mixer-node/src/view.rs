@@ -11,28 +11,23 @@ use kaigi_proto::{
     ids::{IdError, ParticipantId, StreamId, TrackId},
     v1,
 };
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    audio::{AudioPlan, AudioThread, OPUS_PAYLOAD_TYPE, OutputId, PlannedInput, PlannedOutput, SAMPLE_RATE},
+    audio::{AudioPlan, AudioThread, Mix, PlannedInput, PlannedMix, PlannedOutput},
     description::{Version, VideoSpec, ViewKey, ViewSpec},
-    events::EventHub,
-    link::{
-        AudioSource, Failure, LinkContext, MediaClock, OutputTrack, Outputs, TrackDescription, VideoSource,
-        VideoSources,
-    },
-    video::{Region, Scene, Studio, StudioPlan},
+    events::{EventHub, Subject},
+    inputs::{Inputs, follow, watch},
+    link::{AudioSource, LinkContext, OutputTrack, Outputs, TrackDescription, VideoSource, VideoSources},
+    rendition::{RenditionId, Renditions, audio_track, video_track},
+    video::{PlannedPicture, Programme, Region, Scene, Studio, StudioPlan, TargetBitrate},
 };
 
-/// Hz of video RTP timestamps.
-const VIDEO_RATE: u32 = 90_000;
-
-/// What views need of the node.
+/// What views and transcoders need of the node.
 #[derive(Debug)]
-pub struct ViewContext {
+pub struct MixerContext {
     /// For inputs.
     pub link: LinkContext,
-    /// Video inputs, shared by all views.
+    /// Video inputs, shared by all views and transcoders.
     pub sources: VideoSources,
     /// Outputs.
     pub outputs: Outputs,
@@ -44,26 +39,52 @@ pub struct ViewContext {
     pub endpoint: String,
 }
 
-/// Why a view can't be made.
+impl MixerContext {
+    /// Where an output is.
+    #[must_use]
+    pub fn source(&self, track: &OutputTrack) -> v1::TrackSource {
+        v1::TrackSource {
+            track_id: track.description().id.to_string(),
+            worker_id: self.worker_id.clone(),
+            endpoint: self.endpoint.clone(),
+            kind: track.description().kind.into(),
+            format: Some(track.description().format.clone()),
+        }
+    }
+
+    /// Where renditions are.
+    #[must_use]
+    pub fn output_sources(&self, renditions: &Renditions) -> Vec<v1::OutputSource> {
+        let source = |(id, track): (&RenditionId, &Arc<OutputTrack>)| v1::OutputSource {
+            id: id.as_str().to_owned(),
+            source: Some(self.source(track)),
+        };
+        renditions.tracks().map(source).collect()
+    }
+}
+
+/// Why a view or transcoder can't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
-    /// The ids of room, label and participant together are no track id.
+    /// The ids that it is made of are together no track id.
     #[error("track id: {0}")]
     TrackId(#[from] IdError),
     /// The system gives no thread.
-    #[error("no thread for the view: {0}")]
+    #[error("no thread: {0}")]
     Thread(#[from] io::Error),
 }
 
 /// A running view. Ends when dropped.
 pub struct View {
-    context: Arc<ViewContext>,
+    context: Arc<MixerContext>,
     spec: ViewSpec,
+    subject: Subject,
     origin: Instant,
     video: Option<Video>,
     audio: Audio,
     video_inputs: Inputs<Arc<VideoSource>>,
     audio_inputs: Inputs<AudioSource>,
+    renditions: Renditions,
 }
 
 struct Video {
@@ -77,35 +98,28 @@ struct Audio {
     minus: BTreeMap<ParticipantId, Arc<OutputTrack>>,
 }
 
-/// Inputs by stream, with the source that each was made for and the task that reports its failure.
-type Inputs<S> = BTreeMap<StreamId, Input<S>>;
-
-struct Input<S> {
-    track: v1::TrackSource,
-    source: S,
-    _watch: AbortOnDropHandle<()>,
-}
-
 impl View {
     /// Makes a view.
     ///
     /// # Errors
     /// See [`ViewError`].
-    pub fn new(context: &Arc<ViewContext>, spec: ViewSpec, now: Instant) -> Result<Self, ViewError> {
+    pub fn new(context: &Arc<MixerContext>, spec: ViewSpec, now: Instant) -> Result<Self, ViewError> {
         check_track_ids(&spec)?;
-        context.events.set_view(&spec.key, &spec.agent, now);
-        let clock = MediaClock::new(now, SAMPLE_RATE);
-        let common = context.outputs.add(audio_track(&spec, track_id(&spec.key, "audio")?, clock));
-        let plan = AudioPlan { clock, inputs: vec![], outputs: vec![], on_active: None };
+        let subject = Subject::from(spec.key.clone());
+        let plan = AudioPlan { origin: now, inputs: vec![], outputs: vec![], on_active: None };
         let thread = AudioThread::start(&spec.key.label, plan)?;
+        let common = context.outputs.add(own_mix(&spec, "audio", now)?);
+        context.events.set(&subject, &spec.agent, now);
         let mut view = Self {
             context: Arc::clone(context),
             spec,
+            subject,
             origin: now,
             video: None,
             audio: Audio { thread, common, minus: BTreeMap::new() },
             video_inputs: BTreeMap::new(),
             audio_inputs: BTreeMap::new(),
+            renditions: Renditions::new(now),
         };
         view.reconcile()?;
         Ok(view)
@@ -117,7 +131,7 @@ impl View {
     /// See [`ViewError`]; the view then goes on as far as it could be changed.
     pub fn change(&mut self, spec: ViewSpec, now: Instant) -> Result<(), ViewError> {
         check_track_ids(&spec)?;
-        self.context.events.set_view(&spec.key, &spec.agent, now);
+        self.context.events.set(&self.subject, &spec.agent, now);
         self.spec = spec;
         self.reconcile()
     }
@@ -131,13 +145,7 @@ impl View {
     /// Where its outputs are.
     #[must_use]
     pub fn reply(&self) -> v1::ViewReply {
-        let source = |track: &Arc<OutputTrack>| v1::TrackSource {
-            track_id: track.description().id.to_string(),
-            worker_id: self.context.worker_id.clone(),
-            endpoint: self.context.endpoint.clone(),
-            kind: track.description().kind.into(),
-            format: Some(track.description().format.clone()),
-        };
+        let source = |track: &Arc<OutputTrack>| self.context.source(track);
         let minus = self.audio.minus.iter().map(|(participant, track)| v1::MinusAudio {
             participant_id: participant.to_string(),
             audio: Some(source(track)),
@@ -146,20 +154,23 @@ impl View {
             video: self.video.as_ref().map(|video| source(&video.track)),
             audio: Some(source(&self.audio.common)),
             minus_audio: minus.collect(),
-            outputs: Vec::new(),
-            failures: Vec::new(),
+            outputs: self.context.output_sources(&self.renditions),
+            failures: self.spec.renditions.failures(),
         }
     }
 
     fn reconcile(&mut self) -> Result<(), ViewError> {
         self.reconcile_inputs();
+        let key = &self.spec.key;
+        let name = |id: &RenditionId| rendition_id(key, id);
+        self.renditions.follow(&self.spec.renditions, &self.context.outputs, name)?;
         self.reconcile_audio()?;
         self.reconcile_video()
     }
 
     fn reconcile_inputs(&mut self) {
         let context = Arc::clone(&self.context);
-        let key = self.spec.key.clone();
+        let subject = self.subject.clone();
         let shown: BTreeSet<&StreamId> = self
             .spec
             .video
@@ -171,26 +182,30 @@ impl View {
         let video = video.filter_map(|(stream, input)| Some((stream, input.video.as_ref()?)));
         follow(&mut self.video_inputs, video, |stream, track| {
             let source = context.sources.get(&context.link, track);
-            let watch = watch(&context, &key, stream, v1::MediaKind::Video, source.failure());
+            let watch = watch(&context, &subject, Some(stream), v1::MediaKind::Video, source.failure());
             (source, watch)
         });
         let audio =
             self.spec.inputs.iter().filter_map(|(stream, input)| Some((stream, input.audio.as_ref()?)));
         follow(&mut self.audio_inputs, audio, |stream, track| {
             let source = AudioSource::start(&context.link, track);
-            let watch = watch(&context, &key, stream, v1::MediaKind::Audio, source.failure());
+            let watch = watch(&context, &subject, Some(stream), v1::MediaKind::Audio, source.failure());
             (source, watch)
         });
         let inputs = &self.spec.inputs;
-        context.events.retain_inputs(&key, |stream| inputs.contains_key(stream));
+        context.events.retain_inputs(&subject, |stream| inputs.contains_key(stream));
     }
 
     fn reconcile_audio(&mut self) -> Result<(), ViewError> {
-        let clock = self.audio.common.description().clock;
         let wanted = &self.spec.minus;
         let outputs = &self.context.outputs;
+        let format = &self.spec.audio_format;
+        if self.audio.common.description().format != *format {
+            outputs.remove(&self.audio.common);
+            self.audio.common = outputs.add(own_mix(&self.spec, "audio", self.origin)?);
+        }
         self.audio.minus.retain(|participant, track| {
-            let stays = wanted.contains(participant);
+            let stays = wanted.contains(participant) && track.description().format == *format;
             if !stays {
                 outputs.remove(track);
             }
@@ -198,8 +213,7 @@ impl View {
         });
         for participant in wanted {
             if !self.audio.minus.contains_key(participant) {
-                let id = track_id(&self.spec.key, &format!("minus:{participant}"))?;
-                let track = outputs.add(audio_track(&self.spec, id, clock));
+                let track = outputs.add(own_mix(&self.spec, &format!("minus:{participant}"), self.origin)?);
                 self.audio.minus.insert(participant.clone(), track);
             }
         }
@@ -210,61 +224,68 @@ impl View {
                 feed: Arc::clone(input.source.feed()),
             })
         });
-        let minus = self.audio.minus.iter().map(|(participant, track)| PlannedOutput {
-            id: OutputId::Minus(participant.clone()),
+        let encoding = self.spec.audio_encoding;
+        let planned = |mix, track: &Arc<OutputTrack>| PlannedOutput {
+            mix: PlannedMix { mix, encoding },
             track: Arc::clone(track),
-        });
-        let common = PlannedOutput { id: OutputId::Common, track: Arc::clone(&self.audio.common) };
+        };
+        let minus = self.audio.minus.iter();
+        let minus = minus.map(|(participant, track)| planned(Mix::Minus(participant.clone()), track));
+        let common = planned(Mix::Common, &self.audio.common);
+        let renditions = self.renditions.mixes(&self.spec.renditions);
         self.audio.thread.set(AudioPlan {
-            clock,
+            origin: self.origin,
             inputs: inputs.collect(),
-            outputs: minus.chain([common]).collect(),
+            outputs: minus.chain([common]).chain(renditions).collect(),
             on_active: self.spec.voice_activity.then(|| self.tell_active()),
         });
         Ok(())
     }
 
     fn tell_active(&self) -> Arc<dyn Fn(StreamId) + Send + Sync> {
-        let (context, key) = (Arc::clone(&self.context), self.spec.key.clone());
-        Arc::new(move |stream| context.events.active(&key, stream, Instant::now()))
+        let (context, subject) = (Arc::clone(&self.context), self.subject.clone());
+        Arc::new(move |stream| context.events.active(&subject, stream, Instant::now()))
     }
 
     fn reconcile_video(&mut self) -> Result<(), ViewError> {
-        let format = self.spec.video.as_ref().map(|video| &video.format);
-        let present = self.video.as_ref().map(|video| &video.track.description().format);
-        if format != present
-            && let Some(old) = self.video.take()
-        {
-            self.context.outputs.remove(&old.track);
-        }
+        let outputs = &self.context.outputs;
         let Some(spec) = &self.spec.video else {
+            if let Some(old) = self.video.take() {
+                outputs.remove(&old.track);
+            }
             return Ok(());
         };
-        match &self.video {
-            Some(video) => video.studio.set(self.studio_plan(spec, &video.track)),
+        let present = self.video.as_ref().map(|video| &video.track);
+        let track = match present.filter(|track| track.description().format == spec.format) {
+            Some(track) => Arc::clone(track),
             None => {
-                let track = self.context.outputs.add(TrackDescription {
-                    id: track_id(&self.spec.key, "video")?,
-                    kind: v1::MediaKind::Video,
-                    format: spec.format.clone(),
-                    payload_type: spec.encoder.codec.payload_type(),
-                    clock: MediaClock::new(self.origin, VIDEO_RATE),
-                });
-                let plan = self.studio_plan(spec, &track);
-                match Studio::start(&self.spec.key.label, plan) {
-                    Ok(studio) => self.video = Some(Video { studio, track }),
-                    Err(error) => {
-                        self.context.outputs.remove(&track);
-                        return Err(error.into());
-                    }
+                let id = track_id(&self.spec.key, "video")?;
+                let track = outputs.add(video_track(id, &spec.format, spec.encoding, self.origin));
+                if let Some(old) = present {
+                    outputs.remove(old);
                 }
+                track
             }
+        };
+        let plan = self.studio_plan(spec, &track);
+        match &mut self.video {
+            Some(video) => {
+                video.studio.set(plan);
+                video.track = track;
+            }
+            None => match Studio::start(&self.spec.key.label, plan) {
+                Ok(studio) => self.video = Some(Video { studio, track }),
+                Err(error) => {
+                    outputs.remove(&track);
+                    return Err(error.into());
+                }
+            },
         }
         Ok(())
     }
 
     fn studio_plan(&self, spec: &VideoSpec, track: &Arc<OutputTrack>) -> StudioPlan {
-        let size = spec.encoder.size;
+        let size = spec.size;
         let regions = spec.regions.iter().filter_map(|(area, stream)| {
             let input = stream.as_ref().and_then(|stream| self.video_inputs.get(stream));
             Some(Region {
@@ -272,12 +293,28 @@ impl View {
                 source: input.map(|input| Arc::clone(input.source.slot())),
             })
         });
-        StudioPlan {
-            scene: Scene { size, background: spec.background, crop: spec.crop, regions: regions.collect() },
-            encoder: spec.encoder.clone(),
-            bitrate: spec.bitrate,
-            edges: spec.edges,
+        let own = PlannedPicture {
+            encoding: spec.encoding,
+            size: Some(size),
+            framerate: Some(spec.framerate),
+            bitrate: TargetBitrate::Fixed(spec.bitrate),
+            key_frame_interval: spec.key_frame_interval,
             track: Arc::clone(track),
+        };
+        let mut outputs = vec![own];
+        outputs.extend(self.renditions.pictures(&self.spec.renditions));
+        StudioPlan {
+            programme: Programme::Composed {
+                scene: Scene {
+                    size,
+                    background: spec.background,
+                    crop: spec.crop,
+                    regions: regions.collect(),
+                },
+                framerate: spec.framerate,
+                edges: spec.edges,
+            },
+            outputs,
         }
     }
 }
@@ -288,66 +325,29 @@ impl Drop for View {
         for track in self.audio.minus.values().chain([&self.audio.common]).chain(video) {
             self.context.outputs.remove(track);
         }
-        self.context.events.remove_view(&self.spec.key);
+        self.renditions.remove(&self.context.outputs);
+        self.context.events.remove(&self.subject);
     }
-}
-
-/// Makes `inputs` those that are `wanted`; those whose track is still the same are not touched.
-fn follow<'a, S>(
-    inputs: &mut Inputs<S>,
-    wanted: impl Iterator<Item = (&'a StreamId, &'a v1::TrackSource)>,
-    start: impl Fn(&StreamId, &v1::TrackSource) -> (S, AbortOnDropHandle<()>),
-) {
-    let mut old = std::mem::take(inputs);
-    for (stream, track) in wanted {
-        let present = old.remove(stream).filter(|input| input.track == *track);
-        let input = present.unwrap_or_else(|| {
-            let (source, watch) = start(stream, track);
-            Input { track: track.clone(), source, _watch: watch }
-        });
-        inputs.insert(stream.clone(), input);
-    }
-}
-
-/// Passes an input's failures on to the view's agent.
-fn watch(
-    context: &Arc<ViewContext>,
-    key: &ViewKey,
-    stream: &StreamId,
-    kind: v1::MediaKind,
-    mut failure: Failure,
-) -> AbortOnDropHandle<()> {
-    let (context, key, stream) = (Arc::clone(context), key.clone(), stream.clone());
-    failure.mark_changed();
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        while failure.changed().await.is_ok() {
-            let reason = failure.borrow_and_update().clone();
-            match reason {
-                Some(reason) => context.events.failed(&key, &stream, kind, &reason, Instant::now()),
-                None => context.events.recovered(&key, &stream, kind),
-            }
-        }
-    }))
 }
 
 fn track_id(key: &ViewKey, what: &str) -> Result<TrackId, IdError> {
     TrackId::new(format!("mix:{}:{}:{what}", key.room, key.label))
 }
 
+fn rendition_id(key: &ViewKey, id: &RenditionId) -> Result<TrackId, IdError> {
+    track_id(key, &format!("out:{}", id.as_str()))
+}
+
 /// Refuses a description before anything is changed for it.
 fn check_track_ids(spec: &ViewSpec) -> Result<(), IdError> {
     track_id(&spec.key, "video")?;
+    spec.renditions.ids().try_for_each(|id| rendition_id(&spec.key, id).map(drop))?;
     spec.minus
         .iter()
         .try_for_each(|participant| track_id(&spec.key, &format!("minus:{participant}")).map(drop))
 }
 
-fn audio_track(spec: &ViewSpec, id: TrackId, clock: MediaClock) -> TrackDescription {
-    TrackDescription {
-        id,
-        kind: v1::MediaKind::Audio,
-        format: spec.audio_format.clone(),
-        payload_type: OPUS_PAYLOAD_TYPE,
-        clock,
-    }
+/// The track of one of a view's own mixes.
+fn own_mix(spec: &ViewSpec, what: &str, origin: Instant) -> Result<TrackDescription, IdError> {
+    Ok(audio_track(track_id(&spec.key, what)?, &spec.audio_format, spec.audio_encoding, origin))
 }

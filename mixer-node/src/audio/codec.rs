@@ -1,11 +1,13 @@
-//! The audio codecs that inputs may have: Opus (RFC 6716), PCMU and PCMA (ITU-T G.711).
+//! The audio codecs that inputs may have: Opus (RFC 6716), PCMU and PCMA (ITU-T G.711), G.722.
 
-use super::{CHANNELS, FRAME, SAMPLE_RATE};
+use super::{CHANNELS, FRAME, SAMPLE_RATE, g711, g722::G722Decoder};
 
 /// Samples per channel of the longest Opus packet, 120 ms.
 const LONGEST: usize = 5760;
 /// Output samples per sample of a G.711 stream (8 kHz).
 const G711_FACTOR: usize = SAMPLE_RATE as usize / 8000;
+/// The same of a G.722 stream (16 kHz), whose bytes are two samples.
+const G722_FACTOR: usize = SAMPLE_RATE as usize / 16_000;
 
 /// An audio codec, by OWT's lower-case name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,16 +18,19 @@ pub enum AudioCodec {
     Pcmu,
     /// A-law.
     Pcma,
+    /// ITU-T G.722 at 64 kbit/s.
+    G722,
 }
 
 impl AudioCodec {
-    /// By name; none if it is neither opus, pcmu nor pcma.
+    /// By name; none if it can't be decoded here.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "opus" => Some(Self::Opus),
             "pcmu" => Some(Self::Pcmu),
             "pcma" => Some(Self::Pcma),
+            "g722" => Some(Self::G722),
             _ => None,
         }
     }
@@ -42,6 +47,8 @@ pub(super) enum Decoder {
     Opus { decoder: opus::Decoder, last: usize, buffer: Vec<f32> },
     /// With the last sample, from which the next is interpolated.
     G711 { expand: fn(u8) -> i16, last: f32, length: usize },
+    /// The same.
+    G722 { decoder: Box<G722Decoder>, last: f32, length: usize },
 }
 
 impl Decoder {
@@ -53,8 +60,11 @@ impl Decoder {
                 last: FRAME,
                 buffer: vec![0.0; LONGEST * CHANNELS],
             },
-            AudioCodec::Pcmu => g711(expand_ulaw),
-            AudioCodec::Pcma => g711(expand_alaw),
+            AudioCodec::Pcmu => g711(g711::expand_ulaw),
+            AudioCodec::Pcma => g711(g711::expand_alaw),
+            AudioCodec::G722 => {
+                Self::G722 { decoder: Box::new(G722Decoder::new()), last: 0.0, length: FRAME }
+            }
         })
     }
 
@@ -71,12 +81,15 @@ impl Decoder {
             Self::G711 { expand, last, length } => {
                 *length = packet.len() * G711_FACTOR;
                 for byte in packet.iter().take(LONGEST / G711_FACTOR) {
-                    let sample = f32::from(expand(*byte)) / 32768.0;
-                    for step in 1..=G711_FACTOR {
-                        let value = *last + (sample - *last) * step as f32 / G711_FACTOR as f32;
-                        out.extend([value; CHANNELS]);
+                    interpolate::<G711_FACTOR>(last, expand(*byte), out);
+                }
+            }
+            Self::G722 { decoder, last, length } => {
+                *length = packet.len() * 2 * G722_FACTOR;
+                for byte in packet.iter().take(LONGEST / G722_FACTOR / 2) {
+                    for sample in decoder.decode(*byte) {
+                        interpolate::<G722_FACTOR>(last, sample, out);
                     }
-                    *last = sample;
                 }
             }
         }
@@ -98,7 +111,7 @@ impl Decoder {
                     decoder.decode_float(redundancy.unwrap_or_default(), missing, redundancy.is_some())?;
                 out.extend_from_slice(&missing[..made * CHANNELS]);
             }
-            Self::G711 { last, length, .. } => {
+            Self::G711 { last, length, .. } | Self::G722 { last, length, .. } => {
                 *last = 0.0;
                 out.resize(out.len() + (*length).min(LONGEST) * CHANNELS, 0.0);
             }
@@ -107,38 +120,19 @@ impl Decoder {
     }
 }
 
-/// ITU-T G.711 µ-law.
-fn expand_ulaw(code: u8) -> i16 {
-    let code = !code;
-    let magnitude = (((i16::from(code & 0x0f) << 3) + 0x84) << ((code >> 4) & 7)) - 0x84;
-    if code & 0x80 == 0 { magnitude } else { -magnitude }
-}
-
-/// ITU-T G.711 A-law.
-fn expand_alaw(code: u8) -> i16 {
-    let code = code ^ 0x55;
-    let (exponent, mantissa) = ((code >> 4) & 7, i16::from(code & 0x0f) << 4);
-    let magnitude = match exponent {
-        0 => mantissa + 8,
-        exponent => (mantissa + 0x108) << (exponent - 1),
-    };
-    if code & 0x80 == 0 { -magnitude } else { magnitude }
+/// Appends `FACTOR` samples on the line from the last one to the next.
+fn interpolate<const FACTOR: usize>(last: &mut f32, sample: i16, out: &mut Vec<f32>) {
+    let sample = f32::from(sample) / 32768.0;
+    for step in 1..=FACTOR {
+        let value = *last + (sample - *last) * step as f32 / FACTOR as f32;
+        out.extend([value; CHANNELS]);
+    }
+    *last = sample;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn g711_expands_as_the_standard_says() {
-        let ulaw = [(0x00, -32124), (0x80, 32124), (0x7f, 0), (0xff, 0), (0x0f, -16764), (0xf0, 120)];
-        for (code, sample) in ulaw {
-            assert_eq!(expand_ulaw(code), sample, "{code:#x}");
-        }
-        for (code, sample) in [(0xd5, 8), (0x55, -8), (0xaa, 32256), (0x2a, -32256), (0xc5, 264)] {
-            assert_eq!(expand_alaw(code), sample, "{code:#x}");
-        }
-    }
 
     #[test]
     fn g711_becomes_48_khz_stereo() {

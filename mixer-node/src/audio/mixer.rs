@@ -1,35 +1,46 @@
 //! The mixer: each input is decoded once, the sum is made once, and each participant who has a mix of his own gets the sum
 //! without his own inputs. No I/O and no clock: packets and times in, packets out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
-use kaigi_proto::ids::{ParticipantId, StreamId};
+use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
 
 use super::{
-    AudioCodec, AudioInput, AudioOutput, FRAME_VALUES, VoiceActivity, codec::DecodeError,
-    output::FRAME_TIMESTAMP,
+    AudioCodec, AudioEncoding, AudioInput, AudioOutput, AudioStart, FRAME_VALUES, VoiceActivity,
+    codec::DecodeError,
 };
 
-/// Which of a view's mixes.
+/// What is heard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum OutputId {
+pub enum Mix {
     /// All inputs.
     Common,
     /// All but those of one participant.
     Minus(ParticipantId),
 }
 
+/// What an output is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedMix {
+    /// What is heard.
+    pub mix: Mix,
+    /// In which format.
+    pub encoding: AudioEncoding,
+}
+
 /// One view's sound.
 pub struct AudioMixer {
     inputs: BTreeMap<StreamId, Input>,
-    outputs: BTreeMap<OutputId, AudioOutput>,
+    outputs: BTreeMap<TrackId, Output>,
     activity: VoiceActivity,
     sum: Vec<f32>,
     own: Vec<f32>,
-    timestamp: u32,
+    tick: u64,
+}
+
+struct Output {
+    mix: Mix,
+    audio: AudioOutput,
 }
 
 struct Input {
@@ -39,16 +50,16 @@ struct Input {
 }
 
 impl AudioMixer {
-    /// No inputs, no outputs. `timestamp` is the RTP timestamp of the first tick.
+    /// No inputs, no outputs. `tick` is the number of the first tick.
     #[must_use]
-    pub fn new(timestamp: u32) -> Self {
+    pub fn new(tick: u64) -> Self {
         Self {
             inputs: BTreeMap::new(),
             outputs: BTreeMap::new(),
             activity: VoiceActivity::default(),
             sum: vec![0.0; FRAME_VALUES],
             own: vec![0.0; FRAME_VALUES],
-            timestamp,
+            tick,
         }
     }
 
@@ -72,12 +83,27 @@ impl AudioMixer {
         self.inputs.retain(|stream, _| keep(stream));
     }
 
-    /// Makes the outputs those named; new ones begin at the RTP sequence numbers that `sequence` tells.
-    pub fn set_outputs(&mut self, outputs: &BTreeSet<OutputId>, sequence: impl Fn(&OutputId) -> u16) {
-        self.outputs.retain(|id, _| outputs.contains(id));
-        for id in outputs {
-            if !self.outputs.contains_key(id) {
-                self.outputs.insert(id.clone(), AudioOutput::new(sequence(id)));
+    /// Drops all outputs that `keep` does not name.
+    pub fn retain_outputs(&mut self, keep: impl Fn(&TrackId) -> bool) {
+        self.outputs.retain(|id, _| keep(id));
+    }
+
+    /// Makes the outputs those planned, by their tracks; new ones and those in another format begin where `start` tells.
+    pub fn set_outputs(
+        &mut self,
+        outputs: &BTreeMap<TrackId, PlannedMix>,
+        start: impl Fn(&TrackId) -> AudioStart,
+    ) {
+        self.outputs.retain(|id, output| {
+            outputs.get(id).is_some_and(|planned| planned.encoding == output.audio.encoding())
+        });
+        for (id, PlannedMix { mix, encoding }) in outputs {
+            match self.outputs.get_mut(id) {
+                Some(present) => present.mix.clone_from(mix),
+                None => {
+                    let audio = AudioOutput::new(*encoding, start(id));
+                    self.outputs.insert(id.clone(), Output { mix: mix.clone(), audio });
+                }
             }
         }
     }
@@ -94,15 +120,9 @@ impl AudioMixer {
         }
     }
 
-    /// RTP timestamp of the next tick.
-    #[must_use]
-    pub fn timestamp(&self) -> u32 {
-        self.timestamp
-    }
-
     /// Leaves out ticks for which it is too late.
     pub fn skip(&mut self, ticks: u32) {
-        self.timestamp = self.timestamp.wrapping_add(ticks.wrapping_mul(FRAME_TIMESTAMP));
+        self.tick += u64::from(ticks);
     }
 
     /// Mixes 20 ms and hands an RTP packet to `send` for each output that `wanted` says somebody listens to. The loudest
@@ -110,8 +130,8 @@ impl AudioMixer {
     pub fn tick(
         &mut self,
         now: Instant,
-        wanted: impl Fn(&OutputId) -> bool,
-        mut send: impl FnMut(&OutputId, &[u8]),
+        wanted: impl Fn(&TrackId) -> bool,
+        mut send: impl FnMut(&TrackId, &[u8]),
     ) -> Option<StreamId> {
         self.sum.fill(0.0);
         for (stream, input) in &mut self.inputs {
@@ -121,23 +141,23 @@ impl AudioMixer {
                 self.activity.add(stream, input.audio.power());
             }
         }
-        for (id, output) in &mut self.outputs {
+        for (id, Output { mix, audio: output }) in &mut self.outputs {
             if !wanted(id) {
                 output.rest();
                 continue;
             }
             self.own.fill(0.0);
-            if let OutputId::Minus(participant) = id {
+            if let Mix::Minus(participant) = mix {
                 let own = self.inputs.values().filter(|input| input.speaking && input.owner == *participant);
                 own.for_each(|input| add(&mut self.own, input.audio.frame()));
             }
             let mix = self.sum.iter().zip(&self.own).map(|(sum, own)| sum - own);
-            match output.encode(mix, self.timestamp) {
+            match output.encode(mix, self.tick) {
                 Ok(packet) => send(id, packet),
                 Err(error) => tracing::warn!(%error, "audio frame not encoded"),
             }
         }
-        self.timestamp = self.timestamp.wrapping_add(FRAME_TIMESTAMP);
+        self.tick += 1;
         self.activity.tick()
     }
 }
@@ -159,14 +179,21 @@ mod tests {
     fn participant(name: &str) -> ParticipantId {
         ParticipantId::new(name).unwrap()
     }
-    fn minus(name: &str) -> OutputId {
-        OutputId::Minus(participant(name))
+    fn common() -> TrackId {
+        TrackId::new("common").unwrap()
     }
+    fn minus(name: &str) -> TrackId {
+        TrackId::new(format!("minus:{name}")).unwrap()
+    }
+    fn planned(mix: Mix) -> PlannedMix {
+        PlannedMix { mix, encoding: AudioEncoding::Opus { stereo: true } }
+    }
+    const START: AudioStart = AudioStart { sequence: 65_500, timestamp: 0xffff_fff0 };
 
     struct Room {
         mixer: AudioMixer,
         sources: BTreeMap<StreamId, ToneSource>,
-        ears: BTreeMap<OutputId, Ear>,
+        ears: BTreeMap<TrackId, Ear>,
         now: Instant,
         active: Vec<String>,
         /// Which ticks' packets get lost.
@@ -179,14 +206,14 @@ mod tests {
         fn new(streams: &[(&str, &str, f32, f32)]) -> Self {
             let mut mixer = AudioMixer::new(0);
             let mut sources = BTreeMap::new();
-            let mut outputs = BTreeSet::from([OutputId::Common]);
+            let mut outputs = BTreeMap::from([(common(), planned(Mix::Common))]);
             for (name, owner, hz, amplitude) in streams {
                 mixer.set_input(&stream(name), &participant(owner), AudioCodec::Opus).unwrap();
                 sources.insert(stream(name), ToneSource::new(*hz, *amplitude));
-                outputs.insert(minus(owner));
+                outputs.insert(minus(owner), planned(Mix::Minus(participant(owner))));
             }
-            mixer.set_outputs(&outputs, |_| 65_500);
-            let ears = outputs.into_iter().map(|id| (id, Ear::default())).collect();
+            mixer.set_outputs(&outputs, |_| START);
+            let ears = outputs.into_keys().map(|id| (id, Ear::default())).collect();
             Self { mixer, sources, ears, now: Instant::now(), active: vec![], lost: |_| false, ticks: 0 }
         }
 
@@ -198,8 +225,8 @@ mod tests {
                         self.mixer.packet(name, &packet, self.now);
                     }
                 }
-                let listening: BTreeSet<OutputId> = self.ears.keys().cloned().collect();
-                let hear = |id: &OutputId, packet: &[u8]| self.ears.get_mut(id).unwrap().hear(packet);
+                let listening: std::collections::BTreeSet<TrackId> = self.ears.keys().cloned().collect();
+                let hear = |id: &TrackId, packet: &[u8]| self.ears.get_mut(id).unwrap().hear(packet);
                 let active = self.mixer.tick(self.now, |id| listening.contains(id), hear);
                 self.active.extend(active.map(|id| id.to_string()));
                 self.now += TICK;
@@ -208,7 +235,7 @@ mod tests {
         }
 
         /// Amplitudes of the frequencies in what was heard of an output during the last `ticks`.
-        fn hears<const N: usize>(&self, id: &OutputId, ticks: usize, frequencies: [f32; N]) -> [f32; N] {
+        fn hears<const N: usize>(&self, id: &TrackId, ticks: usize, frequencies: [f32; N]) -> [f32; N] {
             let heard = &self.ears[id].heard;
             let last = &heard[heard.len() - ticks * FRAME_VALUES..];
             frequencies.map(|hz| tone(last, hz))
@@ -223,8 +250,8 @@ mod tests {
     fn everybody_hears_all_but_himself() {
         let mut room = Room::new(&THREE);
         room.run(100);
-        let audible = |id: &OutputId| room.hears(id, 50, TONES).map(|amplitude| amplitude > 0.1);
-        assert_eq!(audible(&OutputId::Common), [true, true, true]);
+        let audible = |id: &TrackId| room.hears(id, 50, TONES).map(|amplitude| amplitude > 0.1);
+        assert_eq!(audible(&common()), [true, true, true]);
         assert_eq!(audible(&minus("pa")), [false, true, true]);
         assert_eq!(audible(&minus("pb")), [true, false, true]);
         assert_eq!(audible(&minus("pc")), [true, true, false]);
@@ -247,12 +274,12 @@ mod tests {
         room.run(60);
         room.mixer.retain_inputs(|id| id.as_str() != "b");
         room.run(60);
-        let heard = room.hears(&OutputId::Common, 40, TONES);
+        let heard = room.hears(&common(), 40, TONES);
         assert!(heard[0] > 0.1 && heard[1] < 0.01 && heard[2] > 0.1, "{heard:?}");
         room.mixer.set_input(&stream("b"), &participant("pb"), AudioCodec::Opus).unwrap();
         room.run(60);
-        assert!(room.hears(&OutputId::Common, 40, TONES)[1] > 0.1);
-        assert_eq!(room.ears[&OutputId::Common].packets, 180);
+        assert!(room.hears(&common(), 40, TONES)[1] > 0.1);
+        assert_eq!(room.ears[&common()].packets, 180);
     }
 
     #[test]
@@ -260,7 +287,7 @@ mod tests {
         let mut room = Room::new(&THREE);
         room.lost = |tick| tick > 20 && tick % 8 == 0;
         room.run(150);
-        let heard = &room.ears[&OutputId::Common].heard;
+        let heard = &room.ears[&common()].heard;
         for (number, frame) in heard.chunks(FRAME_VALUES).enumerate().skip(30) {
             assert!(tone(frame, 400.0) > 0.03, "hole in frame {number}: {}", tone(frame, 400.0));
         }
@@ -274,9 +301,9 @@ mod tests {
             loud.iter().map(|(name, hz)| (name.as_str(), name.as_str(), *hz, 0.8)).collect();
         let mut room = Room::new(&streams);
         room.run(100);
-        let heard = &room.ears[&OutputId::Common].heard;
+        let heard = &room.ears[&common()].heard;
         assert!(heard.iter().all(|value| value.abs() <= 1.1));
-        let voices = room.hears(&OutputId::Common, 50, [300.0, 1350.0]);
+        let voices = room.hears(&common(), 50, [300.0, 1350.0]);
         assert!(voices.iter().all(|amplitude| *amplitude > 0.05), "{voices:?}");
     }
 
@@ -292,7 +319,7 @@ mod tests {
         let mut room = Room::new(&THREE);
         let listened = room.ears.remove(&minus("pa"));
         room.run(30);
-        assert_eq!(room.ears[&OutputId::Common].packets, 30);
+        assert_eq!(room.ears[&common()].packets, 30);
         room.ears.insert(minus("pa"), listened.unwrap());
         room.run(30);
         assert_eq!(room.ears[&minus("pa")].packets, 30);
@@ -302,7 +329,7 @@ mod tests {
     fn a_room_without_inputs_is_silent_but_goes_on() {
         let mut room = Room::new(&[]);
         room.run(50);
-        let ear = &room.ears[&OutputId::Common];
+        let ear = &room.ears[&common()];
         assert_eq!(ear.packets, 50);
         assert!(ear.heard.iter().all(|value| value.abs() < 0.001));
     }

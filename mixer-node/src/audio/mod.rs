@@ -4,7 +4,11 @@
 
 mod activity;
 mod codec;
+mod decimate;
+mod encode;
 mod feed;
+mod g711;
+mod g722;
 mod input;
 mod jitter;
 mod limiter;
@@ -18,12 +22,13 @@ use std::time::Duration;
 
 pub use activity::VoiceActivity;
 pub use codec::AudioCodec;
+pub use encode::{AudioEncoding, AudioFormatError};
 pub use feed::AudioFeed;
 pub use input::AudioInput;
 pub use jitter::{JitterBuffer, Next};
 pub use limiter::Limiter;
-pub use mixer::{AudioMixer, OutputId};
-pub use output::{AudioOutput, OPUS_PAYLOAD_TYPE};
+pub use mixer::{AudioMixer, Mix, PlannedMix};
+pub use output::{AudioOutput, AudioStart};
 pub use thread::{AudioPlan, AudioThread, PlannedInput, PlannedOutput};
 
 /// Hz.

@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kaigi_proto::ids::{ParticipantId, StreamId};
+use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
 
-use super::{AudioFeed, AudioMixer, OutputId, TICK};
+use super::{AudioFeed, AudioMixer, AudioStart, PlannedMix, TICK};
 use crate::{
-    link::{MediaClock, OutputTrack},
+    link::OutputTrack,
     plan::{Plan, Planned, Stop},
 };
 
@@ -20,8 +20,8 @@ const TOO_LATE: Duration = Duration::from_millis(200);
 
 /// What a view's audio thread does.
 pub struct AudioPlan {
-    /// Of all outputs.
-    pub clock: MediaClock,
+    /// When the media time of all outputs is zero.
+    pub origin: Instant,
     /// What is mixed.
     pub inputs: Vec<PlannedInput>,
     /// What is made of it.
@@ -42,8 +42,8 @@ pub struct PlannedInput {
 
 /// One output.
 pub struct PlannedOutput {
-    /// Which mix.
-    pub id: OutputId,
+    /// What it is.
+    pub mix: PlannedMix,
     /// Where it goes.
     pub track: Arc<OutputTrack>,
 }
@@ -69,11 +69,11 @@ impl AudioThread {
 fn work(plan: &Plan<AudioPlan>, stop: &Stop) {
     let mut seen = 0;
     let Some(current) = plan.news(&mut seen) else { return };
-    let clock = current.clock;
-    let begun = ticks(Instant::now().saturating_duration_since(clock.origin)) + 1;
-    let mut desk = Desk::new(clock.timestamp(TICK * begun));
+    let origin = current.origin;
+    let begun = ticks(Instant::now().saturating_duration_since(origin)) + 1;
+    let mut desk = Desk::new(begun.into());
     desk.follow(current);
-    let mut due = clock.origin + TICK * begun;
+    let mut due = origin + TICK * begun;
     while !stop.is_asked() {
         let now = Instant::now();
         std::thread::sleep(due.saturating_duration_since(now));
@@ -102,14 +102,14 @@ struct Desk {
     plan: Option<Arc<AudioPlan>>,
     /// Number of the stream of each feed that the mixer's input decodes.
     attached: BTreeMap<StreamId, (usize, u64)>,
-    tracks: BTreeMap<OutputId, Arc<OutputTrack>>,
+    tracks: BTreeMap<TrackId, Arc<OutputTrack>>,
     packets: VecDeque<(Instant, bytes::BytesMut)>,
 }
 
 impl Desk {
-    fn new(timestamp: u32) -> Self {
+    fn new(tick: u64) -> Self {
         Self {
-            mixer: AudioMixer::new(timestamp),
+            mixer: AudioMixer::new(tick),
             plan: None,
             attached: BTreeMap::new(),
             tracks: BTreeMap::new(),
@@ -121,10 +121,25 @@ impl Desk {
         let streams: BTreeSet<&StreamId> = plan.inputs.iter().map(|input| &input.stream).collect();
         self.attached.retain(|stream, _| streams.contains(stream));
         self.mixer.retain_inputs(|stream| streams.contains(stream));
-        self.tracks =
-            plan.outputs.iter().map(|output| (output.id.clone(), Arc::clone(&output.track))).collect();
-        let sequences = |id: &OutputId| self.tracks.get(id).map_or(0, |track| track.next_sequence());
-        self.mixer.set_outputs(&self.tracks.keys().cloned().collect(), sequences);
+        let id = |output: &PlannedOutput| output.track.description().id.clone();
+        let tracks: BTreeMap<_, _> =
+            plan.outputs.iter().map(|output| (id(output), Arc::clone(&output.track))).collect();
+        // A track that took the place of another one of its name is another output.
+        let replaced = |id: &TrackId| {
+            let (old, new) = (self.tracks.get(id), tracks.get(id));
+            old.zip(new).is_some_and(|(old, new)| !Arc::ptr_eq(old, new))
+        };
+        let outputs: BTreeMap<_, _> =
+            plan.outputs.iter().map(|output| (id(output), output.mix.clone())).collect();
+        let start = |id: &TrackId| {
+            tracks.get(id).map_or_else(AudioStart::default, |track| AudioStart {
+                sequence: track.next_sequence(),
+                timestamp: track.description().clock.offset,
+            })
+        };
+        self.mixer.retain_outputs(|id| !replaced(id));
+        self.mixer.set_outputs(&outputs, start);
+        self.tracks = tracks;
         let told = self.plan.as_ref().is_some_and(|old| old.on_active.is_some());
         if plan.on_active.is_some() && !told {
             self.mixer.reset_activity();
@@ -138,8 +153,8 @@ impl Desk {
             self.take_packets(input);
         }
         let tracks = &self.tracks;
-        let wanted = |id: &OutputId| tracks.get(id).is_some_and(|track| track.has_listeners());
-        let send = |id: &OutputId, packet: &[u8]| {
+        let wanted = |id: &TrackId| tracks.get(id).is_some_and(|track| track.has_listeners());
+        let send = |id: &TrackId, packet: &[u8]| {
             if let Some(track) = tracks.get(id) {
                 track.send(packet);
             }

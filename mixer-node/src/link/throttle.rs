@@ -22,10 +22,15 @@ impl Throttle {
         self.wanted = true;
     }
 
+    /// Whether [`poll`](Self::poll) would be true.
+    #[must_use]
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.wanted && self.last.is_none_or(|last| now.saturating_duration_since(last) >= self.interval)
+    }
+
     /// Whether to act now. True once per grant.
     pub fn poll(&mut self, now: Instant) -> bool {
-        let rested = self.last.is_none_or(|last| now.saturating_duration_since(last) >= self.interval);
-        if !self.wanted || !rested {
+        if !self.is_due(now) {
             return false;
         }
         self.wanted = false;

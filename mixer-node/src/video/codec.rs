@@ -85,14 +85,14 @@ impl VideoCodec {
         }
     }
 
-    /// Whether outputs of this codec and (H.264) profile can be made here.
+    /// OWT's lower-case name.
     #[must_use]
-    pub fn can_encode(self, profile: &str) -> bool {
-        let profile_fits = match self {
-            Self::H264 => matches!(profile, "" | "CB"),
-            Self::Vp8 | Self::Vp9 => profile.is_empty(),
-        };
-        profile_fits && gst::ElementFactory::find(self.encoder()).is_some()
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vp8 => "vp8",
+            Self::Vp9 => "vp9",
+            Self::H264 => "h264",
+        }
     }
 
     /// RTP caps of a stream of this codec.
@@ -104,5 +104,78 @@ impl VideoCodec {
             .field("encoding-name", self.encoding_name())
             .field("payload", i32::from(payload_type))
             .build()
+    }
+}
+
+/// An H.264 profile (ITU-T H.264 Annex A), as far as it can be encoded here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum H264Profile {
+    /// What browsers decode without negotiation of anything higher (RFC 6184 §8.1, RFC 7742 §6.2).
+    #[default]
+    ConstrainedBaseline,
+    /// What it has beyond the constrained one (slices in any order) is not made use of.
+    Baseline,
+    /// With arithmetic coding.
+    Main,
+    /// With transforms of 8×8 besides.
+    High,
+}
+
+impl H264Profile {
+    /// By OWT's name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "" | "CB" => Some(Self::ConstrainedBaseline),
+            "B" => Some(Self::Baseline),
+            "M" => Some(Self::Main),
+            "H" => Some(Self::High),
+            _ => None,
+        }
+    }
+
+    /// As in caps of what the encoder makes.
+    #[must_use]
+    pub(crate) fn caps_name(self) -> &'static str {
+        match self {
+            Self::ConstrainedBaseline | Self::Baseline => "constrained-baseline",
+            Self::Main => "main",
+            Self::High => "high",
+        }
+    }
+}
+
+/// A codec with what distinguishes its encodings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VideoEncoding {
+    /// RFC 7741.
+    Vp8,
+    /// RFC 9628, profile 0.
+    Vp9,
+    /// RFC 6184.
+    H264(H264Profile),
+}
+
+impl VideoEncoding {
+    /// None if outputs of this codec and (H.264) profile can't be made here.
+    #[must_use]
+    pub fn from_names(codec: &str, profile: &str) -> Option<Self> {
+        let encoding = match VideoCodec::from_name(codec)? {
+            VideoCodec::Vp8 if profile.is_empty() => Self::Vp8,
+            VideoCodec::Vp9 if profile.is_empty() => Self::Vp9,
+            VideoCodec::H264 => Self::H264(H264Profile::from_name(profile)?),
+            VideoCodec::Vp8 | VideoCodec::Vp9 => return None,
+        };
+        gst::ElementFactory::find(encoding.codec().encoder()).map(|_| encoding)
+    }
+
+    /// Its codec.
+    #[must_use]
+    pub fn codec(self) -> VideoCodec {
+        match self {
+            Self::Vp8 => VideoCodec::Vp8,
+            Self::Vp9 => VideoCodec::Vp9,
+            Self::H264(_) => VideoCodec::H264,
+        }
     }
 }

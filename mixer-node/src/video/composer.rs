@@ -2,15 +2,9 @@
 
 use std::sync::Arc;
 
-use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{CroppedImage, Image, ImageRef},
-};
+use fast_image_resize::Resizer;
 
-use super::{
-    Canvas, Colour, Fit, Frame, FrameSlot, Picture, Rect, Size,
-    picture::{chroma, plane_rect},
-};
+use super::{Canvas, Colour, Fit, Frame, FrameSlot, Rect, Size, scale::scale};
 
 /// What a view's picture shows.
 #[derive(Clone, Debug)]
@@ -51,6 +45,8 @@ pub struct Composer {
     resizer: Resizer,
     /// Whether the picture has to be drawn although no frame changed.
     stale: bool,
+    /// Of the picture as it was last drawn.
+    number: u64,
 }
 
 impl Composer {
@@ -59,7 +55,7 @@ impl Composer {
     pub fn new(scene: Scene) -> Self {
         let canvas = Canvas::new(scene.size, scene.background);
         let tiles = scene.regions.iter().map(|_| None).collect();
-        Self { scene, canvas, tiles, resizer: Resizer::new(), stale: true }
+        Self { scene, canvas, tiles, resizer: Resizer::new(), stale: true, number: 0 }
     }
 
     /// Replaces the scene; takes effect with the next [`compose`](Self::compose).
@@ -85,8 +81,21 @@ impl Composer {
             for (region, tile) in self.scene.regions.iter().zip(&self.tiles) {
                 draw(&mut self.canvas, region, tile.as_ref(), self.scene.background);
             }
+            self.number += 1;
         }
         &self.canvas
+    }
+
+    /// The picture as it was last composed.
+    #[must_use]
+    pub fn canvas(&self) -> &Canvas {
+        &self.canvas
+    }
+
+    /// Tells the composed pictures apart: grows when one differs from that before.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
     }
 }
 
@@ -138,30 +147,6 @@ fn draw(canvas: &mut Canvas, region: &Region, tile: Option<&Tile>, background: C
             }
         }
     }
-}
-
-/// Scales a part of `picture` to the whole of `target`. None if the planes are not as they should be.
-fn scale(picture: &Picture<'_>, source: Rect, target: &mut Canvas, resizer: &mut Resizer) -> Option<()> {
-    for (index, plane) in picture.planes.iter().enumerate() {
-        let part = plane_rect(source, index);
-        let whole = if index == 0 { target.size() } else { chroma(target.size()) };
-        let (stride, Size { width, height }) = (plane.stride(), plane.size());
-        let padded = ImageRef::new(stride, height, plane.bytes()?, PixelType::U8).ok()?;
-        // Without the rows' padding, which the filter would let shine in.
-        let from = CroppedImage::new(&padded, 0, 0, width, height).ok()?;
-        let mut scaled = Image::new(whole.width, whole.height, PixelType::U8);
-        let crop = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
-            part.x.into(),
-            part.y.into(),
-            part.size.width.into(),
-            part.size.height.into(),
-        );
-        resizer.resize(&from, &mut scaled, &crop).ok()?;
-        for (y, row) in (0..whole.height).zip(scaled.buffer().chunks_exact(whole.width as usize)) {
-            target.row_mut(index, 0, y, whole.width).copy_from_slice(row);
-        }
-    }
-    Some(())
 }
 
 #[cfg(test)]

@@ -1,39 +1,37 @@
-//! A view's pictures: composed pictures in, RTP packets out.
+//! One output's pictures: raw pictures in, RTP packets out.
 //!
-//! `appsrc ! kaigiedgedetect ! encoder ! payloader ! appsink`, all in one thread. The filter is always there and passes pictures
-//! untouched when it is off, so that switching it does not interrupt the stream.
+//! `appsrc ! encoder ! payloader ! appsink`, all in one thread.
 
 use std::{sync::Arc, time::Duration};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::{AppLeakyType, AppSink, AppSinkCallbacks, AppSrc};
-use gstreamer_video::{UpstreamForceKeyUnitEvent, VideoFormat, VideoInfo};
+use gstreamer_video::UpstreamForceKeyUnitEvent;
 
 use super::{
-    Canvas, DecoderSignal, EdgeDetect, PipelineError, Size, VideoCodec,
+    DecoderSignal, H264Profile, PipelineError, Size, VideoCodec, VideoEncoding,
     decode::{stop, watch_errors},
+    sheet::i420,
 };
 
 /// Bytes of an RTP packet on the link, before protection. Leaves room for SRTP, UDP and a tunnel in 1,500.
 const MTU: u32 = 1200;
-/// Composed pictures that wait for the encoder. When it can't keep up, the older one is dropped.
+/// Pictures that wait for the encoder. When it can't keep up, the older one is dropped.
 const MAX_WAITING: u64 = 2;
 
 /// Where an output's RTP packets go; called from the encoder's thread, must not block.
 pub type PacketSink = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
-/// How pictures are encoded. Everything but the bitrate and the filter is fixed for an encoder's life.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is fixed for an encoder's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncoderSettings {
     /// The codec.
-    pub codec: VideoCodec,
+    pub encoding: VideoEncoding,
     /// Of the pictures; even.
     pub size: Size,
-    /// Pictures a second.
-    pub framerate: u32,
-    /// Most pictures from one key frame to the next; none = only on request.
-    pub key_frame_distance: Option<u32>,
+    /// Pictures a second; none = whatever comes.
+    pub framerate: Option<u32>,
 }
 
 /// Where an output's packets stand, so that a new encoder goes on where the old one stopped.
@@ -50,7 +48,6 @@ pub struct Continuity {
 pub struct VideoEncoder {
     pipeline: gst::Pipeline,
     source: AppSrc,
-    filter: gst::Element,
     encoder: gst::Element,
     codec: VideoCodec,
 }
@@ -63,17 +60,13 @@ impl VideoEncoder {
     pub fn start(
         settings: &EncoderSettings,
         bitrate_kbps: u32,
-        edges: bool,
         from: Continuity,
         packets: PacketSink,
         failed: impl Fn(String) + Send + Sync + 'static,
     ) -> Result<Self, PipelineError> {
-        let rate = i32::try_from(settings.framerate).unwrap_or(i32::MAX);
-        let info = VideoInfo::builder(VideoFormat::I420, settings.size.width, settings.size.height)
-            .fps(gst::Fraction::new(rate, 1))
-            .build()?;
+        let codec = settings.encoding.codec();
         let source = AppSrc::builder()
-            .caps(&info.to_caps()?)
+            .caps(&i420(settings.size, settings.framerate)?.to_caps()?)
             .format(gst::Format::Time)
             .is_live(true)
             .max_buffers(MAX_WAITING)
@@ -81,14 +74,13 @@ impl VideoEncoder {
             .max_time(gst::ClockTime::ZERO)
             .leaky_type(AppLeakyType::Downstream)
             .build();
-        let filter = gst::ElementFactory::make(EdgeDetect::NAME).property("enabled", edges).build()?;
         let encoder = encoder(settings)?;
-        let payloader = gst::ElementFactory::make(settings.codec.payloader())
+        let payloader = gst::ElementFactory::make(codec.payloader())
             .property("mtu", MTU)
-            .property("pt", u32::from(settings.codec.payload_type()))
+            .property("pt", u32::from(codec.payload_type()))
             .property("seqnum-offset", i32::from(from.sequence))
             .property("timestamp-offset", from.timestamp_offset);
-        let payloader = match settings.codec {
+        let payloader = match codec {
             VideoCodec::Vp8 | VideoCodec::Vp9 => payloader.property_from_str("picture-id-mode", "15-bit"),
             VideoCodec::H264 => payloader
                 .property_from_str("aggregate-mode", "zero-latency")
@@ -97,10 +89,9 @@ impl VideoEncoder {
         let sink = packet_sink(packets);
 
         let pipeline = gst::Pipeline::new();
-        let mut chain = vec![source.upcast_ref::<gst::Element>().clone(), filter.clone(), encoder.clone()];
-        if settings.codec == VideoCodec::H264 {
-            // What browsers decode without negotiation of anything higher (RFC 6184 §8.1, RFC 7742 §6.2).
-            let caps = gst::Caps::builder("video/x-h264").field("profile", "constrained-baseline").build();
+        let mut chain = vec![source.upcast_ref::<gst::Element>().clone(), encoder.clone()];
+        if let VideoEncoding::H264(profile) = settings.encoding {
+            let caps = gst::Caps::builder("video/x-h264").field("profile", profile.caps_name()).build();
             chain.push(gst::ElementFactory::make("capsfilter").property("caps", caps).build()?);
         }
         chain.extend([payloader.build()?, sink.upcast()]);
@@ -110,29 +101,26 @@ impl VideoEncoder {
             DecoderSignal::Failed(reason) => failed(reason),
             DecoderSignal::KeyFrameWanted => {}
         });
-        let this = Self { pipeline, source, filter, encoder, codec: settings.codec };
+        let this = Self { pipeline, source, encoder, codec };
         this.set_bitrate(bitrate_kbps);
         this.pipeline.set_state(gst::State::Playing)?;
         Ok(this)
     }
 
     /// Encodes a picture, later and elsewhere. `at` is its time since the output's time zero. Never blocks.
-    pub fn push(&self, picture: &Canvas, at: Duration) {
-        let mut buffer = gst::Buffer::from_slice(picture.bytes().to_vec());
+    pub fn push(&self, picture: &gst::BufferRef, at: Duration) {
+        // The memory is shared, only the time is this output's own.
+        let mut buffer = picture.copy();
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(gst::ClockTime::try_from(at).ok());
         }
+        // An error means that the pipeline is stopping, which its failure tells.
         let _flow = self.source.push_buffer(buffer);
     }
 
     /// Makes the next picture a key frame.
     pub fn force_key_frame(&self) {
         self.encoder.send_event(UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
-    }
-
-    /// Shows edges, or the picture as composed.
-    pub fn set_edges(&self, edges: bool) {
-        self.filter.set_property("enabled", edges);
     }
 
     /// Changes the target while encoding.
@@ -155,18 +143,16 @@ impl Drop for VideoEncoder {
 
 /// A real-time encoder with one thread: two threads on two cores cost three times the CPU.
 fn encoder(settings: &EncoderSettings) -> Result<gst::Element, PipelineError> {
-    let name = settings.codec.encoder();
-    let distance = |unlimited| {
-        settings.key_frame_distance.and_then(|distance| i32::try_from(distance).ok()).unwrap_or(unlimited)
-    };
-    let element = gst::ElementFactory::make(name);
-    let element = match settings.codec {
-        VideoCodec::Vp8 | VideoCodec::Vp9 => element
+    let element = gst::ElementFactory::make(settings.encoding.codec().encoder());
+    let element = match settings.encoding {
+        VideoEncoding::Vp8 | VideoEncoding::Vp9 => element
             .property("deadline", 1i64)
-            .property("cpu-used", if settings.codec == VideoCodec::Vp8 { -6i32 } else { 8 })
+            .property("cpu-used", if settings.encoding == VideoEncoding::Vp8 { -6i32 } else { 8 })
             .property("threads", 1i32)
             .property("lag-in-frames", 0i32)
-            .property("keyframe-max-dist", distance(i32::MAX))
+            // RTP's. In units of the frame rate, pictures that are not spaced evenly would be given the same time.
+            .property("timebase", gst::Fraction::new(1, 90_000))
+            .property("keyframe-max-dist", i32::MAX)
             .property_from_str("end-usage", "cbr")
             // The decoder's buffer in milliseconds: a key frame may take the time of some frames, not of seconds.
             .property("buffer-size", 1000i32)
@@ -178,11 +164,13 @@ fn encoder(settings: &EncoderSettings) -> Result<gst::Element, PipelineError> {
             .property("max-quantizer", 56i32)
             .property("static-threshold", 1i32)
             .property("max-intra-bitrate", 600i32),
-        VideoCodec::H264 => element
+        VideoEncoding::H264(profile) => element
+            .property("cabac", matches!(profile, H264Profile::Main | H264Profile::High))
+            .property("dct8x8", profile == H264Profile::High)
             .property_from_str("tune", "zerolatency")
             .property_from_str("speed-preset", "ultrafast")
             .property("threads", 1u32)
-            .property("key-int-max", u32::try_from(distance(1 << 20)).unwrap_or_default())
+            .property("key-int-max", 1u32 << 20)
             .property("byte-stream", true),
     };
     Ok(element.build()?)

@@ -1,26 +1,35 @@
 //! Pictures: decoding of inputs, composing of views, filters, encoding of outputs.
 
+mod booth;
+mod cadence;
 mod canny;
 mod codec;
 mod composer;
 mod decode;
 mod edgedetect;
 mod encode;
+mod filter;
 mod geometry;
 mod picture;
+mod scale;
+mod sheet;
 mod slot;
 mod studio;
 
+pub use booth::{PlannedPicture, TargetBitrate};
+pub use cadence::Cadence;
 pub use canny::Canny;
-pub use codec::VideoCodec;
+pub use codec::{H264Profile, VideoCodec, VideoEncoding};
 pub use composer::{Composer, Region, Scene};
 pub use decode::{DecoderSignal, VideoDecoder};
 pub use edgedetect::EdgeDetect;
 pub use encode::{Continuity, EncoderSettings, PacketSink, VideoEncoder};
+pub use filter::EdgeFilter;
 pub use geometry::{Area, Fit, Fraction, GeometryError, Rect, Size};
 pub use picture::{Canvas, Colour, Frame, Picture, Plane};
+pub use scale::Letterbox;
 pub use slot::{FrameSlot, Stamped};
-pub use studio::{Studio, StudioPlan};
+pub use studio::{Programme, Studio, StudioPlan};
 
 /// Why a pipeline could not be built or started.
 #[derive(Debug, thiserror::Error)]

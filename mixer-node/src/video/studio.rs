@@ -1,40 +1,59 @@
-//! The thread that composes a view's picture, at the view's frame rate, and hands it to the encoder.
+//! The thread that sees to one source's pictures: composes them (views) or takes them as they come (transcoders), brings them to the
+//! sizes that are wanted, and hands them to the outputs' encoders.
 
 use std::{
+    collections::BTreeMap,
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Composer, Continuity, EncoderSettings, PipelineError, Scene, VideoEncoder};
-use crate::{
-    link::{Backoff, OutputTrack, Throttle},
-    plan::{Plan, Planned, Stop},
-};
+use kaigi_proto::ids::TrackId;
 
-/// Between key frames on request. Each costs several times a frame's bits; a burst of requests is one event.
-const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(500);
+use super::{
+    Colour, Composer, Frame, FrameSlot, PlannedPicture, Scene, Stamped, booth::Booth, filter::EdgeFilter,
+    sheet::Sheets,
+};
+use crate::plan::{Plan, Planned, Stop};
+
 /// When the thread is this late, it leaves out what it missed instead of catching up.
 const TOO_LATE: Duration = Duration::from_millis(200);
+/// Longest wait for a source's next picture before the plan and the wishes for key frames are looked at again.
+const WAIT: Duration = Duration::from_millis(50);
+/// A source's last picture is shown again when it has been quiet for this long: late watchers and decoders that lost something get
+/// to see it.
+const HOLD: Duration = Duration::from_secs(1);
+/// Pictures after which a size that nobody wanted is forgotten.
+const FORGET: u64 = 300;
+/// What is around transcoded pictures of another shape.
+const BLACK: Colour = Colour([16, 128, 128]);
 
-/// What a view's video thread does.
-pub struct StudioPlan {
-    /// What the picture shows.
-    pub scene: Scene,
-    /// How it is encoded.
-    pub encoder: EncoderSettings,
-    /// kbit/s.
-    pub bitrate: u32,
-    /// Whether edges are shown.
-    pub edges: bool,
-    /// Where it goes.
-    pub track: Arc<OutputTrack>,
+/// Where pictures come from.
+#[derive(Clone, Debug)]
+pub enum Programme {
+    /// A view's: composed at a rate of its own.
+    Composed {
+        /// What the picture shows.
+        scene: Scene,
+        /// Pictures a second.
+        framerate: u32,
+        /// Whether edges are shown.
+        edges: bool,
+    },
+    /// A track's: as they come.
+    Passed(Arc<FrameSlot>),
 }
 
-/// Composes until dropped.
+/// What the thread does.
+#[derive(Clone, Debug)]
+pub struct StudioPlan {
+    /// What is shown.
+    pub programme: Programme,
+    /// What is made of it; the tracks are all different.
+    pub outputs: Vec<PlannedPicture>,
+}
+
+/// Works until dropped.
 pub struct Studio(Planned<StudioPlan>);
 
 impl Studio {
@@ -46,7 +65,8 @@ impl Studio {
         Planned::start(&format!("video {name}"), plan, work).map(Self)
     }
 
-    /// Replaces the plan. Scene, bitrate and filter change without a break; anything else makes a new encoder.
+    /// Replaces the plan. Scene, filter and bitrates change without a break, and so does which outputs there are; another
+    /// codec, size or rate makes a new encoder for the output concerned.
     pub fn set(&self, plan: StudioPlan) {
         self.0.set(plan);
     }
@@ -55,133 +75,254 @@ impl Studio {
 fn work(plan: &Plan<StudioPlan>, stop: &Stop) {
     let mut seen = 0;
     let Some(mut current) = plan.news(&mut seen) else { return };
-    let mut composer = Composer::new(current.scene.clone());
-    let mut booth = Booth::default();
-    let mut due = Instant::now();
+    let mut gallery = Gallery::new(&current);
+    let mut stage = Stage::of(&current.programme);
     while !stop.is_asked() {
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        stage.wait(&current.programme);
         if let Some(news) = plan.news(&mut seen) {
-            composer.set_scene(news.scene.clone());
+            gallery.follow(&news);
+            stage.follow(&current.programme, &news.programme, &mut gallery);
             current = news;
         }
-        let step = Duration::from_secs(1) / current.encoder.framerate.max(1);
+        stage.perform(&current.programme, &mut gallery);
+    }
+}
+
+/// What it takes to go on with a programme.
+enum Stage {
+    Composed(Box<Composing>),
+    Passed(Passing),
+}
+
+impl Stage {
+    fn of(programme: &Programme) -> Self {
         let now = Instant::now();
-        if now.saturating_duration_since(due) > TOO_LATE {
+        match programme {
+            Programme::Composed { scene, .. } => Self::Composed(Box::new(Composing {
+                composer: Composer::new(scene.clone()),
+                filter: None,
+                filtered: None,
+                due: now,
+            })),
+            Programme::Passed(_) => Self::Passed(Passing { last: None, seen: 0, shown_at: now }),
+        }
+    }
+
+    fn follow(&mut self, old: &Programme, new: &Programme, gallery: &mut Gallery) {
+        match (&mut *self, old, new) {
+            (Self::Composed(composing), _, Programme::Composed { scene, .. }) => {
+                composing.composer.set_scene(scene.clone());
+            }
+            (Self::Passed(_), Programme::Passed(old), Programme::Passed(new)) if Arc::ptr_eq(old, new) => {}
+            // The last picture is held until the new source has one.
+            (Self::Passed(passing), _, Programme::Passed(_)) => {
+                passing.seen = 0;
+                gallery.forget_pictures();
+            }
+            (Self::Composed(_), _, Programme::Passed(_))
+            | (Self::Passed(_), _, Programme::Composed { .. }) => {
+                gallery.forget_pictures();
+                *self = Self::of(new);
+            }
+        }
+    }
+
+    /// Until there may be something to do.
+    fn wait(&mut self, programme: &Programme) {
+        match (self, programme) {
+            (Self::Composed(composing), _) => {
+                std::thread::sleep(composing.due.saturating_duration_since(Instant::now()));
+            }
+            (Self::Passed(passing), Programme::Passed(slot)) => passing.wait(slot),
+            (Self::Passed(_), Programme::Composed { .. }) => {}
+        }
+    }
+
+    fn perform(&mut self, programme: &Programme, gallery: &mut Gallery) {
+        let now = Instant::now();
+        match (self, programme) {
+            (Self::Composed(composing), Programme::Composed { framerate, edges, .. }) => {
+                composing.perform(*framerate, *edges, gallery, now);
+            }
+            (Self::Passed(passing), _) => passing.perform(gallery, now),
+            (Self::Composed(_), Programme::Passed(_)) => {}
+        }
+    }
+}
+
+struct Composing {
+    composer: Composer,
+    filter: Option<EdgeFilter>,
+    /// What the filter last made, and of which picture.
+    filtered: Option<(u64, Box<dyn Frame>)>,
+    due: Instant,
+}
+
+impl Composing {
+    fn perform(&mut self, framerate: u32, edges: bool, gallery: &mut Gallery, now: Instant) {
+        if now.saturating_duration_since(self.due) > TOO_LATE {
             metrics::counter!("kaigi_mixer_video_late_total").increment(1);
-            due = now;
+            self.due = now;
         }
         // Pictures that nobody sees are not made.
-        if current.track.has_listeners() {
-            booth.encode(&current, &mut composer, due, now);
+        if gallery.is_watched(now) {
+            self.show(edges, gallery, now);
         }
-        due += step;
+        self.due += Duration::from_secs(1) / framerate.max(1);
     }
-}
 
-/// The encoder, made and made anew as needed.
-struct Booth {
-    running: Option<Running>,
-    backoff: Backoff,
-    /// After a failure, not before this.
-    not_before: Option<Instant>,
-    key_frames: Throttle,
-}
-
-struct Running {
-    encoder: VideoEncoder,
-    settings: EncoderSettings,
-    bitrate: u32,
-    edges: bool,
-    broken: Arc<AtomicBool>,
-    since: Instant,
-}
-
-impl Default for Booth {
-    fn default() -> Self {
-        Self {
-            running: None,
-            backoff: Backoff::default(),
-            not_before: None,
-            key_frames: Throttle::new(KEY_FRAME_INTERVAL),
-        }
-    }
-}
-
-impl Booth {
-    /// An encoder that has run this long was no failure.
-    const SETTLED: Duration = Duration::from_secs(5);
-
-    fn encode(&mut self, plan: &StudioPlan, composer: &mut Composer, at: Instant, now: Instant) {
-        self.prepare(plan, now);
-        if plan.track.take_key_frame_request() {
-            self.key_frames.request();
-        }
-        let Some(running) = &self.running else { return };
-        if self.key_frames.poll(now) {
-            running.encoder.force_key_frame();
-        }
-        let media = at.saturating_duration_since(plan.track.description().clock.origin);
-        running.encoder.push(composer.compose(), media);
+    fn show(&mut self, edges: bool, gallery: &mut Gallery, now: Instant) {
+        self.composer.compose();
         metrics::counter!("kaigi_mixer_composed_frames_total").increment(1);
-    }
-
-    /// Sees to it that an encoder with the plan's settings runs, if possible.
-    fn prepare(&mut self, plan: &StudioPlan, now: Instant) {
-        if let Some(running) = &mut self.running {
-            let broken = running.broken.load(Ordering::Relaxed);
-            if !broken && running.settings == plan.encoder {
-                running.adjust(plan);
-                if now.saturating_duration_since(running.since) > Self::SETTLED {
-                    self.backoff.reset();
-                }
-                return;
+        // Tells a picture and its edges apart as well.
+        let number = self.composer.number() * 2 + u64::from(edges);
+        if !edges {
+            if self.filter.take().is_some() {
+                gallery.force_key_frames();
             }
-            if broken {
-                self.not_before = Some(now + self.backoff.pause());
-            }
-            self.running = None;
-        }
-        if self.not_before.is_some_and(|time| now < time) {
+            self.filtered = None;
+            gallery.show(self.composer.canvas(), number, self.due, now);
             return;
         }
-        match Running::start(plan, now) {
-            Ok(running) => self.running = Some(running),
-            Err(error) => {
-                tracing::warn!(track = %plan.track.description().id, %error, "no encoder");
-                self.not_before = Some(now + self.backoff.pause());
-            }
+        let size = self.composer.canvas().size();
+        if self.filter.as_ref().is_none_or(|filter| filter.size() != size) {
+            self.filter =
+                EdgeFilter::start(size).inspect_err(|error| tracing::warn!(%error, "no filter")).ok();
+            gallery.force_key_frames();
+        }
+        if self.filtered.as_ref().is_none_or(|(made, _)| *made != number) {
+            let picture = self.composer.canvas().picture();
+            let made = picture.zip(self.filter.as_ref()).and_then(|(picture, filter)| filter.apply(&picture));
+            self.filtered = made.map(|frame| (number, Box::new(frame) as Box<dyn Frame>));
+        }
+        match &self.filtered {
+            Some((_, frame)) => gallery.show(&**frame, number, self.due, now),
+            // A filter that does not work is made anew for the next picture.
+            None => self.filter = None,
         }
     }
 }
 
-impl Running {
-    fn start(plan: &StudioPlan, now: Instant) -> Result<Self, PipelineError> {
-        let track = Arc::clone(&plan.track);
-        let from = Continuity {
-            sequence: track.next_sequence(),
-            timestamp_offset: track.description().clock.offset,
-        };
-        let broken = Arc::new(AtomicBool::new(false));
-        let (flag, id) = (Arc::clone(&broken), track.description().id.clone());
-        let failed = move |reason: String| {
-            tracing::warn!(track = %id, reason, "encoder failed");
-            flag.store(true, Ordering::Relaxed);
-        };
-        let packets = Arc::new(move |packet: &[u8]| track.send(packet));
-        let encoder = VideoEncoder::start(&plan.encoder, plan.bitrate, plan.edges, from, packets, failed)?;
-        let (settings, bitrate, edges) = (plan.encoder.clone(), plan.bitrate, plan.edges);
-        Ok(Self { encoder, settings, bitrate, edges, broken, since: now })
+struct Passing {
+    last: Option<Stamped>,
+    /// Number of the source's picture that was looked at last.
+    seen: u64,
+    /// Time that the last picture shown was given.
+    shown_at: Instant,
+}
+
+impl Passing {
+    fn wait(&mut self, slot: &FrameSlot) {
+        if let Some(newest) = slot.wait(self.seen, Instant::now() + WAIT) {
+            self.last = Some(newest);
+        }
     }
 
-    fn adjust(&mut self, plan: &StudioPlan) {
-        if self.bitrate != plan.bitrate {
-            self.encoder.set_bitrate(plan.bitrate);
-            self.bitrate = plan.bitrate;
+    fn perform(&mut self, gallery: &mut Gallery, now: Instant) {
+        let watched = gallery.is_watched(now);
+        let Some(last) = &self.last else { return };
+        let new = self.seen != last.number;
+        self.seen = last.number;
+        if !watched {
+            return;
         }
-        if self.edges != plan.edges {
-            self.encoder.set_edges(plan.edges);
-            self.encoder.force_key_frame();
-            self.edges = plan.edges;
+        // A picture may come while an older one is shown again.
+        let after = |at: Instant| at.max(self.shown_at + Duration::from_millis(1));
+        let quiet = now.saturating_duration_since(self.shown_at);
+        if new {
+            let at = after(last.at);
+            gallery.show(&*last.frame, last.number, at, now);
+            self.shown_at = at;
+        } else if quiet >= HOLD || (quiet >= WAIT * 2 && gallery.wants_key_frame(now)) {
+            let at = after(now);
+            gallery.show_again(&*last.frame, last.number, at, now);
+            self.shown_at = at;
         }
+    }
+}
+
+/// The outputs.
+struct Gallery {
+    booths: BTreeMap<TrackId, Booth>,
+    background: Colour,
+    sheets: Sheets,
+}
+
+impl Gallery {
+    fn new(plan: &StudioPlan) -> Self {
+        let mut gallery = Self { booths: BTreeMap::new(), background: BLACK, sheets: Sheets::new(BLACK) };
+        gallery.follow(plan);
+        gallery
+    }
+
+    fn follow(&mut self, plan: &StudioPlan) {
+        let background = match &plan.programme {
+            Programme::Composed { scene, .. } => scene.background,
+            Programme::Passed(_) => BLACK,
+        };
+        if background != self.background {
+            self.background = background;
+            self.forget_pictures();
+        }
+        let mut old = std::mem::take(&mut self.booths);
+        for output in &plan.outputs {
+            let present = old.remove(&output.track.description().id);
+            let booth = match present.filter(|booth| Arc::ptr_eq(&booth.plan().track, &output.track)) {
+                Some(mut booth) => {
+                    booth.follow(output.clone());
+                    booth
+                }
+                None => Booth::new(output.clone()),
+            };
+            self.booths.insert(output.track.description().id.clone(), booth);
+        }
+    }
+
+    fn forget_pictures(&mut self) {
+        self.sheets = Sheets::new(self.background);
+    }
+
+    fn is_watched(&mut self, now: Instant) -> bool {
+        // All are asked, so that all that nobody watches may rest.
+        self.booths.values_mut().filter_map(|booth| booth.is_watched(now).then_some(())).count() > 0
+    }
+
+    fn wants_key_frame(&mut self, now: Instant) -> bool {
+        self.booths.values_mut().any(|booth| booth.is_watched(now) && booth.wants_key_frame(now))
+    }
+
+    fn force_key_frames(&mut self) {
+        self.booths.values_mut().for_each(Booth::request_key_frame);
+    }
+
+    /// Gives a picture to all outputs that are watched and whose rate has a place for it.
+    fn show(&mut self, frame: &dyn Frame, number: u64, at: Instant, now: Instant) {
+        self.encode(frame, number, at, now, |booth| booth.takes(at));
+    }
+
+    /// Gives a picture to all outputs that are watched.
+    fn show_again(&mut self, frame: &dyn Frame, number: u64, at: Instant, now: Instant) {
+        self.encode(frame, number, at, now, |_| true);
+    }
+
+    fn encode(
+        &mut self,
+        frame: &dyn Frame,
+        number: u64,
+        at: Instant,
+        now: Instant,
+        takes: impl Fn(&mut Booth) -> bool,
+    ) {
+        let Some(picture) = frame.picture() else { return };
+        for booth in self.booths.values_mut() {
+            if !booth.is_watched(now) || !takes(booth) {
+                continue;
+            }
+            let size = booth.size(picture.size());
+            if let Some(sheet) = self.sheets.get(&picture, number, size) {
+                booth.encode(&sheet, size, at, now);
+            }
+        }
+        self.sheets.forget_before(number.saturating_sub(FORGET));
     }
 }
