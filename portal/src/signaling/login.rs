@@ -88,7 +88,9 @@ fn credentials(data: &Value) -> Result<Credentials, LoginError> {
     if !is_truthy(&sdk["type"]) || !is_truthy(&sdk["version"]) {
         return Err(LoginError::UserAgent);
     }
-    let reconnectable = RECONNECTING_SDKS.contains(&kind);
+    // OWT has this member in its document and ignores it; only the own SDK is taken by its word.
+    let declined = kind == OWN_SDK && data["reconnection"] == false;
+    let reconnectable = RECONNECTING_SDKS.contains(&kind) && !declined;
     let text = data["token"].as_str().ok_or_else(|| TokenError::Malformed("not a text".to_owned()))?;
     Ok(Credentials { version, reconnectable, token: LoginToken::parse(text)? })
 }
@@ -222,6 +224,18 @@ mod tests {
         let credentials =
             credentials(&request(json!("1.2"), json!({"type": "Android", "version": 5.0}))).unwrap();
         assert!(credentials.reconnectable);
+    }
+
+    #[test]
+    fn the_own_sdk_may_decline_to_come_back() {
+        let asks = |sdk: &str, reconnection: bool| {
+            let mut data = request(json!("1.2"), json!({"type": sdk, "version": "1"}));
+            data["reconnection"] = reconnection.into();
+            credentials(&data).unwrap().reconnectable
+        };
+        assert!(asks(OWN_SDK, true));
+        assert!(!asks(OWN_SDK, false));
+        assert!(asks("JavaScript", false));
     }
 
     #[test]

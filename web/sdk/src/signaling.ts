@@ -159,7 +159,7 @@ export class Signaling {
   }
 
   async #login(connection: Connection, token: string, again: boolean): Promise<void> {
-    await this.#ask(connection, 'login', loginRequest(token), (ack) => {
+    await this.#ask(connection, 'login', loginRequest(token, this.#options.reconnectMs > 0), (ack) => {
       this.#seq = 0;
       this.#tickets.clear();
       this.#tickets.add((ack as { reconnectionTicket?: unknown } | null)?.reconnectionTicket, Date.now());
@@ -352,7 +352,11 @@ export class Signaling {
   }
 }
 
-/** The SDK names itself, so that the server numbers its notifications and takes the number back at a `relogin`. */
-function loginRequest(token: string): object {
-  return { token, userAgent: { sdk: { type: 'Kaigi', version: '0.1.0' } }, protocol: '1.2' };
+/**
+ * The SDK names itself, so that the server numbers its notifications and takes the number back at a `relogin`. Who won't
+ * come back says so, and leaves the conference with its connection.
+ */
+function loginRequest(token: string, reconnection: boolean): object {
+  const request = { token, userAgent: { sdk: { type: 'Kaigi', version: '0.1.0' } }, protocol: '1.2' };
+  return reconnection ? request : { ...request, reconnection };
 }

@@ -125,6 +125,20 @@ describe('joining', () => {
   });
 });
 
+describe('without recovery', () => {
+  it('the server is told that nobody comes back, and a lost connection is the end', async () => {
+    const bench = new Bench(undefined, { recovery: false });
+    const told = story(bench.client);
+    const joining = bench.client.join(TOKEN);
+    const login = await bench.socket.next('login');
+    expect(login.data.reconnection).toBe(false);
+    login.ok(LOGIN);
+    await joining;
+    bench.socket.notify('disconnect', 'transport close');
+    expect(told).toEqual(['disconnected: connection-lost']);
+  });
+});
+
 describe('notifications', () => {
   it('that come twice are told once; those without a number always', async () => {
     const bench = await Bench.resumable();
