@@ -443,7 +443,10 @@ impl Actor {
             Note::InputFailed { view, stream, reason } => {
                 tracing::warn!(%room, view, stream, reason, "input of a view failed");
             }
-            Note::MixerFailed { view, reason } => tracing::warn!(%room, view, reason, "mixer failed"),
+            Note::MixerFailed { part, reason } => tracing::warn!(%room, part, reason, "mixer failed"),
+            Note::TranscoderFailed { transcoder, reason } => {
+                tracing::warn!(%room, transcoder, reason, "transcoder failed, goes on trying");
+            }
             Note::UnreadableTemplates { view, count } => {
                 tracing::warn!(%room, view, count, "custom layout templates left out: unreadable");
             }

@@ -15,14 +15,14 @@ use tonic::{Request, Status};
 use crate::{
     nodes::{NodeKind, Nodes},
     parse,
-    room::{CallError, CallId, CallReply, CallRequest, Callee, Node},
+    room::{CallError, CallId, CallReply, CallRequest, Callee, MadeOutputs, Node},
     shared::Shared,
     status::call_error,
 };
 
 /// Longest wait for a node or the cluster-manager.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// Longest wait for a view: its reply comes when the mixer's pipeline runs, which takes a loaded machine a second or two.
+/// Longest wait for a view or a transcoder: its reply comes when the mixer's pipeline runs, which takes a loaded machine a second or two.
 const VIEW_DEADLINE: Duration = Duration::from_secs(5);
 /// Most calls of one room that wait for one callee.
 const MAX_WAITING: usize = 1024;
@@ -86,7 +86,10 @@ impl Caller {
     async fn run(self, mut waiting: mpsc::Receiver<(CallId, CallRequest)>) {
         while let Some((call, request)) = waiting.recv().await {
             let started = std::time::Instant::now();
-            let deadline = if matches!(request, CallRequest::SetView(_)) { VIEW_DEADLINE } else { DEADLINE };
+            let deadline = match request {
+                CallRequest::SetView(_) | CallRequest::SetTranscoder(_) => VIEW_DEADLINE,
+                _ => DEADLINE,
+            };
             let result = match tokio::time::timeout(deadline, self.call(request)).await {
                 Ok(Ok(reply)) => Ok(reply),
                 Ok(Err(status)) => Err(call_error(&status)),
@@ -146,6 +149,10 @@ impl Caller {
             CallRequest::CloseTransport(request) => drop(access.close_transport(request).await?),
             CallRequest::Signal(request) => drop(access.signal_transport(request).await?),
             CallRequest::SetActive(request) => drop(access.set_active(request).await?),
+            CallRequest::EstimateBandwidth(request) => {
+                let reply = access.estimate_bandwidth(request).await?.into_inner();
+                return Ok(CallReply::Bandwidth(reply.bitrate));
+            }
             other => return Err(misdirected(&other)),
         }
         Ok(CallReply::Done)
@@ -160,6 +167,14 @@ impl Caller {
             }
             CallRequest::RemoveView(request) => {
                 mixer.remove_view(request).await?;
+                Ok(CallReply::Done)
+            }
+            CallRequest::SetTranscoder(transcoder) => {
+                let reply = mixer.set_transcoder(*transcoder).await?.into_inner();
+                Ok(CallReply::Outputs(MadeOutputs::from_wire(reply.outputs, reply.failures)))
+            }
+            CallRequest::RemoveTranscoder(request) => {
+                mixer.remove_transcoder(request).await?;
                 Ok(CallReply::Done)
             }
             other => Err(misdirected(&other)),

@@ -7,9 +7,10 @@ use kaigi_proto::{
 use tonic::Status;
 
 use crate::room::{
-    AccessChange, AccessEvent, Command, Filter, Format, Join, Kind, Kinds, LayoutAssignment, MixerChange,
-    MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack, Receiver, RequestedLayout, Source,
-    StreamOperation, Subscribe, SubscribeTrack, VideoParameters, ViewOutputs, Wish, resolution_from_wire,
+    AccessChange, AccessEvent, Command, Filter, Format, Join, Kind, Kinds, LayoutAssignment, MadeOutputs,
+    MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack, Receiver, RequestedLayout,
+    Source, StreamOperation, Subscribe, SubscribeTrack, SubscriptionUpdate, TrackUpdate, VideoParameters,
+    ViewOutputs, Wish, resolution_from_wire,
 };
 
 /// Longest text message, in bytes. OWT documents 2048 characters and does not enforce them; clients rely on that.
@@ -116,7 +117,7 @@ pub(crate) fn subscribe(request: v1::SubscribeRequest) -> Parsed<Command> {
             wish: Wish {
                 format: track.format.filter(|format| !format.codec.is_empty()).map(Format::from_wire),
                 parameters: track.parameters.map(VideoParameters::from_wire).unwrap_or_default(),
-                bitrate_multiplier: some(track.bitrate_multiplier),
+                bitrate_multiplier: some(bounded(track.bitrate_multiplier, MAX_NAME, "bitrate")?),
             },
         });
     }
@@ -214,26 +215,40 @@ pub(crate) fn control_stream(request: v1::ControlRequest) -> Parsed<Command> {
     Ok(Command::ControlStream { participant, stream, operations: vec![operation] })
 }
 
-pub(crate) fn control_subscription(request: &v1::ControlRequest) -> Parsed<Command> {
+pub(crate) fn control_subscription(request: v1::ControlRequest) -> Parsed<Command> {
     use v1::control_request::Operation;
-    let (kinds, active) = match &request.operation {
-        Some(Operation::Pause(kinds)) => (*kinds, false),
-        Some(Operation::Play(kinds)) => (*kinds, true),
-        Some(
-            Operation::Mix(_)
-            | Operation::Unmix(_)
-            | Operation::SetRegion(_)
-            | Operation::GetRegion(_)
-            | Operation::Update(_)
-            | Operation::QueryBandwidth(_),
-        )
+    let participant = participant_id(&request.participant_id)?;
+    let subscription = SubscriptionId::new(&request.id).map_err(|_| invalid("Invalid subscription id"))?;
+    let (kinds, active) = match request.operation {
+        Some(Operation::Pause(kinds)) => (kinds, false),
+        Some(Operation::Play(kinds)) => (kinds, true),
+        Some(Operation::Update(update)) => {
+            let (by, update) = (Some(participant), subscription_update(update)?);
+            return Ok(Command::UpdateSubscription { by, subscription, update });
+        }
+        Some(Operation::QueryBandwidth(v1::QueryBandwidth {})) => {
+            return Ok(Command::QueryBandwidth { participant, subscription });
+        }
+        Some(Operation::Mix(_) | Operation::Unmix(_) | Operation::SetRegion(_) | Operation::GetRegion(_))
         | None => return Err(invalid("Invalid operation")),
     };
-    Ok(Command::ControlSubscription {
-        participant: participant_id(&request.participant_id)?,
-        subscription: SubscriptionId::new(&request.id).map_err(|_| invalid("Invalid subscription id"))?,
-        kinds: kinds.into(),
-        active,
+    Ok(Command::ControlSubscription { participant, subscription, kinds: kinds.into(), active })
+}
+
+pub(crate) fn subscription_update(update: v1::SubscriptionUpdate) -> Parsed<SubscriptionUpdate> {
+    let track = |track: v1::TrackUpdate| -> Parsed<TrackUpdate> {
+        Ok(TrackUpdate {
+            from: some(bounded(track.from, kaigi_proto::ids::MAX_ID_LENGTH, "from")?),
+            parameters: track.parameters.map(VideoParameters::from_wire).unwrap_or_default(),
+            bitrate_multiplier: some(bounded(track.bitrate_multiplier, MAX_NAME, "bitrate")?),
+        })
+    };
+    Ok(SubscriptionUpdate {
+        audio: update.audio.map(track).transpose()?.map(|audio| {
+            let from = audio.from;
+            TrackUpdate { from, ..TrackUpdate::default() }
+        }),
+        video: update.video.map(track).transpose()?,
     })
 }
 
@@ -362,7 +377,9 @@ pub(crate) fn mixer_event(event: v1::MixerEvent) -> Option<(RoomId, MixerEvent)>
         Event::InputFailed(failed) => {
             MixerChange::InputFailed { stream: StreamId::new(failed.stream_id).ok()?, reason: failed.reason }
         }
-        Event::TranscoderFailed(_) => return None,
+        Event::TranscoderFailed(failed) => {
+            MixerChange::TranscoderFailed { transcoder: failed.id, reason: failed.reason }
+        }
     };
     Some((RoomId::new(event.room_id).ok()?, MixerEvent { label: event.label, change }))
 }
@@ -377,6 +394,7 @@ pub(crate) fn view_outputs(reply: v1::ViewReply) -> ViewOutputs {
         minus: minus.collect(),
         video: reply.video.and_then(Source::from_wire),
         audio: reply.audio.and_then(Source::from_wire),
+        others: MadeOutputs::from_wire(reply.outputs, reply.failures),
     }
 }
 

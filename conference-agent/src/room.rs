@@ -6,14 +6,17 @@ mod controls;
 mod data;
 mod describe;
 mod events;
+mod feeds;
 mod flow;
 mod ids;
 mod input;
 mod layout;
+mod making;
 mod media;
 mod mixer;
 mod mixing;
 mod output;
+mod outputs;
 mod participants;
 mod permissions;
 mod publications;
@@ -23,6 +26,7 @@ mod sessions;
 mod state;
 mod stream_info;
 mod subscriptions;
+mod updates;
 mod views;
 mod wish;
 
@@ -35,7 +39,7 @@ use std::{
 };
 
 use kaigi_proto::{
-    ids::{RoomId, SessionId, WorkerId},
+    ids::{RoomId, SessionId, SubscriptionId, WorkerId},
     v1::{self, join_event::Event},
 };
 use kaigi_room_config::RoomConfig;
@@ -43,11 +47,12 @@ use kaigi_room_config::RoomConfig;
 pub(crate) use input::{
     AccessChange, AccessEvent, CallError, CallReply, Command, Input, Join, LayoutAssignment, MixerChange,
     MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack, Receiver, RequestId, StreamOperation,
-    Subscribe, SubscribeTrack,
+    Subscribe, SubscribeTrack, SubscriptionUpdate, TrackUpdate,
 };
 pub(crate) use layout::RequestedLayout;
 pub(crate) use media::{Format, Kind, Kinds, Node, Source, VideoParameters, resolution_from_wire};
 pub(crate) use output::{CallId, CallRequest, Callee, Note, Output, Reply};
+pub(crate) use outputs::MadeOutputs;
 pub(crate) use refusal::{Class, Refusal};
 pub(crate) use views::{Filter, ViewOutputs};
 pub(crate) use wish::Wish;
@@ -58,6 +63,7 @@ use flow::FlowLink;
 use ids::IdSource;
 use mixer::MixerLink;
 use state::State;
+use updates::Update;
 use views::View;
 
 /// What a room is started with beside its configuration.
@@ -96,9 +102,11 @@ pub(crate) struct Room {
     opening: BTreeMap<SessionId, RequestId>,
     /// Changes of streams that wait for a node.
     scripts: BTreeMap<RequestId, Script>,
+    /// Updates of subscriptions that wait for a node.
+    updates: BTreeMap<SubscriptionId, Update>,
     mixer: MixerLink,
     flows: FlowLink,
-    /// Something that the descriptions of the views are made of has changed.
+    /// Something that the descriptions of views and transcoders are made of has changed.
     views_changed: bool,
     /// When the room ends if nobody joins.
     idle_until: Option<Instant>,
@@ -144,6 +152,7 @@ impl Room {
             calls: BTreeMap::new(),
             opening: BTreeMap::new(),
             scripts: BTreeMap::new(),
+            updates: BTreeMap::new(),
             views_changed: true,
         };
         room.refresh_views();
@@ -223,7 +232,7 @@ impl Room {
                 self.close_transport(node, &id);
             }
         }
-        self.remove_views();
+        self.leave_mixer();
         self.state.participants.clear();
         self.state.publications.clear();
         self.state.subscriptions.clear();
@@ -248,6 +257,12 @@ impl Room {
             Command::UpdateStream { stream, operations } => self.update_stream(request, stream, operations),
             Command::ControlSubscription { participant, subscription, kinds, active } => {
                 self.control_subscription(request, &participant, &subscription, kinds, active)
+            }
+            Command::UpdateSubscription { by, subscription, update } => {
+                self.update_subscription(request, by.as_ref(), &subscription, update)
+            }
+            Command::QueryBandwidth { participant, subscription } => {
+                self.query_bandwidth(request, &participant, &subscription)
             }
             Command::Leave { participant } => self.leave(&participant, now).map(Some),
             Command::DropParticipant { participant } => self.drop_participant(&participant, now).map(Some),
@@ -275,7 +290,7 @@ impl Room {
         }
     }
 
-    /// Brings the views' descriptions in line with what an input changed.
+    /// Brings the descriptions of views and transcoders in line with what an input changed.
     fn settle(&mut self) {
         if !self.ended {
             self.refresh_views();
@@ -304,7 +319,8 @@ impl Room {
         let opening = std::mem::take(&mut self.opening).into_values();
         let scripts = std::mem::take(&mut self.scripts).into_keys();
         let calls = std::mem::take(&mut self.calls).into_values().filter_map(|(_, p)| p.request());
-        let waiting: Vec<RequestId> = opening.chain(scripts).chain(calls).collect();
+        let updates = self.take_updates();
+        let waiting: Vec<RequestId> = opening.chain(scripts).chain(calls).chain(updates).collect();
         for request in waiting {
             self.refuse(request, refusal.clone());
         }

@@ -120,7 +120,14 @@ impl Conference for ConferenceService {
 
     async fn control_subscription(&self, request: Request<v1::ControlRequest>) -> Answer<v1::ControlReply> {
         let request = request.into_inner();
-        self.order(&request.room_id, parse::control_subscription(&request)?).await
+        let room = request.room_id.clone();
+        match self.ask(&room, parse::control_subscription(request)?).await? {
+            Reply::Done => Ok(Response::new(v1::ControlReply::default())),
+            Reply::Bandwidth(estimated_bitrate) => {
+                Ok(Response::new(v1::ControlReply { estimated_bitrate, ..v1::ControlReply::default() }))
+            }
+            other => Err(unexpected(&other)),
+        }
     }
 
     async fn signal(&self, request: Request<v1::SignalRequest>) -> Answer<v1::SignalReply> {

@@ -11,6 +11,7 @@ use super::{
     Room,
     input::{CallError, CallReply, RequestId},
     media::{Kind, Node, Source},
+    mixer::Part,
     output::{CallId, CallRequest, Callee, Output, Reply},
     refusal::Refusal,
     sessions::SessionKey,
@@ -55,10 +56,18 @@ pub(super) enum Pending {
         kind: Kind,
         source: Source,
     },
-    SetView {
-        label: String,
+    SetPart {
+        part: Part,
         revision: u64,
         mixer: WorkerId,
+    },
+    RemovePart {
+        part: Part,
+        mixer: WorkerId,
+    },
+    Bandwidth {
+        request: RequestId,
+        transport: TransportId,
     },
 }
 
@@ -66,7 +75,9 @@ impl Pending {
     /// The request that is replied to by this call alone.
     pub(super) fn request(self) -> Option<RequestId> {
         match self {
-            Self::Signal { request, .. } | Self::SubscriptionActive { request, .. } => Some(request),
+            Self::Signal { request, .. }
+            | Self::SubscriptionActive { request, .. }
+            | Self::Bandwidth { request, .. } => Some(request),
             Self::Nothing
             | Self::PlaceParticipant { .. }
             | Self::PlaceMixer
@@ -75,7 +86,8 @@ impl Pending {
             | Self::StreamActive { .. }
             | Self::TellFlow { .. }
             | Self::SetSource { .. }
-            | Self::SetView { .. } => None,
+            | Self::SetPart { .. }
+            | Self::RemovePart { .. } => None,
         }
     }
 }
@@ -149,8 +161,12 @@ impl Room {
             Pending::SetSource { subscription, kind, source } => {
                 self.source_set(&subscription, kind, source, done(result), now);
             }
-            Pending::SetView { label, revision, mixer } => {
-                self.view_set(&label, revision, &mixer, result, now);
+            Pending::SetPart { part, revision, mixer } => {
+                self.part_set(&part, revision, &mixer, result, now);
+            }
+            Pending::RemovePart { part, mixer } => self.part_removed(&part, &mixer, done(result), now),
+            Pending::Bandwidth { request, transport } => {
+                self.bandwidth_estimated(request, &transport, estimated(result));
             }
         }
     }
@@ -168,13 +184,24 @@ pub(super) fn node_refusal(error: CallError, transport: &TransportId) -> Refusal
 fn done(result: Result<CallReply, CallError>) -> Result<(), CallError> {
     match result? {
         CallReply::Done => Ok(()),
-        CallReply::Scheduled(_) | CallReply::View(_) => Err(CallError::Refused("unexpected reply".into())),
+        _ => Err(unexpected()),
     }
 }
 
 fn scheduled(result: Result<CallReply, CallError>) -> Result<Node, CallError> {
     match result? {
         CallReply::Scheduled(node) => Ok(node),
-        CallReply::Done | CallReply::View(_) => Err(CallError::Refused("unexpected reply".into())),
+        _ => Err(unexpected()),
     }
+}
+
+fn estimated(result: Result<CallReply, CallError>) -> Result<u64, CallError> {
+    match result? {
+        CallReply::Bandwidth(bitrate) => Ok(bitrate),
+        _ => Err(unexpected()),
+    }
+}
+
+fn unexpected() -> CallError {
+    CallError::Refused("unexpected reply".into())
 }

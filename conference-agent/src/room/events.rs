@@ -37,7 +37,7 @@ impl Room {
             AccessChange::Established { session, tracks } => {
                 match self.session(&session).filter(|key| self.is_on(key, &id)) {
                     Some(SessionKey::Publication(stream)) => self.publication_established(&stream, tracks),
-                    Some(SessionKey::Subscription(id)) => self.subscription_established(&id),
+                    Some(SessionKey::Subscription(id)) => self.subscription_established(&id, tracks),
                     None => {}
                 }
             }
@@ -81,6 +81,9 @@ impl Room {
             MixerChange::InputFailed { stream, reason } => {
                 let note = Note::InputFailed { view: event.label, stream: stream.to_string(), reason };
                 self.output(Output::Log(note));
+            }
+            MixerChange::TranscoderFailed { transcoder, reason } => {
+                self.output(Output::Log(Note::TranscoderFailed { transcoder, reason }));
             }
         }
     }

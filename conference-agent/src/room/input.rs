@@ -8,8 +8,9 @@ use kaigi_room_config::Resolution;
 
 use super::{
     layout::RequestedLayout,
-    media::{Format, Kind, Kinds, Node},
+    media::{Format, Kind, Kinds, Node, VideoParameters},
     output::CallId,
+    outputs::MadeOutputs,
     views::{Filter, ViewOutputs},
     wish::Wish,
 };
@@ -87,6 +88,16 @@ pub(crate) enum Command {
         subscription: SubscriptionId,
         kinds: Kinds,
         active: bool,
+    },
+    UpdateSubscription {
+        /// `None` = the management.
+        by: Option<ParticipantId>,
+        subscription: SubscriptionId,
+        update: SubscriptionUpdate,
+    },
+    QueryBandwidth {
+        participant: ParticipantId,
+        subscription: SubscriptionId,
     },
     Signal {
         participant: ParticipantId,
@@ -184,6 +195,31 @@ pub(crate) struct SubscribeTrack {
     pub(crate) wish: Wish,
 }
 
+/// Another source, or other parameters, of a subscription; what is `None` stays as it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SubscriptionUpdate {
+    pub(crate) audio: Option<TrackUpdate>,
+    pub(crate) video: Option<TrackUpdate>,
+}
+
+impl SubscriptionUpdate {
+    pub(crate) fn of(&self, kind: Kind) -> Option<&TrackUpdate> {
+        match kind {
+            Kind::Audio => self.audio.as_ref(),
+            Kind::Video => self.video.as_ref(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TrackUpdate {
+    /// Id of a stream or of a track. A new one takes back what was wanted of the old one.
+    pub(crate) from: Option<String>,
+    pub(crate) parameters: VideoParameters,
+    /// "x0.6"
+    pub(crate) bitrate_multiplier: Option<String>,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Receiver {
     All,
@@ -228,6 +264,10 @@ pub(crate) enum CallReply {
     Done,
     Scheduled(Node),
     View(Box<ViewOutputs>),
+    /// Of a transcoder.
+    Outputs(MadeOutputs),
+    /// bit/s
+    Bandwidth(u64),
 }
 
 /// Why a call to a node or to the cluster failed.
@@ -270,10 +310,10 @@ pub(crate) struct Negotiated {
     pub(crate) format: Format,
 }
 
-/// What a mixer node tells of a view.
+/// What a mixer node tells of a view or a transcoder.
 #[derive(Clone, Debug)]
 pub(crate) struct MixerEvent {
-    /// View label.
+    /// View label; empty for a transcoder.
     pub(crate) label: String,
     pub(crate) change: MixerChange,
 }
@@ -281,5 +321,13 @@ pub(crate) struct MixerEvent {
 #[derive(Clone, Debug)]
 pub(crate) enum MixerChange {
     ActiveInput(StreamId),
-    InputFailed { stream: StreamId, reason: String },
+    InputFailed {
+        stream: StreamId,
+        reason: String,
+    },
+    /// By its id.
+    TranscoderFailed {
+        transcoder: String,
+        reason: String,
+    },
 }

@@ -1,5 +1,5 @@
-//! The mixer of a room: where it is, and what it was told of the views. One description of a view is under way at a time; what
-//! changes meanwhile goes with the next.
+//! The mixer of a room: where it is, and what it was told of the views and the transcoders. One description of each is under way at a
+//! time; what changes meanwhile goes with the next.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use kaigi_proto::{
-    ids::{SubscriptionId, WorkerId},
+    ids::{SubscriptionId, TrackId, WorkerId},
     v1,
 };
 use kaigi_room_config::RoomConfig;
@@ -15,8 +15,8 @@ use kaigi_room_config::RoomConfig;
 use super::{
     Room,
     calls::Pending,
-    input::{CallError, CallReply},
-    media::Node,
+    input::CallError,
+    media::{Node, Source},
     output::{CallRequest, Callee, Note, Output},
     refusal::Refusal,
     sessions::SessionKey,
@@ -27,10 +27,76 @@ use super::{
 /// the cluster may name it again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
+/// What a mixer has of a room.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// By label.
+    View(String),
+    /// Of a forward track.
+    Transcoder(TrackId),
+}
+
+impl Part {
+    /// Whether this makes outputs of `origin`.
+    pub(super) fn is_of(&self, origin: &Origin) -> bool {
+        match (self, origin) {
+            (Self::View(label), Origin::View(other)) => label == other,
+            (Self::Transcoder(id), Origin::Track { track, .. }) => id == track,
+            (Self::View(_), Origin::Track { .. }) | (Self::Transcoder(_), Origin::View(_)) => false,
+        }
+    }
+
+    fn of(origin: &Origin) -> Self {
+        match origin {
+            Origin::View(label) => Self::View(label.clone()),
+            Origin::Track { track, .. } => Self::Transcoder(track.clone()),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::View(label) => format!("view {label}"),
+            Self::Transcoder(track) => format!("transcoder of {track}"),
+        }
+    }
+}
+
+/// A part as it is to be.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Description {
+    View(Box<v1::ViewDescription>),
+    Transcoder(Box<v1::TranscoderDescription>),
+}
+
+impl Description {
+    pub(super) fn revision(&self) -> u64 {
+        match self {
+            Self::View(view) => view.revision,
+            Self::Transcoder(transcoder) => transcoder.revision,
+        }
+    }
+
+    fn revise(&mut self, revision: u64) {
+        match self {
+            Self::View(view) => view.revision = revision,
+            Self::Transcoder(transcoder) => transcoder.revision = revision,
+        }
+    }
+
+    /// Ids of the outputs beside a view's own.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = &str> {
+        let (video, audio) = match self {
+            Self::View(view) => (&view.video_outputs, &view.audio_outputs),
+            Self::Transcoder(transcoder) => (&transcoder.video_outputs, &transcoder.audio_outputs),
+        };
+        video.iter().map(|o| o.id.as_str()).chain(audio.iter().map(|o| o.id.as_str()))
+    }
+}
+
 /// What is under way between a room and its mixer; rebuilt from the state when lost.
 #[derive(Debug)]
 pub(super) struct MixerLink {
-    views: BTreeMap<String, ViewLink>,
+    pub(super) parts: BTreeMap<Part, PartLink>,
     /// Whether a mixer was asked for.
     scheduling: bool,
     pause: Duration,
@@ -40,19 +106,23 @@ pub(super) struct MixerLink {
 }
 
 #[derive(Debug, Default)]
-struct ViewLink {
-    wanted: Option<v1::ViewDescription>,
-    in_flight: bool,
+pub(super) struct PartLink {
+    /// `None` = the mixer is to forget it.
+    pub(super) wanted: Option<Description>,
+    pub(super) in_flight: bool,
     /// The revision that the mixer has; 0 = none.
-    acked: u64,
+    pub(super) acked: u64,
     /// Whether the last attempt failed.
-    failing: bool,
+    pub(super) failing: bool,
+    /// Who was told of it last.
+    at: Option<WorkerId>,
 }
 
 impl MixerLink {
     pub(super) fn new(config: &RoomConfig) -> Self {
+        let views = config.views.iter().map(|view| Part::View(view.label.clone()));
         Self {
-            views: config.views.iter().map(|view| (view.label.clone(), ViewLink::default())).collect(),
+            parts: views.map(|part| (part, PartLink::default())).collect(),
             scheduling: false,
             pause: RETRY.0,
             retry_at: None,
@@ -73,6 +143,11 @@ impl MixerLink {
         self.pause = (self.pause * 2).min(RETRY.1);
     }
 
+    /// The mixer does what it is asked.
+    pub(super) fn is_well(&mut self) {
+        self.pause = RETRY.0;
+    }
+
     /// What was given up for a while is tried at once.
     pub(super) fn retry_now(&mut self) {
         self.retry_at = None;
@@ -80,7 +155,7 @@ impl MixerLink {
     }
 
     fn forget_acks(&mut self) {
-        for link in self.views.values_mut() {
+        for link in self.parts.values_mut() {
             link.acked = 0;
             link.in_flight = false;
         }
@@ -88,30 +163,15 @@ impl MixerLink {
 }
 
 impl Room {
-    /// Describes the views anew if something they are made of has changed.
-    pub(super) fn refresh_views(&mut self) {
-        if !std::mem::take(&mut self.views_changed) {
-            return;
-        }
-        for index in 0..self.state.views.len() {
-            let view = &self.state.views[index];
-            let Some(mut description) = self.describe_view(view) else { continue };
-            let Some(link) = self.mixer.views.get_mut(&view.label) else { continue };
-            if link.wanted.as_ref() != Some(&description) {
-                let view = &mut self.state.views[index];
-                view.revision += 1;
-                description.revision = view.revision;
-                link.wanted = Some(description);
-            }
-        }
-    }
-
-    /// Finds a mixer if there is none, and tells it of views that it does not have as they are to be.
+    /// Finds a mixer if one is needed, and tells it of what it does not have as it is to be.
     pub(super) fn advance_mixer(&mut self) {
-        if self.state.views.is_empty() || self.mixer.retry_at.is_some() || self.mixer.scheduling {
+        if self.mixer.retry_at.is_some() || self.mixer.scheduling {
             return;
         }
         let Some(node) = self.state.mixer.clone() else {
+            if self.mixer.parts.is_empty() {
+                return;
+            }
             self.mixer.scheduling = true;
             let request = v1::ScheduleRequest {
                 purpose: v1::Purpose::Mixer.into(),
@@ -120,20 +180,45 @@ impl Room {
             };
             return self.call(Callee::Cluster, CallRequest::Schedule(request), Pending::PlaceMixer);
         };
+        // Another mixer does not know what is to be forgotten.
+        self.mixer.parts.retain(|_, link| {
+            link.wanted.is_some() || link.in_flight || link.at.as_ref() == Some(&node.worker)
+        });
         let mut due = Vec::new();
-        for (label, link) in &mut self.mixer.views {
-            if let Some(wanted) = &link.wanted
-                && wanted.revision > link.acked
-                && !link.in_flight
-            {
+        for (part, link) in self.mixer.parts.iter_mut().filter(|(_, link)| !link.in_flight) {
+            if link.wanted.as_ref().is_none_or(|wanted| wanted.revision() > link.acked) {
                 link.in_flight = true;
-                due.push((label.clone(), wanted.clone()));
+                link.at = Some(node.worker.clone());
+                due.push((part.clone(), link.wanted.clone()));
             }
         }
-        for (label, description) in due {
+        for (part, wanted) in due {
             let mixer = node.worker.clone();
-            let pending = Pending::SetView { label, revision: description.revision, mixer };
-            self.call(Callee::Mixer(node.clone()), CallRequest::SetView(Box::new(description)), pending);
+            let (request, pending) = match wanted {
+                Some(description) => {
+                    let pending = Pending::SetPart { part, revision: description.revision(), mixer };
+                    let request = match description {
+                        Description::View(view) => CallRequest::SetView(view),
+                        Description::Transcoder(transcoder) => CallRequest::SetTranscoder(transcoder),
+                    };
+                    (request, pending)
+                }
+                None => (self.remove_request(&part), Pending::RemovePart { part, mixer }),
+            };
+            self.call(Callee::Mixer(node.clone()), request, pending);
+        }
+    }
+
+    fn remove_request(&self, part: &Part) -> CallRequest {
+        let (room_id, epoch) = (self.id.to_string(), self.settings.epoch);
+        match part {
+            Part::View(label) => {
+                CallRequest::RemoveView(v1::RemoveViewRequest { room_id, label: label.clone(), epoch })
+            }
+            Part::Transcoder(track) => {
+                let request = v1::RemoveTranscoderRequest { room_id, id: track.to_string(), epoch };
+                CallRequest::RemoveTranscoder(request)
+            }
         }
     }
 
@@ -141,82 +226,60 @@ impl Room {
         self.mixer.scheduling = false;
         match result {
             Ok(node) => {
-                let elsewhere = |old: &super::media::Source| old.node.worker != node.worker;
-                for view in &mut self.state.views {
-                    let outputs = view.outputs.as_ref();
-                    if outputs.is_some_and(|o| o.audio.iter().chain(&o.video).any(elsewhere)) {
-                        view.outputs = None;
-                    }
-                }
+                self.forget_outputs(|source| source.node.worker != node.worker);
                 self.state.mixer = Some(node);
             }
             Err(error) => self.mixer_failed(None, error, now),
         }
     }
 
-    pub(super) fn view_set(
+    /// Forgets what mixers have made that are not the room's any more.
+    fn forget_outputs(&mut self, lost: impl Fn(&Source) -> bool) {
+        for view in &mut self.state.views {
+            let all = |o: &super::views::ViewOutputs| {
+                o.audio.iter().chain(&o.video).chain(o.others.sources.values()).any(&lost)
+            };
+            if view.outputs.as_ref().is_some_and(all) {
+                view.outputs = None;
+            }
+        }
+        for transcoder in self.state.transcoders.values_mut() {
+            transcoder.outputs.sources.retain(|_, source| !lost(source));
+        }
+    }
+
+    /// The mixer has forgotten a part, or never will.
+    pub(super) fn part_removed(
         &mut self,
-        label: &str,
-        revision: u64,
+        part: &Part,
         mixer: &WorkerId,
-        result: Result<CallReply, CallError>,
+        result: Result<(), CallError>,
         now: Instant,
     ) {
         if self.state.mixer.as_ref().is_none_or(|node| node.worker != *mixer) {
             return;
         }
-        let Some(link) = self.mixer.views.get_mut(label) else { return };
-        link.in_flight = false;
-        let outputs = match result {
-            Ok(CallReply::View(outputs)) => outputs,
-            Ok(CallReply::Done | CallReply::Scheduled(_)) => {
-                let error = CallError::Refused("unexpected reply".into());
-                return self.mixer_failed(Some(label), error, now);
-            }
-            Err(error) => return self.mixer_failed(Some(label), error, now),
-        };
-        link.acked = link.acked.max(revision);
-        let latest = link.wanted.as_ref().is_none_or(|wanted| wanted.revision <= revision);
-        link.failing = false;
-        self.mixer.pause = RETRY.0;
-        if let Some(view) = self.view_mut(label) {
-            view.outputs = Some(*outputs);
-        }
-        self.resume_subscriptions(label);
-        if latest {
-            // What the mixer did not make of this description it will not make later.
-            self.refuse_waiting(|origin| origin.is_view(label));
+        let Some(link) = self.mixer.parts.get_mut(part) else { return };
+        (link.in_flight, link.acked, link.at) = (false, 0, None);
+        if let Err(error @ CallError::Unavailable(_)) = result {
+            link.at = Some(mixer.clone());
+            self.mixer_failed(Some(part), error, now);
         }
     }
 
-    /// Subscriptions of a view that waited for it are opened, others are pointed at where it is now.
-    fn resume_subscriptions(&mut self, label: &str) {
-        let of_view =
-            self.state.subscriptions.iter().filter(|(_, s)| s.tracks.iter().any(|t| t.from.is_view(label)));
-        let all: Vec<(SubscriptionId, Phase)> =
-            of_view.map(|(id, s)| (id.clone(), s.phase.clone())).collect();
-        for (id, phase) in all {
-            match phase {
-                Phase::Placing => self.open_subscription(&id),
-                Phase::Opening | Phase::Connecting | Phase::Established => self.repoint(&id),
-            }
-        }
-    }
-
-    /// Those who wait for a view are refused, and it is tried again later, on whichever mixer there is then.
-    fn mixer_failed(&mut self, label: Option<&str>, error: CallError, now: Instant) {
-        let note = Note::MixerFailed { view: label.map(str::to_owned), reason: error.to_string() };
+    /// Those who wait for it are refused, and it is tried again later, on whichever mixer there is then.
+    pub(super) fn mixer_failed(&mut self, part: Option<&Part>, error: CallError, now: Instant) {
+        let note = Note::MixerFailed { part: part.map(Part::name), reason: error.to_string() };
         self.output(Output::Log(note));
-        match (&error, label) {
-            (CallError::Refused(_), Some(label)) => {
-                // A mixer that has something newer takes only what is newer still.
-                if let Some(view) = self.state.views.iter_mut().find(|view| view.label == label) {
-                    view.revision += 1;
-                    if let Some(wanted) =
-                        self.mixer.views.get_mut(label).and_then(|link| link.wanted.as_mut())
-                    {
-                        wanted.revision = view.revision;
-                    }
+        match (&error, part) {
+            (CallError::Refused(reason), Some(part)) => {
+                self.revise(part);
+                // It is not for being old, then.
+                let again = self.mixer.parts.get(part).is_some_and(|link| link.failing);
+                if let Part::Transcoder(_) = part
+                    && again
+                {
+                    self.give_up(part, reason);
                 }
             }
             (CallError::Refused(_) | CallError::Unavailable(_) | CallError::NotFound(_), _) => {
@@ -225,20 +288,40 @@ impl Room {
             }
         }
         self.mixer.retry_later(now);
-        for (of, link) in &mut self.mixer.views {
-            if label.is_none_or(|label| label == of) {
+        for (of, link) in &mut self.mixer.parts {
+            if part.is_none_or(|part| part == of) {
                 link.failing = true;
             }
         }
-        let failed = label.map(str::to_owned);
-        self.refuse_waiting(|origin| match origin {
-            Origin::Track { .. } => false,
-            Origin::View(view) => failed.as_ref().is_none_or(|failed| failed == view),
-        });
+        let concerns = |origin: &Origin| part.is_none_or(|part| part.is_of(origin));
+        self.refuse_waiting(|origin| matches!(origin, Origin::View(_)) && concerns(origin));
+        self.fail_updates(concerns);
+    }
+
+    /// A mixer that has something newer takes only what is newer still.
+    fn revise(&mut self, part: &Part) {
+        let revision = match part {
+            Part::View(label) => self.view_mut(label).map(|view| &mut view.revision),
+            Part::Transcoder(track) => {
+                self.state.transcoder_revision += 1;
+                let newest = self.state.transcoder_revision;
+                let transcoder = self.state.transcoders.get_mut(track);
+                transcoder.map(|transcoder| {
+                    transcoder.revision = newest - 1;
+                    &mut transcoder.revision
+                })
+            }
+        };
+        let Some(revision) = revision else { return };
+        *revision += 1;
+        let revision = *revision;
+        if let Some(wanted) = self.mixer.parts.get_mut(part).and_then(|link| link.wanted.as_mut()) {
+            wanted.revise(revision);
+        }
     }
 
     /// Refuses subscriptions that wait for a mixed stream.
-    fn refuse_waiting(&mut self, of: impl Fn(&Origin) -> bool) {
+    pub(super) fn refuse_waiting(&mut self, of: impl Fn(&Origin) -> bool) {
         let waits = |s: &Subscription| {
             s.tracks.iter().any(|t| of(&t.from) && self.source(&s.owner, t.kind, &t.from).is_none())
         };
@@ -250,12 +333,9 @@ impl Room {
         }
     }
 
-    /// Whether there is no use in waiting for a mixed stream.
+    /// Whether there is no use in waiting for what a mixer makes of `origin`.
     pub(super) fn is_mixer_failing(&self, origin: &Origin) -> bool {
-        match origin {
-            Origin::Track { .. } => false,
-            Origin::View(label) => self.mixer.views.get(label).is_some_and(|link| link.failing),
-        }
+        self.mixer.parts.get(&Part::of(origin)).is_some_and(|link| link.failing)
     }
 
     pub(super) fn mixer_timeout(&mut self, now: Instant) {
@@ -277,34 +357,29 @@ impl Room {
             self.state.mixer = None;
             self.mixer.forget_acks();
         }
-        for view in &mut self.state.views {
-            let lost = |source: &super::media::Source| source.node.worker == *worker;
-            if view.outputs.as_ref().is_some_and(|o| o.audio.iter().chain(&o.video).any(lost)) {
-                view.outputs = None;
-            }
-        }
+        self.forget_outputs(|source| source.node.worker == *worker);
     }
 
-    /// The mixer may have forgotten the views: it is told again.
+    /// The mixer may have forgotten everything: it is told again.
     pub(super) fn mixer_resumed(&mut self, worker: &WorkerId) {
         if self.state.mixer.as_ref().is_some_and(|node| node.worker == *worker) {
-            for link in self.mixer.views.values_mut() {
+            for link in self.mixer.parts.values_mut() {
                 link.acked = 0;
             }
         }
     }
 
     /// Tells the mixer that the room is over.
-    pub(super) fn remove_views(&mut self) {
-        let labels: Vec<String> = self.state.views.iter().map(|view| view.label.clone()).collect();
+    pub(super) fn leave_mixer(&mut self) {
+        let parts = std::mem::take(&mut self.mixer.parts);
+        let was_placed = parts.values().any(|link| link.wanted.is_some()) || self.state.mixer.is_some();
         if let Some(node) = self.state.mixer.take() {
-            for label in labels {
-                let (room_id, epoch) = (self.id.to_string(), self.settings.epoch);
-                let request = v1::RemoveViewRequest { room_id, label, epoch };
-                self.call(Callee::Mixer(node.clone()), CallRequest::RemoveView(request), Pending::Nothing);
+            for part in parts.keys() {
+                let request = self.remove_request(part);
+                self.call(Callee::Mixer(node.clone()), request, Pending::Nothing);
             }
         }
-        if !self.state.views.is_empty() {
+        if was_placed {
             self.release(v1::Purpose::Mixer, self.id.to_string());
         }
     }

@@ -1,14 +1,16 @@
 //! What is mixed where: inputs of views, layouts, filters, and the description of a view for its mixer.
 
 use kaigi_proto::{
-    ids::{ParticipantId, StreamId},
+    ids::StreamId,
     v1::{self, stream_event::Change},
 };
 use kaigi_room_config::{FitPolicy, ViewVideo, default_bitrate};
 
 use super::{
     Room,
+    feeds::Demand,
     media::{Format, Kind, Source, resolution_to_wire},
+    outputs::{audio_outputs_to_wire, video_outputs_to_wire},
     refusal::Refusal,
     state::{Phase, Track},
     views::{Filter, View},
@@ -102,7 +104,8 @@ impl Room {
     }
 
     /// The view as it is to be, under its present revision.
-    pub(super) fn describe_view(&self, view: &View) -> Option<v1::ViewDescription> {
+    pub(super) fn describe_view(&self, view: &View, demand: &Demand) -> Option<v1::ViewDescription> {
+        let demand = demand.views.get(&view.label).cloned().unwrap_or_default();
         let spec = self.config.views.iter().find(|spec| spec.label == view.label)?;
         let video = spec.video.as_ref().zip(view.picture.as_ref());
         Some(v1::ViewDescription {
@@ -116,9 +119,9 @@ impl Room {
             voice_activity: spec.audio.vad
                 || spec.video.as_ref().is_some_and(|video| video.keep_active_input_primary),
             inputs: view.inputs.iter().filter_map(|stream| self.describe_input(stream)).collect(),
-            minus_participants: self.own_mixes(view).into_iter().map(String::from).collect(),
-            video_outputs: Vec::new(),
-            audio_outputs: Vec::new(),
+            minus_participants: demand.own_mixes.into_iter().map(String::from).collect(),
+            video_outputs: video_outputs_to_wire(&demand.outputs),
+            audio_outputs: audio_outputs_to_wire(&demand.outputs),
         })
     }
 
@@ -138,25 +141,6 @@ impl Room {
             audio_muted: audio.is_some_and(|track| !track.active),
             video_muted: video.is_some_and(|track| !track.active),
         })
-    }
-
-    /// Those who hear this view without themselves: subscribers of its sound who may publish sound.
-    fn own_mixes(&self, view: &View) -> Vec<ParticipantId> {
-        let hears = |s: &&super::state::Subscription| {
-            s.tracks.iter().any(|track| track.kind == Kind::Audio && track.from.is_view(&view.label))
-        };
-        let mut all: Vec<_> = self
-            .state
-            .subscriptions
-            .values()
-            .filter(hears)
-            .map(|s| &s.owner)
-            .filter(|owner| self.has_own_mix(owner))
-            .cloned()
-            .collect();
-        all.sort();
-        all.dedup();
-        all
     }
 }
 

@@ -47,7 +47,8 @@ pub(crate) enum Output {
 #[derive(Debug)]
 pub(crate) enum Note {
     InputFailed { view: String, stream: String, reason: String },
-    MixerFailed { view: Option<String>, reason: String },
+    TranscoderFailed { transcoder: String, reason: String },
+    MixerFailed { part: Option<String>, reason: String },
     UnreadableTemplates { view: String, count: usize },
     SourceNotChanged { subscription: String, reason: String },
     SessionFailed { participant: String, session: String, reason: String },
@@ -67,6 +68,8 @@ pub(crate) enum Reply {
     Stream(Box<v1::Stream>),
     /// Its id; empty if there is none.
     Region(String),
+    /// bit/s
+    Bandwidth(u64),
     Done,
 }
 
@@ -90,20 +93,29 @@ pub(crate) enum CallRequest {
     SetActive(v1::SetActiveRequest),
     SetView(Box<v1::ViewDescription>),
     RemoveView(v1::RemoveViewRequest),
+    SetTranscoder(Box<v1::TranscoderDescription>),
+    RemoveTranscoder(v1::RemoveTranscoderRequest),
+    EstimateBandwidth(v1::EstimateBandwidthRequest),
 }
 
 impl CallRequest {
     /// Whether it ends something at a node; must reach it however busy it is.
     pub(crate) fn is_closing(&self) -> bool {
         match self {
-            Self::Release(_) | Self::CloseSession(_) | Self::CloseTransport(_) | Self::RemoveView(_) => true,
+            Self::Release(_)
+            | Self::CloseSession(_)
+            | Self::CloseTransport(_)
+            | Self::RemoveView(_)
+            | Self::RemoveTranscoder(_) => true,
             Self::Schedule(_)
             | Self::OpenPublication(_)
             | Self::OpenSubscription(_)
             | Self::SetSource(_)
             | Self::Signal(_)
             | Self::SetActive(_)
-            | Self::SetView(_) => false,
+            | Self::SetView(_)
+            | Self::SetTranscoder(_)
+            | Self::EstimateBandwidth(_) => false,
         }
     }
 }

@@ -93,9 +93,9 @@ pub(crate) enum Refusal {
     NoSuchData,
     #[error("Target {} stream does NOT satisfy:{}", .0.name(), .1)]
     Unsatisfied(Kind, Unsatisfied),
-    /// OWT's rules allow the wish, but it needs another encoding of the stream than there is.
-    #[error("No transcoder is available for the requested {} {}", .0.name(), .1)]
-    NeedsTranscoder(Kind, &'static str),
+    /// The subscription goes on as it was.
+    #[error("Update subscription failed")]
+    UpdateFailed,
     #[error("Target {} stream early released", .0.name())]
     SourceReleased(Kind),
     #[error("Target data stream early released")]
@@ -148,7 +148,7 @@ impl Refusal {
             Self::AlreadyInRoom
             | Self::NotResumable
             | Self::StreamNotReady
-            | Self::NeedsTranscoder(..)
+            | Self::UpdateFailed
             | Self::NodeRefused(_)
             | Self::SessionFailed(_) => Class::FailedPrecondition,
             Self::MixerUnavailable | Self::NoAccessNode | Self::NodeLost | Self::RoomEnds => {

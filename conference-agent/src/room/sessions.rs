@@ -244,6 +244,7 @@ impl Room {
 
     /// Ends the subscriptions of a stream that goes away.
     pub(super) fn end_subscriptions_of(&mut self, stream: &StreamId) {
+        self.fail_updates_to(stream);
         let released = |s: &Subscription| {
             let track = s.tracks.iter().find(|track| track.from.is_of(stream));
             let data = s.data.as_ref().filter(|data| *data == stream);

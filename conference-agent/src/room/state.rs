@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     input::Negotiated,
     media::{Format, Kind, Kinds, Node, Source, VideoParameters},
+    outputs::MadeOutputs,
     views::View,
+    wish::{Conversion, Wish},
 };
 
 /// The whole state of a room beside its configuration. What waits for a reply is elsewhere.
@@ -21,7 +23,11 @@ pub(crate) struct State {
     pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
     /// As configured, by their order.
     pub(crate) views: Vec<View>,
-    /// Where the views are.
+    /// Of forward tracks that somebody takes in another encoding.
+    pub(crate) transcoders: BTreeMap<TrackId, Transcoder>,
+    /// Rises with each description of a transcoder.
+    pub(crate) transcoder_revision: u64,
+    /// Where the views and the transcoders are.
     pub(crate) mixer: Option<Node>,
     /// Rises with each participant and publication, so that lists can be told in the order of their coming.
     pub(crate) arrivals: u64,
@@ -170,7 +176,7 @@ pub(crate) struct Subscription {
     /// What does not flow because the owner may not subscribe it any more; what was paused then is not among it.
     pub(crate) withheld: Kinds,
     /// Negotiated before the access node's reply was there.
-    pub(crate) early: bool,
+    pub(crate) early: Option<Vec<Negotiated>>,
 }
 
 impl Subscription {
@@ -195,9 +201,44 @@ pub(crate) struct SubscribedTrack {
     pub(crate) kind: Kind,
     pub(crate) mid: String,
     pub(crate) from: Origin,
+    /// As asked for.
+    pub(crate) wish: Wish,
+    /// What of that `from` is not by itself.
+    pub(crate) conversion: Conversion,
+    /// What the client receives; `None` until established.
+    pub(crate) negotiated: Option<Format>,
     /// Where the access node was told to take it; `None` if it was not told yet, or the last attempt failed.
     pub(crate) source: Option<Source>,
     pub(crate) active: bool,
+}
+
+impl SubscribedTrack {
+    /// Takes another choice; gives the one before.
+    pub(crate) fn choose(&mut self, choice: Choice) -> Choice {
+        Choice {
+            from: std::mem::replace(&mut self.from, choice.from),
+            wish: std::mem::replace(&mut self.wish, choice.wish),
+            conversion: std::mem::replace(&mut self.conversion, choice.conversion),
+        }
+    }
+}
+
+/// What a subscriber may choose anew of a track.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    pub(crate) from: Origin,
+    pub(crate) wish: Wish,
+    pub(crate) conversion: Conversion,
+}
+
+/// Other encodings of a forward track.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Transcoder {
+    pub(crate) stream: StreamId,
+    /// Of the last description.
+    pub(crate) revision: u64,
+    /// What the mixer makes of it.
+    pub(crate) outputs: MadeOutputs,
 }
 
 /// What a subscription takes.
@@ -214,9 +255,5 @@ pub(crate) enum Origin {
 impl Origin {
     pub(crate) fn is_of(&self, of: &StreamId) -> bool {
         matches!(self, Self::Track { stream, .. } if stream == of)
-    }
-
-    pub(crate) fn is_view(&self, of: &str) -> bool {
-        matches!(self, Self::View(label) if label == of)
     }
 }

@@ -10,13 +10,13 @@ use kaigi_proto::{
 use super::{
     Room,
     calls::{Pending, node_refusal},
-    input::{CallError, RequestId, Subscribe, SubscribeTrack},
-    media::{Kind, Kinds, Source},
+    input::{CallError, Negotiated, RequestId, Subscribe, SubscribeTrack},
+    media::{Format, Kind, Kinds, Source},
     output::{CallRequest, Callee, Note, Output, Reply},
     refusal::Refusal,
     sessions::{NewSession, SessionKey},
     state::{Origin, Participant, Phase, SubscribedTrack, Subscription},
-    wish,
+    wish::{self, Conversion},
 };
 
 impl Room {
@@ -29,13 +29,13 @@ impl Room {
         if subscribe.tracks.iter().any(|track| !participant.subscribe.has(track.kind)) {
             return Err(Refusal::Unauthorized);
         }
-        let origins: Vec<Origin> =
+        let origins: Vec<(Origin, Conversion)> =
             subscribe.tracks.iter().map(|track| self.origin(track)).collect::<Result<_, _>>()?;
         let owner = subscribe.participant;
         let data = subscribe.data_from.map(|from| self.data_origin(&owner, &from)).transpose()?;
         let mut sources = subscribe.tracks.iter().zip(&origins);
-        if sources.any(|(track, origin)| {
-            self.is_mixer_failing(origin) && self.source(&owner, track.kind, origin).is_none()
+        if sources.any(|(track, (origin, _))| {
+            self.source(&owner, track.kind, origin).is_none() && self.is_mixer_failing(origin)
         }) {
             return Err(Refusal::MixerUnavailable);
         }
@@ -48,13 +48,17 @@ impl Room {
         };
         let (session, transport) = self.admit_session(&new)?;
         let id = SubscriptionId::new(&session).expect("hex characters are allowed");
-        let tracks = subscribe.tracks.into_iter().zip(origins).map(|(track, from)| SubscribedTrack {
-            kind: track.kind,
-            mid: track.mid,
-            from,
-            source: None,
-            active: true,
-        });
+        let tracks =
+            subscribe.tracks.into_iter().zip(origins).map(|(track, (from, conversion))| SubscribedTrack {
+                kind: track.kind,
+                mid: track.mid,
+                from,
+                wish: track.wish,
+                conversion,
+                negotiated: None,
+                source: None,
+                active: true,
+            });
         let subscription = Subscription {
             owner: owner.clone(),
             transport,
@@ -62,7 +66,7 @@ impl Room {
             tracks: tracks.collect(),
             data,
             withheld: Kinds::default(),
-            early: false,
+            early: None,
         };
         self.state.subscriptions.insert(id, subscription);
         self.opening.insert(session.try_into().expect("hex characters are allowed"), request);
@@ -72,19 +76,23 @@ impl Room {
         Ok(None)
     }
 
-    /// What a subscriber names, if it has what the subscriber wants of it.
-    fn origin(&self, track: &SubscribeTrack) -> Result<Origin, Refusal> {
+    /// What a subscriber names, if it has what the subscriber wants of it, and what of that has to be made.
+    fn origin(&self, track: &SubscribeTrack) -> Result<(Origin, Conversion), Refusal> {
         let kind = track.kind;
-        if let Some(view) = self.state.views.iter().find(|view| view.stream.as_str() == track.from) {
-            let (format, parameters) = view.track(&self.config, kind).ok_or(Refusal::NoSuchSource(kind))?;
-            wish::check(&track.wish, kind, &self.config, &format, &parameters)?;
-            return Ok(Origin::View(view.label.clone()));
+        let origin = self.named_origin(&track.from, kind, track.rid.as_deref());
+        let origin = origin.ok_or(Refusal::NoSuchSource(kind))?;
+        let (format, parameters) = self.original(&origin, kind).ok_or(Refusal::NoSuchSource(kind))?;
+        let conversion = wish::check(&track.wish, kind, &self.config, &format, &parameters)?;
+        Ok((origin, conversion))
+    }
+
+    /// The mixed stream of that id, or the track of the kind of that forward stream, or of that id.
+    pub(super) fn named_origin(&self, id: &str, kind: Kind, rid: Option<&str>) -> Option<Origin> {
+        if let Some(view) = self.state.views.iter().find(|view| view.stream.as_str() == id) {
+            return Some(Origin::View(view.label.clone()));
         }
-        let (stream, source) = self
-            .forward_source(&track.from, kind, track.rid.as_deref())
-            .ok_or(Refusal::NoSuchSource(kind))?;
-        wish::check(&track.wish, kind, &self.config, &source.format, &source.parameters())?;
-        Ok(Origin::Track { stream: stream.clone(), track: source.id.clone() })
+        let (stream, track) = self.forward_source(id, kind, rid)?;
+        Some(Origin::Track { stream: stream.clone(), track: track.id.clone() })
     }
 
     /// The first track of the kind of that stream (the one of the `rid`, if given), or the track of that id.
@@ -105,15 +113,10 @@ impl Room {
         self.publication_of(&track).filter(|(_, track)| track.kind == kind)
     }
 
-    /// Where a track of a subscription is to be taken now; `None` if that is not known yet.
+    /// Where the own track of a stream is; `None` if that is not known yet.
     pub(super) fn source(&self, owner: &ParticipantId, kind: Kind, origin: &Origin) -> Option<Source> {
         match origin {
-            Origin::Track { stream, track } => {
-                let publication = self.state.publications.get(stream)?;
-                let track = publication.tracks.iter().find(|t| t.id == *track)?;
-                let node = self.node_of(&publication.transport)?;
-                Some(Source { track: track.id.clone(), node, kind: track.kind, format: track.format.clone() })
-            }
+            Origin::Track { stream, track } => self.track_source(stream, track),
             Origin::View(label) => {
                 let outputs = self.view(label)?.outputs.as_ref()?;
                 match kind {
@@ -125,31 +128,44 @@ impl Room {
         }
     }
 
+    pub(super) fn track_source(&self, stream: &StreamId, track: &TrackId) -> Option<Source> {
+        let publication = self.state.publications.get(stream)?;
+        let track = publication.tracks.iter().find(|t| t.id == *track)?;
+        let node = self.node_of(&publication.transport)?;
+        Some(Source { track: track.id.clone(), node, kind: track.kind, format: track.format.clone() })
+    }
+
     /// Whether a participant hears a mix without itself.
     pub(super) fn has_own_mix(&self, participant: &ParticipantId) -> bool {
         self.state.participants.get(participant).is_some_and(Participant::has_own_mix)
     }
 
-    /// Opens a subscription at its access node once all its sources are known.
+    /// Opens a subscription at its access node once all streams that it is of are there. What has to be made of them depends on what
+    /// the client then negotiates.
     pub(super) fn open_subscription(&mut self, id: &SubscriptionId) {
         let Some(subscription) = self.state.subscriptions.get(id) else { return };
         let Some(node) = self.node_of(&subscription.transport) else { return };
-        let sources: Option<Vec<Source>> =
-            subscription.tracks.iter().map(|t| self.source(&subscription.owner, t.kind, &t.from)).collect();
-        let Some(sources) = sources else { return };
-        let data = subscription.data.as_ref().and_then(|stream| self.data_source(stream));
-        let Some(subscription) = self.state.subscriptions.get_mut(id) else { return };
-        subscription.phase = Phase::Opening;
         let mut tracks = Vec::new();
-        for (track, source) in subscription.tracks.iter_mut().zip(sources) {
+        for track in &subscription.tracks {
+            if self.source(&subscription.owner, track.kind, &track.from).is_none() {
+                return;
+            }
+            let formats = self.formats(&track.from, track.kind, &track.wish);
             tracks.push(v1::SubscriptionTrack {
                 kind: track.kind.to_wire(),
                 mid: track.mid.clone(),
-                source: Some(source.to_wire()),
-                formats: Vec::new(),
-                client_order: false,
+                source: self.source_of(subscription, track).as_ref().map(Source::to_wire),
+                formats: formats.iter().map(Format::to_wire).collect(),
+                client_order: matches!(track.from, Origin::View(_)),
             });
-            track.source = Some(source);
+        }
+        let data = subscription.data.as_ref().and_then(|stream| self.data_source(stream));
+        let sources: Vec<_> =
+            subscription.tracks.iter().map(|track| self.source_of(subscription, track)).collect();
+        let Some(subscription) = self.state.subscriptions.get_mut(id) else { return };
+        subscription.phase = Phase::Opening;
+        for (track, source) in subscription.tracks.iter_mut().zip(sources) {
+            track.source = source;
         }
         let call = v1::OpenSubscriptionRequest {
             agent_id: self.settings.agent.to_string(),
@@ -175,11 +191,11 @@ impl Room {
         match result {
             Ok(()) => {
                 subscription.phase = Phase::Connecting;
-                let early = subscription.early;
+                let early = subscription.early.take();
                 self.acknowledge(id.as_str(), &transport);
                 self.repoint(id);
-                if early {
-                    self.subscription_established(id);
+                if let Some(tracks) = early {
+                    self.subscription_established(id, tracks);
                 }
             }
             Err(error) => {
@@ -191,17 +207,38 @@ impl Room {
         }
     }
 
-    pub(super) fn subscription_established(&mut self, id: &SubscriptionId) {
+    /// The client receives what was negotiated: that is taken, or made, of its source.
+    pub(super) fn subscription_established(&mut self, id: &SubscriptionId, negotiated: Vec<Negotiated>) {
         let Some(subscription) = self.state.subscriptions.get_mut(id) else { return };
         match subscription.phase {
             Phase::Placing | Phase::Established => {}
-            Phase::Opening => subscription.early = true,
+            Phase::Opening => subscription.early = Some(negotiated),
             Phase::Connecting => {
                 subscription.phase = Phase::Established;
+                for track in &mut subscription.tracks {
+                    let same = |n: &&Negotiated| n.mid == track.mid && n.kind == track.kind;
+                    track.negotiated = negotiated.iter().find(same).map(|n| n.format.clone());
+                }
                 let (owner, transport) = (subscription.owner.clone(), subscription.transport.clone());
                 self.progress(&owner, &transport, Progress::SessionReady(id.to_string()));
+                self.mixing_may_change(id);
+                self.repoint(id);
             }
         }
+    }
+
+    /// What mixers are to make depends on this subscription, unless it takes forward tracks as they are.
+    fn mixing_may_change(&mut self, id: &SubscriptionId) {
+        let Some(subscription) = self.state.subscriptions.get(id) else { return };
+        self.views_changed |= self.is_mixing_for(subscription);
+    }
+
+    fn is_mixing_for(&self, subscription: &Subscription) -> bool {
+        let plain = |track: &SubscribedTrack| {
+            matches!(track.from, Origin::Track { .. })
+                && self.tap_of(subscription, track) == Some(super::feeds::Tap::Plain)
+        };
+        !subscription.tracks.iter().all(plain)
     }
 
     pub(super) fn unsubscribe(
@@ -219,7 +256,9 @@ impl Room {
     }
 
     pub(super) fn remove_subscription(&mut self, id: &SubscriptionId, reason: Option<&str>, close: bool) {
+        self.refuse_updates(id);
         let Some(subscription) = self.state.subscriptions.remove(id) else { return };
+        self.views_changed |= self.is_mixing_for(&subscription);
         let transport = &subscription.transport;
         if close && let Some(node) = self.node_of(transport).filter(|_| subscription.phase != Phase::Placing)
         {
@@ -227,9 +266,6 @@ impl Room {
         }
         if let Some(reason) = reason {
             self.session_error(&subscription.owner, transport, id.as_str(), reason);
-        }
-        if subscription.tracks.iter().any(|track| matches!(track.from, Origin::View(_))) {
-            self.views_changed = true;
         }
     }
 
@@ -241,11 +277,7 @@ impl Room {
         kinds: Kinds,
         active: bool,
     ) -> Result<Option<Reply>, Refusal> {
-        let is_admin = self.participant(participant)?.is_admin();
-        let subscription = self.state.subscriptions.get(id).ok_or(Refusal::UnknownSubscription)?;
-        if subscription.owner != *participant && !is_admin {
-            return Err(Refusal::Unauthorized);
-        }
+        let subscription = self.controllable(Some(participant), id)?;
         let has = |kind: Kind| subscription.tracks.iter().any(|track| track.kind == kind);
         let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kinds.has(*kind)).collect();
         if let Some(lacking) = kinds.iter().find(|kind| !has(**kind))
@@ -309,7 +341,7 @@ impl Room {
         }
     }
 
-    /// Tells the access node of sources of a mixed stream that are elsewhere now.
+    /// Tells the access node of sources that are elsewhere now than it was told.
     pub(super) fn repoint(&mut self, id: &SubscriptionId) {
         let Some(subscription) = self.state.subscriptions.get(id) else { return };
         match subscription.phase {
@@ -320,9 +352,8 @@ impl Room {
         let moved: Vec<Source> = subscription
             .tracks
             .iter()
-            .filter(|track| matches!(track.from, Origin::View(_)))
             .filter_map(|track| {
-                let source = self.source(&subscription.owner, track.kind, &track.from)?;
+                let source = self.source_of(subscription, track)?;
                 (track.source.as_ref() != Some(&source)).then_some(source)
             })
             .collect();
@@ -351,6 +382,7 @@ impl Room {
         result: Result<(), CallError>,
         now: Instant,
     ) {
+        self.update_moved(id, kind, &source, result.is_ok());
         let Err(error) = result else { return };
         if let Some(track) = self.subscribed_track(id, kind).filter(|t| t.source.as_ref() == Some(&source)) {
             track.source = None;

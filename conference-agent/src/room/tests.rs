@@ -2,6 +2,7 @@
 
 mod controls;
 mod data;
+mod encodings;
 mod mixing;
 mod participants;
 mod permissions;
@@ -10,4 +11,5 @@ mod random;
 mod regions;
 mod subscribing;
 mod trouble;
+mod updates;
 mod world;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     layout::{Assignment, templates},
     media::{Format, Kind, Source, VideoParameters},
+    outputs::MadeOutputs,
 };
 
 /// Most inputs of one picture, whatever a document says.
@@ -66,6 +67,8 @@ pub(crate) struct ViewOutputs {
     /// What everybody hears who has no mix of their own.
     pub(crate) audio: Option<Source>,
     pub(crate) minus: BTreeMap<ParticipantId, Source>,
+    /// Other encodings, for those who want them.
+    pub(crate) others: MadeOutputs,
 }
 
 impl View {

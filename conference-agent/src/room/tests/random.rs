@@ -4,6 +4,7 @@
 mod checks;
 mod client;
 mod controls;
+mod encodings;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -19,7 +20,7 @@ use serde_json::json;
 
 use client::Client;
 
-use super::world::{MIXED, World, node, opus, participant, vp8};
+use super::world::{MIXED, World, node, participant};
 use crate::room::{
     AccessChange, AccessEvent, CallError, CallId, CallRequest, Callee, Command, Input, Kind, MixerChange,
     MixerEvent, Negotiated, RequestId, state::Phase,
@@ -35,6 +36,9 @@ struct NodeModel {
     /// Sessions of each transport.
     transports: BTreeMap<String, BTreeSet<String>>,
     views: BTreeMap<String, v1::ViewDescription>,
+    transcoders: BTreeMap<String, v1::TranscoderDescription>,
+    /// Where each kind of a subscription is taken.
+    sources: BTreeMap<(String, i32), Option<v1::TrackSource>>,
     /// Session and kind of what does not flow.
     stopped: BTreeSet<(String, i32)>,
     /// Where the data of subscriptions comes from.
@@ -51,6 +55,9 @@ impl NodeModel {
             CallRequest::OpenSubscription(call) => {
                 open(&call.transport_id, &call.session_id);
                 self.data.insert(call.session_id.clone(), call.data.clone());
+                for track in &call.tracks {
+                    self.sources.insert((call.session_id.clone(), track.kind), track.source.clone());
+                }
             }
             CallRequest::CloseSession(call) => {
                 if let Some(sessions) = self.transports.get_mut(&call.transport_id) {
@@ -67,11 +74,22 @@ impl NodeModel {
                     self.stopped.remove(&key);
                 }
             }
-            CallRequest::SetView(view) => drop(self.views.insert(view.label.clone(), (**view).clone())),
+            CallRequest::SetView(view) => {
+                let before = self.views.insert(view.label.clone(), (**view).clone());
+                assert!(before.is_none_or(|before| before.revision <= view.revision));
+            }
+            CallRequest::SetTranscoder(transcoder) => {
+                let before = self.transcoders.insert(transcoder.id.clone(), (**transcoder).clone());
+                assert!(before.is_none_or(|before| before.revision <= transcoder.revision));
+            }
+            CallRequest::RemoveTranscoder(call) => drop(self.transcoders.remove(&call.id)),
+            CallRequest::SetSource(call) => {
+                self.sources.insert((call.session_id.clone(), call.kind), call.source.clone());
+            }
             CallRequest::RemoveView(call) => drop(self.views.remove(&call.label)),
             CallRequest::Schedule(_)
             | CallRequest::Release(_)
-            | CallRequest::SetSource(_)
+            | CallRequest::EstimateBandwidth(_)
             | CallRequest::Signal(_) => {}
         }
     }
@@ -106,10 +124,14 @@ impl Play {
                 "layout": {"templates": {"base": base}}}})
         };
         let views = json!([view("common", "fluid", 3), view("other", "lecture", 16)]);
+        let mut world = World::new(
+            json!({"autoMix": seed.is_multiple_of(3), "views": views, "inputLimit": 6, "participantLimit": 3}),
+        );
+        if seed.is_multiple_of(4) {
+            world.lacking = vec!["vp9", "pcma"];
+        }
         Self {
-            world: World::new(
-                json!({"autoMix": seed.is_multiple_of(3), "views": views, "inputLimit": 6, "participantLimit": 3}),
-            ),
+            world,
             rng: StdRng::seed_from_u64(seed),
             clients: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -161,6 +183,7 @@ impl Play {
             13 if self.rng.random_bool(0.3) => self.lay_out(),
             14 if self.rng.random_bool(0.5) => self.permit(),
             14 | 15 => self.control_subscription(),
+            17 | 18 => self.update_subscription(),
             13 => self.move_stream(),
             12 if self.rng.random_bool(0.1) => self.lose_node(),
             12 if self.rng.random_bool(0.2) => self.fail_something(),
@@ -220,6 +243,7 @@ impl Play {
         if let Command::Subscribe(mut subscribe) = World::subscribe_command(name, &from, &kinds) {
             for track in &mut subscribe.tracks {
                 track.mid = format!("s{}", self.rng.random_range(0..50));
+                track.wish = self.wish(track.kind);
             }
             if self.rng.random_bool(0.3) {
                 subscribe.data_from = self.pick(self.streams()).map(String::from);
@@ -243,6 +267,7 @@ impl Play {
     /// Mostly of a session that waits for it.
     fn establish(&mut self) {
         let any = self.rng.random_bool(0.1);
+        let (audio, video) = (self.published(Kind::Audio), self.published(Kind::Video));
         let state = &self.world.room.state;
         let due = |phase: &Phase| any || *phase == Phase::Connecting;
         let publications = state.publications.iter().filter(|(_, p)| due(&p.phase)).map(|(id, p)| {
@@ -250,12 +275,17 @@ impl Play {
                 track: TrackId::new(format!("{}-{}", p.transport, track.mid)).unwrap(),
                 mid: track.mid.clone(),
                 kind: track.kind,
-                format: if track.kind == Kind::Audio { opus() } else { vp8() },
+                format: if track.kind == Kind::Audio { audio.clone() } else { video.clone() },
             };
             (id.to_string(), p.transport.clone(), p.requested.iter().map(negotiated).collect::<Vec<_>>())
         });
         let subscriptions = state.subscriptions.iter().filter(|(_, s)| due(&s.phase));
-        let subscriptions = subscriptions.map(|(id, s)| (id.to_string(), s.transport.clone(), Vec::new()));
+        let rng = &mut self.rng;
+        let world = &self.world;
+        let subscriptions = subscriptions.map(|(id, s)| {
+            let negotiated = world.negotiated(id, |offered| offered.choose(rng).unwrap().clone());
+            (id.to_string(), s.transport.clone(), negotiated)
+        });
         let all = publications.chain(subscriptions).collect();
         if let Some((session, transport, tracks)) = self.pick(all) {
             let session = SessionId::new(session).unwrap();
@@ -426,6 +456,7 @@ impl Play {
                 }
             }
         }
+        self.check_demand();
     }
 
     /// All calls are answered well, and time passes until nothing is left to do.
@@ -488,18 +519,30 @@ impl Play {
         let mixer = room.state.mixer.as_ref().unwrap();
         for view in &room.state.views {
             let known = self.nodes[mixer.worker.as_str()].views.get(&view.label);
-            assert_eq!(known, room.describe_view(view).as_ref(), "the mixer has another view {}", view.label);
+            assert_eq!(
+                known,
+                room.describe_view(view, &room.demand()).as_ref(),
+                "the mixer has another view {}",
+                view.label
+            );
         }
         for (id, subscription) in &room.state.subscriptions {
             let at = room.node_of(&subscription.transport).unwrap().worker;
             let data = subscription.data.as_ref().map(|stream| room.data_source(stream).unwrap());
             assert_eq!(self.nodes[at.as_str()].data[id.as_str()], data, "its data comes from elsewhere");
-            for track in &subscription.tracks {
-                let source = room.source(&subscription.owner, track.kind, &track.from);
-                assert!(source.is_some());
-                assert_eq!(track.source, source, "the access node takes it elsewhere");
-            }
         }
+        self.check_encodings();
+    }
+
+    /// Nobody receives anything any more.
+    fn part(&mut self) {
+        let all: Vec<_> =
+            self.world.room.state.subscriptions.iter().map(|(id, s)| (id.clone(), s.owner.clone())).collect();
+        for (subscription, participant) in all {
+            self.ask(Command::Unsubscribe { participant, subscription });
+        }
+        self.check_at_rest();
+        self.check_empty();
     }
 }
 
@@ -511,6 +554,9 @@ fn whatever_happens_everybody_knows_what_the_room_knows() {
             let steps = || {
                 (0..STEPS).for_each(|_| play.step());
                 play.check_at_rest();
+                if round == 3 {
+                    play.part();
+                }
             };
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(steps));
             if let Err(panic) = result {

@@ -4,7 +4,7 @@ use kaigi_proto::{ids::SubscriptionId, v1};
 use serde_json::json;
 
 use super::world::{MIXED, World, participant};
-use crate::room::{CallRequest, Command, Input, Kind, Refusal, Subscribe, VideoParameters, Wish};
+use crate::room::{CallRequest, Command, Input, Kind, Refusal};
 
 const BOTH: [Kind; 2] = [Kind::Audio, Kind::Video];
 
@@ -66,23 +66,6 @@ fn what_the_stream_does_not_have_is_refused() {
     assert!(world.subscribe("bob", connecting.stream.as_str(), &[Kind::Audio]).is_err());
     world.join("cat", "video_only_viewer").unwrap();
     assert_eq!(world.subscribe("cat", published.stream.as_str(), &[Kind::Audio]), Err(Refusal::Unauthorized));
-}
-
-#[test]
-fn another_encoding_needs_a_transcoder() {
-    let mut world = World::new(json!({}));
-    world.presenters(&["ann"]);
-    let Command::Subscribe(mut command) = World::subscribe_command("ann", MIXED, &[Kind::Video]) else {
-        panic!()
-    };
-    command.tracks[0].wish = Wish {
-        parameters: VideoParameters { framerate: Some(12), ..VideoParameters::default() },
-        ..Wish::default()
-    };
-    let refused = world.run(Command::Subscribe(Subscribe { ..command.clone() })).unwrap_err();
-    assert_eq!(refused.to_string(), "No transcoder is available for the requested video framerate");
-    command.tracks[0].wish.parameters.framerate = Some(24);
-    assert!(world.run(Command::Subscribe(command)).is_ok());
 }
 
 #[test]

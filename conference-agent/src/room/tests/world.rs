@@ -13,8 +13,8 @@ use kaigi_room_config::RoomConfig;
 
 use crate::room::{
     AccessChange, AccessEvent, CallError, CallId, CallReply, CallRequest, Callee, Command, Format, Input,
-    Join, Kind, MixerChange, MixerEvent, Negotiated, Node, Output, Publish, PublishTrack, Refusal, Reply,
-    RequestId, Room, Settings, Source, Subscribe, SubscribeTrack, ViewOutputs, Wish,
+    Join, Kind, MadeOutputs, MixerChange, MixerEvent, Negotiated, Node, Output, Publish, PublishTrack,
+    Refusal, Reply, RequestId, Room, Settings, Source, Subscribe, SubscribeTrack, ViewOutputs, Wish,
 };
 
 pub(super) const ROOM: &str = "000000000000000000000001";
@@ -38,6 +38,10 @@ pub(super) struct World {
     pub(super) calls: VecDeque<(CallId, Callee, CallRequest)>,
     /// All calls since they were last looked at.
     made: Vec<CallRequest>,
+    /// Subscriptions as access nodes know them.
+    opened: BTreeMap<String, v1::OpenSubscriptionRequest>,
+    /// Codecs that mixers have no encoder of.
+    pub(super) lacking: Vec<&'static str>,
     /// Which node the cluster picks next; `None` = there is none.
     pub(super) access: Option<&'static str>,
     pub(super) mixer: Option<&'static str>,
@@ -69,6 +73,14 @@ fn source(track: String, at: &Node, kind: Kind) -> Source {
     Source { track: TrackId::new(track).unwrap(), node: at.clone(), kind, format }
 }
 
+pub(super) fn codec(name: &str) -> Format {
+    Format { codec: name.into(), ..Format::default() }
+}
+
+pub(super) fn h264(profile: &str) -> Format {
+    Format { profile: profile.into(), ..codec("h264") }
+}
+
 impl World {
     /// The default room, with the given attributes.
     pub(super) fn new(attributes: serde_json::Value) -> Self {
@@ -94,6 +106,8 @@ impl World {
             present: BTreeSet::new(),
             calls: VecDeque::new(),
             made: Vec::new(),
+            opened: BTreeMap::new(),
+            lacking: Vec::new(),
             access: Some("access-1"),
             mixer: Some("mixer-1"),
             ended: false,
@@ -133,6 +147,9 @@ impl World {
                 }
                 Output::Close { participant } => assert!(self.present.remove(participant.as_str())),
                 Output::Call { call, callee, request } => {
+                    if let CallRequest::OpenSubscription(open) = &request {
+                        self.opened.insert(open.session_id.clone(), open.clone());
+                    }
                     self.made.push(request.clone());
                     self.calls.push_back((call, callee, request));
                 }
@@ -194,10 +211,34 @@ impl World {
                     video: view.video.as_ref().map(|_| source(track("video"), at, Kind::Video)),
                     audio: Some(source(track("audio"), at, Kind::Audio)),
                     minus: minus.collect(),
+                    others: self.make(at, &view.label, &view.video_outputs, &view.audio_outputs),
                 })))
             }
+            CallRequest::SetTranscoder(transcoder) => {
+                let Callee::Mixer(at) = callee else { panic!("a transcoder at {callee:?}") };
+                let (video, audio) = (&transcoder.video_outputs, &transcoder.audio_outputs);
+                assert_ne!(video.is_empty(), audio.is_empty(), "of one kind");
+                Ok(CallReply::Outputs(self.make(at, &transcoder.id, video, audio)))
+            }
+            CallRequest::EstimateBandwidth(_) => Ok(CallReply::Bandwidth(1_200_000)),
             _ => Ok(CallReply::Done),
         }
+    }
+
+    /// Outputs as a mixer makes them.
+    fn make(&self, at: &Node, of: &str, video: &[v1::VideoOutput], audio: &[v1::AudioOutput]) -> MadeOutputs {
+        let mut made = MadeOutputs::default();
+        let video = video.iter().map(|o| (&o.id, &o.format, Kind::Video));
+        for (id, format, kind) in video.chain(audio.iter().map(|o| (&o.id, &o.format, Kind::Audio))) {
+            let format = Format::from_wire(format.clone().unwrap());
+            if self.lacking.contains(&format.codec.as_str()) {
+                made.failures.insert(id.clone(), format!("No encoder of {}", format.codec));
+            } else {
+                let track = TrackId::new(format!("{}-{of}-{id}", at.worker)).unwrap();
+                made.sources.insert(id.clone(), Source { track, node: at.clone(), kind, format });
+            }
+        }
+        made
     }
 
     pub(super) fn timeout(&mut self) {
@@ -282,6 +323,36 @@ impl World {
         self.access_event(&published.transport, change);
     }
 
+    /// The m-lines in their order, with what the client sends.
+    pub(super) fn establish_publication_as(&mut self, published: &Published, formats: &[(Kind, Format)]) {
+        let tracks = formats.iter().enumerate().map(|(i, (kind, format))| Negotiated {
+            track: TrackId::new(format!("{}-{i}", published.transport)).unwrap(),
+            mid: i.to_string(),
+            kind: *kind,
+            format: format.clone(),
+        });
+        let session = SessionId::new(published.stream.as_str()).unwrap();
+        self.access_event(
+            &published.transport,
+            AccessChange::Established { session, tracks: tracks.collect() },
+        );
+    }
+
+    /// One m-line of several layers.
+    pub(super) fn establish_layers(&mut self, published: &Published, rids: &[&str]) {
+        let tracks = rids.iter().map(|rid| Negotiated {
+            track: TrackId::new(format!("{}-0:{rid}", published.transport)).unwrap(),
+            mid: "0".into(),
+            kind: Kind::Video,
+            format: vp8(),
+        });
+        let session = SessionId::new(published.stream.as_str()).unwrap();
+        self.access_event(
+            &published.transport,
+            AccessChange::Established { session, tracks: tracks.collect() },
+        );
+    }
+
     pub(super) fn access_event(&mut self, transport: &TransportId, change: AccessChange) {
         let node = self.room.node_of(transport).unwrap_or_else(|| node("access-1")).worker;
         self.put(Input::Access { node, event: AccessEvent { transport: transport.clone(), change } });
@@ -323,10 +394,36 @@ impl World {
         }
     }
 
+    /// Negotiates the first of what is offered of each kind.
     pub(super) fn establish_subscription(&mut self, id: &SubscriptionId) {
+        self.establish_as(id, &[]);
+    }
+
+    /// The client takes these formats, and what comes first where it has no say.
+    pub(super) fn establish_as(&mut self, id: &SubscriptionId, formats: &[Format]) {
+        let tracks = self.negotiated(id, |offered| {
+            let wanted = |format: &&Format| formats.contains(format);
+            offered.iter().find(wanted).unwrap_or(&offered[0]).clone()
+        });
         let transport = self.room.state.subscriptions[id].transport.clone();
         let session = SessionId::new(id.as_str()).unwrap();
-        self.access_event(&transport, AccessChange::Established { session, tracks: Vec::new() });
+        self.access_event(&transport, AccessChange::Established { session, tracks });
+    }
+
+    /// What an access node negotiates for a subscription that it was asked for, if the client picks so of the formats offered.
+    pub(super) fn negotiated(
+        &self,
+        id: &SubscriptionId,
+        mut pick: impl FnMut(&[Format]) -> Format,
+    ) -> Vec<Negotiated> {
+        let tracks = self.opened.get(id.as_str()).map(|open| open.tracks.as_slice()).unwrap_or_default();
+        let negotiated = |track: &v1::SubscriptionTrack| Negotiated {
+            track: TrackId::new(format!("{id}-{}", track.mid)).unwrap(),
+            mid: track.mid.clone(),
+            kind: Kind::from_wire(track.kind).unwrap(),
+            format: pick(&track.formats.iter().cloned().map(Format::from_wire).collect::<Vec<_>>()),
+        };
+        tracks.iter().map(negotiated).collect()
     }
 
     pub(super) fn streams(&mut self) -> Vec<v1::Stream> {

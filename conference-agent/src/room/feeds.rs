@@ -1,0 +1,233 @@
+//! Where the tracks of subscriptions are taken: the stream's own track if that is what was negotiated and nothing else is wanted, or an
+//! output that a mixer makes of it. All of it follows from the state; nothing here is written down.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
+use kaigi_room_config::{Resolution, ViewVideo, default_bitrate};
+
+use super::{
+    Room,
+    media::{Format, Kind, Source, VideoParameters},
+    outputs::{AudioSpec, Factor, OutputSpec, OutputSpecs, VideoSpec},
+    state::{Origin, Phase, SubscribedTrack, Subscription},
+    stream_info::{audio_options, video_options},
+    wish::{Conversion, Wish},
+};
+
+/// Seconds between key frames of a transcoded forward stream if nothing else is wanted, OWT's default. Receivers ask for one when they
+/// need it; more of them cost bitrate.
+const KEY_FRAME_INTERVAL: u32 = 100;
+
+/// What of its origin a track takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Tap {
+    /// The stream's own track; of a view's sound, the participant's own mix where it has one.
+    Plain,
+    Output(OutputSpec),
+}
+
+impl Room {
+    /// Format and parameters of what a subscription is made of; `None` if that is gone.
+    pub(super) fn original(&self, origin: &Origin, kind: Kind) -> Option<(Format, VideoParameters)> {
+        match origin {
+            Origin::View(label) => self.view(label)?.track(&self.config, kind),
+            Origin::Track { stream, track } => {
+                let tracks = &self.state.publications.get(stream)?.tracks;
+                tracks.iter().find(|t| t.id == *track).map(|t| (t.format.clone(), t.parameters()))
+            }
+        }
+    }
+
+    /// What may be negotiated: the origin's own format first, then those that it can be had in.
+    pub(super) fn formats(&self, origin: &Origin, kind: Kind, wish: &Wish) -> Vec<Format> {
+        let Some((own, parameters)) = self.original(origin, kind) else { return Vec::new() };
+        let optional = match kind {
+            Kind::Audio => audio_options(&self.config, &own),
+            Kind::Video => video_options(&self.config, &own, &parameters).formats,
+        };
+        let all = std::iter::once(own).chain(optional);
+        all.filter(|format| wish.format.as_ref().is_none_or(|wanted| wanted.is_met_by(format))).collect()
+    }
+
+    /// What is taken of `from` when `negotiated` is what the client receives; `None` if that is not known and matters.
+    pub(super) fn tap(
+        &self,
+        owner: &ParticipantId,
+        kind: Kind,
+        from: &Origin,
+        conversion: &Conversion,
+        negotiated: Option<&Format>,
+    ) -> Option<Tap> {
+        let Some(negotiated) = negotiated else { return conversion.is_none().then_some(Tap::Plain) };
+        if let Origin::Track { stream, track } = from {
+            // Most tracks of a large room end here.
+            let own = self.state.publications.get(stream)?.tracks.iter().find(|t| t.id == *track)?;
+            if conversion.keeps_parameters() && own.format.is_within(negotiated) {
+                return Some(Tap::Plain);
+            }
+        }
+        let (own, parameters) = self.original(from, kind)?;
+        if conversion.keeps_parameters() && own.is_within(negotiated) {
+            return Some(Tap::Plain);
+        }
+        Some(Tap::Output(match (kind, from) {
+            (Kind::Audio, Origin::Track { .. }) => {
+                OutputSpec::Audio(AudioSpec { format: negotiated.clone(), minus: None })
+            }
+            (Kind::Audio, Origin::View(_)) => {
+                let minus = self.has_own_mix(owner).then(|| owner.clone());
+                OutputSpec::Audio(AudioSpec { format: negotiated.clone(), minus })
+            }
+            (Kind::Video, Origin::Track { .. }) => OutputSpec::Video(of_track(conversion, negotiated)),
+            (Kind::Video, Origin::View(label)) => {
+                let spec = self.config.views.iter().find(|view| view.label == *label)?.video.as_ref()?;
+                OutputSpec::Video(of_view(spec, &parameters, conversion, negotiated))
+            }
+        }))
+    }
+
+    pub(super) fn tap_of(&self, subscription: &Subscription, track: &SubscribedTrack) -> Option<Tap> {
+        let negotiated = track.negotiated.as_ref();
+        self.tap(&subscription.owner, track.kind, &track.from, &track.conversion, negotiated)
+    }
+
+    /// Where that is; `None` while a mixer has not made it.
+    pub(super) fn source_of_tap(
+        &self,
+        owner: &ParticipantId,
+        kind: Kind,
+        from: &Origin,
+        tap: &Tap,
+    ) -> Option<Source> {
+        let spec = match tap {
+            Tap::Plain => return self.source(owner, kind, from),
+            Tap::Output(spec) => spec,
+        };
+        let made = match from {
+            Origin::View(label) => &self.view(label)?.outputs.as_ref()?.others,
+            Origin::Track { track, .. } => &self.state.transcoders.get(track)?.outputs,
+        };
+        made.sources.get(&spec.id()).cloned()
+    }
+
+    /// Where a subscription's track is to be taken now; `None` if it waits for that.
+    pub(super) fn source_of(&self, subscription: &Subscription, track: &SubscribedTrack) -> Option<Source> {
+        let tap = self.tap_of(subscription, track)?;
+        self.source_of_tap(&subscription.owner, track.kind, &track.from, &tap)
+    }
+
+    /// Everything that is taken by somebody, and what updates would have taken, or had before, until they are done.
+    pub(super) fn for_each_tap(&self, mut each: impl FnMut(&ParticipantId, Kind, &Origin, Tap)) {
+        for subscription in self.state.subscriptions.values() {
+            for track in &subscription.tracks {
+                if let Some(tap) = self.tap_of(subscription, track) {
+                    each(&subscription.owner, track.kind, &track.from, tap);
+                }
+            }
+        }
+        for (id, update) in &self.updates {
+            let Some(subscription) = self.state.subscriptions.get(id) else { continue };
+            for track in &subscription.tracks {
+                let (owner, kind, negotiated) = (&subscription.owner, track.kind, track.negotiated.as_ref());
+                let Some(choice) = update.choice(kind) else { continue };
+                if let Some(tap) = self.tap(owner, kind, &choice.from, &choice.conversion, negotiated) {
+                    each(owner, kind, &choice.from, tap);
+                }
+            }
+        }
+    }
+
+    /// What mixers are to make.
+    pub(super) fn demand(&self) -> Demand {
+        let mut demand = Demand::default();
+        self.for_each_tap(|owner, kind, from, tap| match (from, tap) {
+            (Origin::View(label), Tap::Output(spec)) => {
+                demand.views.entry(label.clone()).or_default().outputs.insert(spec.id(), spec);
+            }
+            (Origin::Track { stream, track }, Tap::Output(spec)) => {
+                let (_, outputs) = demand
+                    .tracks
+                    .entry(track.clone())
+                    .or_insert_with(|| (stream.clone(), OutputSpecs::new()));
+                outputs.insert(spec.id(), spec);
+            }
+            (Origin::View(label), Tap::Plain) if kind == Kind::Audio && self.has_own_mix(owner) => {
+                demand.views.entry(label.clone()).or_default().own_mixes.insert(owner.clone());
+            }
+            (Origin::View(_) | Origin::Track { .. }, Tap::Plain) => {}
+        });
+        // Who has not negotiated yet may take the own mix as it is.
+        for subscription in self.state.subscriptions.values().filter(|s| s.phase != Phase::Established) {
+            for track in subscription.tracks.iter().filter(|track| track.kind == Kind::Audio) {
+                if let Origin::View(label) = &track.from
+                    && self.has_own_mix(&subscription.owner)
+                {
+                    let view = demand.views.entry(label.clone()).or_default();
+                    view.own_mixes.insert(subscription.owner.clone());
+                }
+            }
+        }
+        demand
+    }
+}
+
+/// What subscriptions want of mixers.
+#[derive(Debug, Default)]
+pub(super) struct Demand {
+    /// By label.
+    pub(super) views: BTreeMap<String, ViewDemand>,
+    /// Outputs of forward tracks, with the streams that these are of.
+    pub(super) tracks: BTreeMap<TrackId, (StreamId, OutputSpecs)>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct ViewDemand {
+    /// Beside the view's own.
+    pub(super) outputs: OutputSpecs,
+    /// Those who hear the view without themselves in its own format, or may yet negotiate that.
+    pub(super) own_mixes: BTreeSet<ParticipantId>,
+}
+
+/// The picture of a view: size and rate are always known, so the bitrate is computed here.
+fn of_view(spec: &ViewVideo, own: &VideoParameters, wanted: &Conversion, negotiated: &Format) -> VideoSpec {
+    let base = &spec.parameters;
+    let resolution = wanted.resolution.unwrap_or(base.resolution);
+    let framerate = wanted.framerate.unwrap_or(base.framerate);
+    let load = |size: Resolution, rate: u32| f64::from(size.width) * f64::from(size.height) * f64::from(rate);
+    let bitrate = match base.bitrate {
+        Some(configured) => {
+            let ratio = load(resolution, framerate) / load(base.resolution, base.framerate).max(1.0);
+            f64::from(configured) * ratio
+        }
+        None => f64::from(default_bitrate(resolution, framerate, &negotiated.codec, spec.motion_factor)),
+    };
+    VideoSpec {
+        format: negotiated.clone(),
+        resolution: Some(resolution),
+        framerate: Some(framerate),
+        bitrate: Some(wanted.bitrate.unwrap_or(Factor::ONE).of(bitrate)),
+        factor: Factor::ONE,
+        key_frame_interval: wanted
+            .key_frame_interval
+            .or(own.key_frame_interval)
+            .unwrap_or(KEY_FRAME_INTERVAL),
+    }
+}
+
+/// A forward picture: what is not wanted stays the source's, whose size and rate only the mixer sees, so that the bitrate is left to it.
+fn of_track(wanted: &Conversion, negotiated: &Format) -> VideoSpec {
+    let factor = wanted.bitrate.unwrap_or(Factor::ONE);
+    let bitrate = wanted
+        .resolution
+        .zip(wanted.framerate)
+        .map(|(size, rate)| factor.of(f64::from(default_bitrate(size, rate, &negotiated.codec, 1.0))));
+    VideoSpec {
+        format: negotiated.clone(),
+        resolution: wanted.resolution,
+        framerate: wanted.framerate,
+        factor: if bitrate.is_some() { Factor::ONE } else { factor },
+        bitrate,
+        key_frame_interval: wanted.key_frame_interval.unwrap_or(KEY_FRAME_INTERVAL),
+    }
+}
