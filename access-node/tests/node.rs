@@ -375,6 +375,57 @@ fn a_session_that_can_not_be_fails_and_the_offer_is_answered() {
     assert!(world.established().is_empty());
 }
 
+/// Clients of protocol 1.0 and 1.1 have a transport for each session and call its m-lines "0" and "1".
+#[test]
+fn old_clients_m_lines_are_found_by_kind() {
+    let mut world = World::new();
+    let publisher = world.client();
+    world.clients[publisher].1.mid_prefix = "browser-";
+    world.clients[publisher].1.add("audio", Way::Send);
+    world.clients[publisher].1.add("video", Way::Send);
+    let asked = [("0", v1::MediaKind::Audio), ("1", v1::MediaKind::Video)];
+    world.publish(publisher, "publication0", &asked).unwrap();
+    world.negotiate(publisher);
+    world.connect(publisher);
+    let both = [
+        ("0", v1::MediaKind::Audio, source("transport0-0", "opus")),
+        ("1", v1::MediaKind::Video, source("transport0-1", "vp8")),
+    ];
+    // Sound first, picture first, picture alone.
+    let orders: [&[&str]; 3] = [&["audio", "video"], &["video", "audio"], &["video"]];
+    for (kinds, prefix) in orders.into_iter().zip(["sdparta_", "", "v"]) {
+        let client = world.client();
+        world.clients[client].1.mid_prefix = prefix;
+        for kind in kinds {
+            world.clients[client].1.add(kind, Way::Receive);
+        }
+        let alone = [("0", v1::MediaKind::Video, source("transport0-1", "vp8"))];
+        let asked = if kinds.len() == 2 { &both[..] } else { &alone[..] };
+        world.subscribe(client, &format!("subscription{client}"), asked).unwrap();
+        world.negotiate(client);
+        world.connect(client);
+        // Again, as browsers do for all sorts of reasons.
+        world.negotiate(client);
+        assert_eq!(world.clients[client].1.answer.directions, vec!["sendonly"; kinds.len()]);
+        world.media(publisher, 0, b"sound", 960);
+        world.media(publisher, 1, &vp8(true, 1), 3000);
+        for (line, kind) in kinds.iter().enumerate() {
+            let ssrc = world.clients[client].1.answer.ssrcs[line][0];
+            let received = world.clients[client].1.take_rtp(ssrc);
+            assert_eq!(received.len(), 1, "{kind}");
+            let payload = received[0].0.payload(&received[0].1).to_vec();
+            assert_eq!(payload, if *kind == "audio" { b"sound".to_vec() } else { vp8(true, 1) });
+        }
+    }
+    assert_eq!(world.established(), ["publication0", "subscription1", "subscription2", "subscription3"]);
+    let told = world.events.iter().find_map(|(_, _, event)| match event {
+        Event::SessionEstablished(e) if e.session_id == "subscription2" => Some(e.clone()),
+        _ => None,
+    });
+    let told: Vec<_> = told.unwrap().tracks.into_iter().map(|t| (t.mid, t.track_id)).collect();
+    assert_eq!(told, [("0", "transport0-0"), ("1", "transport0-1")].map(|(m, t)| (m.into(), t.into())));
+}
+
 #[test]
 fn an_older_epoch_is_refused_and_a_newer_one_takes_over() {
     let mut world = World::conference();

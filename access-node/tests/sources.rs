@@ -287,3 +287,20 @@ fn changing_ones_mind_and_leaving_in_between_leave_nothing_behind() {
     world.node.close_session(&transport, &session);
     assert_eq!(world.node.streams(), (streams.0, streams.1 - 1));
 }
+
+#[test]
+fn a_subscription_that_ends_before_the_publication_is_negotiated_takes_nothing_with_it() {
+    let mut world = World::new();
+    let publisher = world.client();
+    let mid = world.clients[publisher].1.add("video", Way::Send);
+    world.publish(publisher, "publication0", &[(&mid, v1::MediaKind::Video)]).unwrap();
+    subscriber(&mut world, Some(source("transport0-0", "vp8")), &[], false);
+    let (transport, session) =
+        (TransportId::new("transport1").unwrap(), SessionId::new("subscription1").unwrap());
+    world.node.close_session(&transport, &session);
+    world.negotiate(publisher);
+    world.connect(publisher);
+    let late = subscriber(&mut world, Some(source("transport0-0", "vp8")), &[], false);
+    world.media(publisher, 0, &vp8(true, 1), 3000);
+    assert_eq!(got(&mut world, late), [1]);
+}

@@ -137,9 +137,25 @@ impl Forwarder {
         }
     }
 
+    /// A publication is going to produce the source: it is kept until that ends.
+    pub fn claim(&mut self, key: SourceKey) {
+        if let Some(source) = self.sources.get_mut(key) {
+            source.claimed = true;
+        }
+    }
+
+    /// The publication that claimed the source has ended.
+    pub fn release_claim(&mut self, key: SourceKey) {
+        if let Some(source) = self.sources.get_mut(key) {
+            source.claimed = false;
+        }
+        self.end_supply(key);
+        self.forget_if_unused(key);
+    }
+
     /// Forgets a source that nobody produces and nobody gets. Returns whether it is gone.
     pub fn forget_if_unused(&mut self, key: SourceKey) -> bool {
-        let unused = |source: &Source| source.supply.is_none() && source.sinks.is_empty();
+        let unused = |source: &Source| source.supply.is_none() && source.sinks.is_empty() && !source.claimed;
         if !self.sources.get(key).is_some_and(unused) {
             return false;
         }

@@ -72,6 +72,8 @@ pub struct Source {
     pub supply: Option<Supply>,
     /// Whether it flows (mute).
     pub active: bool,
+    /// Whether a publication of this node holds it, before it is supplied too.
+    pub(super) claimed: bool,
     /// Who gets it.
     pub(super) sinks: Vec<SinkKey>,
     pub(super) restarts: u32,
@@ -99,6 +101,7 @@ impl Source {
             kind,
             supply: None,
             active: true,
+            claimed: false,
             sinks: Vec::new(),
             restarts: 0,
             reception: None,

@@ -111,6 +111,12 @@ impl Node {
         self.net.transports.len()
     }
 
+    /// Whether there is such a transport.
+    #[must_use]
+    pub fn has_transport(&self, transport: &TransportId) -> bool {
+        self.by_id.contains_key(transport)
+    }
+
     /// How many tracks and streams there are.
     #[must_use]
     pub fn streams(&self) -> (usize, usize) {

@@ -51,6 +51,7 @@ impl Node {
         let mut session = Session { tracks: Vec::new(), established: false };
         for track in tracks {
             let source = self.forward.source_of(&track.track, track.kind);
+            self.forward.claim(source);
             self.bind(key, &track.mid, &opened.session, track.kind, Wish::Receive(track.accepted));
             session.tracks.push(SessionTrack {
                 kind: track.kind,
@@ -326,8 +327,7 @@ impl Node {
                         layers.iter().all(|layer| layer.source != of)
                     });
                     for layer in layers {
-                        self.forward.end_supply(layer.source);
-                        self.forward.forget_if_unused(layer.source);
+                        self.forward.release_claim(layer.source);
                     }
                 }
                 Role::Subscribed { sink, .. } => sinks.extend(sink),

@@ -195,8 +195,7 @@ fn split(forward: &mut Forwarder, layers: &mut Vec<Layer>, kind: Kind, rids: &[R
         })
         .collect();
     *layers = split;
-    forward.end_supply(before);
-    forward.forget_if_unused(before);
+    forward.release_claim(before);
 }
 
 fn stream_parameters(transport: TransportKey, negotiated: &Negotiated) -> Option<StreamParameters> {

@@ -21,6 +21,9 @@ use super::{
 };
 use crate::ids::{Mid, Rid, Ssrc};
 
+/// What old clients call their m-lines.
+const OLD_MIDS: [&str; 2] = ["0", "1"];
+
 #[derive(Debug)]
 struct Bound {
     binding: Binding,
@@ -93,7 +96,9 @@ impl Negotiation {
     /// The binding that an m-line serves.
     #[must_use]
     pub fn binding_of_line(&self, line: &Mid) -> Option<&Mid> {
-        self.bound.get_key_value(line).map(|(mid, _)| mid).or_else(|| self.stand_ins.get(line))
+        let by_name = || self.bound.get_key_value(line).map(|(mid, _)| mid);
+        let elsewhere = |mid: &&Mid| self.stand_ins.values().any(|served| served == *mid);
+        self.stand_ins.get(line).or_else(|| by_name().filter(|mid| !elsewhere(mid)))
     }
 
     /// Answers an offer. `random` makes SSRCs.
@@ -153,23 +158,32 @@ impl Negotiation {
         bound.negotiated.as_ref().filter(|_| flows && !media.rejected).map(|n| (&bound.binding, n))
     }
 
-    /// Old clients say "0" and "1" for their m-lines, whatever the browser called them: a binding whose mid is not in the offer takes
-    /// the first free m-line of its kind that goes its way.
+    /// Old clients say "0" and "1" for their m-lines, whatever the browser called them and in whatever order they stand: a binding of
+    /// such a mid for which the offer has no m-line of its kind takes the first free one that goes its way. A binding of any other mid is
+    /// one whose m-line the client has not offered yet.
     fn find_stand_ins(&mut self, offer: &Offer) {
+        let named = |mid: &Mid, kind: Kind| {
+            offer.media.iter().any(|media| media.mid == *mid && media.kind == Some(kind))
+        };
         let homeless: Vec<Mid> = self
             .bound
             .iter()
             .filter(|(mid, bound)| {
                 bound.negotiated.is_none()
-                    && !offer.media.iter().any(|media| media.mid == **mid)
+                    && OLD_MIDS.contains(&mid.as_str())
+                    && !named(mid, bound.binding.kind)
                     && !self.stand_ins.values().any(|served| served == *mid)
             })
             .map(|(mid, _)| mid.clone())
             .collect();
         for mid in homeless {
             let Some(bound) = self.bound.get(&mid) else { continue };
+            let own = |media: &OfferedMedia| {
+                self.bound.get(&media.mid).is_some_and(|bound| media.kind == Some(bound.binding.kind))
+            };
             let line = offer.media.iter().find(|media| {
-                self.binding_of_line(&media.mid).is_none()
+                !own(media)
+                    && !self.stand_ins.contains_key(&media.mid)
                     && media.kind == Some(bound.binding.kind)
                     && match bound.binding.wish {
                         Wish::Receive(_) => media.direction.sends(),

@@ -391,6 +391,32 @@ fn old_clients_call_their_m_lines_by_number() {
 }
 
 #[test]
+fn old_clients_m_lines_may_stand_in_another_order_or_be_numbered_otherwise() {
+    for (audio, video) in [("1", "0"), ("1", "2"), ("5", "1"), ("0", "1")] {
+        let offer = PUBLISH.replace("a=mid:0", &format!("a=mid:{audio}"));
+        let offer = offer.replace("a=mid:1\r\na=extmap:14", &format!("a=mid:{video}\r\na=extmap:14"));
+        let offer = offer.replace("BUNDLE 0 1", &format!("BUNDLE {audio} {video}"));
+        let mut negotiation = negotiation(&[
+            ("0", receive(Kind::Audio, &[format(Codec::Opus, None)])),
+            ("1", receive(Kind::Video, &[format(Codec::Vp8, None)])),
+        ]);
+        let outcome = answer(&mut negotiation, &offer);
+        assert_eq!(outcome.answer.matches("a=recvonly").count(), 2, "{audio} {video} {outcome:?}");
+        let bound = [audio, video].map(|line| negotiation.binding_of_line(&mid(line)).unwrap().as_str());
+        assert_eq!(bound, ["0", "1"]);
+        assert_eq!(answer(&mut negotiation, &offer).changes.len(), 2, "sources only, the second time");
+    }
+}
+
+#[test]
+fn a_session_waits_for_its_m_line_and_takes_no_other() {
+    // The m-line 2 of the offer belonged to a request that was refused; the one asked for is yet to come.
+    let mut negotiation = negotiation(&[("4", send(Kind::Audio, format(Codec::Opus, None)))]);
+    let outcome = answer(&mut negotiation, SUBSCRIBE);
+    assert_eq!((outcome.changes, outcome.answer.matches("a=inactive").count()), (vec![], 4));
+}
+
+#[test]
 fn the_handshake_is_opened_by_whom_the_offer_leaves_it_to() {
     for (setup, answered, role) in [
         ("actpass", "passive", DtlsRole::Server),

@@ -108,6 +108,8 @@ pub struct Client {
     pub received: Vec<Received>,
     /// The node has said farewell.
     pub is_closed: bool,
+    /// What stands before the number in the mids of the offers.
+    pub mid_prefix: &'static str,
     /// Counts ICE restarts; the credentials have it in them.
     pub ice: u32,
     version: u32,
@@ -130,6 +132,7 @@ impl Client {
             outgoing: Vec::new(),
             received: Vec::new(),
             is_closed: false,
+            mid_prefix: "",
             ice: 0,
             version: 1,
             transaction: 0,
@@ -147,7 +150,8 @@ impl Client {
     /// An offer as Chromium writes it, shortened to what matters.
     pub fn offer(&mut self) -> String {
         self.version += 1;
-        let mids: Vec<_> = (0..self.lines.len()).map(|mid| mid.to_string()).collect();
+        let prefix = self.mid_prefix;
+        let mids: Vec<_> = (0..self.lines.len()).map(|mid| format!("{prefix}{mid}")).collect();
         let mut sdp = format!(
             "v=0\r\no=- 5498186869896684180 {} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\n\
              a=extmap-allow-mixed\r\na=msid-semantic: WMS stream\r\n",
@@ -161,7 +165,7 @@ impl Client {
                 sdp,
                 "m={} 9 UDP/TLS/RTP/SAVPF {formats}\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
                  a=ice-ufrag:EsAw{ice}\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1{ice}\r\na=ice-options:trickle\r\n\
-                 a=fingerprint:{}\r\na=setup:actpass\r\na=mid:{mid}\r\n",
+                 a=fingerprint:{}\r\na=setup:actpass\r\na=mid:{prefix}{mid}\r\n",
                 line.kind,
                 self.certificate.fingerprint(),
                 ice = self.ice
