@@ -21,6 +21,9 @@ const LOW_WATER_BYTES = 262_144;
 /** So many bytes under way are the most; browsers close a channel that has 16 MiB. */
 const MAX_BUFFERED_BYTES = 8_388_608;
 
+/** So many calls of `send` wait at most: for the channel to open, or for room. */
+const MAX_WAITING = 1_024;
+
 /** The channel's settings as the browser takes them. Throws `invalid-argument` for settings that exclude each other. */
 export function channelInit(options: DataOptions | true): RTCDataChannelInit {
   const { ordered = true, maxRetransmits, maxPacketLifeTime } = options === true ? {} : options;
@@ -60,6 +63,9 @@ export class DataSender {
     const size = sizeOf(message);
     if (size > MAX_DATA_BYTES) {
       throw new ConferenceError('invalid-argument', `A message has ${size} bytes; the most are ${MAX_DATA_BYTES}.`);
+    }
+    if (this.#waiting.length >= MAX_WAITING) {
+      throw new ConferenceError('overloaded', 'Too many messages wait to be sent; await what `send` returns.');
     }
     const channel = this.#channel;
     if (channel?.readyState === 'connecting') {

@@ -185,7 +185,7 @@ export class Publication extends Emitter<PublicationEvents> {
    * call returns; the promise resolves when there is room for another, so that who awaits it never sends too fast.
    *
    * Rejects with `invalid-argument` if the message has more than 65,536 bytes or no data was published, `overloaded` if
-   * more than 8 MiB wait, or `disconnected` while the publication is made anew.
+   * more than 8 MiB or 1,024 messages wait, or `disconnected` while the publication is made anew.
    */
   async send(message: DataMessage): Promise<void> {
     if (this.ended) throw new ConferenceError('invalid-state', 'The publication has ended.');

@@ -77,9 +77,12 @@ describe('sending', () => {
     const sending = publication.send('early');
     await settle();
     expect(bench.channel('p1').sent).toEqual([]);
+    const others = Array.from({ length: 1_023 }, () => publication.send('y'));
+    await expect(publication.send('too many')).rejects.toMatchObject({ code: 'overloaded' });
     bench.channel('p1').open();
-    await sending;
-    expect(bench.channel('p1').sent).toEqual(['early']);
+    await Promise.all([sending, ...others]);
+    expect(bench.channel('p1').sent).toHaveLength(1_024);
+    expect(bench.channel('p1').sent[0]).toBe('early');
   });
 
   it('asks to wait when much is under way, and refuses when it is too much', async () => {
