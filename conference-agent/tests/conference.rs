@@ -386,3 +386,64 @@ async fn regions_layouts_permissions_and_data_are_served() {
     assert_eq!(ann.find(error).await, unauthorized);
     assert_eq!(ann.find(error).await.reason, "Source stream loss");
 }
+
+#[tokio::test]
+async fn a_subscriber_gets_its_own_codec_and_changes_what_it_wants() {
+    let mut cluster = Cluster::start(30).await;
+    let mut ann = cluster.join("ann", "presenter").await.unwrap();
+    let published = cluster.client.publish(publish("ann")).await.unwrap().into_inner();
+    cluster.client.signal(offer("ann", &published.transport_id)).await.unwrap();
+    assert_eq!(ann.find(session_ready).await, published.session_id);
+
+    let mut bob = cluster.join("bob", "viewer").await.unwrap();
+    cluster.everything.known.lock().unwrap().offered = vec!["opus", "h264"];
+    let request = subscribe("bob", &published.session_id);
+    let subscription = cluster.client.subscribe(request).await.unwrap().into_inner();
+    cluster.client.signal(offer("bob", &subscription.transport_id)).await.unwrap();
+    assert_eq!(bob.find(session_ready).await, subscription.session_id);
+    let pointed = |codec: &'static str, from: String| {
+        move |known: &cluster::Known| {
+            known.sources.last().is_some_and(|set| {
+                let source = set.source.clone().unwrap();
+                source.format.unwrap().codec == codec && source.track_id.starts_with(&from)
+            })
+        }
+    };
+    let track = format!("{}-1", published.transport_id);
+    cluster.everything.until("H.264 of the camera", pointed("h264", format!("mixer-1-{track}-"))).await;
+    let transcoder = cluster.everything.known.lock().unwrap().transcoders.last().unwrap().clone();
+    assert_eq!((transcoder.id.as_str(), transcoder.video_outputs.len()), (track.as_str(), 1));
+    assert_eq!(transcoder.source.unwrap().track_id, track);
+
+    let control = |operation| v1::ControlRequest {
+        room_id: ROOM.into(),
+        participant_id: "bob".into(),
+        id: subscription.session_id.clone(),
+        operation: Some(operation),
+    };
+    let mixed = v1::SubscriptionUpdate {
+        audio: None,
+        video: Some(v1::TrackUpdate {
+            from: format!("{ROOM}-common"),
+            parameters: Some(v1::VideoParameters { framerate: 12, ..Default::default() }),
+            bitrate_multiplier: "x0.8".into(),
+        }),
+    };
+    use v1::control_request::Operation;
+    cluster.client.control_subscription(control(Operation::Update(mixed.clone()))).await.unwrap();
+    cluster.everything.until("H.264 of the mix", pointed("h264", "mixer-1-common-".into())).await;
+    cluster.everything.until("no transcoder", |known| known.removed_transcoders == [track.clone()]).await;
+    let output = cluster.everything.known.lock().unwrap().views.last().unwrap().video_outputs[0].clone();
+    assert_eq!((output.framerate, output.format.unwrap().codec.as_str()), (12, "h264"));
+
+    let video = mixed.video.map(|video| v1::TrackUpdate { bitrate_multiplier: "x3".into(), ..video });
+    let wrong = v1::SubscriptionUpdate { video, ..Default::default() };
+    let refused = cluster.client.control_subscription(control(Operation::Update(wrong))).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::InvalidArgument, "Target video stream does NOT satisfy:Bitrate is not acceptable")
+    );
+    let reply =
+        cluster.client.control_subscription(control(Operation::QueryBandwidth(v1::QueryBandwidth {})));
+    assert_eq!(reply.await.unwrap().into_inner().estimated_bitrate, 1_200_000);
+}

@@ -184,24 +184,30 @@ pub(super) fn node_refusal(error: CallError, transport: &TransportId) -> Refusal
 fn done(result: Result<CallReply, CallError>) -> Result<(), CallError> {
     match result? {
         CallReply::Done => Ok(()),
-        _ => Err(unexpected()),
+        CallReply::Scheduled(_) | CallReply::View(_) | CallReply::Outputs(_) | CallReply::Bandwidth(_) => {
+            Err(unexpected())
+        }
     }
 }
 
 fn scheduled(result: Result<CallReply, CallError>) -> Result<Node, CallError> {
     match result? {
         CallReply::Scheduled(node) => Ok(node),
-        _ => Err(unexpected()),
+        CallReply::Done | CallReply::View(_) | CallReply::Outputs(_) | CallReply::Bandwidth(_) => {
+            Err(unexpected())
+        }
     }
 }
 
 fn estimated(result: Result<CallReply, CallError>) -> Result<u64, CallError> {
     match result? {
         CallReply::Bandwidth(bitrate) => Ok(bitrate),
-        _ => Err(unexpected()),
+        CallReply::Done | CallReply::Scheduled(_) | CallReply::View(_) | CallReply::Outputs(_) => {
+            Err(unexpected())
+        }
     }
 }
 
-fn unexpected() -> CallError {
+pub(super) fn unexpected() -> CallError {
     CallError::Refused("unexpected reply".into())
 }

@@ -10,6 +10,7 @@ use kaigi_proto::{
 
 use super::{
     Room,
+    calls::unexpected,
     feeds::{Demand, Tap},
     input::{CallError, CallReply},
     mixer::{Description, Part},
@@ -155,7 +156,9 @@ impl Room {
                 }
                 Ok(made)
             }
-            (Part::View(_) | Part::Transcoder(_), _) => Err(CallError::Refused("unexpected reply".into())),
+            (Part::View(_), CallReply::Outputs(_))
+            | (Part::Transcoder(_), CallReply::View(_))
+            | (_, CallReply::Done | CallReply::Scheduled(_) | CallReply::Bandwidth(_)) => Err(unexpected()),
         }
     }
 

@@ -47,7 +47,50 @@ pub(crate) struct Known {
     pub(crate) closed_transports: Vec<String>,
     pub(crate) views: Vec<v1::ViewDescription>,
     pub(crate) removed_views: Vec<String>,
+    pub(crate) transcoders: Vec<v1::TranscoderDescription>,
+    pub(crate) removed_transcoders: Vec<String>,
+    /// Codecs that subscribers offer, in their order; empty = all.
+    pub(crate) offered: Vec<&'static str>,
     pub(crate) tasks: Vec<String>,
+}
+
+impl Known {
+    /// What a client receives of a subscription: the first format of each kind that it offers. `None` for a publication.
+    fn negotiate(&self, session: &str) -> Option<Vec<v1::NegotiatedTrack>> {
+        let opened = self.opened.iter().rev().find(|opened| opened.session_id == session)?;
+        let negotiated = |track: &v1::SubscriptionTrack| {
+            let offered =
+                |f: &&v1::MediaFormat| self.offered.is_empty() || self.offered.contains(&f.codec.as_str());
+            Some(v1::NegotiatedTrack {
+                mid: track.mid.clone(),
+                kind: track.kind,
+                track_id: format!("{session}-{}", track.mid),
+                format: Some(track.formats.iter().find(offered)?.clone()),
+            })
+        };
+        Some(opened.tracks.iter().filter_map(negotiated).collect())
+    }
+}
+
+/// The outputs of a part, as a mixer makes them.
+fn outputs(
+    mixer: &v1::Worker,
+    of: &str,
+    video: &[v1::VideoOutput],
+    audio: &[v1::AudioOutput],
+) -> Vec<v1::OutputSource> {
+    let output = |id: &String, format: &Option<v1::MediaFormat>, kind: v1::MediaKind| v1::OutputSource {
+        id: id.clone(),
+        source: Some(v1::TrackSource {
+            track_id: format!("{}-{of}-{id}", mixer.worker_id),
+            worker_id: mixer.worker_id.clone(),
+            endpoint: mixer.endpoint.clone(),
+            kind: kind.into(),
+            format: format.clone(),
+        }),
+    };
+    let video = video.iter().map(|o| output(&o.id, &o.format, v1::MediaKind::Video));
+    video.chain(audio.iter().map(|o| output(&o.id, &o.format, v1::MediaKind::Audio))).collect()
 }
 
 /// Shared by all servers.
@@ -238,6 +281,12 @@ impl v1::access_node_server::AccessNode for Everything {
                 let ready = access_event::Event::TransportReady(v1::TransportReady {});
                 everything.access_event(&transport, ready).await;
                 for session_id in everything.know(|known| known.sessions.clone()) {
+                    if let Some(tracks) = everything.know(|known| known.negotiate(&session_id)) {
+                        let established = v1::SessionEstablished { session_id, tracks };
+                        let established = access_event::Event::SessionEstablished(established);
+                        everything.access_event(&transport, established).await;
+                        continue;
+                    }
                     let track = |mid: &str, kind: v1::MediaKind, codec: &str, sample_rate, channels| {
                         v1::NegotiatedTrack {
                             mid: mid.into(),
@@ -301,7 +350,9 @@ impl v1::mixer_node_server::MixerNode for Everything {
             participant_id: name.clone(),
             audio: Some(source(&format!("minus-{name}"), v1::MediaKind::Audio, "opus")),
         });
+        let outputs = outputs(&mixer, &view.label, &view.video_outputs, &view.audio_outputs);
         let reply = v1::ViewReply {
+            outputs,
             video: Some(source("video", v1::MediaKind::Video, "vp8")),
             audio: Some(source("audio", v1::MediaKind::Audio, "opus")),
             minus_audio: minus.collect(),
@@ -316,14 +367,23 @@ impl v1::mixer_node_server::MixerNode for Everything {
         Ok(Response::new(v1::RemoveViewReply {}))
     }
 
-    async fn set_transcoder(&self, _: Request<v1::TranscoderDescription>) -> Answer<v1::TranscoderReply> {
-        Ok(Response::new(v1::TranscoderReply::default()))
+    async fn set_transcoder(
+        &self,
+        request: Request<v1::TranscoderDescription>,
+    ) -> Answer<v1::TranscoderReply> {
+        let transcoder = request.into_inner();
+        let mixer = self.know(|known| known.mixer_node.clone()).ok_or(Status::unavailable("dead"))?;
+        let (video, audio) = (&transcoder.video_outputs, &transcoder.audio_outputs);
+        let outputs = outputs(&mixer, &transcoder.id, video, audio);
+        self.know(|known| known.transcoders.push(transcoder));
+        Ok(Response::new(v1::TranscoderReply { outputs, failures: Vec::new() }))
     }
 
     async fn remove_transcoder(
         &self,
-        _: Request<v1::RemoveTranscoderRequest>,
+        request: Request<v1::RemoveTranscoderRequest>,
     ) -> Answer<v1::RemoveTranscoderReply> {
+        self.know(|known| known.removed_transcoders.push(request.into_inner().id));
         Ok(Response::new(v1::RemoveTranscoderReply {}))
     }
 
