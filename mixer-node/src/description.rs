@@ -320,12 +320,14 @@ impl TryFrom<v1::TranscoderDescription> for TranscoderSpec {
             v1::MediaKind::Audio if !video.is_empty() => return Err(DescriptionError::Kind),
             v1::MediaKind::Video | v1::MediaKind::Audio => {}
         }
+        let mut renditions = RenditionSpecs::parse(video, audio, 1.0)?;
+        renditions.refuse_minus();
         Ok(Self {
             key,
             agent: WorkerId::new(transcoder.agent_id)?.to_string(),
             version: Version { epoch: transcoder.epoch, revision: transcoder.revision },
             source,
-            renditions: RenditionSpecs::parse(video, audio, 1.0)?,
+            renditions,
         })
     }
 }

@@ -324,6 +324,47 @@ mod tests {
         assert!(matches!(node.set_view(audio_view("one-more", 1), now), Err(SetError::Full(_))));
     }
 
+    fn transcoder(room: &str, id: &str, revision: u64) -> v1::TranscoderDescription {
+        v1::TranscoderDescription {
+            agent_id: "agent".into(),
+            room_id: room.into(),
+            id: id.into(),
+            epoch: 1,
+            revision,
+            source: Some(v1::TrackSource {
+                track_id: "t".into(),
+                worker_id: "w".into(),
+                endpoint: "http://127.0.0.1:1".into(),
+                kind: v1::MediaKind::Video.into(),
+                format: None,
+            }),
+            ..Default::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn transcoders_of_a_room_are_bounded() {
+        let (node, now) = (node(), Instant::now());
+        for number in 0..MAX_TRANSCODERS_OF_A_ROOM {
+            node.set_transcoder(transcoder("room", &format!("t{number}"), 1), now).unwrap();
+        }
+        let refused = node.set_transcoder(transcoder("room", "one-more", 1), now).unwrap_err();
+        assert!(matches!(refused, SetError::RoomFull));
+        assert_eq!(tonic::Status::from(refused).code(), tonic::Code::ResourceExhausted);
+        node.set_transcoder(transcoder("other", "t", 1), now).unwrap();
+        node.set_transcoder(transcoder("room", "t0", 2), now).unwrap();
+    }
+
+    #[tokio::test]
+    async fn transcoders_of_an_agent_that_stays_away_are_removed() {
+        let (node, now) = (node(), Instant::now());
+        node.set_transcoder(transcoder("room", "t", 5), now).unwrap();
+        node.tick(now + PATIENCE / 2);
+        assert!(node.set_transcoder(transcoder("room", "t", 4), now).is_err(), "removed too early");
+        node.tick(now + PATIENCE);
+        node.set_transcoder(transcoder("room", "t", 4), now).unwrap();
+    }
+
     #[tokio::test]
     async fn views_of_an_agent_that_stays_away_are_removed() {
         let (node, now) = (node(), Instant::now());

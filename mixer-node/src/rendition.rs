@@ -67,6 +67,9 @@ pub enum RenditionError {
     /// An audio-only view.
     #[error("the view has no picture")]
     NoPicture,
+    /// There is but one who could be left out.
+    #[error("a transcoder leaves nobody out")]
+    Minus,
     /// No format.
     #[error("format is missing")]
     NoFormat,
@@ -185,6 +188,18 @@ impl RenditionSpecs {
                 failures.insert(id.clone(), error);
                 false
             }
+        });
+    }
+
+    /// Moves the audio renditions that leave somebody out to the failures.
+    pub fn refuse_minus(&mut self) {
+        let failures = &mut self.failures;
+        self.audio.retain(|id, spec| {
+            let common = spec.mix.mix == Mix::Common;
+            if !common {
+                failures.insert(id.clone(), RenditionError::Minus);
+            }
+            common
         });
     }
 

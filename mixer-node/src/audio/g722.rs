@@ -60,20 +60,20 @@ impl Band {
 
     fn adapt_low(&mut self, code: i32) {
         let code = (code >> 2 & 15) as usize;
-        let difference = self.det * LOW_VALUES_4[code] >> 15;
+        let difference = (self.det * LOW_VALUES_4[code]) >> 15;
         self.grow(LOW_GROWTH[code], 18432, 8);
         self.predict(difference);
     }
 
     fn adapt_high(&mut self, code: i32) {
         let code = (code & 3) as usize;
-        let difference = self.det * HIGH_VALUES[code] >> 15;
+        let difference = (self.det * HIGH_VALUES[code]) >> 15;
         self.grow(HIGH_GROWTH[code], 22528, 10);
         self.predict(difference);
     }
 
     fn grow(&mut self, growth: i32, most: i32, shift: i32) {
-        self.nb = ((self.nb * 127 >> 7) + growth).clamp(0, most);
+        self.nb = (((self.nb * 127) >> 7) + growth).clamp(0, most);
         let mantissa = EXPONENTIAL[(self.nb >> 6 & 31) as usize];
         let shift = shift - (self.nb >> 11);
         self.det = if shift < 0 { mantissa << -shift } else { mantissa >> shift } << 2;
@@ -89,24 +89,24 @@ impl Band {
 
         let a1 = saturate(self.a[1] << 2);
         let turned = if same(p0, p1) { -a1 } else { a1 }.min(32767);
-        let a2 = (if same(p0, p2) { 128 } else { -128 } + (turned >> 7) + (self.a[2] * 32512 >> 15))
+        let a2 = (if same(p0, p2) { 128 } else { -128 } + (turned >> 7) + ((self.a[2] * 32512) >> 15))
             .clamp(-12288, 12288);
         let bound = saturate(15360 - a2);
-        let a1 =
-            saturate(if same(p0, p1) { 192 } else { -192 } + (self.a[1] * 32640 >> 15)).clamp(-bound, bound);
+        let a1 = saturate(if same(p0, p1) { 192 } else { -192 } + ((self.a[1] * 32640) >> 15))
+            .clamp(-bound, bound);
         self.a = [0, a1, a2];
 
         let step = if d == 0 { 0 } else { 128 };
         for (b, old) in self.b.iter_mut().zip(self.d).skip(1) {
-            *b = saturate(if same(old, d) { step } else { -step } + (*b * 32640 >> 15));
+            *b = saturate(if same(old, d) { step } else { -step } + ((*b * 32640) >> 15));
         }
         self.d.copy_within(0..6, 1);
         self.r.copy_within(0..2, 1);
         self.p.copy_within(0..2, 1);
 
-        let pole = |i: usize| self.a[i] * saturate(2 * self.r[i]) >> 15;
+        let pole = |i: usize| (self.a[i] * saturate(2 * self.r[i])) >> 15;
         let sp = saturate(pole(1) + pole(2));
-        self.sz = saturate((1..7).map(|i| self.b[i] * saturate(2 * self.d[i]) >> 15).sum());
+        self.sz = saturate((1..7).map(|i| (self.b[i] * saturate(2 * self.d[i])) >> 15).sum());
         self.s = saturate(sp + self.sz);
     }
 }
@@ -144,11 +144,12 @@ impl G722Encoder {
     /// Appends the code of two samples of 16 kHz.
     pub(super) fn encode(&mut self, samples: [i16; 2]) -> u8 {
         let (odd, even) = self.qmf.push(samples[0].into(), samples[1].into());
-        let (low, high) = (even + odd >> 14, even - odd >> 14);
+        let (low, high) = ((even + odd) >> 14, (even - odd) >> 14);
 
         let difference = saturate(low - self.low.s);
         let magnitude = if difference < 0 { -(difference + 1) } else { difference };
-        let level = (1..30).find(|i| magnitude < LOW_DECISIONS[*i] * self.low.det >> 12).unwrap_or(30) as i32;
+        let level =
+            (1..30).find(|i| magnitude < (LOW_DECISIONS[*i] * self.low.det) >> 12).unwrap_or(30) as i32;
         // Table 5: the codes of negative differences count down from 63, then from 31; those of the others from 61.
         let low_code = match (difference < 0, level) {
             (true, 1..=2) => 64 - level,
@@ -159,7 +160,7 @@ impl G722Encoder {
 
         let difference = saturate(high - self.high.s);
         let magnitude = if difference < 0 { -(difference + 1) } else { difference };
-        let outer = magnitude >= HIGH_DECISION * self.high.det >> 12;
+        let outer = magnitude >= (HIGH_DECISION * self.high.det) >> 12;
         let high_code = match (difference < 0, outer) {
             (true, true) => 0,
             (true, false) => 1,
@@ -187,9 +188,9 @@ impl G722Decoder {
     pub(super) fn decode(&mut self, code: u8) -> [i16; 2] {
         let (low_code, high_code) = (i32::from(code & 63), i32::from(code >> 6));
         let limit = |value: i32| value.clamp(-16384, 16383);
-        let low = limit(self.low.s + (self.low.det * LOW_VALUES_6[low_code as usize] >> 15));
+        let low = limit(self.low.s + ((self.low.det * LOW_VALUES_6[low_code as usize]) >> 15));
         self.low.adapt_low(low_code);
-        let high = limit(self.high.s + (self.high.det * HIGH_VALUES[high_code as usize] >> 15));
+        let high = limit(self.high.s + ((self.high.det * HIGH_VALUES[high_code as usize]) >> 15));
         self.high.adapt_high(high_code);
         let (second, first) = self.qmf.push(low + high, low - high);
         [first, second].map(|value| saturate(value >> 11) as i16)

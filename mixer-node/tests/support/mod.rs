@@ -1,5 +1,7 @@
 //! A mixer-node, someone who publishes to it, and someone who watches and listens.
 
+#![allow(dead_code, reason = "each file of tests uses a part")]
+
 use std::{
     collections::VecDeque,
     net::{IpAddr, Ipv4Addr},
@@ -35,6 +37,8 @@ use kaigi_worker::{Channel, Channels};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status};
+
+pub(crate) mod tap;
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// The machine that runs the tests may be busy.
@@ -157,11 +161,26 @@ impl Publisher {
 
     /// Publishes a picture of one colour (0xRRGGBB) with key frames on request only, and a tone.
     pub(crate) fn publish(&self, name: &str, rgb: u32, hz: f32) -> Published {
+        let colour = format!("pattern=solid-color foreground-color={}", 0xff00_0000 | rgb);
+        self.publish_pattern(name, &colour, (320, 180, 15), hz)
+    }
+
+    /// Publishes what `videotestsrc` shows with these settings, in that width, height and rate, and a tone.
+    pub(crate) fn publish_pattern(
+        &self,
+        name: &str,
+        pattern: &str,
+        (width, height, rate): (u32, u32, u32),
+        hz: f32,
+    ) -> Published {
+        let raw = format!(
+            "videotestsrc is-live=true {pattern} ! video/x-raw,format=I420,width={width},height={height},framerate={rate}/1"
+        );
         let stop = Arc::new(AtomicBool::new(false));
         let (video_track, video) = self.track(&format!("{name}-video"), v1::MediaKind::Video, "vp8", 90_000);
         let (audio_track, audio) = self.track(&format!("{name}-audio"), v1::MediaKind::Audio, "opus", 48_000);
         let ending = Arc::clone(&stop);
-        std::thread::spawn(move || show(rgb, &video_track, &ending));
+        std::thread::spawn(move || show(&raw, &video_track, &ending));
         let ending = Arc::clone(&stop);
         std::thread::spawn(move || hum(hz, &audio_track, &ending));
         Published { name: name.into(), video, audio, stop }
@@ -205,11 +224,10 @@ impl Drop for Published {
     }
 }
 
-fn show(rgb: u32, track: &Arc<OutputTrack>, stop: &AtomicBool) {
+fn show(raw: &str, track: &Arc<OutputTrack>, stop: &AtomicBool) {
     let launch = format!(
-        "videotestsrc is-live=true pattern=solid-color foreground-color={} ! video/x-raw,format=I420,width=320,height=180,framerate=15/1 \
-         ! vp8enc name=encoder deadline=1 cpu-used=8 threads=1 keyframe-max-dist=100000 ! rtpvp8pay mtu=1200 ! appsink name=sink sync=false",
-        0xff00_0000 | rgb
+        "{raw} ! vp8enc name=encoder deadline=1 cpu-used=8 threads=1 target-bitrate=2000000 keyframe-max-dist=100000 \
+         ! rtpvp8pay mtu=1200 ! appsink name=sink sync=false"
     );
     let pipeline = gst::parse::launch(&launch).unwrap().downcast::<gst::Pipeline>().unwrap();
     let encoder = pipeline.by_name("encoder").unwrap();
