@@ -1,7 +1,7 @@
 //! What it costs to forward one packet of a publisher to 100 subscribers: the forwarding core with encryption, beside encryption alone.
 //!
 //! Both hand each protected packet to the same place, so that their ratio is what the core adds: header rewriting, the retransmission
-//! cache, key frame inspection, statistics.
+//! cache, key frame inspection, statistics, what the bandwidth estimate is made from.
 
 use std::{
     hint::black_box,
@@ -11,6 +11,7 @@ use std::{
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kaigi_access_node::{
     arena::Arena,
+    bandwidth::BandwidthEstimator,
     forward::{Forwarder, Origin, Outlet, Size, StreamParameters, Supply},
     ids::Ssrc,
     keys::{AttachmentKey, TransportKey, TransportTag},
@@ -27,16 +28,24 @@ const PAYLOAD: usize = 1188;
 /// Encrypts what the core sends and drops it: all of the node but the sockets.
 #[derive(Default)]
 struct Clients {
-    srtp: Arena<Srtp, TransportTag>,
+    clients: Arena<(Srtp, BandwidthEstimator), TransportTag>,
     sent: u64,
 }
 
 impl Outlet for Clients {
-    fn client_rtp(&mut self, to: TransportKey, packet: &mut [u8], transport_cc_at: Option<usize>) {
+    fn client_rtp(
+        &mut self,
+        now: Instant,
+        to: TransportKey,
+        packet: &mut [u8],
+        transport_cc_at: Option<usize>,
+    ) {
+        let (srtp, bandwidth) = self.clients.get_mut(to).expect("every client has keys");
         if let Some(at) = transport_cc_at {
-            packet[at..at + 2].copy_from_slice(&(self.sent as u16).to_be_bytes());
+            let number = (self.sent / SUBSCRIBERS as u64) as u16;
+            packet[at..at + 2].copy_from_slice(&number.to_be_bytes());
+            bandwidth.sent(now, number, packet.len());
         }
-        let srtp = self.srtp.get_mut(to).expect("every client has keys");
         black_box(srtp.protect_rtp(packet).expect("the packet is RTP"));
         self.sent += 1;
     }
@@ -89,14 +98,14 @@ fn forward(c: &mut Criterion) {
         let mut forwarder = Forwarder::default();
         let format = Format { codec: Codec::Vp8, sample_rate: 0, channels: 0, profile: None };
         let extensions = Extensions { transport_cc: Some(3), ..Extensions::default() };
-        let publisher = clients.srtp.insert(srtp(255));
         let mut now = Instant::now();
+        let publisher = clients.clients.insert((srtp(255), BandwidthEstimator::new(now)));
         let source = forwarder.source_of(&TrackId::new("t-0").expect("an id"), Kind::Video);
         let supply =
             Supply { origin: Origin::Publisher(publisher), format, extensions, nack: true, ssrc: Some(7) };
         forwarder.supply(now, source, supply, &mut clients);
         for i in 0..SUBSCRIBERS {
-            let transport = clients.srtp.insert(srtp(i as u8));
+            let transport = clients.clients.insert((srtp(i as u8), BandwidthEstimator::new(now)));
             let parameters = StreamParameters {
                 transport,
                 clock_rate: 90_000,

@@ -112,9 +112,11 @@ impl AccessNode for Service {
 
     async fn estimate_bandwidth(
         &self,
-        _request: Request<v1::EstimateBandwidthRequest>,
+        request: Request<v1::EstimateBandwidthRequest>,
     ) -> Result<Response<v1::EstimateBandwidthReply>, Status> {
-        Err(Status::failed_precondition("no estimate"))
+        let transport = TransportId::new(&request.into_inner().transport_id).map_err(bad_id)?;
+        let estimate = self.worker.call(move |node, now| node.estimate_bandwidth(now, &transport));
+        Ok(Response::new(v1::EstimateBandwidthReply { bitrate: estimate.await?? }))
     }
 
     async fn set_active(

@@ -52,7 +52,13 @@ const MAX_NACKED: usize = 256;
 /// Where the core's output goes.
 pub trait Outlet {
     /// An RTP packet to a client; a transport-wide sequence number belongs at `transport_cc_at`, if that is given.
-    fn client_rtp(&mut self, to: TransportKey, packet: &mut [u8], transport_cc_at: Option<usize>);
+    fn client_rtp(
+        &mut self,
+        now: Instant,
+        to: TransportKey,
+        packet: &mut [u8],
+        transport_cc_at: Option<usize>,
+    );
     /// An RTP packet, as it was received, to another node.
     fn link_rtp(&mut self, to: AttachmentKey, packet: &[u8]);
     /// The NTP time of an RTP timestamp, to another node.
@@ -343,7 +349,7 @@ impl Forwarder {
             let written = stream.write(scratch, header, packet, &numbers);
             stream.packets = stream.packets.wrapping_add(1);
             stream.octets = stream.octets.wrapping_add(u32::try_from(payload.len()).unwrap_or(0));
-            out.client_rtp(stream.parameters.transport, scratch, written.transport_cc_at);
+            out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at);
         }
         source.awaited = awaited;
         if awaited && !retransmitted {
@@ -410,7 +416,7 @@ impl Forwarder {
                         picture: (ids, origin.shift),
                     };
                     let written = stream.write_again(scratch, &header, packet, &numbers);
-                    out.client_rtp(stream.parameters.transport, scratch, written.transport_cc_at);
+                    out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at);
                     sent += 1;
                 }
             }

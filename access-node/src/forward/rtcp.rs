@@ -26,7 +26,10 @@ pub enum Rtcp<'p> {
         ssrc: u32,
     },
     /// Transport-wide feedback.
-    TransportCc,
+    TransportCc {
+        /// What follows the SSRCs.
+        feedback: &'p [u8],
+    },
     /// Anything else.
     Other,
 }
@@ -51,7 +54,7 @@ fn read(count: u8, kind: u8, packet: &[u8]) -> Rtcp<'_> {
             Some(Rtcp::SenderReport { ssrc: word(4)?, ntp, rtp: word(16)? })
         })(),
         (205, 1) => word(8).map(|ssrc| Rtcp::Nack { ssrc, pairs: &packet[12..] }),
-        (205, 15) => Some(Rtcp::TransportCc),
+        (205, 15) => packet.get(12..).map(|feedback| Rtcp::TransportCc { feedback }),
         (206, 1) => word(8).map(|ssrc| Rtcp::KeyFrameRequest { ssrc }),
         // FIR names its sources in entries; browsers send one.
         (206, 4) => word(12).map(|ssrc| Rtcp::KeyFrameRequest { ssrc }),

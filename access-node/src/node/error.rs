@@ -29,6 +29,9 @@ pub enum NodeError {
     /// The source's format is not the one that was negotiated.
     #[error("format differs from the negotiated one")]
     OtherFormat,
+    /// The client has sent no feedback, or not lately.
+    #[error("No bandwidth estimate")]
+    NoEstimate,
     /// A limit of the node.
     #[error("too many {0}")]
     TooMany(&'static str),
@@ -47,9 +50,10 @@ impl From<NodeError> for tonic::Status {
             NodeError::UnknownTransport | NodeError::UnknownSession | NodeError::UnknownTrack => {
                 Self::not_found(text)
             }
-            NodeError::OldEpoch(_) | NodeError::WrongRoom | NodeError::OtherFormat => {
-                Self::failed_precondition(text)
-            }
+            NodeError::OldEpoch(_)
+            | NodeError::WrongRoom
+            | NodeError::OtherFormat
+            | NodeError::NoEstimate => Self::failed_precondition(text),
             NodeError::InUse(_) => Self::already_exists(text),
             NodeError::Invalid(_) | NodeError::Sdp(_) => Self::invalid_argument(text),
             NodeError::TooMany(_) => Self::resource_exhausted(text),

@@ -17,6 +17,7 @@ use super::{
     transport::{Incoming, Layer, MAX_INCOMING, REPORT_INTERVAL, Role},
 };
 use crate::{
+    bandwidth::BandwidthEstimator,
     forward::{Rtcp, nacked, walk},
     ids::{Mid, Rid},
     keys::{SourceKey, TransportKey},
@@ -66,6 +67,7 @@ impl Node {
             return;
         };
         let crypto = self.config.certificate.provider().crypto();
+        let before = transport.ice.last_selected();
         let checked = match transport.ice.check(now, path, bytes, crypto) {
             Ok(checked) => checked,
             Err(error) => {
@@ -74,6 +76,11 @@ impl Node {
                 return;
             }
         };
+        // Nothing is known of another way.
+        let after = transport.ice.last_selected();
+        if before.is_some() && before.map(|path| path.peer) != after.map(|path| path.peer) {
+            transport.bandwidth = BandwidthEstimator::new(now);
+        }
         // Until there is an offer there is no certificate to expect, so nothing to begin.
         let begins = transport.dtls.is_some() && transport.handshake_since.is_none();
         if begins && transport.ice.selected().is_some() {
@@ -305,7 +312,12 @@ impl Node {
                         self.forward.key_frame_request(now, sink, &mut self.net);
                     }
                 }
-                Rtcp::TransportCc => self.net.counters.transport_cc_in += 1,
+                Rtcp::TransportCc { feedback } => {
+                    self.net.counters.transport_cc_in += 1;
+                    if let Some(transport) = self.net.transports.get_mut(key) {
+                        transport.bandwidth.feedback(now, feedback);
+                    }
+                }
                 Rtcp::Other => {}
             }
         }

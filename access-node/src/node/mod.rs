@@ -38,7 +38,7 @@ use crate::{
 /// Bounds of what agents and clients can make the node keep.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Transports of this worker. One costs about 20 kB without media.
+    /// Transports of this worker. One costs about 20 kB without media, 50 kB with.
     pub transports: usize,
     /// Sessions of one transport.
     pub sessions: usize,

@@ -1,6 +1,6 @@
 //! Everything that packets leave through: transports, links, and what is waiting to be sent.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use bytes::BytesMut;
 use kaigi_proto::{
@@ -131,12 +131,20 @@ impl Net {
 }
 
 impl Outlet for Net {
-    fn client_rtp(&mut self, to: TransportKey, packet: &mut [u8], transport_cc_at: Option<usize>) {
+    fn client_rtp(
+        &mut self,
+        now: Instant,
+        to: TransportKey,
+        packet: &mut [u8],
+        transport_cc_at: Option<usize>,
+    ) {
         let Some(transport) = self.transports.get_mut(to) else { return };
         let (Some(srtp), Some(path)) = (&mut transport.srtp, transport.ice.selected()) else { return };
-        if let Some(number) = transport_cc_at.and_then(|at| packet.get_mut(at..at + 2)) {
-            number.copy_from_slice(&transport.next_transport_cc.to_be_bytes());
-            transport.next_transport_cc = transport.next_transport_cc.wrapping_add(1);
+        if let Some(field) = transport_cc_at.and_then(|at| packet.get_mut(at..at + 2)) {
+            let number = transport.next_transport_cc;
+            field.copy_from_slice(&number.to_be_bytes());
+            transport.next_transport_cc = number.wrapping_add(1);
+            transport.bandwidth.sent(now, number, packet.len());
         }
         match srtp.protect_rtp(packet) {
             Ok(datagram) => {

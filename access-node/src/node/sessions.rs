@@ -14,6 +14,7 @@ use super::{
     transport::{Incoming, Layer, Role, Session, SessionTrack, Transport},
 };
 use crate::{
+    bandwidth::BandwidthEstimator,
     forward::TransportCcReceiver,
     ids::Mid,
     keys::{SinkKey, TransportKey},
@@ -151,6 +152,16 @@ impl Node {
         Ok(())
     }
 
+    /// What the way to a transport's client is estimated to carry, in bit/s.
+    ///
+    /// # Errors
+    /// If there is no such transport, or no feedback to estimate it from.
+    pub fn estimate_bandwidth(&self, now: Instant, transport: &TransportId) -> Result<u64, NodeError> {
+        let key = *self.by_id.get(transport).ok_or(NodeError::UnknownTransport)?;
+        let entry = self.net.transports.get(key).ok_or(NodeError::UnknownTransport)?;
+        entry.bandwidth.estimate(now).ok_or(NodeError::NoEstimate)
+    }
+
     /// Ends a session, if there is one.
     pub fn close_session(&mut self, transport: &TransportId, session: &SessionId) {
         if let Some(key) = self.by_id.get(transport) {
@@ -265,6 +276,7 @@ impl Node {
             outgoing: HashMap::new(),
             transport_cc: TransportCcReceiver::new(now),
             next_transport_cc: 1,
+            bandwidth: BandwidthEstimator::new(now),
             ssrc: self.rng.next_u32(),
             name: session_id.to_string(),
             next_report: None,

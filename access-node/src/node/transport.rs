@@ -9,6 +9,7 @@ use kaigi_proto::ids::{ParticipantId, RoomId, SessionId, TrackId, TransportId};
 
 use super::TrackSource;
 use crate::{
+    bandwidth::BandwidthEstimator,
     forward::TransportCcReceiver,
     ids::{Mid, Rid},
     keys::{SinkKey, SourceKey},
@@ -89,6 +90,8 @@ pub struct Transport {
     pub(super) outgoing: HashMap<u32, SinkKey>,
     pub(super) transport_cc: TransportCcReceiver,
     pub(super) next_transport_cc: u16,
+    /// What the way to the client carries.
+    pub(super) bandwidth: BandwidthEstimator,
     /// Own source in feedback to the client.
     pub(super) ssrc: u32,
     /// RTCP's canonical name.

@@ -108,6 +108,8 @@ pub struct Client {
     pub received: Vec<Received>,
     /// The node has said farewell.
     pub is_closed: bool,
+    /// Offers no transport-wide feedback.
+    pub without_transport_cc: bool,
     /// What stands before the number in the mids of the offers.
     pub mid_prefix: &'static str,
     /// Counts ICE restarts; the credentials have it in them.
@@ -132,6 +134,7 @@ impl Client {
             outgoing: Vec::new(),
             received: Vec::new(),
             is_closed: false,
+            without_transport_cc: false,
             mid_prefix: "",
             ice: 0,
             version: 1,
@@ -220,6 +223,10 @@ impl Client {
                 let _ =
                     write!(sdp, "a=ssrc:{} cname:c\r\na=ssrc:{} msid:stream track\r\n", line.ssrc, line.ssrc);
             }
+        }
+        if self.without_transport_cc {
+            let without: Vec<_> = sdp.lines().filter(|line| !line.contains("transport")).collect();
+            sdp = without.join("\r\n") + "\r\n";
         }
         sdp
     }
