@@ -9,7 +9,7 @@ use kaigi_room_config::{Resolution, ViewVideo, default_bitrate};
 use super::{
     Room,
     media::{Format, Kind, Source, VideoParameters},
-    outputs::{AudioSpec, Factor, OutputSpec, OutputSpecs, VideoSpec},
+    outputs::{AudioSpec, Factor, OutputSpec, OutputSpecs, VideoSpec, limit, most},
     state::{Origin, Phase, SubscribedTrack, Subscription},
     stream_info::{audio_options, video_options},
     wish::{Conversion, Wish},
@@ -89,6 +89,10 @@ impl Room {
 
     pub(super) fn tap_of(&self, subscription: &Subscription, track: &SubscribedTrack) -> Option<Tap> {
         let negotiated = track.negotiated.as_ref();
+        if negotiated.is_none() && subscription.phase == Phase::Established {
+            // The client has refused it.
+            return None;
+        }
         self.tap(&subscription.owner, track.kind, &track.from, &track.conversion, negotiated)
     }
 
@@ -157,6 +161,13 @@ impl Room {
             }
             (Origin::View(_) | Origin::Track { .. }, Tap::Plain) => {}
         });
+        for (label, view) in &mut demand.views {
+            let made = self.view(label).and_then(|view| view.outputs.as_ref()).map(|made| &made.others);
+            limit(&mut view.outputs, made);
+        }
+        for (track, (_, specs)) in &mut demand.tracks {
+            limit(specs, self.state.transcoders.get(track).map(|transcoder| &transcoder.outputs));
+        }
         // Who has not negotiated yet may take the own mix as it is.
         for subscription in self.state.subscriptions.values().filter(|s| s.phase != Phase::Established) {
             for track in subscription.tracks.iter().filter(|track| track.kind == Kind::Audio) {
@@ -169,6 +180,18 @@ impl Room {
             }
         }
         demand
+    }
+
+    /// Whether a mixer can make one more of that origin, or is to make it anyway.
+    pub(super) fn has_room_for(&self, origin: &Origin, spec: &OutputSpec) -> bool {
+        let demand = self.demand();
+        let specs = match origin {
+            Origin::View(label) => demand.views.get(label).map(|view| &view.outputs),
+            Origin::Track { track, .. } => demand.tracks.get(track).map(|(_, specs)| specs),
+        };
+        let Some(specs) = specs else { return true };
+        let of_kind = specs.values().filter(|other| other.kind() == spec.kind()).count();
+        specs.contains_key(&spec.id()) || of_kind < most(spec.kind())
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     feeds::{Demand, Tap},
     input::{CallError, CallReply},
     mixer::{Description, Part},
-    outputs::{MadeOutputs, OutputSpecs, audio_outputs_to_wire, video_outputs_to_wire},
+    outputs::{MadeOutputs, OutputSpecs, audio_outputs_to_wire, transcoder_id, video_outputs_to_wire},
     sessions::SessionKey,
     state::{Choice, Phase, SubscribedTrack, Subscription, Transcoder},
 };
@@ -87,7 +87,7 @@ impl Room {
         Some(v1::TranscoderDescription {
             agent_id: self.settings.agent.to_string(),
             room_id: self.id.to_string(),
-            id: track.to_string(),
+            id: transcoder_id(track),
             epoch: self.settings.epoch,
             revision,
             source: Some(self.track_source(stream, track)?.to_wire()),
@@ -129,8 +129,12 @@ impl Room {
             }
         }
         let is_latest = latest.is_some();
+        let in_vain = if is_latest { self.waiting_updates(|origin| part.is_of(origin)) } else { Vec::new() };
         self.resume_subscriptions(part);
         self.advance_updates();
+        for id in in_vain {
+            self.fail_update(&id);
+        }
         if is_latest && let Part::View(_) = part {
             // What the mixer did not make of this description it will not make later.
             self.refuse_waiting(|origin| part.is_of(origin));

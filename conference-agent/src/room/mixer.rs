@@ -18,6 +18,7 @@ use super::{
     input::CallError,
     media::{Node, Source},
     output::{CallRequest, Callee, Note, Output},
+    outputs::transcoder_id,
     refusal::Refusal,
     sessions::SessionKey,
     state::{Origin, Phase, Subscription},
@@ -216,7 +217,7 @@ impl Room {
                 CallRequest::RemoveView(v1::RemoveViewRequest { room_id, label: label.clone(), epoch })
             }
             Part::Transcoder(track) => {
-                let request = v1::RemoveTranscoderRequest { room_id, id: track.to_string(), epoch };
+                let request = v1::RemoveTranscoderRequest { room_id, id: transcoder_id(track), epoch };
                 CallRequest::RemoveTranscoder(request)
             }
         }

@@ -1,12 +1,27 @@
 //! Other encodings of a stream than its own: what they are, and what a mixer made of them. Whoever wants the same shares one.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
-use kaigi_proto::{ids::ParticipantId, v1};
+use kaigi_proto::{
+    ids::{ParticipantId, TrackId},
+    v1,
+};
 use kaigi_room_config::Resolution;
 use serde::{Deserialize, Serialize};
 
-use super::media::{Format, Source, resolution_to_wire};
+use super::media::{Format, Kind, Source, resolution_to_wire};
+
+/// Mixers refuse descriptions with more outputs of one view or transcoder. An encoder of pictures takes a good part of a core.
+const MAX_VIDEO: usize = 16;
+/// See [`MAX_VIDEO`]; encoders of sound are cheap.
+const MAX_AUDIO: usize = 64;
+/// kbit/s; mixers make no more.
+const MAX_BITRATE: u32 = 100_000;
+/// Bytes of a transcoder's id: with the room's id and an output's it has to fit into a track's.
+const MAX_TRANSCODER_ID: usize = 48;
 
 /// A factor of a bitrate, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +38,9 @@ impl Factor {
         (1.0..=100_000.0).contains(&thousandths).then_some(Self(thousandths as u32))
     }
 
-    /// At least 1 kbit/s; casts from floats saturate.
+    /// What mixers can make, in kbit/s; casts from floats saturate.
     pub(crate) fn of(self, kbps: f64) -> u32 {
-        ((kbps * self.to_f64()).round() as u32).max(1)
+        ((kbps * self.to_f64()).round() as u32).clamp(1, MAX_BITRATE)
     }
 
     fn to_f64(self) -> f64 {
@@ -62,22 +77,55 @@ pub(crate) struct AudioSpec {
 }
 
 impl OutputSpec {
-    /// The same for the same encoding, different for different ones.
+    /// The same for the same encoding, different for different ones, and short: it becomes part of the ids of tracks.
     pub(crate) fn id(&self) -> String {
+        let (codec, text) = match self {
+            Self::Video(spec) => (&spec.format.codec, format!("{spec:?}")),
+            Self::Audio(spec) => (&spec.format.codec, format!("{spec:?}")),
+        };
+        let codec: String = codec.chars().filter(char::is_ascii_alphanumeric).take(10).collect();
+        format!("{codec}-{:016x}", digest(&text))
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Video(spec) => {
-                let Format { codec, profile, .. } = &spec.format;
-                let size = spec.resolution.map_or_else(String::new, |r| format!("{}x{}", r.width, r.height));
-                let (rate, bitrate) = (spec.framerate.unwrap_or(0), spec.bitrate.unwrap_or(0));
-                let (factor, interval) = (spec.factor.0, spec.key_frame_interval);
-                format!("{codec}:{profile}:{size}:{rate}:{bitrate}:{factor}:{interval}")
-            }
-            Self::Audio(spec) => {
-                let Format { codec, sample_rate, channels, .. } = &spec.format;
-                let minus = spec.minus.as_ref().map_or("", ParticipantId::as_str);
-                format!("{codec}:{sample_rate}:{channels}:{minus}")
-            }
+            Self::Video(_) => Kind::Video,
+            Self::Audio(_) => Kind::Audio,
         }
+    }
+}
+
+/// A track's transcoder: the track's own id, if it leaves room for what the mixer adds.
+pub(crate) fn transcoder_id(track: &TrackId) -> String {
+    let id = track.as_str();
+    if id.len() <= MAX_TRANSCODER_ID { id.to_owned() } else { format!("track-{:016x}", digest(id)) }
+}
+
+/// Stays the same as long as a process runs; it need not be the same in the next, whose descriptions replace all that there is.
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Leaves out what is more than a mixer takes of each kind, the made ones last: those who wait for others go on waiting.
+pub(crate) fn limit(specs: &mut OutputSpecs, made: Option<&MadeOutputs>) {
+    for kind in Kind::ALL {
+        let is_made = |id: &str| made.is_some_and(|made| made.sources.contains_key(id));
+        let of_kind = specs.iter().filter(|(_, spec)| spec.kind() == kind);
+        let mut ids: Vec<(bool, String)> = of_kind.map(|(id, _)| (!is_made(id), id.clone())).collect();
+        ids.sort();
+        for (_, id) in ids.into_iter().skip(most(kind)) {
+            specs.remove(&id);
+        }
+    }
+}
+
+/// Most outputs of a kind that one view or transcoder has.
+pub(crate) fn most(kind: Kind) -> usize {
+    match kind {
+        Kind::Video => MAX_VIDEO,
+        Kind::Audio => MAX_AUDIO,
     }
 }
 
@@ -145,7 +193,45 @@ mod tests {
     fn a_factor_never_makes_nothing_of_a_bitrate() {
         assert_eq!(Factor::parse("x0.6").unwrap().of(666.0), 400);
         assert_eq!(Factor::parse("x0.001").unwrap().of(1.0), 1);
-        assert_eq!(Factor::ONE.of(f64::INFINITY), u32::MAX);
+        assert_eq!(Factor::ONE.of(f64::INFINITY), MAX_BITRATE);
+    }
+
+    #[test]
+    fn what_is_made_goes_before_what_is_not() {
+        let spec = |rate| {
+            OutputSpec::Audio(AudioSpec {
+                format: Format { codec: "pcmu".into(), sample_rate: rate, ..Format::default() },
+                minus: None,
+            })
+        };
+        let mut specs: OutputSpecs = (1..=70).map(|rate| (spec(rate).id(), spec(rate))).collect();
+        let ids: Vec<String> = specs.keys().cloned().collect();
+        let last = ids.last().unwrap();
+        limit(&mut specs, None);
+        assert_eq!(specs.len(), MAX_AUDIO);
+        assert!(!specs.contains_key(last));
+        let mut specs: OutputSpecs = (1..=70).map(|rate| (spec(rate).id(), spec(rate))).collect();
+        let source = Source {
+            track: TrackId::new("t").unwrap(),
+            node: super::super::media::Node {
+                worker: kaigi_proto::ids::WorkerId::new("w").unwrap(),
+                endpoint: String::new(),
+            },
+            kind: Kind::Audio,
+            format: Format::default(),
+        };
+        let made = MadeOutputs { sources: [(last.clone(), source)].into(), ..MadeOutputs::default() };
+        limit(&mut specs, Some(&made));
+        assert!(specs.len() == MAX_AUDIO && specs.contains_key(last));
+    }
+
+    #[test]
+    fn a_transcoders_id_is_short() {
+        let short = TrackId::new("0123-1:q").unwrap();
+        assert_eq!(transcoder_id(&short), "0123-1:q");
+        let long = |end: &str| transcoder_id(&TrackId::new(format!("{}{end}", "x".repeat(100))).unwrap());
+        assert!(long("1").len() <= MAX_TRANSCODER_ID);
+        assert_ne!(long("1"), long("2"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use kaigi_proto::{
 use super::{
     Room,
     calls::{Pending, node_refusal},
+    feeds::Tap,
     input::{CallError, Negotiated, RequestId, Subscribe, SubscribeTrack},
     media::{Format, Kind, Kinds, Source},
     output::{CallRequest, Callee, Note, Output, Reply},
@@ -223,7 +224,20 @@ impl Room {
                 self.progress(&owner, &transport, Progress::SessionReady(id.to_string()));
                 self.mixing_may_change(id);
                 self.repoint(id);
+                self.end_if_too_many(id);
             }
+        }
+    }
+
+    /// Ends a subscription that wants an output which is one too many for a mixer.
+    fn end_if_too_many(&mut self, id: &SubscriptionId) {
+        let Some(subscription) = self.state.subscriptions.get(id) else { return };
+        let too_many = |track: &SubscribedTrack| match self.tap_of(subscription, track) {
+            Some(Tap::Output(spec)) => !self.has_room_for(&track.from, &spec),
+            Some(Tap::Plain) | None => false,
+        };
+        if subscription.tracks.iter().any(too_many) {
+            self.end_session(&SessionKey::Subscription(id.clone()), Some("Too many outputs"), true);
         }
     }
 
@@ -235,8 +249,7 @@ impl Room {
 
     fn is_mixing_for(&self, subscription: &Subscription) -> bool {
         let plain = |track: &SubscribedTrack| {
-            matches!(track.from, Origin::Track { .. })
-                && self.tap_of(subscription, track) == Some(super::feeds::Tap::Plain)
+            matches!(track.from, Origin::Track { .. }) && self.tap_of(subscription, track) == Some(Tap::Plain)
         };
         !subscription.tracks.iter().all(plain)
     }

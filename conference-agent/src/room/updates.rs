@@ -11,12 +11,13 @@ use kaigi_proto::{
 use super::{
     Room,
     calls::{Pending, node_refusal},
+    feeds::Tap,
     input::{CallError, RequestId, SubscriptionUpdate, TrackUpdate},
     media::{Kind, Source},
     output::{CallRequest, Callee, Reply},
     refusal::{Refusal, Unsatisfied},
     sessions::SessionKey,
-    state::{Choice, Origin, Phase, SubscribedTrack, Subscription},
+    state::{Choice, Origin, SubscribedTrack, Subscription},
     wish,
 };
 
@@ -126,10 +127,6 @@ impl Room {
                 next.insert(kind, choice);
             }
         }
-        // What the client receives is known only then, and there is nothing to keep before.
-        if !next.is_empty() && subscription.phase != Phase::Established {
-            return Err(Refusal::UpdateFailed);
-        }
         Ok(next)
     }
 
@@ -152,15 +149,20 @@ impl Room {
         }
         let (own, parameters) = self.original(&from, kind).ok_or(Refusal::NoSuchSource(kind))?;
         let conversion = wish::check(&wish, kind, &self.config, &own, &parameters)?;
-        if let Some(negotiated) = &track.negotiated {
-            let formats = self.formats(&from, kind, &wish::Wish::default());
-            if !formats.iter().any(|format| format.is_within(negotiated)) {
-                return Err(Refusal::Unsatisfied(kind, Unsatisfied::Format));
-            }
+        // Before, it is not known what the client receives, and there is nothing to keep.
+        let negotiated = track.negotiated.as_ref().ok_or(Refusal::UpdateFailed)?;
+        let formats = self.formats(&from, kind, &wish::Wish::default());
+        if !formats.iter().any(|format| format.is_within(negotiated)) {
+            return Err(Refusal::Unsatisfied(kind, Unsatisfied::Format));
         }
-        let tap = self.tap(owner, kind, &from, &conversion, track.negotiated.as_ref());
+        let tap = self.tap(owner, kind, &from, &conversion, Some(negotiated));
+        let fits = match &tap {
+            Some(Tap::Output(spec)) => self.has_room_for(&from, spec),
+            Some(Tap::Plain) | None => true,
+        };
         let there = tap.and_then(|tap| self.source_of_tap(owner, kind, &from, &tap));
-        if there.is_none() && self.is_mixer_failing(&from) {
+        let waits_in_vain = self.is_mixer_failing(&from) || !fits;
+        if there.is_none() && waits_in_vain {
             return Err(Refusal::UpdateFailed);
         }
         Ok(Some(Choice { from, wish, conversion }))
@@ -282,16 +284,19 @@ impl Room {
 
     /// The updates that wait for something of an origin fail.
     pub(super) fn fail_updates(&mut self, of: impl Fn(&Origin) -> bool) {
+        for id in self.waiting_updates(of) {
+            self.fail_update(&id);
+        }
+    }
+
+    pub(super) fn waiting_updates(&self, of: impl Fn(&Origin) -> bool) -> Vec<SubscriptionId> {
         let waiting = |(id, subscription, track, choice): (_, &Subscription, &SubscribedTrack, &Choice)| {
             let (owner, kind) = (&subscription.owner, track.kind);
             let tap = self.tap(owner, kind, &choice.from, &choice.conversion, track.negotiated.as_ref());
             let there = tap.and_then(|tap| self.source_of_tap(owner, kind, &choice.from, &tap));
             (of(&choice.from) && there.is_none()).then(|| SubscriptionId::clone(id))
         };
-        let failed: Vec<SubscriptionId> = self.making().filter_map(waiting).collect();
-        for id in failed {
-            self.fail_update(&id);
-        }
+        self.making().filter_map(waiting).collect()
     }
 
     /// An update that waits for a mixer fails. One that is done is left alone.

@@ -4,7 +4,7 @@ use kaigi_proto::{ids::SubscriptionId, v1};
 use kaigi_room_config::Resolution;
 use serde_json::json;
 
-use super::world::{MIXED, World, codec, h264, node, participant, vp8};
+use super::world::{MIXED, World, audio_name, codec, h264, node, participant, video_name, vp8};
 use crate::room::{
     AccessChange, CallError, CallRequest, Command, Format, Input, Kind, Refusal, Reply, VideoParameters, Wish,
 };
@@ -56,8 +56,8 @@ fn names(formats: &[v1::MediaFormat]) -> Vec<String> {
 fn done(world: &mut World) -> Vec<String> {
     let words = |call| match call {
         CallRequest::SetTranscoder(t) => {
-            let video = t.video_outputs.iter().map(|o| o.id.clone());
-            let all: Vec<_> = video.chain(t.audio_outputs.iter().map(|o| o.id.clone())).collect();
+            let video = t.video_outputs.iter().map(video_name);
+            let all: Vec<_> = video.chain(t.audio_outputs.iter().map(audio_name)).collect();
             Some(format!("transcode {}", all.join(" ")))
         }
         CallRequest::RemoveTranscoder(_) => Some("remove transcoder".to_owned()),
@@ -128,7 +128,7 @@ fn a_forward_stream_in_another_codec_is_transcoded_once_for_all_who_want_it() {
     world.forget();
     world.establish_as(&first, &[h264("CB")]);
     assert_eq!(world.told("bob"), [format!("ready {first}")], "told at once");
-    assert_eq!(done(&mut world), ["transcode h264:CB::0:0:1000:100", "h264 from mixer-1"]);
+    assert_eq!(done(&mut world), ["transcode h264:CB::0:0:1:100", "h264 from mixer-1"]);
     world.establish_as(&second, &[h264("CB")]);
     assert_eq!(done(&mut world), ["h264 from mixer-1"], "what there is serves both");
 
@@ -155,7 +155,7 @@ fn a_lower_h264_profile_than_the_negotiated_one_is_forwarded_as_it_is() {
     let other = subscribe(&mut world, "bob", published.stream.as_str(), Wish::default()).unwrap();
     world.forget();
     world.establish_as(&other, &[vp8()]);
-    assert_eq!(done(&mut world), ["transcode vp8:::0:0:1000:100", "vp8 from mixer-1"]);
+    assert_eq!(done(&mut world), ["transcode vp8:::0:0:1:100", "vp8 from mixer-1"]);
 }
 
 #[test]
@@ -169,12 +169,12 @@ fn each_parameter_of_a_forward_stream_makes_an_output_of_its_own() {
         bitrate_multiplier: multiplier.map(str::to_owned),
     };
     let cases = [
-        (all(Some(QVGA), None, None, None), "vp8::320x240:0:0:1000:100"),
-        (all(None, Some(12), None, None), "vp8:::12:0:1000:100"),
-        (all(None, None, Some(5), None), "vp8:::0:0:1000:5"),
-        (all(None, None, None, Some("x0.6")), "vp8:::0:0:600:100"),
+        (all(Some(QVGA), None, None, None), "vp8::320x240:0:0:1:100"),
+        (all(None, Some(12), None, None), "vp8:::12:0:1:100"),
+        (all(None, None, Some(5), None), "vp8:::0:0:1:5"),
+        (all(None, None, None, Some("x0.6")), "vp8:::0:0:0.6:100"),
         // B(320x240@12) = 160, for VP8 192, times 0.8.
-        (all(Some(QVGA), Some(12), None, Some("x0.8")), "vp8::320x240:12:154:1000:100"),
+        (all(Some(QVGA), Some(12), None, Some("x0.8")), "vp8::320x240:12:154:1:100"),
     ];
     for (wish, id) in cases {
         world.forget();
@@ -266,9 +266,13 @@ fn a_mix_without_oneself_is_had_in_another_codec_too() {
     world.establish_as(&own, &[codec("pcmu")]);
     world.establish_as(&common, &[codec("pcmu")]);
     let view = world.view();
-    let outputs: Vec<_> =
-        view.audio_outputs.iter().map(|o| (o.id.as_str(), o.minus_participant.as_str())).collect();
-    assert_eq!(outputs, [("pcmu:0:0:", ""), ("pcmu:0:0:ann", "ann")]);
+    let mut outputs: Vec<_> = view
+        .audio_outputs
+        .iter()
+        .map(|o| (o.format.as_ref().unwrap().codec.as_str(), o.minus_participant.as_str()))
+        .collect();
+    outputs.sort();
+    assert_eq!(outputs, [("pcmu", ""), ("pcmu", "ann")]);
     assert!(view.minus_participants.is_empty(), "nobody hears it in the view's own format");
 }
 
@@ -344,6 +348,43 @@ fn an_output_that_no_mixer_makes_ends_the_subscription() {
         );
         assert!(world.room.state.subscriptions.is_empty() && world.room.state.transcoders.is_empty());
     }
+}
+
+#[test]
+fn a_mixer_that_leaves_an_output_out_does_not_make_it() {
+    let mut world = World::new(json!({}));
+    world.omitting = true;
+    world.presenters(&["ann"]);
+    let subscription = subscribe(&mut world, "ann", MIXED, slow()).unwrap();
+    world.forget();
+    world.establish_as(&subscription, &[vp8()]);
+    assert_eq!(world.told("ann")[1], format!("error {subscription} Output is not available"));
+}
+
+#[test]
+fn a_view_has_only_so_many_pictures() {
+    let mut world = World::new(json!({}));
+    let names: Vec<String> = (0..17).map(|n| format!("p{n}")).collect();
+    world.presenters(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let rates = [None, Some(6), Some(12), Some(15)];
+    let multipliers = [Some("x0.8"), Some("x0.6"), Some("x0.4"), Some("x0.2")];
+    let wishes = rates.into_iter().flat_map(|framerate| {
+        multipliers.into_iter().map(move |multiplier| Wish {
+            parameters: VideoParameters { framerate, ..VideoParameters::default() },
+            bitrate_multiplier: multiplier.map(str::to_owned),
+            ..Wish::default()
+        })
+    });
+    let mut last = None;
+    for (name, wish) in names.iter().zip(wishes.chain([small()])) {
+        let subscription = subscribe(&mut world, name, MIXED, wish).unwrap();
+        world.establish_as(&subscription, &[vp8()]);
+        last = Some(subscription);
+    }
+    let last = last.unwrap();
+    assert_eq!(world.told("p16").last(), Some(&format!("error {last} Too many outputs")));
+    assert_eq!(world.view().video_outputs.len(), 16);
+    assert_eq!(world.room.state.subscriptions.len(), 16);
 }
 
 #[test]

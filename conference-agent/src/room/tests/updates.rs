@@ -71,7 +71,7 @@ fn another_size_is_made_and_then_taken() {
     assert!(!world.replies.contains_key(&request), "the access node has not answered");
     world.answer_all();
     assert_eq!(world.replies[&request], Ok(Reply::Done));
-    assert_eq!(source(&world, &id, Kind::Video), "mixer-1-common-vp8::320x240:24:307:1000:100");
+    assert_eq!(source(&world, &id, Kind::Video), "mixer-1-common-vp8::320x240:24:307:1:100");
     let back = world.run(video("bob", &id, size(Resolution { width: 640, height: 480 })));
     assert_eq!(back, Ok(Reply::Done));
     assert_eq!(source(&world, &id, Kind::Video), "mixer-1-common-video");
@@ -132,7 +132,7 @@ fn a_new_source_comes_in_the_codec_that_was_negotiated() {
     world.run(video("bob", &id, from(published.stream.as_str()))).unwrap();
     assert_eq!(
         source(&world, &id, Kind::Video),
-        format!("mixer-1-{}-1-h264:CB::0:0:1000:100", published.transport)
+        format!("mixer-1-{}-1-h264:CB::0:0:1:100", published.transport)
     );
 }
 
@@ -178,6 +178,30 @@ fn what_the_mixer_does_not_make_leaves_the_subscription_as_it_was() {
 }
 
 #[test]
+fn what_the_mixer_leaves_out_is_not_waited_for() {
+    let mut world = World::new(json!({}));
+    let id = mixed(&mut world);
+    world.omitting = true;
+    assert_eq!(world.run(video("bob", &id, size(QVGA))), Err(Refusal::UpdateFailed));
+    world.omitting = false;
+    assert_eq!(world.run(video("bob", &id, size(QVGA))), Ok(Reply::Done));
+}
+
+#[test]
+fn an_m_line_that_the_client_has_refused_is_not_updated() {
+    let mut world = World::new(json!({}));
+    world.presenters(&["ann", "bob"]);
+    let id = world.subscribe("bob", MIXED, &BOTH).unwrap();
+    let transport = world.room.state.subscriptions[&id].transport.clone();
+    let session = kaigi_proto::ids::SessionId::new(id.as_str()).unwrap();
+    let mut tracks = world.negotiated(&id, |offered| offered[0].clone());
+    tracks.retain(|track| track.kind == Kind::Audio);
+    world.access_event(&transport, crate::room::AccessChange::Established { session, tracks });
+    assert_eq!(world.run(video("bob", &id, size(QVGA))), Err(Refusal::UpdateFailed));
+    assert!(world.view().video_outputs.is_empty());
+}
+
+#[test]
 fn a_source_that_the_access_node_does_not_take_is_given_back() {
     let mut world = World::new(json!({}));
     let id = mixed(&mut world);
@@ -197,7 +221,7 @@ fn updates_of_one_subscription_follow_each_other() {
     world.answer_all();
     let replies: Vec<bool> = requests.iter().map(|request| world.replies[request].is_ok()).collect();
     assert_eq!(replies, [true, true, false, true]);
-    assert_eq!(source(&world, &id, Kind::Video), "mixer-1-common-vp8::640x480:24:266:1000:100");
+    assert_eq!(source(&world, &id, Kind::Video), "mixer-1-common-vp8::640x480:24:266:1:100");
     assert_eq!(world.view().video_outputs.len(), 1);
 }
 

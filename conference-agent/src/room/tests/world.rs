@@ -42,6 +42,8 @@ pub(super) struct World {
     opened: BTreeMap<String, v1::OpenSubscriptionRequest>,
     /// Codecs that mixers have no encoder of.
     pub(super) lacking: Vec<&'static str>,
+    /// Whether mixers make no output and don't say so.
+    pub(super) omitting: bool,
     /// Which node the cluster picks next; `None` = there is none.
     pub(super) access: Option<&'static str>,
     pub(super) mixer: Option<&'static str>,
@@ -81,6 +83,20 @@ pub(super) fn h264(profile: &str) -> Format {
     Format { profile: profile.into(), ..codec("h264") }
 }
 
+/// What an output is, in short: format, profile, size, rate, bitrate, factor, interval.
+pub(super) fn video_name(output: &v1::VideoOutput) -> String {
+    let v1::VideoOutput { framerate, bitrate, bitrate_factor, key_frame_interval, .. } = output;
+    let v1::MediaFormat { codec, profile, .. } = output.format.as_ref().unwrap();
+    let size = output.resolution.map(|r| format!("{}x{}", r.width, r.height)).unwrap_or_default();
+    format!("{codec}:{profile}:{size}:{framerate}:{bitrate}:{bitrate_factor}:{key_frame_interval}")
+}
+
+/// What an output is, in short: format, and who is left out.
+pub(super) fn audio_name(output: &v1::AudioOutput) -> String {
+    let v1::MediaFormat { codec, sample_rate, channels, .. } = output.format.as_ref().unwrap();
+    format!("{codec}:{sample_rate}:{channels}:{}", output.minus_participant)
+}
+
 impl World {
     /// The default room, with the given attributes.
     pub(super) fn new(attributes: serde_json::Value) -> Self {
@@ -108,6 +124,7 @@ impl World {
             made: Vec::new(),
             opened: BTreeMap::new(),
             lacking: Vec::new(),
+            omitting: false,
             access: Some("access-1"),
             mixer: Some("mixer-1"),
             ended: false,
@@ -228,13 +245,14 @@ impl World {
     /// Outputs as a mixer makes them.
     fn make(&self, at: &Node, of: &str, video: &[v1::VideoOutput], audio: &[v1::AudioOutput]) -> MadeOutputs {
         let mut made = MadeOutputs::default();
-        let video = video.iter().map(|o| (&o.id, &o.format, Kind::Video));
-        for (id, format, kind) in video.chain(audio.iter().map(|o| (&o.id, &o.format, Kind::Audio))) {
+        let video = video.iter().map(|o| (&o.id, &o.format, video_name(o), Kind::Video));
+        let audio = audio.iter().map(|o| (&o.id, &o.format, audio_name(o), Kind::Audio));
+        for (id, format, name, kind) in video.chain(audio) {
             let format = Format::from_wire(format.clone().unwrap());
             if self.lacking.contains(&format.codec.as_str()) {
                 made.failures.insert(id.clone(), format!("No encoder of {}", format.codec));
-            } else {
-                let track = TrackId::new(format!("{}-{of}-{id}", at.worker)).unwrap();
+            } else if !self.omitting {
+                let track = TrackId::new(format!("{}-{of}-{name}", at.worker)).unwrap();
                 made.sources.insert(id.clone(), Source { track, node: at.clone(), kind, format });
             }
         }
