@@ -34,8 +34,29 @@ pub struct Args {
     /// Web origins whose pages may use the signaling port, separated by commas; * = all
     #[arg(long, env = "KAIGI_CORS", value_delimiter = ',', default_value = "*")]
     pub cors: Vec<String>,
+    /// Seconds between two pings of a signaling connection
+    #[arg(long, env = "KAIGI_PING_INTERVAL", default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub ping_interval: u64,
+    /// Seconds for which the answer to a ping is waited for; then the connection counts as broken
+    #[arg(long, env = "KAIGI_PING_TIMEOUT", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub ping_timeout: u64,
+    /// Seconds after which a connection that is not logged in is closed
+    #[arg(long, env = "KAIGI_LOGIN_TIMEOUT", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub login_timeout: u64,
+    /// Largest message of a client, in bytes; a request with a large SDP is one message
+    #[arg(long, env = "KAIGI_MAX_MESSAGE_BYTES", default_value = "1000000", value_parser = within::<65_536, 16_000_000>)]
+    pub max_message_bytes: usize,
+    /// Packets that wait for a client that reads slowly; with more it is disconnected
+    #[arg(long, env = "KAIGI_MAX_WAITING_PACKETS", default_value = "1024", value_parser = within::<64, 65_536>)]
+    pub max_waiting_packets: usize,
+    /// Signaling connections at a time; each idle one costs some 20 kB
+    #[arg(long, env = "KAIGI_MAX_CONNECTIONS", default_value = "20000", value_parser = within::<1, 1_000_000>)]
+    pub max_connections: usize,
+    /// Milliseconds between two messages to a room about what a client has got, at least
+    #[arg(long, env = "KAIGI_ACKNOWLEDGE_INTERVAL_MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub acknowledge_interval_ms: u64,
     /// Seconds for which the place of a client whose connection broke is kept; 0 = it has left at once
-    #[arg(long, env = "KAIGI_RECONNECTION_TIMEOUT", default_value_t = 60)]
+    #[arg(long, env = "KAIGI_RECONNECTION_TIMEOUT", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub reconnection_timeout: u64,
     /// Seconds for which a reconnection ticket is good; clients ask for a new one a minute before
     #[arg(long, env = "KAIGI_RECONNECTION_TICKET_LIFETIME", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -64,6 +85,12 @@ pub struct Args {
     pub sample: bool,
 }
 
+/// A number from `MIN` to `MAX`.
+fn within<const MIN: usize, const MAX: usize>(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|error| format!("{error}"))?;
+    if (MIN..=MAX).contains(&number) { Ok(number) } else { Err(format!("{number} is not in {MIN}..={MAX}")) }
+}
+
 /// Encryption of the ports for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TlsMode {
@@ -87,6 +114,24 @@ mod tests {
             (8080, 3000, TlsMode::Off, true)
         );
         assert_eq!(args.cors, ["*"]);
+    }
+
+    #[test]
+    fn limits_have_bounds() {
+        for (flag, good, bad) in [
+            ("--ping-interval", ["1", "300"], ["0", "301"]),
+            ("--ping-timeout", ["1", "300"], ["0", "301"]),
+            ("--login-timeout", ["1", "3600"], ["0", "3601"]),
+            ("--max-message-bytes", ["65536", "16000000"], ["65535", "16000001"]),
+            ("--max-waiting-packets", ["64", "65536"], ["63", "x"]),
+            ("--max-connections", ["1", "1000000"], ["0", "-1"]),
+            ("--acknowledge-interval-ms", ["10", "60000"], ["9", "60001"]),
+            ("--reconnection-timeout", ["0", "86400"], ["86401", "-1"]),
+        ] {
+            let parses =
+                |value: &str| Args::try_parse_from(["p".to_owned(), format!("{flag}={value}")]).is_ok();
+            assert_eq!((good.map(parses), bad.map(parses)), ([true; 2], [false; 2]), "{flag}");
+        }
     }
 
     #[test]

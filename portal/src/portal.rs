@@ -27,7 +27,7 @@ use crate::{
     health::{Readiness, health_routes},
     public_host::PublicHost,
     rest::Management,
-    signaling::{Reconnection, Signaling},
+    signaling::{Limits, Reconnection, Signaling},
     tls,
     web::{self, SampleDoor},
 };
@@ -115,9 +115,18 @@ impl Portal {
             window: Duration::from_secs(args.reconnection_timeout),
             ticket_life: Duration::from_secs(args.reconnection_ticket_lifetime),
         };
+        let limits = Limits {
+            message_bytes: args.max_message_bytes,
+            waiting_packets: args.max_waiting_packets,
+            connections: args.max_connections,
+            login: Duration::from_secs(args.login_timeout),
+            ping_interval: Duration::from_secs(args.ping_interval),
+            ping_timeout: Duration::from_secs(args.ping_timeout),
+            acknowledge_interval: Duration::from_millis(args.acknowledge_interval_ms),
+        };
         let stopping = CancellationToken::new();
         let signaling =
-            Signaling::new(backend.clone(), worker_id.to_string(), reconnection, stopping.clone());
+            Signaling::new(backend.clone(), worker_id.to_string(), reconnection, limits, stopping.clone());
         let readiness = Readiness::new(backend.clone(), health);
         let web_root = args.web_root.clone().or_else(web::find_web_root);
         let sample = args.sample.then(|| SampleDoor::new(backend.clone(), host.clone()));

@@ -98,6 +98,16 @@ impl Ticket {
         holder().ok_or(TicketError::Signature)
     }
 
+    /// What the first use is remembered by.
+    pub(crate) fn first_use(&self) -> String {
+        format!("ticket-{}", self.ticket_id)
+    }
+
+    /// What the second use is remembered by: the answer to the first may have been lost.
+    pub(crate) fn second_use(&self) -> String {
+        format!("ticket-{}-again", self.ticket_id)
+    }
+
     fn signed<T>(&self, with: impl FnOnce(&[&str]) -> T) -> T {
         let (from, to) = (self.not_before.to_string(), self.not_after.to_string());
         with(&[&self.participant_id, &from, &to, &self.ticket_id, &self.room_id, &self.protocol])

@@ -27,21 +27,22 @@ use tonic::Status;
 use tracing::{Instrument, field::Empty};
 
 use super::{
-    IDLE_LIMIT, Place, Signaling,
+    Place, Signaling,
     inbox::{Ack, Inbox, Incoming},
     login::{self, login},
+    receipts::{Entry, Receipts},
     relogin::relogin,
     room::{Caller, Membership},
 };
-use crate::protocol::notification::{Notification, notification};
+use crate::protocol::{
+    Version,
+    notification::{Notification, notification},
+};
 
 /// Events of the room that wait for the answer to a request; with more they are sent before it.
 const MAX_HELD: usize = 512;
 /// Pause between attempts to disconnect a client whose queue is full. The library closes it anyway when a ping finds no place.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(500);
-
-/// How often the room is told what the client has got.
-const ACKNOWLEDGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Whether the connection goes on.
 type Flow = ControlFlow<End>;
@@ -67,13 +68,18 @@ pub(super) struct Connection {
     silent: Arc<AtomicBool>,
     /// The place in a room, once logged in.
     member: Option<Membership>,
+    /// What the client's machine says to have got; `None` on a way that gives no receipts.
+    receipts: Option<Arc<Receipts>>,
+    /// Notifications that the socket was handed.
+    handed: u64,
+    _session: Option<Entry>,
     _place: Place,
 }
 
 impl Connection {
     /// Starts the actor of a new socket.
     pub(super) fn open(shared: Signaling, socket: SocketRef, place: Place) {
-        let (inbox, requests) = Inbox::new();
+        let (inbox, requests) = Inbox::new(shared.limits.message_bytes);
         socket.on_fallback(inbox);
         let closed = CancellationToken::new();
         let closing = closed.clone();
@@ -93,7 +99,20 @@ impl Connection {
             participant = Empty
         );
         let tracker = shared.connections.clone();
-        let connection = Self { shared, socket, requests, closed, silent, member: None, _place: place };
+        let receipts = socket.req_parts().extensions.get::<Arc<Receipts>>().cloned();
+        let session = receipts.clone().map(|receipts| shared.sessions.enter(socket.id.to_string(), receipts));
+        let connection = Self {
+            shared,
+            socket,
+            requests,
+            closed,
+            silent,
+            member: None,
+            receipts,
+            handed: 0,
+            _session: session,
+            _place: place,
+        };
         tracker.spawn(connection.run().instrument(span));
     }
 
@@ -115,6 +134,7 @@ impl Connection {
 
     /// The socket is gone: the client may come back, or has left.
     async fn part(&mut self) {
+        self.take_receipts();
         let may_return = !self.shared.reconnection.window.is_zero();
         match self.member.take_if(|member| may_return && member.reconnectable) {
             Some(member) => {
@@ -133,8 +153,8 @@ impl Connection {
     }
 
     async fn serve(&mut self) -> End {
-        let mut idle = pin!(tokio::time::sleep_until(Instant::now() + IDLE_LIMIT));
-        let mut acknowledge = tokio::time::interval(ACKNOWLEDGE_INTERVAL);
+        let mut idle = pin!(tokio::time::sleep_until(Instant::now() + self.shared.limits.login));
+        let mut acknowledge = tokio::time::interval(self.shared.limits.acknowledge_interval);
         acknowledge.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let flow = tokio::select! {
@@ -146,6 +166,10 @@ impl Connection {
                     Some(request) => self.handle(request).await,
                     None => return End::Closed,
                 },
+                () = news(self.receipts.as_deref()), if self.member.is_some() => {
+                    self.take_receipts();
+                    Flow::Continue(())
+                }
                 _ = acknowledge.tick(), if self.member.is_some() => {
                     if let Some(member) = &mut self.member {
                         member.acknowledge();
@@ -155,7 +179,7 @@ impl Connection {
                 () = &mut idle, if self.member.is_none() => return End::Disconnect,
             };
             if self.member.is_some() {
-                idle.as_mut().reset(Instant::now() + IDLE_LIMIT);
+                idle.as_mut().reset(Instant::now() + self.shared.limits.login);
             }
             if let ControlFlow::Break(end) = flow {
                 return end;
@@ -166,6 +190,7 @@ impl Connection {
     async fn handle(&mut self, request: Incoming) -> Flow {
         if let Some(member) = &mut self.member {
             member.delivery.sign_of_life(std::time::Instant::now());
+            member.is_back(&self.shared);
         }
         let Some((event, data)) = request.parse() else {
             request.into_ack().error("Illegal request");
@@ -201,7 +226,7 @@ impl Connection {
             biased;
             () = self.closed.cancelled() => return Flow::Break(End::Closed),
             () = self.shared.stopping.cancelled() => return Flow::Break(End::Drop),
-            outcome = login(&self.shared, &data) => outcome,
+            outcome = login(&self.shared, &data, self.receipts.is_some()) => outcome,
         };
         match outcome {
             Ok((member, answer)) => {
@@ -225,7 +250,7 @@ impl Connection {
             biased;
             () = self.closed.cancelled() => return Flow::Break(End::Closed),
             () = self.shared.stopping.cancelled() => return Flow::Break(End::Drop),
-            outcome = relogin(&self.shared, &data) => outcome,
+            outcome = relogin(&self.shared, &data, self.receipts.is_some()) => outcome,
         };
         match outcome {
             Ok((member, ticket)) => {
@@ -319,9 +344,10 @@ impl Connection {
         };
         let seq = event.seq;
         match notification(member.version, event) {
-            Notification::Emit(name, data) => match self.socket.emit(name, &data) {
+            Notification::Emit(name, data) => match emit(&self.socket, member.version, name, &data, seq) {
                 Ok(()) => {
-                    member.delivery.handed(seq, std::time::Instant::now());
+                    self.handed += 1;
+                    member.delivery.handed(seq, self.handed, std::time::Instant::now());
                     Flow::Continue(())
                 }
                 Err(SendError::Socket(SocketError::Closed)) => Flow::Break(End::Closed),
@@ -339,6 +365,12 @@ impl Connection {
         }
     }
 
+    fn take_receipts(&mut self) {
+        if let (Some(member), Some(receipts)) = (&mut self.member, &self.receipts) {
+            member.receipts(&self.shared, receipts);
+        }
+    }
+
     async fn disconnect(self) {
         while !self.closed.is_cancelled() && self.socket.clone().disconnect().is_err() {
             tokio::select! {
@@ -347,6 +379,25 @@ impl Connection {
                 () = tokio::time::sleep(DISCONNECT_RETRY) => {}
             }
         }
+    }
+}
+
+/// Sends a notification, with its number where the client's SDK counts.
+fn emit(
+    socket: &SocketRef,
+    version: Version,
+    name: &'static str,
+    data: &Value,
+    seq: u64,
+) -> Result<(), SendError> {
+    if version.is_numbered() { socket.emit(name, &(data, seq)) } else { socket.emit(name, data) }
+}
+
+/// Waits for a receipt; for ever, if there are none. Cancel-safe.
+async fn news(receipts: Option<&Receipts>) {
+    match receipts {
+        Some(receipts) => receipts.news().await,
+        None => std::future::pending().await,
     }
 }
 

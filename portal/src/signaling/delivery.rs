@@ -1,23 +1,23 @@
-//! What is known of a client having got what it was told. A notification is handed to a socket and nothing comes back, so it counts as
-//! delivered when the socket shows a sign of life after it.
+//! What is known of a client having got what it was told. Receipts say it exactly, within a round trip. Of a client that gives none, a
+//! notification counts as delivered when the socket shows a sign of life after it.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-use super::{PING_INTERVAL, PING_TIMEOUT};
-
 /// A sign of life says nothing of notifications younger than this: they may be on their way still. About a slow round trip.
 const CROSSING: Duration = Duration::from_millis(250);
-/// A socket that is still open has answered a ping sent after all notifications older than this.
-const PROVEN: Duration = PING_INTERVAL.saturating_add(PING_TIMEOUT);
-/// Notifications so close to each other are known of together: at most some ninety times are kept.
-const TOGETHER: Duration = Duration::from_millis(500);
+/// Notifications that are looked at one by one, at most; with more, the latest count as one. As many as a room keeps.
+const MAX_HANDED: usize = 1024;
 
 /// The state of one client's notifications.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Delivery {
+    /// A socket that is still open has answered a ping sent after all notifications older than this.
+    proven: Duration,
+    /// Whether receipts are to be expected.
+    receipts: bool,
     handed: VecDeque<Handed>,
     delivered: u64,
     acknowledged: Option<u64>,
@@ -25,33 +25,49 @@ pub(super) struct Delivery {
 
 #[derive(Debug)]
 struct Handed {
-    first: Instant,
-    last: Instant,
-    /// Of the last.
+    at: Instant,
     seq: u64,
+    /// How many notifications the socket was handed by then.
+    count: u64,
 }
 
 impl Delivery {
-    /// A notification was handed to the socket.
-    pub(super) fn handed(&mut self, seq: u64, now: Instant) {
+    /// Of a socket with or without `receipts` that is closed after a silence of `longest_silence`.
+    pub(super) fn new(longest_silence: Duration, receipts: bool) -> Self {
+        Self { proven: longest_silence, receipts, handed: VecDeque::new(), delivered: 0, acknowledged: None }
+    }
+
+    /// A notification was handed to the socket, its `count`th. One without a number (0) need not be told again.
+    pub(super) fn handed(&mut self, seq: u64, count: u64, now: Instant) {
         if seq == 0 {
             return;
         }
-        self.settle(now, PROVEN);
-        match self.handed.back_mut() {
-            Some(batch) if now < batch.first + TOGETHER => (batch.last, batch.seq) = (now, seq),
-            _ => self.handed.push_back(Handed { first: now, last: now, seq }),
+        self.settle(now, self.proven);
+        let handed = Handed { at: now, seq, count };
+        if self.handed.len() >= MAX_HANDED {
+            self.handed.pop_back();
+        }
+        self.handed.push_back(handed);
+    }
+
+    /// So many of the socket's notifications have arrived.
+    pub(super) fn receipt(&mut self, count: u64) {
+        while self.handed.front().is_some_and(|first| first.count <= count) {
+            self.receipts = true;
+            self.deliver_first();
         }
     }
 
     /// The client has sent something.
     pub(super) fn sign_of_life(&mut self, now: Instant) {
-        self.settle(now, CROSSING);
+        if !self.receipts {
+            self.settle(now, CROSSING);
+        }
     }
 
     /// The last notification that is known to be delivered, with the socket open at `now`; 0 = none.
     pub(super) fn delivered(&mut self, now: Instant) -> u64 {
-        self.settle(now, PROVEN);
+        self.settle(now, self.proven);
         self.delivered
     }
 
@@ -62,9 +78,15 @@ impl Delivery {
     }
 
     fn settle(&mut self, now: Instant, age: Duration) {
-        while self.handed.front().is_some_and(|batch| batch.last + age <= now) {
-            self.delivered = self.handed.pop_front().map_or(self.delivered, |batch| batch.seq);
+        while self.handed.front().is_some_and(|first| first.at + age <= now) {
+            // A receipt would have come by now.
+            self.receipts = false;
+            self.deliver_first();
         }
+    }
+
+    fn deliver_first(&mut self) {
+        self.delivered = self.handed.pop_front().map_or(self.delivered, |first| first.seq);
     }
 }
 
@@ -72,49 +94,87 @@ impl Delivery {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_sign_of_life_delivers_what_was_handed_before() {
-        let (mut delivery, start) = (Delivery::default(), Instant::now());
-        delivery.handed(1, start);
-        delivery.handed(2, start + Duration::from_secs(1));
-        assert_eq!(delivery.delivered(start + Duration::from_secs(1)), 0);
-        delivery.sign_of_life(start + Duration::from_millis(1100));
-        assert_eq!(
-            delivery.delivered(start + Duration::from_millis(1100)),
-            1,
-            "the second may be on its way"
-        );
-        delivery.sign_of_life(start + Duration::from_millis(1250));
-        assert_eq!(delivery.delivered(start + Duration::from_millis(1250)), 2);
+    const PROVEN: Duration = Duration::from_secs(45);
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
     }
 
     #[test]
-    fn an_open_socket_has_got_what_is_older_than_the_longest_silence() {
-        let (mut delivery, start) = (Delivery::default(), Instant::now());
-        delivery.handed(1, start);
-        assert_eq!(delivery.delivered(start + PROVEN - Duration::from_millis(1)), 0);
-        assert_eq!(delivery.delivered(start + PROVEN), 1);
+    fn a_receipt_delivers_exactly_what_it_counts() {
+        let (mut delivery, start) = (Delivery::new(PROVEN, true), Instant::now());
+        for (seq, count) in [(10, 1), (11, 2), (0, 3), (12, 4)] {
+            delivery.handed(seq, count, start);
+        }
+        delivery.receipt(0);
+        assert_eq!(delivery.delivered(start), 0);
+        delivery.receipt(1);
+        assert_eq!(delivery.delivered(start), 10);
+        delivery.receipt(3);
+        assert_eq!(delivery.delivered(start), 11);
+        delivery.receipt(1);
+        assert_eq!(delivery.delivered(start), 11, "an old one says nothing new");
+        delivery.receipt(4);
+        assert_eq!(delivery.delivered(start), 12);
+    }
+
+    #[test]
+    fn a_sign_of_life_says_nothing_where_receipts_do() {
+        let (mut delivery, start) = (Delivery::new(PROVEN, true), Instant::now());
+        delivery.handed(1, 1, start);
+        delivery.sign_of_life(start + ms(10_000));
+        assert_eq!(delivery.delivered(start + ms(10_000)), 0);
+    }
+
+    #[test]
+    fn a_client_that_never_gives_receipts_is_judged_by_its_signs_of_life() {
+        let (mut delivery, start) = (Delivery::new(PROVEN, true), Instant::now());
+        delivery.handed(1, 1, start);
+        assert_eq!(delivery.delivered(start + PROVEN), 1, "the socket is open still");
+        let later = start + PROVEN;
+        delivery.handed(2, 2, later);
+        delivery.sign_of_life(later + CROSSING);
+        assert_eq!(delivery.delivered(later + CROSSING), 2);
+        delivery.handed(3, 3, later + CROSSING);
+        delivery.receipt(3);
+        delivery.handed(4, 4, later + CROSSING);
+        delivery.sign_of_life(later + CROSSING * 2);
+        assert_eq!(delivery.delivered(later + CROSSING * 2), 3, "it gives them after all");
+    }
+
+    #[test]
+    fn without_receipts_a_sign_of_life_delivers_what_was_handed_before() {
+        let (mut delivery, start) = (Delivery::new(PROVEN, false), Instant::now());
+        delivery.handed(1, 1, start);
+        delivery.handed(2, 2, start + ms(1000));
+        assert_eq!(delivery.delivered(start + ms(1000)), 0);
+        delivery.sign_of_life(start + ms(1100));
+        assert_eq!(delivery.delivered(start + ms(1100)), 1, "the second may be on its way");
+        delivery.sign_of_life(start + ms(1250));
+        assert_eq!(delivery.delivered(start + ms(1250)), 2);
     }
 
     #[test]
     fn only_news_is_acknowledged() {
-        let (mut delivery, start) = (Delivery::default(), Instant::now());
+        let (mut delivery, start) = (Delivery::new(PROVEN, true), Instant::now());
         assert_eq!(delivery.news(start), Some(0), "the client has its place");
         assert_eq!(delivery.news(start), None);
-        delivery.handed(0, start);
-        delivery.handed(5, start);
-        delivery.sign_of_life(start + CROSSING);
-        assert_eq!(delivery.news(start + CROSSING), Some(5));
-        assert_eq!(delivery.news(start + CROSSING), None);
+        delivery.handed(5, 1, start);
+        delivery.receipt(1);
+        assert_eq!(delivery.news(start), Some(5));
+        assert_eq!(delivery.news(start), None);
     }
 
     #[test]
     fn little_is_kept_however_much_is_told() {
-        let (mut delivery, start) = (Delivery::default(), Instant::now());
-        for i in 1..100_000_u64 {
-            delivery.handed(i, start + Duration::from_millis(i));
+        let (mut delivery, start) = (Delivery::new(PROVEN, true), Instant::now());
+        for i in 1..10_000 {
+            delivery.handed(i, i, start);
         }
-        assert!(delivery.handed.len() <= 91, "{}", delivery.handed.len());
-        assert!(delivery.delivered >= 100_000 - 46_000);
+        assert_eq!(delivery.handed.len(), MAX_HANDED);
+        delivery.receipt(9_998);
+        assert_eq!(delivery.delivered(start), MAX_HANDED as u64 - 1, "the latest count as one");
+        delivery.receipt(9_999);
+        assert_eq!(delivery.delivered(start), 9_999);
     }
 }

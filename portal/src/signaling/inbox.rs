@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 
 /// Requests that wait at most. A client that gathers many ICE candidates sends some dozens at once.
 const MAX_REQUESTS: usize = 256;
-/// Bytes that wait at most: two of the largest messages.
-const MAX_BYTES: usize = 2_000_000;
+/// Of the largest messages, so many may wait.
+const MAX_LARGEST: usize = 2;
 /// What is answered to a request that finds the queue full.
 const OVERFLOW: &str = "Too many requests";
 
@@ -78,13 +78,15 @@ impl Ack {
 pub(super) struct Inbox {
     queue: mpsc::Sender<Incoming>,
     waiting: Arc<AtomicUsize>,
+    /// Bytes that wait at most.
+    max_bytes: usize,
 }
 
 impl Inbox {
-    /// An inbox and the end that the actor reads.
-    pub(super) fn new() -> (Self, mpsc::Receiver<Incoming>) {
+    /// An inbox and the end that the actor reads. `largest`: a message's most bytes.
+    pub(super) fn new(largest: usize) -> (Self, mpsc::Receiver<Incoming>) {
         let (queue, requests) = mpsc::channel(MAX_REQUESTS);
-        (Self { queue, waiting: Arc::default() }, requests)
+        (Self { queue, waiting: Arc::default(), max_bytes: MAX_LARGEST * largest }, requests)
     }
 }
 
@@ -97,7 +99,7 @@ impl MessageHandler<LocalAdapter, Self> for Inbox {
         };
         let waiting = self.waiting.fetch_add(text.len(), Ordering::Relaxed) + text.len();
         let incoming = Incoming { text: Waiting { text, total: self.waiting.clone() }, ack: Ack(ack) };
-        if waiting > MAX_BYTES {
+        if waiting > self.max_bytes {
             return refuse(incoming);
         }
         // Full: the request is refused. Closed: the connection has ended.

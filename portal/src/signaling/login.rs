@@ -53,7 +53,12 @@ struct Credentials {
 }
 
 /// Logs a client in. Gives its place in the room and the data of the answer.
-pub(super) async fn login(shared: &Signaling, data: &Value) -> Result<(Membership, Value), LoginError> {
+/// `receipts`: whether its socket gives any.
+pub(super) async fn login(
+    shared: &Signaling,
+    data: &Value,
+    receipts: bool,
+) -> Result<(Membership, Value), LoginError> {
     let Credentials { version, reconnectable, token } = credentials(data)?;
     token.verify(&shared.backend.secret("token-key").await?)?;
     let record = shared.backend.take_token(&token.token_id).await?.ok_or(TokenError::Unknown)?;
@@ -63,8 +68,17 @@ pub(super) async fn login(shared: &Signaling, data: &Value) -> Result<(Membershi
     let participant = new_participant_id();
     let window = if reconnectable { shared.reconnection.window } else { Duration::ZERO };
     let (conference, events, joined) = join(shared, &room, &participant, &record, window).await?;
-    let delivery = Delivery::default();
-    let membership = Membership { version, room, participant, conference, events, reconnectable, delivery };
+    let membership = Membership {
+        version,
+        room,
+        seat: shared.seats.take(participant.clone()),
+        participant,
+        conference,
+        events,
+        reconnectable,
+        delivery: Delivery::new(shared.limits.longest_silence(), receipts),
+        used_ticket: None,
+    };
     let ticket = if reconnectable { Some(new_ticket(shared, &membership.holder()).await?) } else { None };
     let answer = answer(&membership, &record, &joined, ticket);
     Ok((membership, answer))

@@ -5,8 +5,10 @@ mod connection;
 mod delivery;
 mod inbox;
 mod login;
+mod receipts;
 mod relogin;
 mod room;
+mod seats;
 
 use std::{
     sync::{
@@ -21,27 +23,41 @@ use socketioxide::{
     adapter::LocalAdapter,
     extract::SocketRef,
     handler::{ConnectHandler, Value},
-    layer::SocketIoLayer,
     socket::Socket,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::backend::Backend;
 use connection::Connection;
+use receipts::{ReceiptLayer, Sessions};
+use seats::Seats;
 
-/// Largest message of a client, in bytes (OWT's).
-const MAX_MESSAGE: usize = 1_000_000;
-/// Packets that wait for a client that reads slowly; with more it is put out. A room of a hundred sends some three for each that joins.
-const MAX_OUTGOING: usize = 1024;
-/// Connections of this portal at a time. Each idle one costs some 20 kB.
-const MAX_CONNECTIONS: usize = 20_000;
-/// A connection that is not logged in for so long is closed (OWT's).
-const IDLE_LIMIT: Duration = Duration::from_secs(180);
+/// What one connection may cost and how long it is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Largest message of a client, in bytes.
+    pub(crate) message_bytes: usize,
+    /// Packets that wait for a client that reads slowly; with more it is put out. A room of a hundred sends some three for each that
+    /// joins.
+    pub(crate) waiting_packets: usize,
+    /// Connections of this portal at a time. Each idle one costs some 20 kB.
+    pub(crate) connections: usize,
+    /// A connection that is not logged in for so long is closed.
+    pub(crate) login: Duration,
+    /// Time between two pings.
+    pub(crate) ping_interval: Duration,
+    /// Longest wait for the answer to a ping.
+    pub(crate) ping_timeout: Duration,
+    /// How often at most a room is told what a client has got.
+    pub(crate) acknowledge_interval: Duration,
+}
 
-/// Time between two pings (OWT's, which is the library's).
-const PING_INTERVAL: Duration = Duration::from_secs(25);
-/// Longest wait for the answer to a ping.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+impl Limits {
+    /// Who is silent for longer is disconnected.
+    fn longest_silence(&self) -> Duration {
+        self.ping_interval + self.ping_timeout
+    }
+}
 
 /// How clients come back.
 #[derive(Clone, Copy, Debug)]
@@ -59,11 +75,14 @@ pub(crate) struct Signaling {
     /// This portal, as rooms know it.
     pub(crate) worker_id: String,
     pub(crate) reconnection: Reconnection,
+    pub(crate) limits: Limits,
     /// Cancelled when the portal ends: everybody is dropped.
     pub(crate) stopping: CancellationToken,
     /// The actors, to be waited for at the end.
     pub(crate) connections: TaskTracker,
     open: Arc<AtomicUsize>,
+    sessions: Sessions,
+    seats: Seats,
 }
 
 impl Signaling {
@@ -71,31 +90,36 @@ impl Signaling {
         backend: Backend,
         worker_id: String,
         reconnection: Reconnection,
+        limits: Limits,
         stopping: CancellationToken,
     ) -> Self {
         Self {
             backend,
             worker_id,
             reconnection,
+            limits,
             stopping,
             connections: TaskTracker::new(),
             open: Arc::default(),
+            sessions: Sessions::default(),
+            seats: Seats::default(),
         }
     }
 
     /// The layer that serves `/socket.io/`.
-    pub(crate) fn layer(&self) -> SocketIoLayer {
+    pub(crate) fn layer(&self) -> ReceiptLayer {
+        let limits = &self.limits;
         let (layer, io) = SocketIo::builder()
-            .ping_interval(PING_INTERVAL)
-            .ping_timeout(PING_TIMEOUT)
-            .max_payload(MAX_MESSAGE as u64)
-            .ws_max_message_size(MAX_MESSAGE)
-            .ws_max_frame_size(MAX_MESSAGE)
-            .max_buffer_size(MAX_OUTGOING)
+            .ping_interval(limits.ping_interval)
+            .ping_timeout(limits.ping_timeout)
+            .max_payload(limits.message_bytes as u64)
+            .ws_max_message_size(limits.message_bytes)
+            .ws_max_frame_size(limits.message_bytes)
+            .max_buffer_size(limits.waiting_packets)
             .with_parser(ParserConfig::common().max_incoming_binaries(0).max_incoming_binary_buf_size(0))
             .build_layer();
         io.ns("/", Door(self.clone()));
-        layer
+        ReceiptLayer::new(layer, self.sessions.clone())
     }
 }
 
@@ -117,7 +141,7 @@ impl ConnectHandler<LocalAdapter, Self> for Door {
         _: &'a Option<Value>,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Box<dyn std::fmt::Display + Send>>> + Send + 'a>>
     {
-        let admitted = Place::take(&self.0.open);
+        let admitted = Place::take(&self.0.open, self.0.limits.connections);
         Box::pin(async move {
             let Some(place) = admitted else {
                 return Err(Box::new(TooManyConnections) as Box<dyn std::fmt::Display + Send>);
@@ -133,11 +157,11 @@ impl ConnectHandler<LocalAdapter, Self> for Door {
 struct Place(Arc<AtomicUsize>);
 
 impl Place {
-    fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
+    fn take(open: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
         let place = Self(open.clone());
         let now = open.fetch_add(1, Ordering::Relaxed) + 1;
         metrics::gauge!("kaigi_portal_connections").set(now as f64);
-        (now <= MAX_CONNECTIONS).then_some(place)
+        (now <= limit).then_some(place)
     }
 }
 

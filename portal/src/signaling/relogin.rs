@@ -7,7 +7,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tonic::Streaming;
 
-use super::{Signaling, delivery::Delivery, login::new_ticket, room::Membership};
+use super::{
+    Signaling,
+    delivery::Delivery,
+    login::new_ticket,
+    room::{Membership, Used},
+};
 use crate::{
     backend::{CallError, Conference},
     clock::UnixMillis,
@@ -32,9 +37,23 @@ pub(super) enum ReloginError {
     Call(#[from] CallError),
 }
 
-/// Gives a client its place back, and a new ticket. What it has missed comes first among the place's events.
-pub(super) async fn relogin(shared: &Signaling, data: &Value) -> Result<(Membership, String), ReloginError> {
-    let ticket = Ticket::parse(data.as_str().unwrap_or_default())?;
+/// What a client comes back with: its ticket and, from the project's own SDK, the number of the last notification that it has.
+fn credentials(data: &Value) -> (&str, Option<u64>) {
+    match data {
+        Value::String(ticket) => (ticket, None),
+        _ => (data["ticket"].as_str().unwrap_or_default(), data["seq"].as_u64()),
+    }
+}
+
+/// Gives a client its place back, and a new ticket. What it has missed comes first among the place's events. `receipts`: whether its
+/// new socket gives any.
+pub(super) async fn relogin(
+    shared: &Signaling,
+    data: &Value,
+    receipts: bool,
+) -> Result<(Membership, String), ReloginError> {
+    let (text, seq) = credentials(data);
+    let ticket = Ticket::parse(text)?;
     let now = UnixMillis::now();
     let holder = ticket.verify(&shared.backend.secret("ticket-key").await?, now)?;
     if shared.reconnection.window.is_zero() {
@@ -44,24 +63,40 @@ pub(super) async fn relogin(shared: &Signaling, data: &Value) -> Result<(Members
         return Err(ReloginError::Gone);
     }
     let kept_ms = ticket.not_after.saturating_sub(now.0) + 60_000;
-    if !shared.backend.use_once(format!("ticket-{}", ticket.ticket_id), kept_ms).await? {
+    let first = shared.backend.use_once(ticket.first_use(), kept_ms).await?;
+    if !first && !shared.backend.use_once(ticket.second_use(), kept_ms).await? {
         return Err(TicketError::Expired.into());
     }
-    let (conference, events) = resume(shared, &holder).await?;
     let fresh = new_ticket(shared, &holder).await?;
+    // A client that counts knows best. What another portal has delivered, it has told the room.
+    let counted = seq.filter(|_| holder.version.is_numbered());
+    let after = counted.unwrap_or_else(|| shared.seats.delivered(&holder.participant));
+    let (conference, events) = resume(shared, &holder, after).await?;
+    let seat = shared.seats.take(holder.participant.clone());
+    seat.delivered(after);
     let Holder { participant, room, version } = holder;
-    let delivery = Delivery::default();
-    let member = Membership { version, room, participant, conference, events, reconnectable: true, delivery };
+    let member = Membership {
+        version,
+        room,
+        participant,
+        conference,
+        events,
+        reconnectable: true,
+        delivery: Delivery::new(shared.limits.longest_silence(), receipts),
+        seat,
+        used_ticket: first.then_some(Used { ticket, kept_ms }),
+    };
     Ok((member, fresh))
 }
 
 async fn resume(
     shared: &Signaling,
     holder: &Holder,
+    after: u64,
 ) -> Result<(Conference, Streaming<JoinEvent>), ReloginError> {
     let give_up = Instant::now() + RESUME_TIMEOUT;
     loop {
-        match tokio::time::timeout_at(give_up, attempt(shared, holder)).await {
+        match tokio::time::timeout_at(give_up, attempt(shared, holder, after)).await {
             Ok(Err(ReloginError::Call(error)))
                 if error.is_passing() && Instant::now() + RESUME_RETRY < give_up =>
             {
@@ -76,13 +111,13 @@ async fn resume(
 async fn attempt(
     shared: &Signaling,
     holder: &Holder,
+    after: u64,
 ) -> Result<(Conference, Streaming<JoinEvent>), ReloginError> {
     let mut conference = shared.backend.lookup_room(&holder.room).await?.ok_or(ReloginError::Gone)?;
     let request = ResumeRequest {
         room_id: holder.room.to_string(),
         participant_id: holder.participant.to_string(),
-        // What was delivered by the older connection, its portal has told the room.
-        after_seq: 0,
+        after_seq: after,
         portal_worker_id: shared.worker_id.clone(),
     };
     match conference.resume(request).await {

@@ -13,14 +13,14 @@ use kaigi_proto::{
 use serde_json::{Value, json};
 use tonic::Streaming;
 
-use super::delivery::Delivery;
+use super::{Signaling, delivery::Delivery, receipts::Receipts, seats::Seat};
 use crate::{
     backend::{CallError, Conference, ROOM_TIMEOUT, request, within},
     protocol::{
         Version, control,
         request::{self as parse, Receiver, RequestError, Signal},
     },
-    ticket::Holder,
+    ticket::{Holder, Ticket},
 };
 
 /// A client's place in a room. Dropping it without [`Membership::leave`] leaves too, as the room sees the stream of events end, unless
@@ -35,6 +35,16 @@ pub(super) struct Membership {
     /// Whether this client gets reconnection tickets.
     pub(super) reconnectable: bool,
     pub(super) delivery: Delivery,
+    pub(super) seat: Seat,
+    /// The ticket that the client came back with, until it has shown that it is back.
+    pub(super) used_ticket: Option<Used>,
+}
+
+/// A ticket that may be used once more.
+#[derive(Debug)]
+pub(super) struct Used {
+    pub(super) ticket: Ticket,
+    pub(super) kept_ms: u64,
 }
 
 /// Why a request is refused. The text is what the client is told.
@@ -62,6 +72,27 @@ impl Membership {
     /// Whom a ticket for this place is for.
     pub(super) fn holder(&self) -> Holder {
         Holder { participant: self.participant.clone(), room: self.room.clone(), version: self.version }
+    }
+
+    /// What the client has for sure, as its receipts say.
+    pub(super) fn receipts(&mut self, shared: &Signaling, receipts: &Receipts) {
+        self.delivery.receipt(receipts.events());
+        self.seat.delivered(self.delivery.delivered(Instant::now()));
+        if receipts.any() {
+            self.is_back(shared);
+        }
+    }
+
+    /// The client has shown that it is back: its ticket is used up.
+    pub(super) fn is_back(&mut self, shared: &Signaling) {
+        if let Some(Used { ticket, kept_ms }) = self.used_ticket.take() {
+            let backend = shared.backend.clone();
+            tokio::spawn(async move {
+                if let Err(error) = backend.use_once(ticket.second_use(), kept_ms).await {
+                    tracing::warn!(%error, "a ticket is not known to be used up");
+                }
+            });
+        }
     }
 
     /// Tells the room, aside from everything else, what the client is known to have got, if that is news.

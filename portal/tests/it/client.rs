@@ -48,6 +48,8 @@ pub(crate) struct Client {
     acks: BTreeMap<u32, Vec<Value>>,
     /// Events in the order of their arrival, until somebody asks for them.
     pub(crate) events: VecDeque<(String, Value)>,
+    /// Numbers of events that came with one.
+    pub(crate) seqs: Vec<u64>,
     /// Names of everything that arrived: events, and "ack".
     pub(crate) order: Vec<String>,
 }
@@ -80,6 +82,7 @@ impl Client {
             next_ack: 0,
             acks: BTreeMap::new(),
             events: VecDeque::new(),
+            seqs: Vec::new(),
             order: Vec::new(),
         };
         if version == 4 {
@@ -88,6 +91,18 @@ impl Client {
         let connected = client.receive().await.unwrap();
         assert!(connected.starts_with("40"), "{connected}");
         client
+    }
+
+    /// Goes on by WebSocket, as clients do that begin by polling.
+    pub(crate) async fn upgrade(&mut self) {
+        let Wire::Polling { sid } = &self.wire else { return };
+        let version = self.speech.version();
+        let url = format!("ws://{}/socket.io/?EIO={version}&transport=websocket&sid={sid}", self.server);
+        let (mut socket, _) = connect_async(url).await.unwrap();
+        socket.send(Message::text("2probe")).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("3probe"));
+        socket.send(Message::text("5")).await.unwrap();
+        self.wire = Wire::WebSocket(Box::new(socket));
     }
 
     /// Sends one Engine.IO packet.
@@ -181,6 +196,7 @@ impl Client {
             let mut arguments: Vec<Value> = serde_json::from_str(rest).unwrap();
             let name = arguments[0].as_str().unwrap().to_owned();
             let data = if arguments.len() > 1 { arguments.remove(1) } else { Value::Null };
+            self.seqs.extend(arguments.get(1).and_then(Value::as_u64));
             self.order.push(name.clone());
             self.events.push_back((name, data));
         } else {

@@ -272,15 +272,16 @@ impl Conference for Cluster {
     type ResumeStream = BoxFlow<JoinEvent>;
 
     async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {
-        let id = request.into_inner().participant_id;
-        self.asked("resume", json!(id))?;
+        let ResumeRequest { participant_id: id, after_seq, .. } = request.into_inner();
+        self.asked("resume", json!({"participant": id, "after": after_seq}))?;
         let (events, flow) = mpsc::channel(256);
         let (older, missed) = {
             let mut state = self.state();
             let member =
                 state.members.get_mut(&id).ok_or_else(|| Status::not_found("Participant has not joined"))?;
             let older = std::mem::replace(&mut member.1, events.clone());
-            let (told, acknowledged) = &state.told[&id];
+            let (told, acknowledged) = state.told.get_mut(&id).unwrap();
+            *acknowledged = after_seq.max(*acknowledged);
             (older, told.iter().filter(|e| e.seq > *acknowledged).cloned().collect::<Vec<_>>())
         };
         let dropped = join_event::Event::Dropped(Dropped { reason: "Taken over".into() });

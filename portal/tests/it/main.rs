@@ -7,8 +7,10 @@ mod http;
 
 mod malformed;
 mod management;
+mod once;
 mod pages;
 mod reconnection;
+mod relay;
 mod requests;
 mod signaling;
 mod versions;

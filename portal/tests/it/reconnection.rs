@@ -9,7 +9,7 @@ use super::{
     eventually,
 };
 
-fn ticket_of(answer: &Value) -> String {
+pub(crate) fn ticket_of(answer: &Value) -> String {
     answer["reconnectionTicket"].as_str().unwrap().to_owned()
 }
 
@@ -28,13 +28,22 @@ impl House {
     }
 
     /// Waits until the room knows that this participant is away.
-    async fn away(&self, answer: &Value) {
+    pub(crate) async fn away(&self, answer: &Value) {
         let told =
             || self.cluster.calls("acknowledge").iter().filter(|c| c["participant"] == answer["id"]).count();
         eventually("the client is away", || told() >= 2).await;
     }
 
-    async fn refused(&self, ticket: Value) -> String {
+    /// Waits until this ticket can't be used again.
+    pub(crate) async fn used_up(&self, ticket: &Value) {
+        let json: Value =
+            serde_json::from_slice(&STANDARD.decode(ticket.as_str().unwrap()).unwrap()).unwrap();
+        let key = format!("ticket-{}-again", json["ticketId"].as_str().unwrap());
+        let remembered = || self.cluster.state().documents.keys().any(|(_, k)| *k == key);
+        eventually("the ticket is used up", remembered).await;
+    }
+
+    pub(crate) async fn refused(&self, ticket: Value) -> String {
         let mut client = Client::connect(self.http, Speech::Eio4WebSocket).await;
         let (status, text) = client.request("relogin", ticket).await;
         assert_eq!(status, "error");
@@ -120,6 +129,9 @@ async fn a_ticket_is_good_once_and_at_every_portal() {
     let mut client = Client::connect(other.http, Speech::Eio4WebSocket).await;
     assert_eq!(client.request("relogin", refreshed.clone()).await.0, "ok");
     while client.event("text").await["message"] != "missed" {}
+    // It has shown that it is back.
+    client.request("text", json!({"to": "nobody", "message": "x"})).await;
+    house.used_up(&refreshed).await;
     assert_eq!(house.refused(refreshed.clone()).await, "Ticket is expired", "used");
     assert_eq!(client.request("relogin", refreshed).await.1, "Connection is in service");
 
@@ -137,7 +149,7 @@ async fn bad_tickets_are_told_why() {
     let house = House::with(&["--reconnection-ticket-lifetime", "2"]).await;
     let (_client, answer) = house.settled(Speech::Eio4WebSocket).await;
     let ticket = ticket_of(&answer);
-    for bad in [Value::Null, json!("t"), json!({"ticket": ticket}), json!(7)] {
+    for bad in [Value::Null, json!("t"), json!({"ticket": "t", "seq": 1}), json!({"seq": 1}), json!(7)] {
         assert_eq!(house.refused(bad).await, "Invalid reconnection ticket signature");
     }
     for (member, value) in [
