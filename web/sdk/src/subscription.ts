@@ -371,7 +371,11 @@ export class Subscription extends Emitter<SubscriptionEvents> {
   #offered(): Resolution[] {
     const tracks = this.#videoTracks();
     const own = tracks.map(({ parameters }) => parameters?.resolution).filter((resolution) => resolution !== undefined);
-    return tracks.length > 1 ? own : [...own, ...(tracks[0]?.parameterChoices.resolution ?? [])];
+    if (tracks.length > 1) return own;
+    const [whole] = own;
+    const choices = tracks[0]?.parameterChoices.resolution ?? [];
+    // One of another shape has bars, or is cut: pixels that show nothing.
+    return whole ? [whole, ...choices.filter((choice) => sameShape(choice, whole))] : choices;
   }
 
   /** What has to be asked for to have that resolution. */
@@ -415,6 +419,11 @@ export class Subscription extends Emitter<SubscriptionEvents> {
     const track = { type: kind, mid, from: this.#trackId ?? from };
     return Object.keys(parameters).length > 0 ? { ...track, parameters } : track;
   }
+}
+
+/** Whether the aspect ratios are alike, but for the rounding to even sizes. */
+function sameShape(a: Resolution, b: Resolution): boolean {
+  return Math.abs((a.width * b.height) / (a.height * b.width) - 1) < 0.02;
 }
 
 function sameSize(a: Resolution, b: Resolution): boolean {

@@ -44,7 +44,7 @@ const WIDE = {
   media: {
     tracks: [
       { type: 'audio', source: 'mic' },
-      { type: 'video', id: 't-1', source: 'camera', parameters: { resolution: LARGE, framerate: 30 }, optional: { parameters: { resolution: [SMALL, MIDDLE], framerate: [15], bitrate: ['x0.6'], keyFrameInterval: [2] } } },
+      { type: 'video', id: 't-1', source: 'camera', parameters: { resolution: LARGE, framerate: 30 }, optional: { parameters: { resolution: [SMALL, { width: 320, height: 240 }, MIDDLE, { width: 800, height: 600 }], framerate: [15], bitrate: ['x0.6'], keyFrameInterval: [2] } } },
     ],
   },
   info: { owner: 'other' },
@@ -82,6 +82,12 @@ describe('an attached element', () => {
     observers.resize[0]!();
     await vi.advanceTimersByTimeAsync(ENLARGE_AFTER_MS);
     expect(await nextControl(bench)).toMatchObject({ data: { video: { parameters: { resolution: MIDDLE } } } });
+
+    // 800×600 would fill it, but is of another shape.
+    Object.assign(video, { clientWidth: 500, clientHeight: 280 });
+    observers.resize[0]!();
+    await vi.advanceTimersByTimeAsync(ENLARGE_AFTER_MS);
+    expect(await nextControl(bench)).toMatchObject({ data: { video: { parameters: { resolution: LARGE } } } });
   });
 
   it('that is scrolled away has the video paused, not the sound', async () => {
