@@ -78,27 +78,35 @@ export class Chromium {
     return page;
   }
 
-  /** A bare page that has nothing but the SDK and means to look at what arrives (`page/lab.ts`). */
-  async open(kaigi: Kaigi, who: string): Promise<Participant> {
-    return new Participant(await this.bare(kaigi, who, 'lab'), who);
+  /**
+   * A bare page that has nothing but the SDK and means to look at what arrives (`page/lab.ts`). With `recovers` it gets over
+   * failures as the SDK does by itself; otherwise its first failure is the end.
+   */
+  async open(kaigi: Kaigi, who: string, { recovers = false } = {}): Promise<Participant> {
+    return new Participant(await this.bare(kaigi, who, 'lab', { query: recovers ? '?recovers' : '' }), who);
   }
 
   /** A bare page that speaks the protocol by hand (`page/raw.ts`), with a Socket.IO client of that generation. */
   async raw(kaigi: Kaigi, who: string, generation: 2 | 3 | 4 = 4): Promise<RawPage> {
-    return new RawPage(await this.bare(kaigi, who, 'raw', generation), who);
+    return new RawPage(await this.bare(kaigi, who, 'raw', { generation }), who);
   }
 
   /**
    * A page that runs one of the modules in `page`. It does come from Kaigi, but for its content: browsers let pages that come from
    * nowhere not speak to this machine by WebSocket, and it may import the SDK as a page of Kaigi's would.
    */
-  private async bare(kaigi: Kaigi, who: string, module: 'lab' | 'raw', generation?: 2 | 3 | 4): Promise<Page> {
+  private async bare(
+    kaigi: Kaigi,
+    who: string,
+    module: 'lab' | 'raw',
+    { generation, query = '' }: { generation?: 2 | 3 | 4; query?: string },
+  ): Promise<Page> {
     const page = await this.logged(who, {});
     await page.route(`${kaigi.url}/bare/*.js`, async (route) => {
       const name = path.basename(new URL(route.request().url()).pathname, '.js');
       await route.fulfill({ contentType: 'text/javascript', body: await script(name) });
     });
-    await page.goto(`${kaigi.url}/ready`);
+    await page.goto(`${kaigi.url}/ready${query}`);
     const bundle = generation ? `<script src="/bare/socket.io-${generation}.js"></script>` : '';
     await page.setContent(`<!doctype html><meta charset="utf-8"><title>${module}</title><body>${bundle}<script type="module" src="/bare/${module}.js"></script>`);
     await page.waitForFunction((name) => name in window, module);

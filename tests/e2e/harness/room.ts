@@ -36,7 +36,8 @@ export async function publisher(
   look: Look,
   host?: string,
 ): Promise<Publisher> {
-  const page = await browser.open(kaigi, name);
+  // Who comes another way wants to come back on it, too.
+  const page = await browser.open(kaigi, name, { recovers: host !== undefined });
   await page.join(await kaigi.rest.token(room, name, 'presenter', host));
   return { page, look, stream: await page.publish(look) };
 }

@@ -72,7 +72,7 @@ const CUTS: [string, number, 'cut' | 'silence', number][] = [
 describe("a page whose way to the portal's socket", () => {
   it.concurrent.each(CUTS)('%s sees the picture all the while, and hears everything once', async (_, length, how, number) => {
     const relay = await way(number);
-    const page = await browser.open(kaigi, `cut-${number}`);
+    const page = await browser.open(kaigi, `cut-${number}`, { recovers: true });
     const token = await kaigi.rest.token(room, `cut-${number}`, 'presenter', relay.host);
     expect(decodeToken(token).host).toBe(relay.host);
     await page.join(token);

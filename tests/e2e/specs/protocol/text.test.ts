@@ -89,6 +89,7 @@ describe.each(DIALECTS)('%s', (_, dialect) => {
   it('can not speak to one who has left', async () => {
     const left = await enter(kaigi, one.reply.room.id, dialect);
     await left.client.leave();
+    await one.client.told('participant', { action: 'leave', data: left.id });
     const text = { status: 'error', data: `Target participant does NOT exist: ${left.id}` };
     expect(await one.client.request('text', { to: left.id, message: 'x' })).toEqual(text);
   });
