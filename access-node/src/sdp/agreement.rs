@@ -21,7 +21,7 @@ pub enum Wish {
     Send {
         /// What may be agreed on.
         formats: Vec<Format>,
-        /// Whether the client's order decides among them, or their own.
+        /// Whether the client's order decides among them all, or the first goes before the others.
         client_order: bool,
     },
 }

@@ -218,18 +218,17 @@ pub(super) fn choose_to_receive<'o>(
     })
 }
 
-/// The payload for sending one of `formats`, with the format that is agreed on by it. Either the first format that is offered decides,
-/// or, in the client's order, the first payload that is of one of them.
+/// The payload for sending one of `formats`, with the format that is agreed on by it: in the client's order, the first payload that is
+/// of one of them; without `client_order`, the first format goes before all others.
 pub(super) fn choose_to_send<'o>(
     media: &'o OfferedMedia,
     formats: &[Format],
     client_order: bool,
 ) -> Option<(&'o Payload, Format)> {
-    if !client_order {
-        return formats.iter().find_map(|format| {
-            let payload = payload_for(media, *format)?;
-            Some((payload, format.as_sent_with(payload)))
-        });
+    if let Some(first) = formats.first().filter(|_| !client_order)
+        && let Some(payload) = payload_for(media, *first)
+    {
+        return Some((payload, first.as_sent_with(payload)));
     }
     media.payloads.iter().find_map(|payload| {
         let fitting = || formats.iter().filter(|format| format.can_be_sent_with(payload));

@@ -202,10 +202,12 @@ fn formats_for_sending_are_chosen_in_either_order() {
     use H264Profile::{ConstrainedBaseline, High, Main};
     let h264 = |profile| format(Codec::H264, profile);
     let (vp8, vp9, av1) = (format(Codec::Vp8, None), format(Codec::Vp9, None), format(Codec::Av1, None));
-    // What may be sent; payload and H.264 profile that are agreed on in the order of the formats, and in the client's.
+    // What may be sent; payload and H.264 profile that are agreed on if the first goes before the others, and in the client's order.
     let table = [
         (vec![vp9, vp8], Some((98, None)), Some((96, None))),
         (vec![format(Codec::H265, None), av1], Some((45, None)), Some((45, None))),
+        // Behind the first, which is not offered, the client's order decides.
+        (vec![format(Codec::H265, None), vp9, vp8], Some((96, None)), Some((96, None))),
         (vec![h264(Some(High)), vp9], Some((98, None)), Some((98, None))),
         (
             vec![h264(Some(ConstrainedBaseline)), vp8],
@@ -226,8 +228,8 @@ fn formats_for_sending_are_chosen_in_either_order() {
         (vec![format(Codec::H265, None)], None, None),
         (vec![], None, None),
     ];
-    for (formats, by_formats, by_client) in table {
-        for (client_order, expected) in [(false, by_formats), (true, by_client)] {
+    for (formats, first_first, by_client) in table {
+        for (client_order, expected) in [(false, first_first), (true, by_client)] {
             let wish = Wish::Send { formats: formats.clone(), client_order };
             let binding = Binding { session: session("s"), kind: Kind::Video, wish };
             let mut negotiation = negotiation(&[("3", binding)]);
