@@ -72,7 +72,7 @@ async fn each_codec_and_size_shows_the_same_picture() {
         let source = output(&reply.outputs, id);
         assert_eq!(source.format.as_ref().unwrap().codec, codec);
         let screen = consumer.watch(source);
-        let (w, h) = (size.0 / 4 & !1, size.1 / 4 & !1);
+        let (w, h) = ((size.0 / 4) & !1, (size.1 / 4) & !1);
         let grid = [(w, h), (3 * w, h), (w, 3 * h), (3 * w, 3 * h)];
         eventually(id, || screen.size() == Some(size) && screen.shows(grid, [RED, GREEN, GREY, GREY])).await;
     }

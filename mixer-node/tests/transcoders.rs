@@ -7,7 +7,7 @@ mod support;
 use kaigi_proto::v1::{self, mixer_event::Event};
 use support::{
     Consumer, MixerNode, Publisher, eventually,
-    tap::{Tap, hears, picture_times, vp8_key_frames},
+    tap::{Tap, hears, kbps, picture_times, vp8_key_frames},
 };
 
 const RED: u32 = 0xff0000;
@@ -149,6 +149,26 @@ async fn key_frames_come_on_request_and_by_the_interval() {
     assert!(before <= 2, "{before}");
     asked.request_key_frame();
     eventually("a key frame", || vp8_key_frames(&asked.packets()).len() == before + 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bitrates_are_kept_whatever_rate_the_source_has() {
+    let mut node = MixerNode::start().await;
+    let publisher = Publisher::start().await;
+    let noise = publisher.publish_pattern("noise", "pattern=snow", (320, 180, 10), 400.0);
+    let outputs =
+        ["vp8", "vp9", "h264"].map(|codec| v1::VideoOutput { bitrate: 1200, ..video(codec, codec, None, 0) });
+    let described = transcoder(1, &noise.video, outputs.to_vec());
+    let reply = node.control.set_transcoder(described).await.unwrap().into_inner();
+    for codec in ["vp8", "vp9", "h264"] {
+        let tap = Tap::attach(output(&reply.outputs, codec)).await;
+        let packets = tap.first(6.0).await;
+        let begin = packets[0].header.timestamp;
+        let settled: Vec<_> =
+            packets.into_iter().filter(|p| p.header.timestamp.wrapping_sub(begin) >= 3 * 90_000).collect();
+        let rate = kbps(&settled, 3.0);
+        assert!((800.0..1500.0).contains(&rate), "{codec}: {rate}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

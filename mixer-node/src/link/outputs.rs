@@ -181,6 +181,7 @@ impl Outputs {
             tracing::debug!(attachment = %id, "consumer is silent, attachment ended");
             registry.attachments.remove(&id);
         }
+        metrics::gauge!("kaigi_mixer_outputs").set(registry.tracks.len() as f64);
         metrics::gauge!("kaigi_mixer_attachments").set(registry.attachments.len() as f64);
     }
 

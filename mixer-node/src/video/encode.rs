@@ -103,6 +103,7 @@ impl VideoEncoder {
         });
         let this = Self { pipeline, source, encoder, codec };
         this.set_bitrate(bitrate_kbps);
+        metrics::gauge!("kaigi_mixer_encoders").increment(1.0);
         this.pipeline.set_state(gst::State::Playing)?;
         Ok(this)
     }
@@ -138,6 +139,7 @@ impl VideoEncoder {
 impl Drop for VideoEncoder {
     fn drop(&mut self) {
         stop(&self.pipeline);
+        metrics::gauge!("kaigi_mixer_encoders").decrement(1.0);
     }
 }
 
