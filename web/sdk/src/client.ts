@@ -52,7 +52,7 @@ export interface ConferenceClientOptions {
 export interface ConferenceClientEvents extends RoomEvents {
   /**
    * The connection to the server was lost, `attempt` (1, 2, …) to replace it begins. Media goes on meanwhile, and
-   * requests wait, for up to 30 s and 256 of them.
+   * requests wait, for up to 30 s and 128 of them.
    */
   reconnecting: { attempt: number; error: ConferenceError };
   /**

@@ -44,8 +44,8 @@ export interface SignalingHandlers {
 const RECONNECT: BackoffOptions = { firstMs: 500, maxMs: 10_000 };
 /** How long a request waits for the connection to come back, in milliseconds. */
 const WAIT_TIMEOUT_MS = 30_000;
-/** How many requests wait for that. */
-const MAX_WAITING = 256;
+/** How many requests wait for that; the server takes some more at once. */
+const MAX_WAITING = 128;
 /** How long the application may take for a new token, in milliseconds. */
 const TOKEN_TIMEOUT_MS = 15_000;
 /** How many new tokens the server may refuse in a row. */

@@ -191,7 +191,7 @@ describe('requests', () => {
     const bench = await Bench.resumable();
     bench.reachable = () => false;
     bench.socket.notify('disconnect', 'transport close');
-    const waiting = Array.from({ length: 256 }, () => bench.client.send('x'));
+    const waiting = Array.from({ length: 128 }, () => bench.client.send('x'));
     await expect(bench.client.send('one too many')).rejects.toMatchObject({ code: 'overloaded' });
     await bench.client.leave();
     const outcomes = await Promise.allSettled(waiting);
