@@ -63,7 +63,7 @@ use flow::FlowLink;
 use ids::IdSource;
 use mixer::MixerLink;
 use state::State;
-use updates::Update;
+use updates::{Lingering, Update};
 use views::View;
 
 /// What a room is started with beside its configuration.
@@ -104,6 +104,8 @@ pub(crate) struct Room {
     scripts: BTreeMap<RequestId, Script>,
     /// Updates of subscriptions that wait for a node.
     updates: BTreeMap<SubscriptionId, Update>,
+    /// What subscriptions took before their last updates.
+    lingering: BTreeMap<SubscriptionId, Lingering>,
     mixer: MixerLink,
     flows: FlowLink,
     /// Something that the descriptions of views and transcoders are made of has changed.
@@ -153,6 +155,7 @@ impl Room {
             opening: BTreeMap::new(),
             scripts: BTreeMap::new(),
             updates: BTreeMap::new(),
+            lingering: BTreeMap::new(),
             views_changed: true,
         };
         room.refresh_views();
@@ -193,6 +196,7 @@ impl Room {
         }
         self.mixer_timeout(now);
         self.flow_timeout(now);
+        self.linger_timeout(now);
         self.settle();
     }
 
@@ -201,7 +205,8 @@ impl Room {
         if self.ended {
             return None;
         }
-        self.idle_until.into_iter().chain(self.mixer.next_deadline()).chain(self.flows.next_deadline()).min()
+        let links = self.mixer.next_deadline().into_iter().chain(self.flows.next_deadline());
+        self.idle_until.into_iter().chain(links).chain(self.linger_deadline()).min()
     }
 
     /// The next thing to do.

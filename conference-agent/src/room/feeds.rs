@@ -121,7 +121,7 @@ impl Room {
         self.source_of_tap(&subscription.owner, track.kind, &track.from, &tap)
     }
 
-    /// Everything that is taken by somebody, and what updates would have taken, or had before, until they are done.
+    /// Everything that is taken by somebody, and what updates would have taken, or took before, until that is over.
     pub(super) fn for_each_tap(&self, mut each: impl FnMut(&ParticipantId, Kind, &Origin, Tap)) {
         for subscription in self.state.subscriptions.values() {
             for track in &subscription.tracks {
@@ -130,14 +130,21 @@ impl Room {
                 }
             }
         }
-        for (id, update) in &self.updates {
+        let updates = self.updates.iter().flat_map(|(id, update)| {
+            Kind::ALL.into_iter().filter_map(move |kind| update.choice(kind).map(|choice| (id, kind, choice)))
+        });
+        let lingering = self.lingering.iter().flat_map(|(id, lingering)| {
+            Kind::ALL
+                .into_iter()
+                .filter_map(move |kind| lingering.choice(kind).map(|choice| (id, kind, choice)))
+        });
+        for (id, kind, choice) in updates.chain(lingering) {
             let Some(subscription) = self.state.subscriptions.get(id) else { continue };
-            for track in &subscription.tracks {
-                let (owner, kind, negotiated) = (&subscription.owner, track.kind, track.negotiated.as_ref());
-                let Some(choice) = update.choice(kind) else { continue };
-                if let Some(tap) = self.tap(owner, kind, &choice.from, &choice.conversion, negotiated) {
-                    each(owner, kind, &choice.from, tap);
-                }
+            let track = subscription.tracks.iter().find(|track| track.kind == kind);
+            let negotiated = track.and_then(|track| track.negotiated.as_ref());
+            let tap = self.tap(&subscription.owner, kind, &choice.from, &choice.conversion, negotiated);
+            if let Some(tap) = tap {
+                each(&subscription.owner, kind, &choice.from, tap);
             }
         }
     }

@@ -395,7 +395,7 @@ impl Room {
         result: Result<(), CallError>,
         now: Instant,
     ) {
-        self.update_moved(id, kind, &source, result.is_ok());
+        self.update_moved(id, kind, &source, result.is_ok(), now);
         let Err(error) = result else { return };
         if let Some(track) = self.subscribed_track(id, kind).filter(|t| t.source.as_ref() == Some(&source)) {
             track.source = None;

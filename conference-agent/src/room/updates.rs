@@ -1,7 +1,10 @@
 //! Updates of subscriptions: another source, size, rate or bitrate under the same id, in the codec that was negotiated. The old source
 //! flows until the new one is there; if that fails, it stays. Updates of one subscription are done one after the other.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
 
 use kaigi_proto::{
     ids::{ParticipantId, StreamId, SubscriptionId},
@@ -23,6 +26,23 @@ use super::{
 
 /// Most updates of one subscription that wait for the one before.
 const MAX_WAITING: usize = 16;
+
+/// How long what a subscription took before an update is still made for it. Access nodes go on with it until the new source's first key
+/// frame; longer costs an encoder nobody watches, shorter a picture that stands still.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What a subscription took until its last update.
+#[derive(Debug)]
+pub(super) struct Lingering {
+    until: Instant,
+    former: BTreeMap<Kind, Choice>,
+}
+
+impl Lingering {
+    pub(super) fn choice(&self, kind: Kind) -> Option<&Choice> {
+        self.former.get(&kind)
+    }
+}
 
 /// An update under way, and those that wait for it.
 #[derive(Debug)]
@@ -211,8 +231,17 @@ impl Room {
     }
 
     /// The access node has answered where a track comes from.
-    pub(super) fn update_moved(&mut self, id: &SubscriptionId, kind: Kind, source: &Source, moved: bool) {
-        let Some(Update { stage: Stage::Moving { left, .. }, .. }) = self.updates.get_mut(id) else { return };
+    pub(super) fn update_moved(
+        &mut self,
+        id: &SubscriptionId,
+        kind: Kind,
+        source: &Source,
+        moved: bool,
+        now: Instant,
+    ) {
+        let Some(Update { stage: Stage::Moving { former, left }, .. }) = self.updates.get_mut(id) else {
+            return;
+        };
         if left.get(&kind) != Some(source) {
             return;
         }
@@ -221,6 +250,8 @@ impl Room {
         }
         left.remove(&kind);
         if left.is_empty() {
+            let lingering = Lingering { until: now + LINGER, former: std::mem::take(former) };
+            self.lingering.insert(id.clone(), lingering);
             self.end_update(id, Ok(Reply::Done));
         }
     }
@@ -244,6 +275,17 @@ impl Room {
             self.repoint(id);
             self.end_update(id, Err(Refusal::UpdateFailed));
         }
+    }
+
+    /// When something need not be made any longer.
+    pub(super) fn linger_deadline(&self) -> Option<Instant> {
+        self.lingering.values().map(|lingering| lingering.until).min()
+    }
+
+    pub(super) fn linger_timeout(&mut self, now: Instant) {
+        let before = self.lingering.len();
+        self.lingering.retain(|_, lingering| lingering.until > now);
+        self.views_changed |= self.lingering.len() < before;
     }
 
     /// Replies, and starts the next one.
@@ -319,6 +361,7 @@ impl Room {
 
     /// A subscription is gone.
     pub(super) fn refuse_updates(&mut self, id: &SubscriptionId) {
+        self.views_changed |= self.lingering.remove(id).is_some();
         let Some(Update { request, waiting, .. }) = self.updates.remove(id) else { return };
         self.refuse(request, Refusal::UpdateFailed);
         for (request, _) in waiting {

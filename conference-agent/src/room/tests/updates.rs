@@ -75,6 +75,7 @@ fn another_size_is_made_and_then_taken() {
     let back = world.run(video("bob", &id, size(Resolution { width: 640, height: 480 })));
     assert_eq!(back, Ok(Reply::Done));
     assert_eq!(source(&world, &id, Kind::Video), "mixer-1-common-video");
+    world.pass(std::time::Duration::from_secs(2));
     assert!(world.view().video_outputs.is_empty(), "nobody takes the small one any more");
 }
 
@@ -88,6 +89,9 @@ fn the_old_output_is_kept_until_the_new_one_is_taken() {
     answer_once(&mut world);
     assert_eq!(world.view().video_outputs.len(), 2);
     world.answer_all();
+    world.pass(std::time::Duration::from_secs(1));
+    assert!(world.made().iter().all(|call| !matches!(call, CallRequest::SetView(_))), "it may flow still");
+    world.pass(std::time::Duration::from_secs(1));
     let view = world.view();
     assert_eq!(view.video_outputs.len(), 1);
     assert_eq!(view.video_outputs[0].resolution.unwrap().width, 320, "what was wanted before still is");
@@ -119,6 +123,7 @@ fn a_new_source_takes_back_what_was_wanted_of_the_old_one() {
     assert_eq!(source(&world, &id, Kind::Audio), "mixer-1-common-minus-bob", "the sound stays");
     world.run(audio("bob", &id, published.stream.as_str())).unwrap();
     assert_eq!(source(&world, &id, Kind::Audio), format!("{}-0", published.transport));
+    world.pass(std::time::Duration::from_secs(2));
     assert!(world.view().minus_participants.is_empty());
 }
 
@@ -222,6 +227,7 @@ fn updates_of_one_subscription_follow_each_other() {
     let replies: Vec<bool> = requests.iter().map(|request| world.replies[request].is_ok()).collect();
     assert_eq!(replies, [true, true, false, true]);
     assert_eq!(source(&world, &id, Kind::Video), "mixer-1-common-vp8::640x480:24:266:1:100");
+    world.pass(std::time::Duration::from_secs(2));
     assert_eq!(world.view().video_outputs.len(), 1);
 }
 
