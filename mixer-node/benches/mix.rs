@@ -1,9 +1,13 @@
-//! What a view costs without its codecs: composing a picture beside copying one, finding edges, and mixing sound beside encoding it.
+//! What a view costs: composing a picture beside copying one, renditions beside the view alone, finding edges, and mixing sound beside
+//! encoding it.
 
 use std::{
     collections::BTreeMap,
     hint::black_box,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{Receiver, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,7 +18,10 @@ use kaigi_mixer_node::{
         AudioCodec, AudioEncoding, AudioMixer, AudioStart, FRAME, FRAME_VALUES, Mix, PlannedMix, SAMPLE_RATE,
         TICK,
     },
-    video::{Canny, Canvas, Colour, Composer, Frame, FrameSlot, Picture, Plane, Rect, Region, Scene, Size},
+    video::{
+        Canny, Canvas, Colour, Composer, Continuity, EncoderSettings, Frame, FrameSlot, Letterbox, Picture,
+        Plane, Rect, Region, Scene, Sheets, Size, TargetBitrate, VideoEncoder, VideoEncoding,
+    },
 };
 use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
 
@@ -92,6 +99,88 @@ fn compose(c: &mut Criterion) {
         }
     }
     group.finish();
+}
+
+/// An encoder that is waited for.
+struct Waited {
+    encoder: VideoEncoder,
+    done: Receiver<()>,
+    number: u32,
+}
+
+impl Waited {
+    fn new(size: Size) -> Self {
+        let settings = EncoderSettings { encoding: VideoEncoding::Vp8, size, framerate: Some(30) };
+        let (tell, done) = channel();
+        let packets = Arc::new(move |packet: &[u8]| {
+            // The last packet of a picture has the marker bit.
+            if packet[1] & 0x80 != 0 {
+                let _waiting = tell.send(());
+            }
+        });
+        let kbps = TargetBitrate::Fitting(1.0).kbps(&settings);
+        let from = Continuity { sequence: 0, timestamp_offset: 0 };
+        let encoder = VideoEncoder::start(&settings, kbps, from, packets, |reason| panic!("{reason}"))
+            .expect("GStreamer's VP8 elements are installed");
+        Self { encoder, done, number: 0 }
+    }
+
+    fn encode(&mut self, picture: &gstreamer::BufferRef) {
+        self.encoder.push(picture, Duration::from_secs(1) * self.number / 30);
+        self.number += 1;
+        self.done.recv().expect("a packet");
+    }
+}
+
+/// A picture of a view of nine inputs, encoded, and what renditions of it cost on top.
+fn renditions(c: &mut Criterion) {
+    kaigi_mixer_node::init_gstreamer().expect("GStreamer");
+    let mut group = c.benchmark_group("a picture of a view of 1280x720, 9 inputs of 640x360, VP8");
+    let small = Size { width: 640, height: 360 };
+    for (name, sizes) in [
+        ("the view alone", vec![VIEW]),
+        ("and 640x360", vec![VIEW, small]),
+        ("and 640x360 twice", vec![VIEW, small, small]),
+    ] {
+        let (scene, slots, _) = grid(3, small);
+        // Blocks that wander: neither still nor noise.
+        let frames: Vec<_> = (0..60).map(|number| blocks(small, number)).collect();
+        let mut composer = Composer::new(scene);
+        let mut sheets = Sheets::new(Colour::from_rgb(0));
+        let mut encoders: Vec<_> = sizes.iter().map(|size| (*size, Waited::new(*size))).collect();
+        let mut number = 0;
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                number += 1;
+                for slot in &slots {
+                    slot.put(frames[number % frames.len()].clone(), Instant::now());
+                }
+                let picture = composer.compose().picture().expect("a canvas is a picture");
+                for (size, encoder) in &mut encoders {
+                    let sheet = sheets.get(&picture, number as u64, *size).expect("memory");
+                    encoder.encode(&sheet);
+                }
+            });
+        });
+    }
+    group.bench_function("scaling to 640x360 alone", |b| {
+        let frame = blocks(VIEW, 0);
+        let mut letterbox = Letterbox::new(small, Colour::from_rgb(0));
+        let picture = frame.picture().expect("a canvas is a picture");
+        b.iter(|| black_box(letterbox.fit(&picture).map(|canvas| canvas.bytes().len())));
+    });
+    group.finish();
+}
+
+fn blocks(size: Size, number: u32) -> Arc<Canvas> {
+    let mut canvas = Canvas::new(size, Colour::from_rgb(0x30_4050));
+    for block in 0..8 {
+        let side = Size { width: size.width / 8, height: size.height / 8 };
+        let x = ((block * side.width + number * 2) % (size.width - side.width)) & !1;
+        let y = ((block * side.height + number * (block + 1)) % (size.height - side.height)) & !1;
+        canvas.fill(Rect { x, y, size: side }, Colour::from_rgb(0x22_4466 * (block + 1)));
+    }
+    Arc::new(canvas)
 }
 
 fn edges(c: &mut Criterion) {
@@ -186,6 +275,6 @@ fn sound(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    targets = compose, edges, sound
+    targets = compose, renditions, edges, sound
 }
 criterion_main!(benches);

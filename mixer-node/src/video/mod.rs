@@ -28,6 +28,7 @@ pub use filter::EdgeFilter;
 pub use geometry::{Area, Fit, Fraction, GeometryError, Rect, Size};
 pub use picture::{Canvas, Colour, Frame, Picture, Plane};
 pub use scale::Letterbox;
+pub use sheet::Sheets;
 pub use slot::{FrameSlot, Stamped};
 pub use studio::{Programme, Studio, StudioPlan};
 

@@ -66,7 +66,7 @@ impl Drop for Press {
 }
 
 /// One picture after the other, each in all sizes that are asked for.
-pub(super) struct Sheets {
+pub struct Sheets {
     background: Colour,
     sizes: BTreeMap<(u32, u32), Sheet>,
 }
@@ -82,12 +82,13 @@ struct Sheet {
 
 impl Sheets {
     /// `background` is the colour of bars.
-    pub(super) fn new(background: Colour) -> Self {
+    #[must_use]
+    pub fn new(background: Colour) -> Self {
         Self { background, sizes: BTreeMap::new() }
     }
 
     /// Picture `number` in that size. None if it is none, or there is no memory.
-    pub(super) fn get(&mut self, picture: &Picture<'_>, number: u64, size: Size) -> Option<gst::Buffer> {
+    pub fn get(&mut self, picture: &Picture<'_>, number: u64, size: Size) -> Option<gst::Buffer> {
         let sheet = match self.sizes.entry((size.width, size.height)) {
             Entry::Occupied(sheet) => sheet.into_mut(),
             Entry::Vacant(place) => {
@@ -115,7 +116,7 @@ impl Sheets {
     }
 
     /// Lets go of sizes that nobody has asked for since picture `number`.
-    pub(super) fn forget_before(&mut self, number: u64) {
+    pub fn forget_before(&mut self, number: u64) {
         self.sizes.retain(|_, sheet| sheet.used >= number);
     }
 }
