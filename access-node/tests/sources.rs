@@ -76,15 +76,21 @@ fn got(world: &mut World, client: usize) -> Vec<u8> {
 }
 
 #[test]
-fn the_first_of_the_formats_that_the_client_offers_is_taken() {
+fn the_first_of_the_formats_goes_before_the_clients_order_or_does_not() {
+    // The client offers VP8, H.264, VP9.
+    let table = [
+        (&["vp9", "av1", "vp8"][..], false, "vp9", "a=rtpmap:98 VP9/90000"),
+        (&["av1", "vp9", "vp8"], false, "vp8", "a=rtpmap:96 VP8/90000"),
+        (&["av1", "vp9", "h264"], true, "h264", "a=rtpmap:102 H264/90000"),
+    ];
     let mut world = World::new();
     world.add_publisher();
-    let client = subscriber(&mut world, None, &["av1", "vp9", "vp8"], false);
-    assert_eq!(told(&world, "subscription1"), [("".to_owned(), "vp9".to_owned())]);
-    assert!(world.clients[client].1.answer.text.contains("a=rtpmap:98 VP9/90000"));
-    let client = subscriber(&mut world, None, &["av1", "vp9", "h264"], true);
-    assert_eq!(told(&world, "subscription2"), [("".to_owned(), "h264".to_owned())], "the client's order");
-    assert!(world.clients[client].1.answer.text.contains("a=rtpmap:102 H264/90000"));
+    for (formats, client_order, taken, line) in table {
+        let client = subscriber(&mut world, None, formats, client_order);
+        let expected = [("".to_owned(), taken.to_owned())];
+        assert_eq!(told(&world, &format!("subscription{client}")), expected, "{formats:?}");
+        assert!(world.clients[client].1.answer.text.contains(line));
+    }
 }
 
 #[test]

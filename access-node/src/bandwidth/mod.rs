@@ -24,6 +24,8 @@ use self::{
 
 /// Packets that are remembered until they are reported on: four seconds of 5 Mbit/s. Takes 32 kB per client once the first is sent.
 const HISTORY: usize = MAX_STATUSES as usize;
+/// A leap of the client's clock in units of the reference time, over a minute, after which what was is forgotten.
+const LEAP: i64 = 1024;
 /// Without any feedback for that long nothing is known of the way any more.
 const STALE: Duration = Duration::from_secs(30);
 
@@ -90,6 +92,14 @@ impl BandwidthEstimator {
             return;
         }
         let Some(feedback) = Feedback::parse(bytes) else { return };
+        // Nothing is believed of feedback that knows none of the packets.
+        let known = |(sequence, _): (u16, _)| {
+            let packet = &self.history[usize::from(sequence) % HISTORY];
+            packet.sequence == sequence && matches!(packet.status, Status::Sent | Status::Lost)
+        };
+        if !feedback.statuses().any(known) {
+            return;
+        }
         let reference = self.unwrap_reference(feedback.reference) * REFERENCE;
         let now_micros = self.micros(now);
         let (mut lost, mut reported, mut found) = (0, 0, 0);
@@ -142,12 +152,15 @@ impl BandwidthEstimator {
 
     /// The 24-bit reference time wraps every twelve days.
     fn unwrap_reference(&mut self, reference: u32) -> i64 {
-        let unwrapped = match self.reference {
-            None => i64::from(reference),
-            Some(last) => {
-                let ahead = (i64::from(reference) - last).rem_euclid(1 << 24);
-                last + if ahead < 1 << 23 { ahead } else { ahead - (1 << 24) }
-            }
+        let reference = i64::from(reference);
+        let last = self.reference.unwrap_or(reference);
+        let ahead = (reference - last).rem_euclid(1 << 24);
+        let ahead = if ahead < 1 << 23 { ahead } else { ahead - (1 << 24) };
+        let unwrapped = if ahead.abs() <= LEAP {
+            last + ahead
+        } else {
+            (self.gradient, self.acknowledged, self.rate) = Default::default();
+            reference
         };
         self.reference = Some(unwrapped);
         unwrapped

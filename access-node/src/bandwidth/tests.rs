@@ -194,5 +194,20 @@ fn feedback_on_what_was_never_sent_changes_nothing() {
             .collect();
         link.estimator.feedback(link.now, &bytes);
     }
-    assert!(link.estimator.estimate(link.now).is_some_and(|rate| rate < 1 << 40));
+    assert!(link.estimator.estimate(link.now).is_none_or(|rate| rate < 1 << 40));
+}
+
+#[test]
+fn the_clients_clock_may_wrap_and_leap() {
+    let mut estimator = BandwidthEstimator::new(Instant::now());
+    let unwrapped = [0xff_fff0, 0x10, 0xff_fffe, 0x20].map(|reference| estimator.unwrap_reference(reference));
+    assert_eq!(unwrapped, [0xff_fff0, 0x100_0010, 0xff_fffe, 0x100_0020]);
+    assert_eq!(estimator.unwrap_reference(0x5000), 0x5000, "it was set");
+
+    let mut link = Link::new(3e6);
+    link.run(10, obedient);
+    link.client = TransportCcReceiver::new(link.now - Duration::from_secs(60));
+    link.run(1, |_| 500e3);
+    let estimate = link.estimator.estimate(link.now).unwrap();
+    assert!((300_000..900_000).contains(&estimate), "it begins anew: {estimate}");
 }
