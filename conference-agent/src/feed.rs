@@ -12,8 +12,8 @@ use kaigi_proto::v1::{self, join_event::Event, progress::Progress};
 use prost::Message;
 
 /// Most events kept for one participant. While it is away, one more makes it leave; while it is there, the oldest is forgotten.
-/// Portals acknowledge within a minute, in which a room of a hundred makes some hundred events.
-pub(crate) const MAX_KEPT: usize = 1024;
+/// A minute in a room in which something happens twenty times a second makes 1,200.
+pub(crate) const MAX_KEPT: usize = 4096;
 /// Most bytes kept for one participant: sixteen of the largest texts.
 pub(crate) const MAX_KEPT_BYTES: usize = 1 << 20;
 /// What was handed to a stream so long before it broke has arrived, for events that must not come twice. About a slow round trip.
