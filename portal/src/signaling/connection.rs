@@ -17,7 +17,7 @@ use std::{
 use axum::extract::ConnectInfo;
 use kaigi_proto::v1::JoinEvent;
 use serde_json::Value;
-use socketioxide::{SendError, SocketError, extract::SocketRef, socket::DisconnectReason};
+use socketioxide::{ProtocolVersion, SendError, SocketError, extract::SocketRef, socket::DisconnectReason};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior},
@@ -28,6 +28,7 @@ use tracing::{Instrument, field::Empty};
 
 use super::{
     Place, Signaling,
+    delivery::Delivery,
     inbox::{Ack, Inbox, Incoming},
     login::{self, login},
     receipts::{Entry, Receipts},
@@ -226,7 +227,7 @@ impl Connection {
             biased;
             () = self.closed.cancelled() => return Flow::Break(End::Closed),
             () = self.shared.stopping.cancelled() => return Flow::Break(End::Drop),
-            outcome = login(&self.shared, &data, self.receipts.is_some()) => outcome,
+            outcome = login(&self.shared, &data, self.delivery()) => outcome,
         };
         match outcome {
             Ok((member, answer)) => {
@@ -250,7 +251,7 @@ impl Connection {
             biased;
             () = self.closed.cancelled() => return Flow::Break(End::Closed),
             () = self.shared.stopping.cancelled() => return Flow::Break(End::Drop),
-            outcome = relogin(&self.shared, &data, self.receipts.is_some()) => outcome,
+            outcome = relogin(&self.shared, &data, self.delivery()) => outcome,
         };
         match outcome {
             Ok((member, ticket)) => {
@@ -363,6 +364,14 @@ impl Connection {
             }
             Notification::Silent => Flow::Continue(()),
         }
+    }
+
+    /// The beginning of what is known of the socket's notifications. Where the client pings (Engine.IO 3) and gives receipts, its pings
+    /// don't count: they come by a way on which notifications do not go.
+    fn delivery(&self) -> Delivery {
+        let receipts = self.receipts.is_some();
+        let proves = !receipts || self.socket.protocol() == ProtocolVersion::V4;
+        Delivery::new(proves.then(|| self.shared.limits.longest_silence()), receipts)
     }
 
     fn take_receipts(&mut self) {

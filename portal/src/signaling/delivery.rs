@@ -14,8 +14,9 @@ const MAX_HANDED: usize = 1024;
 /// The state of one client's notifications.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    /// A socket that is still open has answered a ping sent after all notifications older than this.
-    proven: Duration,
+    /// A socket that is still open has answered a ping sent after all notifications older than this; `None` if its pings say nothing
+    /// of notifications.
+    proven: Option<Duration>,
     /// Whether receipts are to be expected.
     receipts: bool,
     handed: VecDeque<Handed>,
@@ -32,9 +33,9 @@ struct Handed {
 }
 
 impl Delivery {
-    /// Of a socket with or without `receipts` that is closed after a silence of `longest_silence`.
-    pub(super) fn new(longest_silence: Duration, receipts: bool) -> Self {
-        Self { proven: longest_silence, receipts, handed: VecDeque::new(), delivered: 0, acknowledged: None }
+    /// Of a socket with or without `receipts`, which has answered a ping behind all that is older than `proven`, as long as it is open.
+    pub(super) fn new(proven: Option<Duration>, receipts: bool) -> Self {
+        Self { proven, receipts, handed: VecDeque::new(), delivered: 0, acknowledged: None }
     }
 
     /// A notification was handed to the socket, its `count`th. One without a number (0) need not be told again.
@@ -42,7 +43,7 @@ impl Delivery {
         if seq == 0 {
             return;
         }
-        self.settle(now, self.proven);
+        self.settle_proven(now);
         let handed = Handed { at: now, seq, count };
         if self.handed.len() >= MAX_HANDED {
             self.handed.pop_back();
@@ -67,7 +68,7 @@ impl Delivery {
 
     /// The last notification that is known to be delivered, with the socket open at `now`; 0 = none.
     pub(super) fn delivered(&mut self, now: Instant) -> u64 {
-        self.settle(now, self.proven);
+        self.settle_proven(now);
         self.delivered
     }
 
@@ -75,6 +76,12 @@ impl Delivery {
     pub(super) fn news(&mut self, now: Instant) -> Option<u64> {
         let delivered = self.delivered(now);
         (self.acknowledged.replace(delivered) != Some(delivered)).then_some(delivered)
+    }
+
+    fn settle_proven(&mut self, now: Instant) {
+        if let Some(age) = self.proven {
+            self.settle(now, age);
+        }
     }
 
     fn settle(&mut self, now: Instant, age: Duration) {
@@ -102,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_receipt_delivers_exactly_what_it_counts() {
-        let (mut delivery, start) = (Delivery::new(PROVEN, true), Instant::now());
+        let (mut delivery, start) = (Delivery::new(Some(PROVEN), true), Instant::now());
         for (seq, count) in [(10, 1), (11, 2), (0, 3), (12, 4)] {
             delivery.handed(seq, count, start);
         }
@@ -120,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_sign_of_life_says_nothing_where_receipts_do() {
-        let (mut delivery, start) = (Delivery::new(PROVEN, true), Instant::now());
+        let (mut delivery, start) = (Delivery::new(Some(PROVEN), true), Instant::now());
         delivery.handed(1, 1, start);
         delivery.sign_of_life(start + ms(10_000));
         assert_eq!(delivery.delivered(start + ms(10_000)), 0);
@@ -128,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_client_that_never_gives_receipts_is_judged_by_its_signs_of_life() {
-        let (mut delivery, start) = (Delivery::new(PROVEN, true), Instant::now());
+        let (mut delivery, start) = (Delivery::new(Some(PROVEN), true), Instant::now());
         delivery.handed(1, 1, start);
         assert_eq!(delivery.delivered(start + PROVEN), 1, "the socket is open still");
         let later = start + PROVEN;
@@ -143,8 +150,17 @@ mod tests {
     }
 
     #[test]
+    fn an_open_socket_says_nothing_where_the_client_pings() {
+        let (mut delivery, start) = (Delivery::new(None, true), Instant::now());
+        delivery.handed(1, 1, start);
+        assert_eq!(delivery.delivered(start + PROVEN * 10), 0);
+        delivery.receipt(1);
+        assert_eq!(delivery.delivered(start + PROVEN * 10), 1);
+    }
+
+    #[test]
     fn without_receipts_a_sign_of_life_delivers_what_was_handed_before() {
-        let (mut delivery, start) = (Delivery::new(PROVEN, false), Instant::now());
+        let (mut delivery, start) = (Delivery::new(Some(PROVEN), false), Instant::now());
         delivery.handed(1, 1, start);
         delivery.handed(2, 2, start + ms(1000));
         assert_eq!(delivery.delivered(start + ms(1000)), 0);
@@ -156,7 +172,7 @@ mod tests {
 
     #[test]
     fn only_news_is_acknowledged() {
-        let (mut delivery, start) = (Delivery::new(PROVEN, true), Instant::now());
+        let (mut delivery, start) = (Delivery::new(Some(PROVEN), true), Instant::now());
         assert_eq!(delivery.news(start), Some(0), "the client has its place");
         assert_eq!(delivery.news(start), None);
         delivery.handed(5, 1, start);
@@ -167,7 +183,7 @@ mod tests {
 
     #[test]
     fn little_is_kept_however_much_is_told() {
-        let (mut delivery, start) = (Delivery::new(PROVEN, true), Instant::now());
+        let (mut delivery, start) = (Delivery::new(Some(PROVEN), true), Instant::now());
         for i in 1..10_000 {
             delivery.handed(i, i, start);
         }

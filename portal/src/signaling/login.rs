@@ -53,11 +53,11 @@ struct Credentials {
 }
 
 /// Logs a client in. Gives its place in the room and the data of the answer.
-/// `receipts`: whether its socket gives any.
+/// `delivery` is that of its socket.
 pub(super) async fn login(
     shared: &Signaling,
     data: &Value,
-    receipts: bool,
+    delivery: Delivery,
 ) -> Result<(Membership, Value), LoginError> {
     let Credentials { version, reconnectable, token } = credentials(data)?;
     token.verify(&shared.backend.secret("token-key").await?)?;
@@ -76,7 +76,7 @@ pub(super) async fn login(
         conference,
         events,
         reconnectable,
-        delivery: Delivery::new(shared.limits.longest_silence(), receipts),
+        delivery,
         used_ticket: None,
     };
     let ticket = if reconnectable { Some(new_ticket(shared, &membership.holder()).await?) } else { None };

@@ -53,11 +53,14 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Who is silent for longer is disconnected.
+    /// Who is silent for longer is surely disconnected.
     fn longest_silence(&self) -> Duration {
-        self.ping_interval + self.ping_timeout
+        self.ping_interval + self.ping_timeout + PING_MARGIN
     }
 }
+
+/// By so much the library may be late to close a connection that has not answered its ping.
+const PING_MARGIN: Duration = Duration::from_secs(5);
 
 /// How clients come back.
 #[derive(Clone, Copy, Debug)]

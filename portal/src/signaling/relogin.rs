@@ -45,12 +45,12 @@ fn credentials(data: &Value) -> (&str, Option<u64>) {
     }
 }
 
-/// Gives a client its place back, and a new ticket. What it has missed comes first among the place's events. `receipts`: whether its
-/// new socket gives any.
+/// Gives a client its place back, and a new ticket. What it has missed comes first among the place's events. `delivery` is that
+/// of its new socket.
 pub(super) async fn relogin(
     shared: &Signaling,
     data: &Value,
-    receipts: bool,
+    delivery: Delivery,
 ) -> Result<(Membership, String), ReloginError> {
     let (text, seq) = credentials(data);
     let ticket = Ticket::parse(text)?;
@@ -82,7 +82,7 @@ pub(super) async fn relogin(
         conference,
         events,
         reconnectable: true,
-        delivery: Delivery::new(shared.limits.longest_silence(), receipts),
+        delivery,
         seat,
         used_ticket: first.then_some(Used { ticket, kept_ms }),
     };
