@@ -7,6 +7,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo::rerun-if-changed={file}");
     }
     let descriptors = protox::compile(&files, ["proto"])?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    // Shared between all that a message goes to.
+    let shared = ".kaigi.v1.DataMessage.payload";
+    tonic_prost_build::configure().bytes(shared).compile_fds(descriptors)?;
     Ok(())
 }

@@ -11,6 +11,9 @@ pub enum AttachmentTag {}
 /// Marks keys of flows from other nodes.
 #[derive(Debug)]
 pub enum FlowTag {}
+/// Marks keys of streams of data from other nodes.
+#[derive(Debug)]
+pub enum DataFlowTag {}
 /// Marks keys of tracks that can be forwarded.
 #[derive(Debug)]
 pub enum SourceTag {}
@@ -24,6 +27,8 @@ pub type TransportKey = Key<TransportTag>;
 pub type AttachmentKey = Key<AttachmentTag>;
 /// Finds a flow from another node.
 pub type FlowKey = Key<FlowTag>;
+/// Finds a stream of data from another node.
+pub type DataFlowKey = Key<DataFlowTag>;
 /// Finds a track that can be forwarded.
 pub type SourceKey = Key<SourceTag>;
 /// Finds a track's destination.

@@ -11,6 +11,7 @@ pub mod forward;
 pub mod ids;
 pub mod keys;
 pub mod node;
+pub mod sctp;
 pub mod sdp;
 pub mod service;
 pub mod timers;
@@ -27,7 +28,7 @@ use kaigi_proto::{
     auth::Require,
     v1::{
         self, access_node_server::AccessNodeServer, cluster_client::ClusterClient,
-        media_link_server::MediaLinkServer,
+        data_link_server::DataLinkServer, media_link_server::MediaLinkServer,
     },
 };
 use kaigi_telemetry::{Health, HealthServer};
@@ -46,7 +47,7 @@ use crate::{
     node::{Limits, NodeConfig},
     service::{MAX_MESSAGE, Service},
     transport::Certificate,
-    worker::{Sockets, WorkerHandle, WorkerParts},
+    worker::{DataConsumers, Sockets, WorkerHandle, WorkerParts},
 };
 
 /// How often absent agents are looked for.
@@ -69,7 +70,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
     let announced = args.announced().context("network interfaces can't be read")?;
     let worker_id = new_worker_id(v1::Purpose::Access);
     let channels = Channels::new(args.worker.secret());
-    let (events, load) = (EventHub::default(), LoadGauge::default());
+    let (events, data, load) = (EventHub::default(), DataConsumers::default(), LoadGauge::default());
     let parts = WorkerParts {
         config: NodeConfig {
             worker: worker_id.clone(),
@@ -80,6 +81,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
         },
         sockets,
         events: events.clone(),
+        data: data.clone(),
         channels: channels.clone(),
         load: load.clone(),
         stop: stop.clone(),
@@ -87,7 +89,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
     let worker = worker::start(parts, tokio::runtime::Handle::current())?;
     tracing::info!(worker = %worker_id, endpoint, %media, ?announced, %link, "access-node runs");
 
-    let service = Service { worker: worker.clone(), events: events.clone() };
+    let service = Service { worker: worker.clone(), events: events.clone(), data: data.clone() };
     let require = Require(args.worker.secret());
     let access = AccessNodeServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE);
     let server = Server::builder()
@@ -95,7 +97,8 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .add_service(InterceptedService::new(access, require.clone()))
-        .add_service(InterceptedService::new(MediaLinkServer::new(service), require))
+        .add_service(InterceptedService::new(MediaLinkServer::new(service.clone()), require.clone()))
+        .add_service(InterceptedService::new(DataLinkServer::new(service), require))
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
     let registration = Registration {
         cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
@@ -116,7 +119,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
     tokio::select! {
         served = server => served?,
         served = health_server.run() => served?,
-        () = watch_agents(worker.clone(), events) => anyhow::bail!("the media worker has ended"),
+        () = watch(worker.clone(), events, data) => anyhow::bail!("the media worker has ended"),
         () = stop.cancelled() => {}
     }
     health.set_ready(false);
@@ -125,8 +128,8 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
     Ok(())
 }
 
-/// Closes what agents leave behind that are gone. Returns if the worker has ended.
-async fn watch_agents(worker: WorkerHandle, events: EventHub) {
+/// Closes what agents and other nodes leave behind that are gone. Returns if the worker has ended.
+async fn watch(worker: WorkerHandle, events: EventHub, data: DataConsumers) {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -134,6 +137,11 @@ async fn watch_agents(worker: WorkerHandle, events: EventHub) {
         for agent in events.take_absent(Instant::now()) {
             tracing::warn!(worker = %agent, "agent is gone, its transports are closed");
             if worker.call(move |node, now| node.close_agent(now, &agent)).await.is_err() {
+                return;
+            }
+        }
+        for consumer in data.take_closed() {
+            if worker.call(move |node, _| node.close_data_consumer(consumer)).await.is_err() {
                 return;
             }
         }

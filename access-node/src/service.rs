@@ -1,11 +1,12 @@
-//! The gRPC services: `AccessNode` for the agents, `MediaLink` for other nodes.
+//! The gRPC services: `AccessNode` for the agents, `MediaLink` and `DataLink` for other nodes.
 
 use std::time::Instant;
 
 use kaigi_proto::{
-    ids::{AttachmentId, IdError, SessionId, TransportId, WorkerId},
+    ids::{AttachmentId, IdError, SessionId, StreamId, TransportId, WorkerId},
     v1::{
-        self, access_node_server::AccessNode, media_link_server::MediaLink, signal_transport_request::Signal,
+        self, access_node_server::AccessNode, data_link_server::DataLink, media_link_server::MediaLink,
+        signal_transport_request::Signal,
     },
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,19 +16,21 @@ use crate::{
     events::EventHub,
     node::{NodeError, request},
     sdp::{MAX_SDP, Offer},
-    worker::WorkerHandle,
+    worker::{DataConsumers, DataStream, WorkerHandle},
 };
 
 /// Largest message of an agent, in bytes: an offer and what is around it.
 pub const MAX_MESSAGE: usize = MAX_SDP + 4096;
 
-/// Both services.
+/// All services.
 #[derive(Clone, Debug)]
 pub struct Service {
     /// Does the work.
     pub worker: WorkerHandle,
     /// Tells the agents.
     pub events: EventHub,
+    /// Carries data to other nodes.
+    pub data: DataConsumers,
 }
 
 fn bad_id(error: IdError) -> Status {
@@ -155,5 +158,18 @@ impl MediaLink for Service {
         let id = AttachmentId::new(&request.into_inner().attachment_id).map_err(bad_id)?;
         self.worker.call(move |node, _| node.detach(&id)).await?;
         Ok(Response::new(v1::DetachReply {}))
+    }
+}
+
+#[tonic::async_trait]
+impl DataLink for Service {
+    type SubscribeStream = DataStream;
+
+    async fn subscribe(&self, request: Request<v1::DataRequest>) -> Result<Response<DataStream>, Status> {
+        let stream = StreamId::new(&request.into_inner().stream_id).map_err(bad_id)?;
+        let (consumer, messages) = self.data.open();
+        // If this is refused, or the caller goes away, the consumer is found closed.
+        self.worker.call(move |node, _| node.open_data_consumer(consumer, &stream)).await??;
+        Ok(Response::new(messages))
     }
 }

@@ -33,6 +33,22 @@ pub struct Counters {
     pub malformed: u64,
     /// ICE restarts of clients.
     pub ice_restarts: u64,
+    /// Messages of publishers' data channels.
+    pub data_messages_in: u64,
+    /// Their bytes.
+    pub data_bytes_in: u64,
+    /// Messages on subscribers' data channels.
+    pub data_messages_out: u64,
+    /// Their bytes.
+    pub data_bytes_out: u64,
+    /// Messages that unreliable channels had no room for.
+    pub data_lost: u64,
+    /// Subscriptions that were ended because their reliable channels had no room.
+    pub data_slow_receivers: u64,
+    /// Messages of data from other nodes.
+    pub data_link_messages_in: u64,
+    /// Messages of data to other nodes.
+    pub data_link_messages_out: u64,
     /// Transports that failed.
     pub transports_failed: u64,
 }

@@ -14,6 +14,9 @@ pub enum NodeError {
     /// No such track on this node, or it is not there yet.
     #[error("track unknown")]
     UnknownTrack,
+    /// No data of such a stream on this node.
+    #[error("stream unknown")]
+    UnknownStream,
     /// A newer agent serves the room.
     #[error("room is served under epoch {0}")]
     OldEpoch(u64),
@@ -47,9 +50,10 @@ impl From<NodeError> for tonic::Status {
     fn from(error: NodeError) -> Self {
         let text = error.to_string();
         match error {
-            NodeError::UnknownTransport | NodeError::UnknownSession | NodeError::UnknownTrack => {
-                Self::not_found(text)
-            }
+            NodeError::UnknownTransport
+            | NodeError::UnknownSession
+            | NodeError::UnknownTrack
+            | NodeError::UnknownStream => Self::not_found(text),
             NodeError::OldEpoch(_)
             | NodeError::WrongRoom
             | NodeError::OtherFormat

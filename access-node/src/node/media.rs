@@ -135,6 +135,7 @@ impl Node {
             }
             Err(error) => return self.end_transport(now, key, Some(error.to_string())),
         }
+        self.handle_packets(now, key);
         self.net.flush_dtls(key);
         self.net.schedule(key);
     }
@@ -341,6 +342,7 @@ impl Node {
             return self.end_transport(now, key, Some(error.to_string()));
         }
         self.net.flush_dtls(key);
+        self.data_timeout(now, key);
         self.send_transport_cc(now, key);
         let due = self.net.transports.get(key).and_then(|t| t.next_report).is_some_and(|at| at <= now);
         if due {

@@ -2,6 +2,8 @@
 //! go in; datagrams, events and calls to other nodes come out ([`Output`]).
 
 mod counters;
+mod data;
+mod data_link;
 mod error;
 mod links;
 mod media;
@@ -13,10 +15,11 @@ mod signaling;
 mod transport;
 
 pub use counters::Counters;
+pub use data_link::{ConsumerId, DataCall};
 pub use error::NodeError;
 pub use links::{Attachment, Flow};
 pub use output::{LinkCall, Output};
-pub use request::{Opened, PublicationTrack, SubscriptionTrack, TrackSource};
+pub use request::{DataRole, DataSource, Opened, PublicationTrack, SubscriptionTrack, TrackSource};
 pub use transport::Transport;
 
 use std::{
@@ -125,10 +128,15 @@ impl Node {
 
     /// When [`Self::handle_timeout`] is due.
     pub fn next_timeout(&mut self) -> Option<Instant> {
-        [self.net.timers.earliest(), self.net.links.timers.earliest(), self.forward.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.net.timers.earliest(),
+            self.net.links.timers.earliest(),
+            self.forward.next_timeout(),
+            self.net.data.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Does what is due.
@@ -138,6 +146,8 @@ impl Node {
             self.transport_timeout(now, key);
         }
         self.handle_link_timeouts(now);
+        self.handle_data_timeouts(now);
+        self.run_data(now);
     }
 
     fn random_text(&mut self, bytes: usize) -> String {

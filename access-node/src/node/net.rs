@@ -15,6 +15,7 @@ use rtc_rtcp::{
 
 use super::{
     Counters, Output,
+    data::Data,
     links::Links,
     transport::{Role, Transport},
 };
@@ -42,6 +43,7 @@ pub(super) struct Net {
     pub(super) by_peer: HashMap<Peer, TransportKey>,
     pub(super) timers: Timers<TransportKey>,
     pub(super) links: Links,
+    pub(super) data: Data,
     pub(super) output: Output,
     pub(super) counters: Counters,
 }
@@ -55,6 +57,7 @@ impl Net {
             by_peer: HashMap::new(),
             timers: Timers::default(),
             links,
+            data: Data::default(),
             output: Output::default(),
             counters: Counters::default(),
         }

@@ -8,6 +8,7 @@ use kaigi_proto::{
     v1,
 };
 
+use super::DataCall;
 use crate::keys::FlowKey;
 use crate::transport::Path;
 
@@ -43,4 +44,6 @@ pub struct Output {
     pub events: Vec<(WorkerId, v1::AccessEvent)>,
     /// To other nodes.
     pub calls: Vec<LinkCall>,
+    /// Data to and from other nodes.
+    pub data: Vec<DataCall>,
 }

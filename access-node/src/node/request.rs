@@ -1,7 +1,7 @@
 //! The agent's calls, read into types.
 
 use kaigi_proto::{
-    ids::{IdError, ParticipantId, RoomId, SessionId, TrackId, TransportId, WorkerId},
+    ids::{IdError, ParticipantId, RoomId, SessionId, StreamId, TrackId, TransportId, WorkerId},
     v1,
 };
 
@@ -35,6 +35,28 @@ pub struct Opened {
     pub transport: TransportId,
     /// The session.
     pub session: SessionId,
+    /// Whether it has data, and which.
+    pub data: Option<DataRole>,
+}
+
+/// What a session has to do with data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataRole {
+    /// The client sends.
+    Publishes,
+    /// The client receives.
+    Subscribes(DataSource),
+}
+
+/// Where the data of a stream come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataSource {
+    /// The stream.
+    pub stream: StreamId,
+    /// The node with the publisher.
+    pub worker: WorkerId,
+    /// That node's gRPC endpoint.
+    pub endpoint: String,
 }
 
 /// A track that a client publishes.
@@ -119,6 +141,7 @@ pub fn publication(
         participant: ParticipantId::new(&request.participant_id)?,
         transport: TransportId::new(&request.transport_id)?,
         session: SessionId::new(&request.session_id)?,
+        data: request.data.then_some(DataRole::Publishes),
     };
     let tracks = limited(request.tracks, "tracks")?.into_iter().map(|track| {
         let kind = kind(track.kind)?;
@@ -130,6 +153,7 @@ pub fn publication(
         })
     });
     let tracks = checked(tracks.collect::<Result<Vec<_>, NodeError>>()?, |track| (track.kind, &track.mid))?;
+    opened.has_something(tracks.is_empty())?;
     Ok((opened, tracks))
 }
 
@@ -147,6 +171,7 @@ pub fn subscription(
         participant: ParticipantId::new(&request.participant_id)?,
         transport: TransportId::new(&request.transport_id)?,
         session: SessionId::new(&request.session_id)?,
+        data: request.data.map(data_source).transpose()?.map(DataRole::Subscribes),
     };
     let tracks = limited(request.tracks, "tracks")?.into_iter().map(|track| {
         let kind = kind(track.kind)?;
@@ -165,7 +190,25 @@ pub fn subscription(
         })
     });
     let tracks = checked(tracks.collect::<Result<Vec<_>, NodeError>>()?, |track| (track.kind, &track.mid))?;
+    opened.has_something(tracks.is_empty())?;
     Ok((opened, tracks))
+}
+
+fn data_source(source: v1::DataSource) -> Result<DataSource, NodeError> {
+    Ok(DataSource {
+        stream: StreamId::new(&source.stream_id)?,
+        worker: WorkerId::new(&source.worker_id)?,
+        endpoint: source.endpoint,
+    })
+}
+
+impl Opened {
+    fn has_something(&self, without_tracks: bool) -> Result<(), NodeError> {
+        if without_tracks && self.data.is_none() {
+            return Err(NodeError::Invalid("no tracks and no data".to_owned()));
+        }
+        Ok(())
+    }
 }
 
 /// A track's source.
@@ -188,9 +231,6 @@ pub fn source(source: Option<v1::TrackSource>, kind: Kind) -> Result<TrackSource
 
 /// A session has one track of a kind at most, each on an m-line of its own.
 fn checked<T>(tracks: Vec<T>, of: impl Fn(&T) -> (Kind, &Mid)) -> Result<Vec<T>, NodeError> {
-    if tracks.is_empty() {
-        return Err(NodeError::Invalid("no tracks".to_owned()));
-    }
     for (index, track) in tracks.iter().enumerate() {
         for other in &tracks[..index] {
             if of(track).0 == of(other).0 {

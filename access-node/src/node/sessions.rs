@@ -10,6 +10,7 @@ use rand::RngCore;
 
 use super::{
     Node, NodeError, Opened, PublicationTrack, SubscriptionTrack, TrackSource,
+    data::TransportData,
     net::Room,
     transport::{Incoming, Layer, Role, Session, SessionTrack, Transport},
 };
@@ -49,7 +50,7 @@ impl Node {
         if taken {
             return Err(NodeError::InUse("track"));
         }
-        let mut session = Session { tracks: Vec::new(), established: false };
+        let mut session = Session::new(opened);
         for track in tracks {
             let source = self.forward.source_of(&track.track, track.kind);
             self.forward.claim(source);
@@ -60,7 +61,7 @@ impl Node {
                 role: Role::Published(vec![Layer { rid: None, track: track.track, source }]),
             });
         }
-        self.insert_session(key, &opened.session, session);
+        self.insert_session(now, key, &opened.session, session);
         Ok(())
     }
 
@@ -76,7 +77,7 @@ impl Node {
     ) -> Result<(), NodeError> {
         let mids: Vec<Mid> = tracks.iter().map(|track| track.mid.clone()).collect();
         let Some(key) = self.admit(now, opened, &mids)? else { return Ok(()) };
-        let mut session = Session { tracks: Vec::new(), established: false };
+        let mut session = Session::new(opened);
         for track in tracks {
             let wish = Wish::Send { formats: track.formats, client_order: track.client_order };
             self.bind(key, &track.mid, &opened.session, track.kind, wish);
@@ -86,7 +87,7 @@ impl Node {
                 role: Role::Subscribed { from: track.source, active: true, sink: None },
             });
         }
-        self.insert_session(key, &opened.session, session);
+        self.insert_session(now, key, &opened.session, session);
         Ok(())
     }
 
@@ -229,7 +230,8 @@ impl Node {
         }
         if let Some(session) = transport.sessions.get_mut(&opened.session) {
             let same = session.tracks.iter().all(|track| mids.contains(&track.mid));
-            if !same || session.tracks.len() != mids.len() {
+            let role = session.data.as_ref().map(|data| &data.role);
+            if !same || session.tracks.len() != mids.len() || role != opened.data.as_ref() {
                 return Err(NodeError::InUse("session"));
             }
             if taken_over && session.established {
@@ -271,6 +273,7 @@ impl Node {
             dtls: None,
             srtp: None,
             handshake_since: None,
+            data: TransportData::default(),
             sessions: HashMap::new(),
             incoming: HashMap::new(),
             outgoing: HashMap::new(),
@@ -301,10 +304,11 @@ impl Node {
         }
     }
 
-    fn insert_session(&mut self, key: TransportKey, id: &SessionId, session: Session) {
+    fn insert_session(&mut self, now: Instant, key: TransportKey, id: &SessionId, session: Session) {
         if let Some(transport) = self.net.transports.get_mut(key) {
             transport.sessions.insert(id.clone(), session);
         }
+        self.data_session_opened(now, key, id);
     }
 
     /// Tells the agent of each session whose m-lines are all negotiated, once the transport is connected.
@@ -315,7 +319,8 @@ impl Node {
             let negotiated = |track: &SessionTrack| transport.negotiation.negotiated(&track.mid);
             let tracks: Option<Vec<_>> =
                 session.tracks.iter().map(|track| Some(told(track, negotiated(track)?))).collect();
-            if let Some(tracks) = tracks {
+            let has_data = session.data.as_ref().is_none_or(|data| data.has_opened);
+            if let Some(tracks) = tracks.filter(|_| has_data) {
                 session.established = true;
                 events.push(v1::SessionEstablished { session_id: id.to_string(), tracks: tracks.concat() });
             }
@@ -346,6 +351,9 @@ impl Node {
             }
         }
         transport.outgoing.retain(|_, sink| !sinks.contains(sink));
+        if let Some(data) = session.data {
+            self.data_session_closed(key, id, data);
+        }
         for sink in sinks {
             for source in self.forward.remove_sink(sink) {
                 self.release_source(source);

@@ -7,7 +7,10 @@ use std::{
 
 use kaigi_proto::ids::{ParticipantId, RoomId, SessionId, TrackId, TransportId};
 
-use super::TrackSource;
+use super::{
+    Opened, TrackSource,
+    data::{SessionData, TransportData},
+};
 use crate::{
     bandwidth::BandwidthEstimator,
     forward::TransportCcReceiver,
@@ -67,7 +70,15 @@ pub(super) struct Layer {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) tracks: Vec<SessionTrack>,
+    pub(super) data: Option<SessionData>,
     pub(super) established: bool,
+}
+
+impl Session {
+    /// Without tracks yet.
+    pub(super) fn new(opened: &Opened) -> Self {
+        Self { tracks: Vec::new(), data: opened.data.clone().map(SessionData::new), established: false }
+    }
 }
 
 /// A client's connection.
@@ -85,6 +96,7 @@ pub struct Transport {
     /// From the end of the handshake on: the transport is connected.
     pub(super) srtp: Option<Srtp>,
     pub(super) handshake_since: Option<Instant>,
+    pub(super) data: TransportData,
     pub(super) sessions: HashMap<SessionId, Session>,
     pub(super) incoming: HashMap<u32, Incoming>,
     pub(super) outgoing: HashMap<u32, SinkKey>,
@@ -114,6 +126,7 @@ impl Transport {
             self.dtls.as_ref().and_then(Dtls::next_timeout),
             self.transport_cc.next_timeout().filter(|_| self.is_connected()),
             self.next_report,
+            self.data.next_timeout(),
         ]
         .into_iter()
         .flatten()

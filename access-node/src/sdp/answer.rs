@@ -11,7 +11,7 @@ use super::{
     offer::{Direction, Offer, OfferedMedia},
     simulcast::MAX_LAYERS,
 };
-use crate::ids::Rid;
+use crate::{ids::Rid, sctp::MAX_MESSAGE};
 
 /// Writes into a string, which can't fail.
 macro_rules! line {
@@ -34,8 +34,9 @@ pub(super) fn write<'n>(
     line!(out, "o=- {} {version} IN IP4 127.0.0.1", local.session_id);
     line!(out, "s=-");
     line!(out, "t=0 0");
+    let data = offer.data_line();
     let taken = |index: usize, media: &OfferedMedia| {
-        media.kind.is_some() && !media.rejected && offer.is_bundled(index)
+        (media.kind.is_some() || Some(index) == data) && !media.rejected && offer.is_bundled(index)
     };
     if !offer.bundle.is_empty() {
         out.push_str("a=group:BUNDLE");
@@ -52,6 +53,10 @@ pub(super) fn write<'n>(
     for (index, media) in offer.media.iter().enumerate() {
         if !taken(index, media) {
             rejected(&mut out, media);
+            continue;
+        }
+        if Some(index) == data {
+            data_channels(&mut out, local, media, role);
             continue;
         }
         match active(media) {
@@ -98,10 +103,31 @@ fn inactive_formats(out: &mut String, media: &OfferedMedia) {
     line!(out, "m={} 9 {} {format}", media.media, media.protocol);
 }
 
+/// The m-line of data channels (RFC 8841 §10.3). It is agreed to whether or not there is anything to send: channels are opened on it
+/// without another offer.
+fn data_channels(out: &mut String, local: &LocalDescription, media: &OfferedMedia, role: DtlsRole) {
+    line!(out, "m={} 9 {} {}", media.media, media.protocol, media.formats.join(" "));
+    line!(out, "c=IN IP4 0.0.0.0");
+    connection(out, local, role);
+    line!(out, "a=mid:{}", media.mid);
+    line!(out, "a=sctp-port:5000");
+    line!(out, "a=max-message-size:{MAX_MESSAGE}");
+}
+
 /// What every m-line says of the transport that all share.
 fn transport(out: &mut String, local: &LocalDescription, media: &OfferedMedia, role: DtlsRole) {
     line!(out, "c=IN IP4 0.0.0.0");
     line!(out, "a=rtcp:9 IN IP4 0.0.0.0");
+    connection(out, local, role);
+    line!(out, "a=mid:{}", media.mid);
+    line!(out, "a=rtcp-mux");
+    if media.reduced_size_rtcp {
+        line!(out, "a=rtcp-rsize");
+    }
+}
+
+/// How the node is reached, and who begins.
+fn connection(out: &mut String, local: &LocalDescription, role: DtlsRole) {
     for candidate in &local.candidates {
         line!(out, "a=candidate:{candidate}");
     }
@@ -114,11 +140,6 @@ fn transport(out: &mut String, local: &LocalDescription, media: &OfferedMedia, r
         DtlsRole::Server => "passive",
     };
     line!(out, "a=setup:{setup}");
-    line!(out, "a=mid:{}", media.mid);
-    line!(out, "a=rtcp-mux");
-    if media.reduced_size_rtcp {
-        line!(out, "a=rtcp-rsize");
-    }
 }
 
 fn flowing(

@@ -298,6 +298,19 @@ impl Offer {
         }
     }
 
+    /// The m-line of data channels (RFC 8841 §4), if there is one that can be used. There is one at most (RFC 8831 §6.1).
+    pub(super) fn data_line(&self) -> Option<usize> {
+        let is_data = |media: &OfferedMedia| {
+            media.media == "application"
+                && matches!(media.protocol.as_str(), "UDP/DTLS/SCTP" | "TCP/DTLS/SCTP")
+                && media.formats == ["webrtc-datachannel"]
+        };
+        let mut lines = self.media.iter().enumerate();
+        lines
+            .find(|(index, media)| is_data(media) && !media.rejected && self.is_bundled(*index))
+            .map(|(index, _)| index)
+    }
+
     /// How many m-lines there are.
     #[must_use]
     pub fn m_lines(&self) -> usize {

@@ -1,6 +1,7 @@
-//! The DTLS handshake that makes a transport's SRTP keys (RFC 5764).
+//! The DTLS handshake that makes a transport's SRTP keys (RFC 5764), and the SCTP packets that go over the association (RFC 8261).
 
 use std::{
+    collections::VecDeque,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Instant,
@@ -24,8 +25,14 @@ use crate::sdp::{DtlsRole, Fingerprint};
 /// The endpoint knows associations by address, but a client's address may change during the handshake; so each transport has an
 /// endpoint of its own and all datagrams seem to come from here (RFC 5737).
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
-/// Most bytes taken from a client; a handshake is about 4 kB, and nothing but a farewell follows it.
+/// Most bytes taken from a client; a handshake is about 4 kB, and nothing but data and a farewell follows it. Data do not count.
 const MAX_HANDSHAKE: usize = 128 * 1024;
+/// Packets of one datagram that are kept until they are taken; more are dropped.
+const MAX_PACKETS: usize = 64;
+/// The content type of data (RFC 6347 §4.1), and where a record says its length, before which its header ends.
+const APPLICATION_DATA: u8 = 23;
+/// See [`APPLICATION_DATA`].
+const RECORD_HEADER: usize = 13;
 /// Most first datagrams kept for a second try; a hello is one or two.
 const MAX_HELLO: usize = 8;
 
@@ -129,7 +136,7 @@ impl std::fmt::Debug for SrtpKeys {
     }
 }
 
-/// One transport's handshake.
+/// One transport's DTLS association.
 pub struct Dtls {
     certificate: Certificate,
     endpoint: Endpoint,
@@ -140,6 +147,7 @@ pub struct Dtls {
     hello: Vec<BytesMut>,
     received: usize,
     complete: bool,
+    packets: VecDeque<BytesMut>,
 }
 
 impl std::fmt::Debug for Dtls {
@@ -167,6 +175,7 @@ impl Dtls {
             hello: Vec::new(),
             received: 0,
             complete: false,
+            packets: VecDeque::new(),
         })
     }
 
@@ -201,8 +210,10 @@ impl Dtls {
     /// # Errors
     /// If the handshake has failed, or the client has ended the association.
     pub fn read(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<SrtpKeys>, DtlsError> {
-        self.received += datagram.len();
-        if self.received > MAX_HANDSHAKE {
+        self.packets.clear();
+        let counted = if self.complete { without_data(datagram) } else { datagram.len() };
+        self.received = self.received.saturating_add(counted);
+        if counted > 0 && self.received > MAX_HANDSHAKE {
             // The endpoint remembers handshake messages even when it is through. What comes so late and so much is nobody's
             // farewell, and may be forged.
             return if self.complete { Ok(None) } else { Err(DtlsError::TooLarge) };
@@ -230,11 +241,29 @@ impl Dtls {
                     keys = Some(self.keys()?);
                 }
                 EndpointEvent::PeerClosed => return Err(DtlsError::Closed),
-                // Nothing but the handshake is done over DTLS.
+                EndpointEvent::ApplicationData(packet) if self.packets.len() < MAX_PACKETS => {
+                    self.packets.push_back(packet);
+                }
                 _ => {}
             }
         }
         Ok(keys)
+    }
+
+    /// The next packet in the datagram that was read last.
+    pub fn poll_packet(&mut self) -> Option<BytesMut> {
+        self.packets.pop_front()
+    }
+
+    /// Sends a packet; the datagram comes from [`Self::poll_transmit`].
+    ///
+    /// # Errors
+    /// If the handshake is not through, or the association has ended.
+    pub fn write(&mut self, now: Instant, packet: &[u8]) -> Result<(), DtlsError> {
+        if !self.complete {
+            return Err(DtlsError::Closed);
+        }
+        Ok(self.endpoint.write(now, PEER, packet)?)
     }
 
     /// The next datagram to send.
@@ -286,6 +315,19 @@ impl Dtls {
             remote: (keys.remote_master_key, keys.remote_master_salt),
         })
     }
+}
+
+/// Bytes of the records in a datagram that are no data.
+fn without_data(datagram: &[u8]) -> usize {
+    let (mut rest, mut others) = (datagram, 0);
+    while let Some(header) = rest.get(..RECORD_HEADER) {
+        let length = RECORD_HEADER + usize::from(u16::from_be_bytes([header[11], header[12]]));
+        if header[0] != APPLICATION_DATA {
+            others += length.min(rest.len());
+        }
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    others + rest.len()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use kaigi_proto::v1::{self, media_link_client::MediaLinkClient};
 use kaigi_worker::Channels;
 use tokio::runtime::Handle;
 
-use super::{WorkerGone, WorkerHandle, batch::Departures, sockets::Open, tcp::Connections};
+use super::{WorkerGone, WorkerHandle, batch::Departures, data::DataExit, sockets::Open, tcp::Connections};
 use crate::{
     events::EventHub,
     node::{LinkCall, Node},
@@ -22,6 +22,7 @@ pub(super) struct Exit {
     pub(super) departures: Departures,
     pub(super) connections: Connections,
     pub(super) events: EventHub,
+    pub(super) data: DataExit,
     pub(super) channels: Channels,
     /// Where calls to other nodes run.
     pub(super) calls: Handle,
@@ -57,6 +58,7 @@ impl Exit {
         for call in output.calls.drain(..) {
             self.call(call);
         }
+        self.flush_data(node);
     }
 
     fn call(&self, call: LinkCall) {

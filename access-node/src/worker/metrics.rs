@@ -38,6 +38,14 @@ impl Metrics {
             ("kaigi_access_datagrams_malformed_total", c.malformed),
             ("kaigi_access_datagrams_not_sent_total", dropped),
             ("kaigi_access_ice_restarts_total", c.ice_restarts),
+            ("kaigi_access_data_messages_received_total", c.data_messages_in),
+            ("kaigi_access_data_received_bytes_total", c.data_bytes_in),
+            ("kaigi_access_data_messages_sent_total", c.data_messages_out),
+            ("kaigi_access_data_sent_bytes_total", c.data_bytes_out),
+            ("kaigi_access_data_messages_lost_total", c.data_lost),
+            ("kaigi_access_data_slow_receivers_total", c.data_slow_receivers),
+            ("kaigi_access_data_link_messages_received_total", c.data_link_messages_in),
+            ("kaigi_access_data_link_messages_sent_total", c.data_link_messages_out),
             ("kaigi_access_transports_failed_total", c.transports_failed),
         ];
         for (name, sum) in sums {

@@ -2,11 +2,13 @@
 //! and nothing is locked; several workers could run side by side, each with a port of its own.
 
 mod batch;
+mod data;
 mod flush;
 mod metrics;
 mod sockets;
 mod tcp;
 
+pub use data::{DataConsumers, DataStream};
 pub use sockets::{BindError, Sockets};
 
 use std::{
@@ -21,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     batch::{Arrivals, Departures},
+    data::DataExit,
     flush::Exit,
     metrics::Metrics,
     tcp::{Connections, FromConnection},
@@ -102,6 +105,8 @@ pub struct WorkerParts {
     pub config: NodeConfig,
     /// Where its events go.
     pub events: EventHub,
+    /// Where data for other nodes go.
+    pub data: DataConsumers,
     /// To other nodes.
     pub channels: Channels,
     /// Its load, of one core.
@@ -162,6 +167,7 @@ impl Worker {
                 departures: Departures::default(),
                 connections: Connections::new(sender),
                 events: parts.events,
+                data: DataExit::new(parts.data),
                 channels: parts.channels,
                 calls,
                 back,

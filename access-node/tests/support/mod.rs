@@ -3,10 +3,12 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+pub mod data;
 pub mod world;
 
 use std::{collections::HashMap, fmt::Write as _, net::SocketAddr, time::Instant};
 
+use data::DataPeer;
 use kaigi_access_node::{
     sdp::{DtlsRole, Fingerprint, Offer},
     transport::{Certificate, Dtls, DtlsError, Srtp},
@@ -102,7 +104,9 @@ pub struct Client {
     pub certificate: Certificate,
     pub lines: Vec<Line>,
     pub answer: Answer,
-    dtls: Option<Dtls>,
+    pub dtls: Option<Dtls>,
+    /// From when it begins them.
+    pub data: Option<DataPeer>,
     pub srtp: Option<Srtp>,
     pub outgoing: Vec<Vec<u8>>,
     pub received: Vec<Received>,
@@ -130,6 +134,7 @@ impl Client {
             lines: Vec::new(),
             answer: Answer::default(),
             dtls: None,
+            data: None,
             srtp: None,
             outgoing: Vec::new(),
             received: Vec::new(),
@@ -162,6 +167,16 @@ impl Client {
             mids.join(" ")
         );
         for (mid, line) in self.lines.iter().enumerate() {
+            if line.kind == "application" {
+                let _ = write!(
+                    sdp,
+                    "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:EsAw\r\n\
+                     a=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\na=ice-options:trickle\r\na=fingerprint:{}\r\na=setup:actpass\r\n\
+                     a=mid:{mid}\r\na=sctp-port:5000\r\na=max-message-size:262144\r\n",
+                    self.certificate.fingerprint()
+                );
+                continue;
+            }
             let formats =
                 if line.kind == "audio" { "111 63 9 0 8 13 110 126" } else { "96 97 102 103 98 99" };
             let _ = write!(
@@ -299,8 +314,40 @@ impl Client {
                 }
             }
         }
+        let packets: Vec<_> = std::iter::from_fn(|| self.dtls.as_mut().unwrap().poll_packet()).collect();
+        if let Some(data) = &mut self.data {
+            for packet in packets {
+                data.handle(now, packet.freeze());
+            }
+        }
+        self.flush_data(now);
         while let Some(datagram) = self.dtls.as_mut().unwrap().poll_transmit() {
             self.outgoing.push(datagram.to_vec());
+        }
+    }
+
+    /// Begins SCTP.
+    pub fn begin_data(&mut self, now: Instant) -> &mut DataPeer {
+        self.data.get_or_insert_with(|| DataPeer::new(now))
+    }
+
+    /// Writes what the data channels have to say.
+    pub fn flush_data(&mut self, now: Instant) {
+        let (Some(data), Some(dtls)) = (&mut self.data, &mut self.dtls) else { return };
+        if self.srtp.is_none() || self.is_closed {
+            return;
+        }
+        for packet in data.packets(now) {
+            dtls.write(now, &packet).unwrap();
+        }
+        while let Some(datagram) = dtls.poll_transmit() {
+            self.outgoing.push(datagram.to_vec());
+        }
+    }
+
+    pub fn data_timeout(&mut self, now: Instant) {
+        if let Some(data) = &mut self.data {
+            data.handle_timeout(now);
         }
     }
 

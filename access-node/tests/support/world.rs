@@ -33,6 +33,8 @@ pub struct World {
     pub epoch: u64,
     pub agent: String,
     pub link: SocketAddr,
+    /// Whether a datagram with data is lost.
+    pub loses: Box<dyn FnMut() -> bool>,
 }
 
 impl World {
@@ -41,13 +43,17 @@ impl World {
     }
 
     pub fn with_worker(worker: &str, link: &str, seed: u8) -> Self {
+        Self::with_limits(worker, link, seed, Limits { transports: 4, sessions: 8, links: 8 })
+    }
+
+    pub fn with_limits(worker: &str, link: &str, seed: u8, limits: Limits) -> Self {
         let now = Instant::now();
         let config = NodeConfig {
             worker: WorkerId::new(worker).unwrap(),
             certificate: Certificate::generate().unwrap(),
             candidates: vec!["1 1 udp 2130706431 192.0.2.9 10000 typ host".to_owned()],
             link_address: address(link),
-            limits: Limits { transports: 4, sessions: 8, links: 8 },
+            limits,
         };
         let node = Node::new(now, SystemTime::UNIX_EPOCH, [seed; 32], config);
         Self {
@@ -58,6 +64,7 @@ impl World {
             epoch: 1,
             agent: AGENT.to_owned(),
             link: address(link),
+            loses: Box::new(|| false),
         }
     }
 
@@ -164,6 +171,7 @@ impl World {
     /// Carries datagrams to and fro until nobody says anything more.
     pub fn settle(&mut self) {
         loop {
+            self.node.run_data(self.now);
             let output = self.node.output();
             let datagrams = std::mem::take(&mut output.datagrams);
             for (agent, event) in output.events.drain(..) {
@@ -175,6 +183,9 @@ impl World {
                 else {
                     continue;
                 };
+                if is_data(&datagram) && (self.loses)() {
+                    continue;
+                }
                 client.receive(self.now, &datagram);
                 replies.extend(client.outgoing.drain(..).map(|reply| (*address, reply)));
             }
@@ -182,17 +193,40 @@ impl World {
                 return;
             }
             for (address, reply) in replies {
+                if is_data(&reply) && (self.loses)() {
+                    continue;
+                }
                 let path = Path { peer: Peer { address, tcp: None }, local: None };
                 self.node.handle_datagram(self.now, path, &reply);
             }
         }
     }
 
+    /// Sends what a client's data channels have to say.
+    pub fn flush_data(&mut self, client: usize) {
+        let (address, client) = &mut self.clients[client];
+        let path = Path { peer: Peer { address: *address, tcp: None }, local: None };
+        client.flush_data(self.now);
+        for datagram in client.outgoing.drain(..) {
+            if !(self.loses)() {
+                self.node.handle_datagram(self.now, path, &datagram);
+            }
+        }
+    }
+
     pub fn pass(&mut self, time: Duration) {
         let end = self.now + time;
-        while let Some(at) = self.node.next_timeout().filter(|at| *at <= end) {
+        loop {
+            let clients =
+                self.clients.iter().filter_map(|(_, client)| client.data.as_ref()?.next_timeout()).min();
+            let next = [self.node.next_timeout(), clients].into_iter().flatten().min();
+            let Some(at) = next.filter(|at| *at <= end) else { break };
             self.now = self.now.max(at);
             self.node.handle_timeout(self.now);
+            for client in 0..self.clients.len() {
+                self.clients[client].1.data_timeout(self.now);
+                self.flush_data(client);
+            }
             self.settle();
         }
         self.now = end;
@@ -262,6 +296,11 @@ impl World {
         let protected = self.clients[client].1.protect_rtcp(&plain);
         self.send(client, &protected);
     }
+}
+
+/// Whether it is a DTLS record of data.
+fn is_data(datagram: &[u8]) -> bool {
+    datagram[0] == 23
 }
 
 /// Carries link datagrams from one node to another.
