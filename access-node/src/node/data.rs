@@ -181,6 +181,7 @@ impl Node {
             return;
         };
         sctp.handle_timeout(now);
+        let before = holders.len();
         holders.retain(|id, holder| match holder {
             Holder::Waiting { since, .. } if now >= *since + WAIT => {
                 sctp.close(*id);
@@ -188,8 +189,11 @@ impl Node {
             }
             Holder::Waiting { .. } | Holder::Session(_) => true,
         });
+        let has_something = sctp.has_packets() || holders.len() < before;
         self.handle_channels(now, key);
-        self.net.data_ready(now, key);
+        if has_something {
+            self.net.data_ready(now, key);
+        }
     }
 
     /// What happened on a transport's channels.

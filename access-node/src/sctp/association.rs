@@ -22,7 +22,7 @@ use super::{
     MAX_BUFFERED, MAX_BUFFERED_TOTAL, MAX_CHANNELS, MAX_MESSAGE, MAX_STREAMS, RECEIVE_WINDOW, STALL,
     channel::{Channel, ChannelId, Message, Reliability, Sent},
     guard::{Guard, Verdict},
-    packet,
+    packet::{self, Init},
 };
 
 /// The endpoint wants addresses, but all packets come through one DTLS association (RFC 5737).
@@ -55,7 +55,7 @@ struct Live {
     association: Association,
     guard: Guard,
     /// The INIT that it began with, and the answer to it until it is established.
-    init: (u32, u32),
+    init: Init,
     answer: Vec<Bytes>,
     /// The number of the last ordered message of each stream.
     last: HashMap<u16, u16>,
@@ -154,13 +154,16 @@ impl Sctp {
             return self.drop_packet();
         }
         let verdict = match &mut self.live {
-            Some(live) if !live.has_ended() => live.guard.inspect(&packet),
-            _ => Guard::init(&packet).map_or(Verdict::Drop, |(tag, first)| Verdict::Init(tag, first)),
+            Some(live) if !live.has_ended() => {
+                let channels = &self.channels;
+                live.guard.inspect(&packet, |stream| is_closing(channels, stream))
+            }
+            _ => Guard::init(&packet).map_or(Verdict::Drop, Verdict::Init),
         };
         match verdict {
             Verdict::Drop => self.drop_packet(),
-            Verdict::Init(..) if !self.pay(now, COST_OF_INIT) => self.drop_packet(),
-            Verdict::Init(tag, first) => self.begin(now, packet, (tag, first)),
+            Verdict::Init(_) if !self.pay(now, COST_OF_INIT) => self.drop_packet(),
+            Verdict::Init(init) => self.begin(now, packet, init),
             Verdict::Pass { cost } if !self.pay(now, f64::from(cost)) => self.drop_packet(),
             Verdict::Pass { .. } => self.advance(now, packet),
         }
@@ -179,7 +182,7 @@ impl Sctp {
         enough
     }
 
-    fn begin(&mut self, now: Instant, packet: Bytes, init: (u32, u32)) {
+    fn begin(&mut self, now: Instant, packet: Bytes, init: Init) {
         if let Some(live) = self.live.as_ref().filter(|live| !live.has_ended()) {
             if live.association.is_handshaking() && live.init == init {
                 // Said again, because the answer was lost or is late.
@@ -199,7 +202,7 @@ impl Sctp {
         self.live = Some(Live {
             handle,
             association,
-            guard: Guard::new(init.1),
+            guard: Guard::new(init),
             init,
             answer: Vec::new(),
             last: HashMap::new(),
@@ -223,9 +226,8 @@ impl Sctp {
         let Some(live) = &mut self.live else { return };
         // The association would keep what still comes on a channel that was closed, for nobody.
         let (channels, last) = (&self.channels, &live.last);
-        let closing = |stream: u16| channels.get(&ChannelId(stream)).is_some_and(|channel| channel.closing);
         let packet = packet::with_stale(&packet, |stream| {
-            closing(stream).then(|| last.get(&stream).copied().unwrap_or_default())
+            is_closing(channels, stream).then(|| last.get(&stream).copied().unwrap_or_default())
         });
         match self.endpoint.handle(now, PEER, None, packet) {
             Some((handle, DatagramEvent::AssociationEvent(event))) if handle == live.handle => {
@@ -451,6 +453,10 @@ impl Sctp {
             self.process(now);
         }
     }
+}
+
+fn is_closing(channels: &BTreeMap<ChannelId, Channel>, stream: u16) -> bool {
+    channels.get(&ChannelId(stream)).is_some_and(|channel| channel.closing)
 }
 
 /// Bytes that the association holds of a channel.

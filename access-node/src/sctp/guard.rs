@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     MAX_STREAMS, RECEIVE_WINDOW,
-    packet::{self, Chunk, Data, before},
+    packet::{self, Chunk, Data, Init, before},
 };
 
 /// TSNs that may be received beyond a missing one; the association keeps each of them, up to a whole datagram.
@@ -15,9 +15,13 @@ const MAX_AHEAD: u32 = 2048;
 /// TSNs that the client may give up at once. The association goes through them one by one.
 const MAX_FORWARD: u32 = 16_384;
 /// Chunks received in sequence that have not become messages: of an unfinished message, or of messages that never can be.
-const MAX_BACKLOG: usize = 1024;
+const MAX_BACKLOG: isize = 1024;
 /// Requests to reset streams that the association has not answered for good. Clients have one at a time (RFC 6525 §5.1.1).
-const MAX_RESETS: usize = 4;
+const MAX_RESETS: usize = 2;
+/// Bytes that the association may keep although nothing accounts for them.
+const MAX_ORPHANED: isize = 16 * 1024;
+/// A TSN so far behind is none that was received before, but one that is far ahead.
+const MAX_AGE: u32 = 1 << 30;
 /// TSNs sent and not acknowledged.
 const MAX_OUTSTANDING: u32 = 16_384;
 
@@ -28,13 +32,18 @@ pub(super) enum Verdict {
     Pass { cost: u32 },
     /// It is dropped, as if it were lost.
     Drop,
-    /// It begins an association: the initiate tag and the first TSN.
-    Init(u32, u32),
+    /// It begins an association.
+    Init(Init),
 }
 
 /// The numbers of one association.
 #[derive(Debug)]
 pub(super) struct Guard {
+    /// The tag that the client's packets must have, once it was told. What has another one the association does not look at, so it must
+    /// not count.
+    tag: Option<u32>,
+    /// Whether the association goes along with FORWARD-TSN.
+    can_forward: bool,
     /// The next TSN in sequence.
     next: u32,
     /// Those beyond a missing one.
@@ -46,6 +55,8 @@ pub(super) struct Guard {
     open: (isize, isize),
     /// Whether the message not finished yet has its beginning.
     has_begun: bool,
+    /// Bytes that the association keeps, and nobody knows what for.
+    orphaned: isize,
     resets: HashSet<u32>,
     /// The last TSN sent, and the last one that the client has acknowledged.
     sent: Option<u32>,
@@ -53,15 +64,19 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// For an association whose client begins with that TSN.
-    pub(super) fn new(first: u32) -> Self {
+    /// For an association that the client begins so.
+    pub(super) fn new(init: Init) -> Self {
+        let first = init.first_tsn;
         Self {
+            tag: None,
+            can_forward: init.can_forward,
             next: first,
             ahead: HashMap::new(),
             acknowledged: first.wrapping_sub(1),
             backlog: (0, 0),
             open: (0, 0),
             has_begun: false,
+            orphaned: 0,
             resets: HashSet::new(),
             sent: None,
             confirmed: None,
@@ -69,20 +84,23 @@ impl Guard {
     }
 
     /// Whether a packet begins an association.
-    pub(super) fn init(packet: &Bytes) -> Option<(u32, u32)> {
+    pub(super) fn init(packet: &Bytes) -> Option<Init> {
         match &packet::chunks(packet).ok()?[..] {
             [chunk] if chunk.kind == packet::INIT => chunk.init(),
             _ => None,
         }
     }
 
-    /// Looks at a packet from the client.
-    pub(super) fn inspect(&mut self, packet: &Bytes) -> Verdict {
+    /// Looks at a packet from the client. What it has for streams that are closing is not kept.
+    pub(super) fn inspect(&mut self, packet: &Bytes, is_closing: impl Fn(u16) -> bool) -> Verdict {
         let Ok(chunks) = packet::chunks(packet) else { return Verdict::Drop };
         if let [chunk] = &chunks[..]
             && chunk.kind == packet::INIT
         {
-            return chunk.init().map_or(Verdict::Drop, |(tag, first)| Verdict::Init(tag, first));
+            return chunk.init().map_or(Verdict::Drop, Verdict::Init);
+        }
+        if self.tag != packet::tag(packet) {
+            return Verdict::Drop;
         }
         let mut cost = 1;
         // All is looked at before anything is noted: a packet passes whole or not at all.
@@ -95,7 +113,10 @@ impl Guard {
         for chunk in &chunks {
             match chunk.kind {
                 packet::DATA => {
-                    if let Some(data) = chunk.data() {
+                    if let Some(mut data) = chunk.data() {
+                        if is_closing(data.stream) {
+                            data.length = 0;
+                        }
                         self.receive(data);
                     }
                 }
@@ -118,13 +139,13 @@ impl Guard {
             packet::DATA => {
                 let data = chunk.data()?;
                 let distance = data.tsn.wrapping_sub(self.acknowledged);
-                let old = !before(self.acknowledged, data.tsn);
-                (data.stream < MAX_STREAMS && (old || distance <= MAX_AHEAD)).then_some(0)
+                let fits = distance <= MAX_AHEAD || self.is_old(data.tsn);
+                (data.stream < MAX_STREAMS && fits).then_some(0)
             }
             packet::FORWARD_TSN => {
-                let to = chunk.cumulative()?;
+                let to = chunk.cumulative().filter(|_| self.can_forward)?;
                 let distance = to.wrapping_sub(self.acknowledged);
-                if !before(self.acknowledged, to) {
+                if self.is_old(to) {
                     return Some(0);
                 }
                 (distance <= MAX_FORWARD).then_some(distance / 64)
@@ -138,6 +159,10 @@ impl Guard {
             packet::INIT => None,
             _ => Some(0),
         }
+    }
+
+    fn is_old(&self, tsn: u32) -> bool {
+        self.acknowledged.wrapping_sub(tsn) < MAX_AGE
     }
 
     fn receive(&mut self, data: Data) {
@@ -161,7 +186,7 @@ impl Guard {
             self.open = (0, 0);
             self.has_begun = true;
         }
-        let (chunks, bytes) = (1, isize::try_from(data.length).unwrap_or(isize::MAX));
+        let (chunks, bytes) = (isize::from(data.length > 0), signed(data.length));
         self.open = (self.open.0 + chunks, self.open.1 + bytes);
         self.backlog = (self.backlog.0 + chunks, self.backlog.1 + bytes);
         if data.end {
@@ -203,25 +228,25 @@ impl Guard {
 
     /// The association gave a message of so many chunks and bytes.
     pub(super) fn read(&mut self, chunks: usize, bytes: usize) {
-        self.backlog.0 -= isize::try_from(chunks).unwrap_or(0);
-        self.backlog.1 -= isize::try_from(bytes).unwrap_or(0);
+        self.backlog.0 -= signed(chunks);
+        self.backlog.1 -= signed(bytes);
     }
 
     /// Whether more is kept for the client than any that keeps to the protocol and to the longest message needs.
     pub(super) fn is_exceeded(&self) -> bool {
-        self.backlog.0 > MAX_BACKLOG as isize || self.backlog.1 > RECEIVE_WINDOW as isize
+        self.backlog.0 > MAX_BACKLOG
+            || self.backlog.1 > RECEIVE_WINDOW as isize
+            || self.orphaned > MAX_ORPHANED
     }
 
     /// Looks at a packet to the client.
     pub(super) fn note_sent(&mut self, packet: &Bytes) {
         for chunk in packet::chunks(packet).unwrap_or_default() {
             match chunk.kind {
+                packet::INIT_ACK => self.tag = chunk.init().map(|init| init.tag),
                 packet::SACK => {
                     self.acknowledged = chunk.cumulative().unwrap_or(self.acknowledged);
-                    // Nothing is kept at all: whatever was counted amiss is set right.
-                    if chunk.window() == Some(RECEIVE_WINDOW) && self.open.0 == 0 {
-                        self.backlog = (0, 0);
-                    }
+                    self.note_window(chunk.window().unwrap_or(RECEIVE_WINDOW));
                 }
                 packet::DATA => self.note_tsn(chunk.data().map(|data| data.tsn)),
                 packet::FORWARD_TSN => self.note_tsn(chunk.cumulative()),
@@ -233,6 +258,17 @@ impl Guard {
                 _ => {}
             }
         }
+    }
+
+    /// The window tells what the association keeps.
+    fn note_window(&mut self, window: u32) {
+        let kept = RECEIVE_WINDOW.saturating_sub(window) as isize;
+        if kept == 0 && self.ahead.is_empty() && self.open.0 == 0 {
+            // Nothing: whatever was counted amiss is set right.
+            self.backlog = (0, 0);
+        }
+        let ahead: usize = self.ahead.values().map(|data| data.length).sum();
+        self.orphaned = kept - signed(ahead) - self.backlog.1;
     }
 
     fn note_tsn(&mut self, tsn: Option<u32>) {
@@ -254,4 +290,8 @@ impl Guard {
         let (Some(sent), Some(confirmed)) = (self.sent, self.confirmed) else { return false };
         before(confirmed, sent) && sent.wrapping_sub(confirmed) > MAX_OUTSTANDING
     }
+}
+
+fn signed(count: usize) -> isize {
+    isize::try_from(count).unwrap_or(isize::MAX)
 }

@@ -4,6 +4,8 @@
 mod association;
 mod channel;
 mod guard;
+#[cfg(test)]
+mod hostile;
 mod packet;
 
 pub use association::{Sctp, SctpEvent};

@@ -9,6 +9,7 @@ const MAX_CHUNKS: usize = 128;
 
 pub(super) const DATA: u8 = 0;
 pub(super) const INIT: u8 = 1;
+pub(super) const INIT_ACK: u8 = 2;
 pub(super) const SACK: u8 = 3;
 pub(super) const RECONFIG: u8 = 130;
 pub(super) const FORWARD_TSN: u8 = 192;
@@ -17,6 +18,9 @@ pub(super) const FORWARD_TSN: u8 = 192;
 const END: u8 = 1;
 const BEGIN: u8 = 2;
 const UNORDERED: u8 = 4;
+
+/// The parameter of an INIT that lists the chunk types of extensions (RFC 5061 §4.2.7).
+const SUPPORTED_EXTENSIONS: u16 = 0x8008;
 
 /// Parameters of a RE-CONFIG chunk (RFC 6525 §4).
 const RESET_REQUEST: u16 = 13;
@@ -64,6 +68,21 @@ pub(super) fn chunks(packet: &[u8]) -> Result<Vec<Chunk<'_>>, Malformed> {
     if chunks.is_empty() { Err(Malformed) } else { Ok(chunks) }
 }
 
+/// The verification tag of a packet.
+pub(super) fn tag(packet: &[u8]) -> Option<u32> {
+    word(packet, 4)
+}
+
+/// What an INIT or INIT ACK says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Init {
+    /// The verification tag of packets to its sender.
+    pub(super) tag: u32,
+    pub(super) first_tsn: u32,
+    /// Whether its sender knows FORWARD-TSN (RFC 3758).
+    pub(super) can_forward: bool,
+}
+
 /// A DATA chunk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Data {
@@ -86,9 +105,12 @@ impl Chunk<'_> {
         })
     }
 
-    /// The initiate tag and the first TSN of an INIT.
-    pub(super) fn init(&self) -> Option<(u32, u32)> {
-        Some((word(self.value, 0)?, word(self.value, 12)?))
+    pub(super) fn init(&self) -> Option<Init> {
+        let (tag, first_tsn) = (word(self.value, 0)?, word(self.value, 12)?);
+        let mut extensions =
+            parameters(self.value.get(16..)?).filter(|(kind, _)| *kind == SUPPORTED_EXTENSIONS);
+        let can_forward = extensions.any(|(_, types)| types.contains(&FORWARD_TSN));
+        Some(Init { tag, first_tsn, can_forward })
     }
 
     /// The cumulative TSN of a SACK or FORWARD-TSN.
@@ -116,28 +138,29 @@ impl Chunk<'_> {
         })
     }
 
-    /// The parameters of a RE-CONFIG: type and value.
-    fn parameters(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        let mut rest = self.value;
-        std::iter::from_fn(move || {
-            let (kind, length) = (half(rest, 0)?, usize::from(half(rest, 2)?));
-            let value = rest.get(4..length)?;
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-            Some((kind, value))
-        })
-    }
-
     /// The numbers of a RE-CONFIG's requests to reset streams.
     pub(super) fn reset_requests(&self) -> impl Iterator<Item = u32> {
-        self.parameters().filter(|(kind, _)| *kind == RESET_REQUEST).filter_map(|(_, value)| word(value, 0))
+        parameters(self.value)
+            .filter(|(kind, _)| *kind == RESET_REQUEST)
+            .filter_map(|(_, value)| word(value, 0))
     }
 
     /// The numbers of the requests that a RE-CONFIG answers for good.
     pub(super) fn reset_answers(&self) -> impl Iterator<Item = u32> {
-        self.parameters().filter(|(kind, _)| *kind == RESET_RESPONSE).filter_map(|(_, value)| {
+        parameters(self.value).filter(|(kind, _)| *kind == RESET_RESPONSE).filter_map(|(_, value)| {
             word(value, 4).filter(|result| *result != IN_PROGRESS).and_then(|_| word(value, 0))
         })
     }
+}
+
+/// The parameters of a chunk: type and value.
+fn parameters(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let (kind, length) = (half(rest, 0)?, usize::from(half(rest, 2)?));
+        let value = rest.get(4..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
 }
 
 /// The packet with the data of some streams made stale: as if each were of a message that was received long ago, `last` being the
@@ -174,11 +197,18 @@ pub(super) fn before(a: u32, b: u32) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn packet(chunks: &[(u8, u8, &[u8])]) -> Bytes {
-        let mut bytes = vec![0x13, 0x88, 0x13, 0x88, 0, 0, 0, 1, 0, 0, 0, 0];
+        sealed(1, chunks)
+    }
+
+    /// A packet of chunks: type, flags and value.
+    pub(in crate::sctp) fn sealed(tag: u32, chunks: &[(u8, u8, &[u8])]) -> Bytes {
+        let mut bytes = vec![0x13, 0x88, 0x13, 0x88];
+        bytes.extend_from_slice(&tag.to_be_bytes());
+        bytes.extend_from_slice(&[0; 4]);
         for (kind, flags, value) in chunks {
             let [high, low] = (value.len() as u16 + 4).to_be_bytes();
             bytes.extend_from_slice(&[*kind, *flags, high, low]);

@@ -139,6 +139,9 @@ impl DataExit {
 impl Exit {
     /// Does what is to be done about data between nodes.
     pub(super) fn flush_data(&mut self, node: &mut Node) {
+        if node.output().data.is_empty() {
+            return;
+        }
         for call in std::mem::take(&mut node.output().data) {
             match call {
                 DataCall::Message { consumer, message } => {
@@ -155,6 +158,7 @@ impl Exit {
                         // The worker has ended: there is nobody to tell.
                         let _ = back.call(done).await;
                     });
+                    self.data.flows.retain(|_, task| !task.is_finished());
                     self.data.flows.insert(flow, task.abort_handle());
                 }
                 DataCall::Unsubscribe { flow } => {
@@ -164,7 +168,6 @@ impl Exit {
                 }
             }
         }
-        self.data.flows.retain(|_, task| !task.is_finished());
     }
 }
 
