@@ -21,11 +21,13 @@ use kaigi_proto::{
         access_event::Event,
         access_node_client::AccessNodeClient,
         cluster_server::{Cluster, ClusterServer},
+        data_link_client::DataLinkClient,
         signal_transport_request::Signal,
     },
 };
 use kaigi_telemetry::Health;
 use kaigi_worker::{Channel, Channels};
+use rtc_datachannel::message::message_channel_open::ChannelType;
 use support::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -130,6 +132,52 @@ impl Process {
         tokio::time::timeout(DEADLINE, found).await.expect("the event comes")
     }
 
+    /// A client that publishes data alone, or gets those of a source, connected and with its channel open.
+    async fn data_session(&mut self, id: &str, from: Option<v1::DataSource>) -> (Client, Wire, u16) {
+        let mut client = Client::new();
+        client.add("application", Way::Inactive);
+        let (agent_id, room_id, participant_id) = ("agent".into(), "room".into(), format!("of-{id}"));
+        let (transport_id, session_id) = (id.to_owned(), id.to_owned());
+        if let Some(from) = from {
+            let request = v1::OpenSubscriptionRequest {
+                agent_id,
+                room_id,
+                epoch: 1,
+                participant_id,
+                transport_id,
+                session_id,
+                data: Some(from),
+                ..Default::default()
+            };
+            self.agent.open_subscription(request).await.unwrap();
+        } else {
+            let request = v1::OpenPublicationRequest {
+                agent_id,
+                room_id,
+                epoch: 1,
+                participant_id,
+                transport_id,
+                session_id,
+                data: true,
+                ..Default::default()
+            };
+            self.agent.open_publication(request).await.unwrap();
+        }
+        self.negotiate(id, &mut client).await;
+        let mut wire = Wire::open(&client.answer, "udp").await;
+        wire.connect(&mut client).await;
+        client.begin_data(Instant::now());
+        wire.flush(&mut client).await;
+        wire.until(&mut client, |client| !client.data.as_ref().unwrap().association.is_handshaking()).await;
+        let data = client.data.as_mut().unwrap();
+        let channel = data.open(Instant::now(), id, ChannelType::Reliable, 0);
+        wire.flush(&mut client).await;
+        wire.until(&mut client, |client| !client.data.as_ref().unwrap().acknowledged.is_empty()).await;
+        let established = self.established(id).await;
+        assert!(established.tracks.is_empty());
+        (client, wire, channel)
+    }
+
     async fn negotiate(&mut self, transport: &str, client: &mut Client) {
         let signal = Some(Signal::Offer(client.offer()));
         self.agent
@@ -200,6 +248,14 @@ impl Wire {
                 assert_ne!(length, 0, "the connection was closed");
                 deframer.push(&buffer[..length]);
             },
+        }
+    }
+
+    /// Sends what the client's data channels have to say.
+    async fn flush(&mut self, client: &mut Client) {
+        client.flush_data(Instant::now());
+        for datagram in std::mem::take(&mut client.outgoing) {
+            self.send(&datagram).await;
         }
     }
 
@@ -397,4 +453,79 @@ async fn a_client_moves_from_udp_to_tcp_and_back_with_its_stream() {
     let sequence: Vec<_> = received.iter().map(|(header, _)| header.sequence.wrapping_sub(first)).collect();
     assert_eq!(sequence, (0..9).collect::<Vec<u16>>(), "nothing was lost or sent twice");
     process.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_go_to_subscribers_on_the_node_and_on_another() {
+    let (mut here, mut there) = (Process::start().await, Process::start().await);
+    let (mut sender, mut up, channel) = here.data_session("publication", None).await;
+    let from = v1::DataSource {
+        stream_id: "publication".into(),
+        worker_id: here.worker.worker_id.clone(),
+        endpoint: here.worker.endpoint.clone(),
+    };
+    let (mut near, mut near_wire, _) = here.data_session("near", Some(from.clone())).await;
+    let (mut far, mut far_wire, _) = there.data_session("far", Some(from.clone())).await;
+    let received = |client: &mut Client| !client.data.as_ref().unwrap().received.is_empty();
+
+    // The nodes are connected once the first message is through; until then it is said again.
+    let heard = async {
+        loop {
+            sender.data.as_mut().unwrap().send(Instant::now(), channel, b"are you there?", true);
+            up.flush(&mut sender).await;
+            let pause = Duration::from_millis(50);
+            let waited = tokio::time::timeout(pause, far_wire.until(&mut far, received)).await;
+            if waited.is_ok() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, heard).await.expect("the nodes are connected in time");
+    near_wire.until(&mut near, received).await;
+    for client in [&mut near, &mut far] {
+        client.data.as_mut().unwrap().received.retain(|(_, payload, _)| payload != b"are you there?");
+    }
+    let count = 50u8;
+    for number in 0..count {
+        let payload = vec![number; 1 + usize::from(number) * 100];
+        sender.data.as_mut().unwrap().send(Instant::now(), channel, &payload, number % 2 == 0);
+        up.flush(&mut sender).await;
+    }
+    let expected: Vec<(Vec<u8>, bool)> =
+        (0..count).map(|number| (vec![number; 1 + usize::from(number) * 100], number % 2 == 0)).collect();
+    let last = |client: &mut Client| {
+        let received = &client.data.as_ref().unwrap().received;
+        received.iter().any(|(_, payload, _)| payload.first() == Some(&(count - 1)))
+    };
+    up.until(&mut sender, |client| {
+        client.data.as_mut().unwrap().association.stream(channel).unwrap().buffered_amount().unwrap() == 0
+    })
+    .await;
+    for (client, wire) in [(&mut near, &mut near_wire), (&mut far, &mut far_wire)] {
+        wire.until(client, last).await;
+        let received = &client.data.as_ref().unwrap().received;
+        let heard: Vec<_> = received
+            .iter()
+            .filter(|(_, payload, _)| payload != b"are you there?")
+            .map(|(_, payload, text)| (payload.clone(), *text))
+            .collect();
+        assert_eq!(heard, expected);
+    }
+
+    // The publication ends: so do its subscribers' channels, here and there.
+    let close =
+        v1::CloseSessionRequest { transport_id: "publication".into(), session_id: "publication".into() };
+    here.agent.close_session(close).await.unwrap();
+    let closed = |client: &mut Client| !client.data.as_ref().unwrap().closed.is_empty();
+    near_wire.until(&mut near, closed).await;
+    far_wire.until(&mut far, closed).await;
+
+    let channels = Channels::new(ClusterSecret::new(SECRET));
+    let mut link = DataLinkClient::new(channels.to(&here.worker.endpoint).unwrap());
+    let request = v1::DataRequest { stream_id: "publication".into() };
+    assert_eq!(link.subscribe(request.clone()).await.unwrap_err().code(), Code::NotFound);
+    let stranger =
+        tonic::transport::Endpoint::from_shared(here.worker.endpoint.clone()).unwrap().connect_lazy();
+    let mut stranger = DataLinkClient::with_interceptor(stranger, Present(ClusterSecret::new("wrong")));
+    assert_eq!(stranger.subscribe(request).await.unwrap_err().code(), Code::Unauthenticated);
 }

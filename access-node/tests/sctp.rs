@@ -19,8 +19,8 @@ struct Pair {
     client: DataPeer,
     events: Vec<SctpEvent>,
     loses: Box<dyn FnMut() -> bool>,
-    /// Packets carried to the client.
-    carried: usize,
+    /// Packets of a flight arrive the last first, now and then.
+    disorders: bool,
 }
 
 impl Pair {
@@ -39,7 +39,7 @@ impl Pair {
             client: DataPeer::new(now),
             events: Vec::new(),
             loses: Box::new(loses),
-            carried: 0,
+            disorders: false,
         }
     }
 
@@ -55,10 +55,14 @@ impl Pair {
             while let Some(event) = self.node.poll_event() {
                 self.events.push(event);
             }
-            let to_node = self.client.packets(self.now);
-            let to_client: Vec<_> = std::iter::from_fn(|| self.node.poll_transmit()).collect();
+            let mut to_node = self.client.packets(self.now);
+            let mut to_client: Vec<_> = std::iter::from_fn(|| self.node.poll_transmit()).collect();
             if to_node.is_empty() && to_client.is_empty() {
                 return;
+            }
+            if self.disorders && (self.loses)() {
+                to_node.reverse();
+                to_client.reverse();
             }
             for packet in to_node {
                 if !(self.loses)() {
@@ -67,7 +71,6 @@ impl Pair {
             }
             for packet in to_client {
                 if !(self.loses)() {
-                    self.carried += 1;
                     self.client.handle(self.now, packet);
                 }
             }
@@ -284,7 +287,7 @@ fn what_is_never_acknowledged_is_bounded_and_given_up() {
                 assert!(outcomes.len() < 10_000, "no bound");
             }
             assert!(pair.node.buffered() <= MAX_BUFFERED + MAX_MESSAGE + 1000);
-            pair.pass(Duration::from_secs(29));
+            pair.pass(Duration::from_secs(119));
             assert!(pair.node.is_established());
             pair.pass(Duration::from_secs(2));
             assert!(!pair.node.is_established());
@@ -358,5 +361,44 @@ fn no_packet_is_too_strange() {
             pair.node.handle_timeout(pair.now);
             pair.client.handle_timeout(pair.now);
         }
+    }
+}
+
+/// Whatever loss and disorder do to channels of all kinds, none of it is taken for hostile.
+#[test]
+fn loss_and_disorder_cost_no_association() {
+    for seed in 1..=4 {
+        let mut pair = Pair::new();
+        let kinds = [
+            (ChannelType::Reliable, 0),
+            (ChannelType::ReliableUnordered, 0),
+            (ChannelType::PartialReliableRexmit, 0),
+            (ChannelType::PartialReliableRexmitUnordered, 1),
+            (ChannelType::PartialReliableTimed, 50),
+            (ChannelType::PartialReliableTimedUnordered, 200),
+        ];
+        let channels = kinds.map(|(kind, parameter)| pair.open("session", kind, parameter));
+        pair.loses = Box::new(chance(seed, 6));
+        pair.disorders = true;
+        let mut number = 0usize;
+        for _ in 0..400 {
+            for channel in channels {
+                number += 1;
+                let payload = vec![number as u8; 1 + number * 37 % 4000];
+                pair.client.send(pair.now, channel, &payload, number.is_multiple_of(2));
+                let _ = pair.node.send(pair.now, ChannelId(channel), &binary(&payload));
+            }
+            pair.pass(Duration::from_millis(50));
+        }
+        pair.pass(Duration::from_secs(300));
+        pair.loses = Box::new(|| false);
+        pair.pass(Duration::from_secs(120));
+        assert!(pair.node.is_established(), "seed {seed}");
+        let messages = pair.messages();
+        let heard = |channel| messages.iter().filter(|(id, _)| *id == channel).count();
+        assert_eq!([heard(channels[0]), heard(channels[1])], [400, 400], "seed {seed}");
+        let lossy: Vec<_> = channels[2..].iter().map(|channel| heard(*channel)).collect();
+        assert!(lossy.iter().all(|heard| (1..400).contains(heard)), "seed {seed}: {lossy:?}");
+        assert_eq!(pair.node.buffered(), 0, "seed {seed}");
     }
 }

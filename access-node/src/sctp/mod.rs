@@ -29,5 +29,6 @@ const MESSAGE_OVERHEAD: usize = 256;
 /// The receive window, in bytes: four of the longest messages. A client that sends a single message as long as that loses the
 /// association.
 const RECEIVE_WINDOW: u32 = 4 * MAX_MESSAGE as u32;
-/// Time without any acknowledgement after which an association with something to send is given up.
-const STALL: Duration = Duration::from_secs(30);
+/// Time without any acknowledgement after which an association with something to send is given up: twice the longest pause between two
+/// attempts (RFC 9260 §16, RTO.Max).
+const STALL: Duration = Duration::from_secs(120);

@@ -14,7 +14,7 @@ use rtc_datachannel::message::{
 };
 use rtc_sctp::{
     Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
-    PayloadProtocolIdentifier as Ppi, ReliabilityType, StreamEvent, TransportConfig,
+    PayloadProtocolIdentifier as Ppi, ReliabilityType, StreamEvent, TimerConfig, TransportConfig,
 };
 use rtc_shared::{
     TransportProtocol,
@@ -41,7 +41,9 @@ impl DataPeer {
     pub fn new(now: Instant) -> Self {
         let peer: SocketAddr = "192.0.2.7:5000".parse().unwrap();
         let mut endpoint = Endpoint::new(peer, TransportProtocol::UDP, Arc::new(EndpointConfig::new()), None);
-        let transport = TransportConfig::default().with_max_message_size(1 << 20);
+        // Browsers go on trying as long as ICE says that there is somebody.
+        let timers = TimerConfig { max_t3_rtx_retrans: usize::MAX, ..TimerConfig::default() };
+        let transport = TransportConfig::default().with_max_message_size(1 << 20).with_timer_config(timers);
         let (handle, association) = endpoint.connect(now, ClientConfig::new(transport), peer).unwrap();
         Self {
             endpoint,
