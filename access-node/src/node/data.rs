@@ -33,6 +33,9 @@ const MAX_HELD: (usize, usize) = (64 * 1024, 64);
 const DATAGRAMS_PER_TURN: usize = 256;
 /// See [`DATAGRAMS_PER_TURN`].
 const DATAGRAMS_PER_TRANSPORT: usize = 32;
+/// Time between turns. A congestion window that is sent at once overruns the client's socket; by this a transport sends 300 Mbit/s at
+/// most.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The data of a session.
 #[derive(Debug)]
@@ -89,13 +92,13 @@ pub(super) struct Data {
     pub(super) links: DataLinks,
     /// Transports with something to send, in the order of their turns.
     ready: VecDeque<TransportKey>,
-    /// Since when there are any.
-    ready_since: Option<Instant>,
+    /// When the next turn is, if there are any.
+    due: Option<Instant>,
 }
 
 impl Data {
     pub(super) fn next_timeout(&mut self) -> Option<Instant> {
-        [self.ready_since, self.links.timers.earliest()].into_iter().flatten().min()
+        [self.due, self.links.timers.earliest()].into_iter().flatten().min()
     }
 }
 
@@ -105,7 +108,7 @@ impl Net {
         let Some(transport) = self.transports.get_mut(key).filter(|t| !t.data.is_ready) else { return };
         transport.data.is_ready = true;
         self.data.ready.push_back(key);
-        self.data.ready_since.get_or_insert(now);
+        self.data.due.get_or_insert(now);
     }
 
     /// Sends some of what a transport has; whether there is more.
@@ -133,8 +136,17 @@ impl Net {
 }
 
 impl Node {
-    /// Sends a share of the data that wait. Due as [`Self::next_timeout`] says; media may be handled between.
+    /// When the next share of the data that wait is sent, if any do.
+    #[must_use]
+    pub fn data_due(&self) -> Option<Instant> {
+        self.net.data.due
+    }
+
+    /// Sends a share of the data that wait, if it is time. Due as [`Self::next_timeout`] says; media may be handled between.
     pub fn run_data(&mut self, now: Instant) {
+        if self.net.data.due.is_none_or(|at| at > now) {
+            return;
+        }
         let mut budget = DATAGRAMS_PER_TURN;
         // Each transport has one turn at most.
         for _ in 0..self.net.data.ready.len() {
@@ -154,7 +166,7 @@ impl Node {
             }
             self.net.schedule(key);
         }
-        self.net.data.ready_since = (!self.net.data.ready.is_empty()).then_some(now);
+        self.net.data.due = (!self.net.data.ready.is_empty()).then_some(now + PAUSE);
     }
 
     /// Takes the packets that came over DTLS.

@@ -190,7 +190,9 @@ impl World {
                 replies.extend(client.outgoing.drain(..).map(|reply| (*address, reply)));
             }
             if replies.is_empty() && self.node.output().datagrams.is_empty() {
-                return;
+                // Data leave in turns.
+                let Some(at) = self.node.data_due() else { return };
+                self.now = self.now.max(at);
             }
             for (address, reply) in replies {
                 if is_data(&reply) && (self.loses)() {
