@@ -26,8 +26,9 @@ pub struct LogArgs {
     pub log_format: LogFormat,
 }
 
-/// Quiet unless asked for: the DTLS library warns of every extension of a newer TLS that a browser offers.
-const QUIET: &str = "rtc_dtls=error";
+/// Quiet unless asked for: the DTLS library warns of every extension of a newer TLS that a browser offers, the SCTP library of every
+/// packet that a client makes up.
+const QUIET: &str = "rtc_dtls=error,rtc_sctp=off";
 
 /// Starts logging for this process. A filter that can't be read is replaced by `info`, with a warning.
 pub fn init_logs(args: &LogArgs) {
