@@ -297,6 +297,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn sound_in_another_format_has_the_same_names() {
+        let (node, now) = (node(), Instant::now());
+        let minus_participants = vec!["p1".into()];
+        let first = v1::ViewDescription { minus_participants, ..audio_view("common", 1) };
+        let names: Vec<String> =
+            tracks(&node.set_view(first.clone(), now).unwrap()).iter().map(|name| name.to_string()).collect();
+        let pcmu = Some(v1::MediaFormat { codec: "pcmu".into(), ..Default::default() });
+        let second = v1::ViewDescription { audio_format: pcmu, revision: 2, ..first };
+        let reply = node.set_view(second, now).unwrap();
+        assert_eq!(tracks(&reply), names);
+        let own = reply.audio.iter().chain(reply.minus_audio[0].audio.as_ref());
+        assert!(own.into_iter().all(|track| track.format.as_ref().unwrap().codec == "pcmu"));
+        let track = node.context.outputs.track(&kaigi_proto::ids::TrackId::new(&names[0]).unwrap()).unwrap();
+        assert_eq!(track.description().clock.rate, 8000);
+    }
+
+    #[tokio::test]
     async fn the_same_description_again_changes_nothing() {
         let (node, now) = (node(), Instant::now());
         let first = node.set_view(audio_view("common", 1), now).unwrap();

@@ -122,7 +122,7 @@ impl Booth {
         if watched {
             self.watched = Some(now);
         } else if self.watched.is_none_or(|last| now.saturating_duration_since(last) > REST) {
-            self.running = None;
+            self.end();
         }
         watched
     }
@@ -172,6 +172,14 @@ impl Booth {
         metrics::counter!("kaigi_mixer_encoded_frames_total").increment(1);
     }
 
+    /// Ends the encoder elsewhere: it may have to finish a picture first, and other outputs' pictures are due.
+    fn end(&mut self) {
+        if let Some(running) = self.running.take() {
+            // Where there is no thread to be had, the encoder ends here.
+            let _ending = std::thread::Builder::new().name("encoder-end".into()).spawn(move || drop(running));
+        }
+    }
+
     /// Sees to it that an encoder with the plan's settings runs, if possible.
     fn prepare(&mut self, size: Size, now: Instant) {
         let Self { plan, running, backoff, not_before, .. } = self;
@@ -207,6 +215,12 @@ impl Booth {
     }
 }
 
+impl Drop for Booth {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 impl Running {
     fn start(
         track: &Arc<OutputTrack>,
@@ -233,8 +247,94 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use kaigi_media::link::LinkKeys;
+    use kaigi_proto::{
+        ids::{AttachmentId, TrackId},
+        v1,
+    };
+
     use super::*;
-    use crate::video::H264Profile;
+    use crate::{
+        link::{MediaClock, Outputs, TrackDescription},
+        video::{Canvas, Colour, Frame, H264Profile, Sheets},
+    };
+
+    const SIZE: Size = Size { width: 64, height: 48 };
+
+    /// A booth, its track, and a picture for it.
+    fn booth(outputs: &Outputs) -> (Booth, Arc<OutputTrack>, gst::Buffer) {
+        crate::init_gstreamer().unwrap();
+        let track = outputs.add(TrackDescription {
+            id: TrackId::new("t").unwrap(),
+            kind: v1::MediaKind::Video,
+            format: v1::MediaFormat::default(),
+            payload_type: 96,
+            clock: MediaClock::new(Instant::now(), 90_000),
+        });
+        let booth = Booth::new(PlannedPicture {
+            encoding: VideoEncoding::Vp8,
+            size: None,
+            framerate: None,
+            bitrate: TargetBitrate::Fitting(1.0),
+            key_frame_interval: None,
+            track: Arc::clone(&track),
+        });
+        let canvas = Canvas::new(SIZE, Colour([16, 128, 128]));
+        let picture = Sheets::new(Colour([16, 128, 128])).get(&canvas.picture().unwrap(), 1, SIZE).unwrap();
+        (booth, track, picture)
+    }
+    fn attach(outputs: &Outputs) {
+        let consumer = "127.0.0.1:9".parse().unwrap();
+        let request = LinkKeys::random().attach_request("a", "t", consumer, 7);
+        outputs.attach(&request, Instant::now()).unwrap();
+    }
+
+    #[test]
+    fn encoders_run_while_somebody_watches_and_a_little_longer() {
+        let outputs = Outputs::bind(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let (mut booth, _, picture) = booth(&outputs);
+        let now = Instant::now();
+        assert!(!booth.is_watched(now));
+        attach(&outputs);
+        assert!(booth.is_watched(now));
+        booth.encode(&picture, SIZE, now, now);
+        assert!(booth.running.is_some());
+        outputs.detach(&AttachmentId::new("a").unwrap());
+        assert!(!booth.is_watched(now + REST));
+        assert!(booth.running.is_some());
+        assert!(!booth.is_watched(now + REST + Duration::from_millis(1)));
+        assert!(booth.running.is_none());
+    }
+
+    #[test]
+    fn another_bitrate_keeps_the_encoder_and_another_size_does_not() {
+        let outputs = Outputs::bind(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let (mut booth, _, picture) = booth(&outputs);
+        let now = Instant::now();
+        let since = |booth: &Booth| booth.running.as_ref().unwrap().since;
+        booth.encode(&picture, SIZE, now, now);
+        let later = now + Duration::from_secs(1);
+        booth.follow(PlannedPicture { bitrate: TargetBitrate::Fixed(77), ..booth.plan().clone() });
+        booth.encode(&picture, SIZE, later, later);
+        assert_eq!((since(&booth), booth.running.as_ref().unwrap().kbps), (now, 77));
+        booth.encode(&picture, Size { width: 32, height: 32 }, later, later);
+        assert_eq!(since(&booth), later);
+    }
+
+    #[test]
+    fn key_frames_are_throttled() {
+        let outputs = Outputs::bind(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let (mut booth, _, picture) = booth(&outputs);
+        let (now, ms) = (Instant::now(), Duration::from_millis);
+        booth.request_key_frame();
+        assert!(booth.wants_key_frame(now));
+        booth.encode(&picture, SIZE, now, now);
+        booth.request_key_frame();
+        assert!(!booth.wants_key_frame(now + ms(499)));
+        assert!(booth.wants_key_frame(now + ms(500)));
+    }
 
     #[test]
     fn bitrates_fit_what_is_encoded() {
