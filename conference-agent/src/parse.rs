@@ -362,7 +362,7 @@ pub(crate) fn access_event(event: v1::AccessEvent) -> Option<(RoomId, AccessEven
 /// `None` for a track without a usable format.
 fn negotiated(track: v1::NegotiatedTrack) -> Option<Negotiated> {
     Some(Negotiated {
-        track: TrackId::new(track.track_id).ok()?,
+        track: (!track.track_id.is_empty()).then(|| TrackId::new(track.track_id)).transpose().ok()?,
         kind: Kind::from_wire(track.kind)?,
         format: track.format.filter(|format| !format.codec.is_empty()).map(Format::from_wire)?,
         mid: track.mid,
@@ -412,6 +412,20 @@ mod tests {
 
     fn published(tracks: Vec<v1::PublishTrack>) -> Parsed<Command> {
         publish(v1::PublishRequest { participant_id: "p".into(), tracks, ..Default::default() })
+    }
+
+    #[test]
+    fn a_subscribed_track_is_negotiated_before_it_has_a_source() {
+        let wire = v1::NegotiatedTrack {
+            mid: "1".into(),
+            kind: v1::MediaKind::Video.into(),
+            track_id: String::new(),
+            format: Some(v1::MediaFormat { codec: "vp9".into(), ..v1::MediaFormat::default() }),
+        };
+        let track = negotiated(wire.clone()).unwrap();
+        assert_eq!((track.track, track.mid.as_str(), track.format.codec.as_str()), (None, "1", "vp9"));
+        assert_eq!(negotiated(v1::NegotiatedTrack { track_id: "a b".into(), ..wire.clone() }), None);
+        assert_eq!(negotiated(v1::NegotiatedTrack { format: None, ..wire }), None);
     }
 
     #[test]

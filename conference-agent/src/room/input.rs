@@ -304,7 +304,8 @@ pub(crate) enum AccessChange {
 /// A track as it was negotiated.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Negotiated {
-    pub(crate) track: TrackId,
+    /// What is published, or subscribed; a subscription that waits for its source has none yet.
+    pub(crate) track: Option<TrackId>,
     pub(crate) mid: String,
     pub(crate) kind: Kind,
     pub(crate) format: Format,

@@ -186,13 +186,12 @@ impl Room {
                 }
                 Kind::Audio | Kind::Video => {}
             }
-            if tracks.iter().any(|other| other.id == track.track)
-                || self.publication_of(&track.track).is_some()
-            {
+            let Some(id) = track.track else { continue };
+            if tracks.iter().any(|other| other.id == id) || self.publication_of(&id).is_some() {
                 continue;
             }
             tracks.push(Track {
-                id: track.track,
+                id,
                 kind: track.kind,
                 mid: track.mid,
                 source: asked.source.clone(),

@@ -128,7 +128,7 @@ fn changes_while_a_description_is_under_way_go_together_with_the_next() {
         |p: &super::world::Published, mid: &str, kind, format| crate::room::AccessChange::Established {
             session: session(p),
             tracks: vec![crate::room::Negotiated {
-                track: kaigi_proto::ids::TrackId::new(format!("{}-{mid}", p.transport)).unwrap(),
+                track: Some(kaigi_proto::ids::TrackId::new(format!("{}-{mid}", p.transport)).unwrap()),
                 mid: mid.into(),
                 kind,
                 format,

@@ -172,7 +172,7 @@ fn an_offer_of_a_refused_publish_still_reaches_the_access_node() {
 
 fn negotiated(published: &Published, mid: &str, kind: Kind, format: Format) -> AccessChange {
     let track = TrackId::new(format!("{}-{mid}", published.transport)).unwrap();
-    let tracks = vec![Negotiated { track, mid: mid.into(), kind, format }];
+    let tracks = vec![Negotiated { track: Some(track), mid: mid.into(), kind, format }];
     AccessChange::Established { session: SessionId::new(published.stream.as_str()).unwrap(), tracks }
 }
 

@@ -272,7 +272,7 @@ impl Play {
         let due = |phase: &Phase| any || *phase == Phase::Connecting;
         let publications = state.publications.iter().filter(|(_, p)| due(&p.phase)).map(|(id, p)| {
             let negotiated = |track: &crate::room::state::RequestedTrack| Negotiated {
-                track: TrackId::new(format!("{}-{}", p.transport, track.mid)).unwrap(),
+                track: Some(TrackId::new(format!("{}-{}", p.transport, track.mid)).unwrap()),
                 mid: track.mid.clone(),
                 kind: track.kind,
                 format: if track.kind == Kind::Audio { audio.clone() } else { video.clone() },

@@ -210,7 +210,7 @@ fn a_description_that_is_refused_as_old_is_sent_newer() {
     world.forget();
     let session = kaigi_proto::ids::SessionId::new(published.stream.as_str()).unwrap();
     let tracks = vec![crate::room::Negotiated {
-        track: kaigi_proto::ids::TrackId::new(format!("{}-0", published.transport)).unwrap(),
+        track: Some(kaigi_proto::ids::TrackId::new(format!("{}-0", published.transport)).unwrap()),
         mid: "0".into(),
         kind: Kind::Audio,
         format: super::world::opus(),

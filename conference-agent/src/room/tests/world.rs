@@ -331,7 +331,7 @@ impl World {
 
     pub(super) fn establish(&mut self, published: &Published, kinds: &[Kind]) {
         let tracks = kinds.iter().enumerate().map(|(i, kind)| Negotiated {
-            track: TrackId::new(format!("{}-{i}", published.transport)).unwrap(),
+            track: Some(TrackId::new(format!("{}-{i}", published.transport)).unwrap()),
             mid: i.to_string(),
             kind: *kind,
             format: if *kind == Kind::Audio { opus() } else { vp8() },
@@ -344,7 +344,7 @@ impl World {
     /// The m-lines in their order, with what the client sends.
     pub(super) fn establish_publication_as(&mut self, published: &Published, formats: &[(Kind, Format)]) {
         let tracks = formats.iter().enumerate().map(|(i, (kind, format))| Negotiated {
-            track: TrackId::new(format!("{}-{i}", published.transport)).unwrap(),
+            track: Some(TrackId::new(format!("{}-{i}", published.transport)).unwrap()),
             mid: i.to_string(),
             kind: *kind,
             format: format.clone(),
@@ -359,7 +359,7 @@ impl World {
     /// One m-line of several layers.
     pub(super) fn establish_layers(&mut self, published: &Published, rids: &[&str]) {
         let tracks = rids.iter().map(|rid| Negotiated {
-            track: TrackId::new(format!("{}-0:{rid}", published.transport)).unwrap(),
+            track: Some(TrackId::new(format!("{}-0:{rid}", published.transport)).unwrap()),
             mid: "0".into(),
             kind: Kind::Video,
             format: vp8(),
@@ -436,7 +436,7 @@ impl World {
     ) -> Vec<Negotiated> {
         let tracks = self.opened.get(id.as_str()).map(|open| open.tracks.as_slice()).unwrap_or_default();
         let negotiated = |track: &v1::SubscriptionTrack| Negotiated {
-            track: TrackId::new(format!("{id}-{}", track.mid)).unwrap(),
+            track: None,
             mid: track.mid.clone(),
             kind: Kind::from_wire(track.kind).unwrap(),
             format: pick(&track.formats.iter().cloned().map(Format::from_wire).collect::<Vec<_>>()),
