@@ -26,7 +26,6 @@ function fraction(text: string): number {
 }
 
 export class Lab {
-  // What the server does is looked at, so the SDK is not to make up for it.
   /** Most tests look at what the server does; only some want a client that gets over failures. */
   readonly #client = new ConferenceClient(new URLSearchParams(location.search).has('recovers') ? {} : { recovery: false });
   readonly #received = new Map<string, Received>();
