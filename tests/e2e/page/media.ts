@@ -29,13 +29,13 @@ export function paint(colour: Rgb, { width = WIDTH, height = HEIGHT, framerate =
   return track;
 }
 
-/** Something that costs an encoder all the bits it is given: squares of random grey around the middle, which keeps its colour. */
+/** Something that costs an encoder many bits, and fewer if it has to: squares of random grey around the middle, which keeps its colour. */
 function scatter(context: CanvasRenderingContext2D, width: number, height: number): void {
-  const size = 8;
+  const size = 16;
   for (let y = 0; y < height; y += size) {
     if (y > height / 3 && y < (height * 2) / 3) continue;
     for (let x = 0; x < width; x += size) {
-      context.fillStyle = `hsl(0 0% ${Math.random() * 100}%)`;
+      context.fillStyle = `hsl(0 0% ${40 + Math.random() * 20}%)`;
       context.fillRect(x, y, size, size);
     }
   }
