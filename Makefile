@@ -9,7 +9,7 @@ ARGS ?=
 # Arguments for the end-to-end tests, for example: make e2e E2E="conference -t 'leaves'"
 E2E ?=
 
-.PHONY: run build setup setup-test binaries web test lint unit web-test e2e bench doctor clean help
+.PHONY: run build setup setup-test binaries web docs test lint unit web-test e2e bench doctor clean help
 
 run: build ## set up, build and start Kaigi (ARGS="…" are passed on to `kaigi up`)
 	exec target/release/kaigi up $(ARGS)
@@ -22,6 +22,10 @@ binaries:
 web: setup ## build the web pages and the browser SDK (web/dist)
 	cd web && npm run build
 
+docs: setup ## API documentation: the browser SDK's in web/dist/docs, the crates' in target/doc
+	cd web && npm run docs
+	cargo doc --workspace --no-deps --locked
+
 test: setup-test lint unit web-test binaries e2e ## all checks and tests, from formatting to real browsers
 
 lint: ## formatting and lints of the Rust code
@@ -33,7 +37,7 @@ unit: ## tests of the Rust code
 
 # The build comes last and serves the end-to-end tests too.
 web-test: setup-test ## types, tests and build of the web pages
-	cd web && npm run check && npm test && npm run build
+	cd web && npm run check && npm test && npm run docs -- --emit none && npm run build
 
 # Needs what `make build` makes. The tests are in tests/e2e; each file starts Kaigi for itself.
 e2e: setup-test ## end-to-end tests on what is built: real processes, real Chromium

@@ -41,7 +41,7 @@ export interface SignalingHandlers {
 }
 
 /** Waits between attempts to come back. */
-const RECONNECT: BackoffOptions = { firstMs: 500, maxMs: 10_000 };
+const RECONNECT: BackoffOptions = { firstMs: 500, maxMs: 5_000 };
 /** How long a request waits for the connection to come back, in milliseconds. */
 const WAIT_TIMEOUT_MS = 30_000;
 /** How many requests wait for that; the server takes some more at once. */
