@@ -181,6 +181,15 @@ export class Signaling {
     return this.notifications.filter((one) => one.event === event && matches(one.data, wanted)).map(({ data }) => data);
   }
 
+  /**
+   * What it was told so far of streams, or of one, without whole streams told again: those come when a picture's size becomes known or changes,
+   * which is the publisher's doing.
+   */
+  changes(id?: string): unknown[] {
+    const whole = { status: 'update', data: { field: '.' } };
+    return this.heard('stream', id === undefined ? {} : { id }).filter((data) => !matches(data, whole));
+  }
+
   /** Forgets what it was told so far. */
   forget(): void {
     this.notifications.length = 0;

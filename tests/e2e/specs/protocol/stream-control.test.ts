@@ -83,7 +83,7 @@ describe.each(DIALECTS)('%s', (_, dialect) => {
       }
       const rest = await kaigi.rest.stream(room, stream);
       for (const field of fields) expect(rest.media[field.split('.')[0] as 'audio' | 'video']?.status).toBe(value);
-      expect(other.client.heard('stream', { id: stream })).toHaveLength(fields.length);
+      expect(other.client.changes(stream)).toHaveLength(fields.length);
     }
   });
 

@@ -66,7 +66,7 @@ describe.each(DIALECTS)('%s', (_, dialect) => {
     }
     await admin.client.granted('text', { to: other.id, message: 'done' });
     await other.client.told('text', { message: 'done' });
-    expect(other.client.heard('stream')).toEqual([]);
+    expect(other.client.changes()).toEqual([]);
   });
 
   it.each(OFFERED)('updates a subscription of the mixed stream: %s', async (_, parameters) => {
