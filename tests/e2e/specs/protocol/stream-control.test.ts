@@ -1,17 +1,16 @@
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Chromium } from '../../harness/browser';
 import { BLUE, RED } from '../../harness/colours';
 import { DIALECTS } from '../../harness/dialects';
-import { Kaigi } from '../../harness/kaigi';
+import type { Kaigi } from '../../harness/kaigi';
 import { type Member, enter } from '../../harness/member';
 import type { RawPage } from '../../harness/raw';
-import { ROOM_WITH_ADMIN } from '../../harness/wishes';
+import { Stage } from '../../harness/stage';
 
 const NOWHERE = 'f'.repeat(32);
 
+let stage: Stage;
 let kaigi: Kaigi;
-let browser: Chromium;
 let page: RawPage;
 let room: string;
 let mixed: string;
@@ -21,20 +20,13 @@ let second: string;
 let silent: string;
 
 beforeAll(async () => {
-  kaigi = await Kaigi.start({ name: 'protocol-stream-control' });
-  browser = await Chromium.launch('protocol-stream-control');
-  room = await kaigi.rest.createRoom('stream-control', ROOM_WITH_ADMIN);
-  mixed = `${room}-common`;
-  page = await browser.raw(kaigi, 'page');
-  await page.join(kaigi, room);
+  stage = await Stage.open('stream-control');
+  ({ kaigi, room, mixed, page } = stage);
   stream = await page.call('publish', { look: RED });
   second = await page.call('publish', { look: BLUE });
   silent = await page.call('publish', { look: RED, audio: false });
 });
-afterAll(async () => {
-  await browser?.close();
-  await kaigi?.stop();
-});
+afterAll(() => stage?.close());
 
 interface Layout {
   data: { value: { stream?: string; region: { id: string } }[] };

@@ -1,20 +1,20 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Chromium } from '../../harness/browser';
 import { RED } from '../../harness/colours';
 import { DIALECTS } from '../../harness/dialects';
-import { Kaigi } from '../../harness/kaigi';
+import type { Kaigi } from '../../harness/kaigi';
 import { type Member, enter } from '../../harness/member';
 import { lines, offer } from '../../harness/offer';
 import type { RawPage } from '../../harness/raw';
 import type { Session } from '../../harness/signaling';
-import { NOT_OFFERED, OFFERED, ROOM_WITH_ADMIN } from '../../harness/wishes';
+import { Stage } from '../../harness/stage';
+import { NOT_OFFERED, OFFERED } from '../../harness/wishes';
 import { type Kind, type Wish, subscribing } from '../../page/wire';
 
 const ID = /^[0-9a-f]{32}$/;
 const NOWHERE = 'f'.repeat(32);
 
+let stage: Stage;
 let kaigi: Kaigi;
-let browser: Chromium;
 let page: RawPage;
 let room: string;
 let mixed: string;
@@ -24,20 +24,13 @@ let audio: string;
 let video: string;
 
 beforeAll(async () => {
-  kaigi = await Kaigi.start({ name: 'protocol-subscribe' });
-  browser = await Chromium.launch('protocol-subscribe');
-  room = await kaigi.rest.createRoom('subscribe', ROOM_WITH_ADMIN);
-  mixed = `${room}-common`;
-  page = await browser.raw(kaigi, 'page');
-  await page.join(kaigi, room);
+  stage = await Stage.open('subscribe');
+  ({ kaigi, room, mixed, page } = stage);
   both = await page.call('publish', { look: RED });
   audio = await page.call('publish', { look: RED, video: false });
   video = await page.call('publish', { look: RED, audio: false });
 });
-afterAll(async () => {
-  await browser?.close();
-  await kaigi?.stop();
-});
+afterAll(() => stage?.close());
 
 describe.each(DIALECTS)('%s', (_, dialect) => {
   const { protocol } = dialect;

@@ -1,17 +1,17 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Chromium } from '../../harness/browser';
 import { BLUE, RED } from '../../harness/colours';
 import { DIALECTS } from '../../harness/dialects';
-import { Kaigi } from '../../harness/kaigi';
+import type { Kaigi } from '../../harness/kaigi';
 import { type Member, enter } from '../../harness/member';
 import type { RawPage } from '../../harness/raw';
+import { Stage } from '../../harness/stage';
 import { until } from '../../harness/until';
-import { NOT_OFFERED, OFFERED, ROOM_WITH_ADMIN } from '../../harness/wishes';
+import { NOT_OFFERED, OFFERED } from '../../harness/wishes';
 
 const NOWHERE = 'f'.repeat(32);
 
+let stage: Stage;
 let kaigi: Kaigi;
-let browser: Chromium;
 let page: RawPage;
 let room: string;
 let mixed: string;
@@ -24,22 +24,15 @@ let picture: string;
 let ofMix: string;
 
 beforeAll(async () => {
-  kaigi = await Kaigi.start({ name: 'protocol-subscription-control' });
-  browser = await Chromium.launch('protocol-subscription-control');
-  room = await kaigi.rest.createRoom('subscription-control', ROOM_WITH_ADMIN);
-  mixed = `${room}-common`;
-  page = await browser.raw(kaigi, 'page');
-  await page.join(kaigi, room);
+  stage = await Stage.open('subscription-control');
+  ({ kaigi, room, mixed, page } = stage);
   stream = await page.call('publish', { look: RED });
   second = await page.call('publish', { look: BLUE });
   forward = await page.call('subscribe', { audio: { from: stream }, video: { from: stream } });
   picture = await page.call('subscribe', { video: { from: stream } });
   ofMix = await page.call('subscribe', { audio: { from: mixed }, video: { from: mixed } });
 });
-afterAll(async () => {
-  await browser?.close();
-  await kaigi?.stop();
-});
+afterAll(() => stage?.close());
 
 describe.each(DIALECTS)('%s', (_, dialect) => {
   let admin: Member;
