@@ -35,6 +35,20 @@ fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }
 
+/// The value of a parameter of the INIT ACK that a packet is (RFC 9260, sections 3.2.1 and 3.3.3).
+fn parameter(packet: &[u8], wanted: u16) -> Option<&[u8]> {
+    // Behind the common header, the chunk's header and its fixed part.
+    let mut rest = packet.get(12 + 4 + 16..)?;
+    loop {
+        let word = |at: usize| Some(u16::from_be_bytes([*rest.get(at)?, *rest.get(at + 1)?]));
+        let (kind, length) = (word(0)?, usize::from(word(2)?));
+        if kind == wanted {
+            return rest.get(4..length);
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+}
+
 impl Hostile {
     fn new(extensions: &[u8]) -> Self {
         let now = Instant::now();
@@ -52,10 +66,7 @@ impl Hostile {
         let answer = hostile.say(&[(INIT, 0, &init)]).remove(0);
         let parsed = chunks(&answer).unwrap();
         hostile.tag = parsed[0].init().unwrap().tag;
-        // The cookie is the value of parameter 7.
-        let at = answer.windows(2).position(|pair| pair == [0, 7]).unwrap();
-        let length = usize::from(u16::from_be_bytes([answer[at + 2], answer[at + 3]]));
-        let cookie = answer[at + 4..at + length].to_vec();
+        let cookie = parameter(&answer, 7).expect("an INIT ACK has a cookie").to_vec();
         hostile.say(&[(10, 0, &cookie)]);
         assert!(hostile.sctp.is_established());
         hostile
