@@ -288,7 +288,9 @@ async fn processes_see_the_end_of_a_launcher_that_is_killed() {
         .args(flag("media-port", &settings.media_port))
         .spawn()
         .unwrap();
-    let read = |name: &str| fs::read_to_string(PathBuf::from(dir.path()).join(name)).ok();
+    // The shell makes a file before it writes it.
+    let written = |text: &String| text.ends_with('\n');
+    let read = |name: &str| fs::read_to_string(PathBuf::from(dir.path()).join(name)).ok().filter(written);
     until("a process runs", || read("pids")).await;
     launcher.kill().unwrap();
     launcher.wait().unwrap();
