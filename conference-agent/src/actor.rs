@@ -50,17 +50,19 @@ pub(crate) enum Mail {
         command: Command,
         reply: ReplyTo,
     },
-    /// Takes a participant's place over on a new stream.
+    /// Takes a participant's place over on a new stream, which goes on after an event. `exact`: the client says so itself.
     Resume {
         participant: ParticipantId,
         after: u64,
+        exact: bool,
         events: EventSender,
         reply: ReplyTo,
     },
-    /// The participant has its events up to this one.
+    /// The participant has its events up to this one; `exact`: and no more of its last stream.
     Acknowledge {
         participant: ParticipantId,
         seq: u64,
+        exact: bool,
     },
     /// One of the participant's streams was dropped.
     Gone {
@@ -246,31 +248,35 @@ impl Actor {
                 self.replies.insert(request, Waiting { reply, joins: None, for_session_of });
                 self.put(Input::Request { request, command });
             }
-            Mail::Resume { participant, after, events, reply } => {
-                let result = self.resume(&participant, after, events, request.0);
+            Mail::Resume { participant, after, exact, events, reply } => {
+                let result = self.resume(&participant, (after, exact), events, request.0);
                 if reply.send(result.map(|()| Reply::Done)).is_err() {
                     self.detach(participant, request.0);
                 }
             }
-            Mail::Acknowledge { participant, seq } => {
+            Mail::Acknowledge { participant, seq, exact } => {
                 if let Some(listener) = self.audience.get_mut(&participant) {
                     listener.feed.acknowledge(seq);
+                    if exact {
+                        listener.feed.nothing_else_arrived();
+                    }
                 }
             }
             Mail::Gone { participant, stream } => self.detach(participant, stream),
         }
     }
 
-    /// Gives a participant's place to a new stream: first what was missed. An older stream that is still open ends.
+    /// Gives a participant's place to a new stream: first what was missed after an event, which is exact if the client says so
+    /// itself. An older stream that is still open ends.
     fn resume(
         &mut self,
         participant: &ParticipantId,
-        after: u64,
+        (after, exact): (u64, bool),
         events: EventSender,
         stream: u64,
     ) -> Result<(), Refusal> {
         let listener = self.audience.get_mut(participant).ok_or(Refusal::NotJoined)?;
-        let missed = match listener.feed.resume(after, Instant::now()) {
+        let missed = match listener.feed.resume(after, exact, Instant::now()) {
             Ok(missed) => missed,
             Err(NotResumed::NotAllowed) => return Err(Refusal::NotResumable),
             Err(NotResumed::Forgotten) => {

@@ -59,6 +59,8 @@ pub(crate) struct Feed {
     kept_bytes: usize,
     /// When the stream broke, if it is broken.
     broken: Option<Instant>,
+    /// Whether it is known that nothing beyond what is acknowledged has arrived on it.
+    exact: bool,
 }
 
 /// More is to be told to a participant who is away than is kept.
@@ -84,6 +86,7 @@ impl Feed {
             kept: VecDeque::new(),
             kept_bytes: 0,
             broken: None,
+            exact: false,
         }
     }
 
@@ -108,6 +111,11 @@ impl Feed {
             self.forget_first();
         }
         Ok(self.broken.is_none().then_some(event))
+    }
+
+    /// The client's connection is gone, and nothing beyond what is acknowledged has arrived on it.
+    pub(crate) fn nothing_else_arrived(&mut self) {
+        self.exact = true;
     }
 
     /// The client has everything up to that event. Numbers that were never given are nothing to go by.
@@ -136,12 +144,17 @@ impl Feed {
         self.broken.map(|broken| broken + self.window)
     }
 
-    /// The participant is back on a new stream, with everything up to `after`. Gives what it has missed, in order;
-    /// answers and `ready`s that have arrived by all appearances are left out.
+    /// The participant is back on a new stream, with everything up to `after`, and `exact`ly that if it says so itself. Gives what it has
+    /// missed, in order; where that is not known exactly, answers and `ready`s that have arrived by all appearances are left out.
     ///
     /// # Errors
     /// If it can't be, or if some of that is forgotten.
-    pub(crate) fn resume(&mut self, after: u64, now: Instant) -> Result<Vec<v1::JoinEvent>, NotResumed> {
+    pub(crate) fn resume(
+        &mut self,
+        after: u64,
+        exact: bool,
+        now: Instant,
+    ) -> Result<Vec<v1::JoinEvent>, NotResumed> {
         if self.window.is_zero() {
             return Err(NotResumed::NotAllowed);
         }
@@ -151,7 +164,8 @@ impl Feed {
             return Err(NotResumed::Forgotten);
         }
         let broken = self.broken.take().unwrap_or(now);
-        let missed = self.kept.iter_mut().filter(|kept| !kept.is_done(broken)).map(|kept| {
+        let exact = std::mem::take(&mut self.exact) || exact;
+        let missed = self.kept.iter_mut().filter(|kept| exact || !kept.is_done(broken)).map(|kept| {
             kept.handed = Some(now);
             kept.event.clone()
         });
@@ -194,9 +208,9 @@ mod tests {
         let mut feed = told(3);
         assert!(feed.detach(Instant::now()));
         assert_eq!(feed.push(text("missed"), Instant::now()), Ok(None));
-        assert_eq!(seqs(&feed.resume(2, Instant::now()).unwrap()), [3, 4]);
+        assert_eq!(seqs(&feed.resume(2, false, Instant::now()).unwrap()), [3, 4]);
         assert_eq!(feed.push(text("next"), Instant::now()).unwrap().unwrap().seq, 5);
-        assert_eq!(feed.resume(5, Instant::now()).unwrap(), []);
+        assert_eq!(feed.resume(5, false, Instant::now()).unwrap(), []);
     }
 
     #[test]
@@ -204,9 +218,9 @@ mod tests {
         let mut feed = told(5);
         feed.acknowledge(4);
         feed.acknowledge(2);
-        assert_eq!(seqs(&feed.resume(0, Instant::now()).unwrap()), [5]);
+        assert_eq!(seqs(&feed.resume(0, false, Instant::now()).unwrap()), [5]);
         assert_eq!(
-            seqs(&feed.resume(3, Instant::now()).unwrap()),
+            seqs(&feed.resume(3, false, Instant::now()).unwrap()),
             [5],
             "older knowledge does not bring events back"
         );
@@ -224,18 +238,40 @@ mod tests {
         let error = tell(progress(Progress::SessionError(v1::SessionError::default())), 0);
         let ready = tell(progress(Progress::SessionReady("s".into())), 900);
         feed.detach(start + Duration::from_secs(1));
-        let missed = seqs(&feed.resume(0, start + Duration::from_secs(2)).unwrap());
+        let missed = seqs(&feed.resume(0, false, start + Duration::from_secs(2)).unwrap());
         assert_eq!(missed, [text, error, ready], "not {answer}");
-        let missed = seqs(&feed.resume(0, start + Duration::from_secs(9)).unwrap());
+        let missed = seqs(&feed.resume(0, false, start + Duration::from_secs(9)).unwrap());
         assert_eq!(missed, [text, error], "and the other one has come now");
+    }
+
+    #[test]
+    fn answers_come_again_where_it_is_known_that_they_did_not_arrive() {
+        let answer = || Progress::Answer("sdp".into());
+        let progress =
+            || Event::Progress(v1::Progress { transport_id: "t".into(), progress: Some(answer()) });
+        let (mut feed, start) = (told(1), Instant::now());
+        let long_after = start + Duration::from_secs(40);
+        feed.push(progress(), start).unwrap();
+        feed.detach(long_after);
+        assert_eq!(seqs(&feed.resume(1, true, long_after).unwrap()), [2], "as the client says");
+        feed.acknowledge(1);
+        feed.nothing_else_arrived();
+        feed.detach(long_after + WINDOW / 2);
+        assert_eq!(
+            seqs(&feed.resume(0, false, long_after + WINDOW / 2).unwrap()),
+            [2],
+            "as its receipts say"
+        );
+        feed.detach(long_after + WINDOW);
+        assert_eq!(seqs(&feed.resume(0, false, long_after + WINDOW).unwrap()), [0; 0], "nobody says");
     }
 
     #[test]
     fn numbers_never_given_are_refused() {
         let mut feed = told(2);
         feed.acknowledge(9);
-        assert_eq!(feed.resume(3, Instant::now()), Err(NotResumed::Forgotten));
-        assert_eq!(seqs(&feed.resume(0, Instant::now()).unwrap()), [1, 2]);
+        assert_eq!(feed.resume(3, false, Instant::now()), Err(NotResumed::Forgotten));
+        assert_eq!(seqs(&feed.resume(0, false, Instant::now()).unwrap()), [1, 2]);
     }
 
     #[test]
@@ -244,7 +280,7 @@ mod tests {
         assert_eq!(feed.away_until(), None);
         feed.detach(now);
         assert_eq!(feed.away_until(), Some(now + WINDOW));
-        feed.resume(0, Instant::now()).unwrap();
+        feed.resume(0, false, Instant::now()).unwrap();
         assert_eq!(feed.away_until(), None);
     }
 
@@ -261,7 +297,7 @@ mod tests {
         feed.push(text("x"), Instant::now()).unwrap();
         assert!(feed.kept.is_empty());
         assert!(!feed.detach(Instant::now()));
-        assert_eq!(feed.resume(0, Instant::now()), Err(NotResumed::NotAllowed));
+        assert_eq!(feed.resume(0, false, Instant::now()), Err(NotResumed::NotAllowed));
     }
 
     #[test]
@@ -280,10 +316,10 @@ mod tests {
     fn one_who_is_there_goes_on_but_can_come_back_only_with_what_is_not_forgotten() {
         let mut feed = told(MAX_KEPT as u64 + 10);
         assert_eq!(feed.kept.len(), MAX_KEPT);
-        assert_eq!(feed.resume(0, Instant::now()), Err(NotResumed::Forgotten));
-        assert_eq!(feed.resume(10, Instant::now()).unwrap().len(), MAX_KEPT);
+        assert_eq!(feed.resume(0, false, Instant::now()), Err(NotResumed::Forgotten));
+        assert_eq!(feed.resume(10, false, Instant::now()).unwrap().len(), MAX_KEPT);
         assert_eq!(
-            feed.resume(0, Instant::now()).unwrap().len(),
+            feed.resume(0, false, Instant::now()).unwrap().len(),
             MAX_KEPT,
             "as the tenth is acknowledged now"
         );

@@ -90,27 +90,31 @@ impl Rooms {
         }
     }
 
-    /// Takes a participant's place over; everything after the event `after` comes first.
+    /// Takes a participant's place over; everything after the event `after` comes first. `exact`: the client says itself that it has
+    /// that and no more.
     pub(crate) async fn resume(
         &self,
         room: &RoomId,
         participant: ParticipantId,
-        after: u64,
+        (after, exact): (u64, bool),
     ) -> Result<EventStream, Status> {
         let (events, stream) = event_queue();
-        self.ask(room, |reply| Mail::Resume { participant, after, events, reply }).await.map(|_| stream)
+        self.ask(room, |reply| Mail::Resume { participant, after, exact, events, reply })
+            .await
+            .map(|_| stream)
     }
 
-    /// The participant has its events up to this one.
+    /// The participant has its events up to this one; `exact`: and its connection is gone without having brought more.
     pub(crate) async fn acknowledge(
         &self,
         room: &RoomId,
         participant: ParticipantId,
         seq: u64,
+        exact: bool,
     ) -> Result<(), Status> {
         let not_found = || Status::not_found("Room not found");
         let handle = self.running(room).ok_or_else(not_found)?;
-        handle.mailbox.send(Mail::Acknowledge { participant, seq }).await.map_err(|_| not_found())
+        handle.mailbox.send(Mail::Acknowledge { participant, seq, exact }).await.map_err(|_| not_found())
     }
 
     /// Makes a request to a room that runs.

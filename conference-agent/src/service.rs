@@ -68,14 +68,14 @@ impl Conference for ConferenceService {
         let request = request.into_inner();
         let (room, participant) =
             (parse::room_id(&request.room_id)?, parse::participant_id(&request.participant_id)?);
-        self.rooms.resume(&room, participant, request.after_seq).await.map(Response::new)
+        self.rooms.resume(&room, participant, (request.after_seq, request.exact)).await.map(Response::new)
     }
 
     async fn acknowledge(&self, request: Request<v1::AcknowledgeRequest>) -> Answer<v1::AcknowledgeReply> {
         let request = request.into_inner();
         let (room, participant) =
             (parse::room_id(&request.room_id)?, parse::participant_id(&request.participant_id)?);
-        self.rooms.acknowledge(&room, participant, request.seq).await?;
+        self.rooms.acknowledge(&room, participant, request.seq, request.exact).await?;
         Ok(Response::new(v1::AcknowledgeReply {}))
     }
 

@@ -280,8 +280,12 @@ async fn a_participant_comes_back_on_another_stream_without_loss_or_doubling() {
     };
     cluster.client.text(text("1")).await.unwrap();
     assert_eq!(ann.message().await.unwrap().unwrap().seq, 1);
-    let acknowledge =
-        |seq| v1::AcknowledgeRequest { room_id: ROOM.into(), participant_id: "ann".into(), seq };
+    let acknowledge = |seq| v1::AcknowledgeRequest {
+        room_id: ROOM.into(),
+        participant_id: "ann".into(),
+        seq,
+        exact: false,
+    };
     cluster.client.acknowledge(acknowledge(0)).await.unwrap();
     drop(ann);
     for message in ["2", "3", "4"] {

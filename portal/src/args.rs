@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, env = "KAIGI_MAX_MESSAGE_BYTES", default_value = "1000000", value_parser = within::<65_536, 16_000_000>)]
     pub max_message_bytes: usize,
     /// Packets that wait for a client that reads slowly; with more it is disconnected
-    #[arg(long, env = "KAIGI_MAX_WAITING_PACKETS", default_value = "1024", value_parser = within::<64, 65_536>)]
+    #[arg(long, env = "KAIGI_MAX_WAITING_PACKETS", default_value = "4096", value_parser = within::<64, 65_536>)]
     pub max_waiting_packets: usize,
     /// Signaling connections at a time; each idle one costs some 20 kB
     #[arg(long, env = "KAIGI_MAX_CONNECTIONS", default_value = "20000", value_parser = within::<1, 1_000_000>)]

@@ -36,7 +36,7 @@ fn join(actor: &mut Actor, name: &str, window: Duration) -> crate::audience::Eve
     let participant = join.participant.clone();
     actor.take(Mail::Join { join, window, events, reply });
     actor.drain();
-    actor.take(Mail::Acknowledge { participant, seq: 0 });
+    actor.take(Mail::Acknowledge { participant, seq: 0, exact: false });
     stream
 }
 
@@ -88,7 +88,7 @@ fn resume(actor: &mut Actor, name: &str, after: u64) -> Result<crate::audience::
     let (events, stream) = event_queue();
     let (reply, mut replied) = oneshot::channel();
     let participant = ParticipantId::new(name).unwrap();
-    actor.take(Mail::Resume { participant, after, events, reply });
+    actor.take(Mail::Resume { participant, after, exact: false, events, reply });
     actor.drain();
     replied.try_recv().unwrap().map(|_| stream)
 }

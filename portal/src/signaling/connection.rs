@@ -206,8 +206,9 @@ impl Connection {
             }
             ("relogin", false) => self.relogin(data, ack).await,
             ("logout", true) => {
-                ack.ok(None);
+                // Who reads the answer is not in the room any more, for anybody.
                 self.leave().await;
+                ack.ok(None);
                 Flow::Continue(())
             }
             ("refreshReconnectionTicket", true) => {

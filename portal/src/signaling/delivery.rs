@@ -59,6 +59,11 @@ impl Delivery {
         }
     }
 
+    /// Whether receipts tell what has arrived; else it is guessed.
+    pub(super) fn is_receipted(&self) -> bool {
+        self.receipts
+    }
+
     /// The client has sent something.
     pub(super) fn sign_of_life(&mut self, now: Instant) {
         if !self.receipts {

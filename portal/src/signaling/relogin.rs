@@ -71,7 +71,7 @@ pub(super) async fn relogin(
     // A client that counts knows best. What another portal has delivered, it has told the room.
     let counted = seq.filter(|_| holder.version.is_numbered());
     let after = counted.unwrap_or_else(|| shared.seats.delivered(&holder.participant));
-    let (conference, events) = resume(shared, &holder, after).await?;
+    let (conference, events) = resume(shared, &holder, (after, counted.is_some())).await?;
     let seat = shared.seats.take(holder.participant.clone());
     seat.delivered(after);
     let Holder { participant, room, version } = holder;
@@ -92,7 +92,7 @@ pub(super) async fn relogin(
 async fn resume(
     shared: &Signaling,
     holder: &Holder,
-    after: u64,
+    after: (u64, bool),
 ) -> Result<(Conference, Streaming<JoinEvent>), ReloginError> {
     let give_up = Instant::now() + RESUME_TIMEOUT;
     loop {
@@ -111,14 +111,15 @@ async fn resume(
 async fn attempt(
     shared: &Signaling,
     holder: &Holder,
-    after: u64,
+    (after_seq, exact): (u64, bool),
 ) -> Result<(Conference, Streaming<JoinEvent>), ReloginError> {
     let mut conference = shared.backend.lookup_room(&holder.room).await?.ok_or(ReloginError::Gone)?;
     let request = ResumeRequest {
         room_id: holder.room.to_string(),
         participant_id: holder.participant.to_string(),
-        after_seq: after,
+        after_seq,
         portal_worker_id: shared.worker_id.clone(),
+        exact,
     };
     match conference.resume(request).await {
         Ok(events) => Ok((conference, events.into_inner())),

@@ -100,7 +100,7 @@ impl Membership {
         if self.reconnectable
             && let Some(seq) = self.delivery.news(Instant::now())
         {
-            tokio::spawn(acknowledge(self.conference.clone(), self.holder(), seq));
+            tokio::spawn(acknowledge(self.conference.clone(), self.holder(), seq, false));
         }
     }
 
@@ -111,7 +111,8 @@ impl Membership {
             self.delivery.sign_of_life(now);
         }
         let delivered = self.delivery.delivered(now);
-        acknowledge(self.conference.clone(), self.holder(), delivered).await;
+        let exact = self.delivery.is_receipted();
+        acknowledge(self.conference.clone(), self.holder(), delivered, exact).await;
     }
 
     /// Gives the place up. A room that does not answer learns it from the stream of events.
@@ -128,11 +129,12 @@ impl Membership {
 }
 
 /// A room that is not told keeps more than it needs, and the client may hear things twice.
-async fn acknowledge(mut conference: Conference, holder: Holder, seq: u64) {
+async fn acknowledge(mut conference: Conference, holder: Holder, seq: u64, exact: bool) {
     let message = AcknowledgeRequest {
         room_id: holder.room.to_string(),
         participant_id: holder.participant.to_string(),
         seq,
+        exact,
     };
     let call = conference.acknowledge(request(message, ROOM_TIMEOUT));
     if let Err(error) = within(ROOM_TIMEOUT, "conference.acknowledge", call).await {
