@@ -330,7 +330,7 @@ fn a_slow_receiver_is_ended_and_holds_up_nobody() {
         world.clients[deaf].1.data.as_mut().unwrap().is_deaf = true;
     }
     for number in 0..200u8 {
-        world.say(sender, channel, &[number; 10_000]);
+        world.say(sender, channel, &[number; 40_000]);
         world.pass(Duration::from_millis(20));
     }
     let heard: Vec<_> = world.heard(fast).iter().map(|payload| payload[0]).collect();

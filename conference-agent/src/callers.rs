@@ -20,8 +20,8 @@ use crate::{
     status::call_error,
 };
 
-/// Longest wait for a node or the cluster-manager.
-const DEADLINE: Duration = Duration::from_secs(2);
+/// Longest wait for a node or the cluster-manager; a little less than portals wait for a room.
+const DEADLINE: Duration = Duration::from_millis(3500);
 /// Longest wait for a view or a transcoder: its reply comes when the mixer's pipeline runs, which takes a loaded machine a second or two.
 const VIEW_DEADLINE: Duration = Duration::from_secs(5);
 /// Most calls of one room that wait for one callee.

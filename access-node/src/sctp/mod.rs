@@ -19,9 +19,9 @@ pub const MAX_MESSAGE: usize = 65_536;
 pub const MAX_CHANNELS: usize = 256;
 /// Streams of one association, as announced to the client: a channel that was closed keeps its stream until the client resets it.
 const MAX_STREAMS: u16 = 1024;
-/// What may wait to be sent, or to be acknowledged, on one channel, in bytes. That is about a second of 8 Mbit/s; a client that is
+/// What may wait to be sent, or to be acknowledged, on one channel, in bytes. That is four seconds of 8 Mbit/s; a client that is
 /// further behind is not catching up.
-pub const MAX_BUFFERED: usize = 1024 * 1024;
+pub const MAX_BUFFERED: usize = 4 * 1024 * 1024;
 /// The same for all channels of a transport.
 pub const MAX_BUFFERED_TOTAL: usize = 4 * MAX_BUFFERED;
 /// What a message costs beyond its bytes in [`MAX_BUFFERED`], so that many empty ones are bounded as well.
