@@ -390,7 +390,11 @@ impl Actor {
             if events.send(unnumbered(Event::Joined((**joined).clone()))).is_err() {
                 self.slow.push(participant.clone());
             }
-            let listener = Listener { feed: Feed::new(window), events: Some(events), stream: request.0 };
+            let listener = Listener {
+                feed: Feed::new(window, self.shared.limits.backlog),
+                events: Some(events),
+                stream: request.0,
+            };
             self.audience.insert(participant, listener);
         }
         if let Err(Ok(reply)) = waiting.reply.send(result)

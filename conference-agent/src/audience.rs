@@ -16,12 +16,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
-use crate::feed::MAX_KEPT;
+use crate::feed::Backlog;
 
-/// Most events that wait for one participant: all that is kept for one who comes back, and as many again. A room of a hundred whose
-/// streams all change at once makes a few hundred.
-const MAX_EVENTS: usize = 2 * MAX_KEPT;
-/// Most bytes that wait for one participant; the largest text is 64 kB.
+/// Most bytes that wait for one participant, beside all that is kept for one who comes back; the largest text is 64 kB.
 const MAX_BYTES: usize = 4 << 20;
 
 /// The room's end.
@@ -29,6 +26,7 @@ const MAX_BYTES: usize = 4 << 20;
 pub(crate) struct EventSender {
     events: mpsc::Sender<v1::JoinEvent>,
     queued: Arc<AtomicUsize>,
+    max_bytes: usize,
     gone: CancellationToken,
 }
 
@@ -44,13 +42,14 @@ pub(crate) struct EventStream {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotDrained;
 
-/// A new queue.
-pub(crate) fn event_queue() -> (EventSender, EventStream) {
-    let (sender, receiver) = mpsc::channel(MAX_EVENTS);
+/// A new queue: for all that is kept for one who comes back, and as many events again. A room of a hundred whose streams all change at
+/// once makes a few hundred.
+pub(crate) fn event_queue(backlog: Backlog) -> (EventSender, EventStream) {
+    let (sender, receiver) = mpsc::channel(2 * backlog.events);
     let queued = Arc::new(AtomicUsize::new(0));
     let gone = CancellationToken::new();
     let stream = EventStream { events: receiver, queued: queued.clone(), _gone: gone.clone().drop_guard() };
-    (EventSender { events: sender, queued, gone }, stream)
+    (EventSender { events: sender, queued, max_bytes: MAX_BYTES + backlog.bytes, gone }, stream)
 }
 
 impl EventSender {
@@ -58,7 +57,7 @@ impl EventSender {
     pub(crate) fn send(&self, event: v1::JoinEvent) -> Result<(), NotDrained> {
         let size = event.encoded_len();
         // The first event may be larger than all that is allowed to wait: it is the snapshot of a large room.
-        if self.queued.fetch_add(size, Ordering::Relaxed) > MAX_BYTES {
+        if self.queued.fetch_add(size, Ordering::Relaxed) > self.max_bytes {
             return Err(NotDrained);
         }
         self.events.try_send(event).map_err(|_| NotDrained)
@@ -96,8 +95,8 @@ mod tests {
 
     #[test]
     fn a_queue_that_is_not_drained_is_full_at_some_number_of_events() {
-        let (sender, _stream) = event_queue();
-        for _ in 0..MAX_EVENTS {
+        let (sender, _stream) = event_queue(Backlog::default());
+        for _ in 0..2 * Backlog::default().events {
             assert_eq!(sender.send(text(1)), Ok(()));
         }
         assert_eq!(sender.send(text(1)), Err(NotDrained));
@@ -105,14 +104,15 @@ mod tests {
 
     #[test]
     fn and_at_some_number_of_bytes() {
-        let (sender, _stream) = event_queue();
-        let sent = (0..MAX_EVENTS).take_while(|_| sender.send(text(1 << 16)).is_ok()).count();
-        assert!((60..=70).contains(&sent), "{sent}");
+        let (sender, _stream) = event_queue(Backlog::default());
+        let sent =
+            (0..2 * Backlog::default().events).take_while(|_| sender.send(text(1 << 16)).is_ok()).count();
+        assert!((75..=85).contains(&sent), "{sent}: five megabytes");
     }
 
     #[tokio::test]
     async fn a_drained_queue_goes_on_and_ends_with_its_sender() {
-        let (sender, mut stream) = event_queue();
+        let (sender, mut stream) = event_queue(Backlog::default());
         for _ in 0..1000 {
             sender.send(text(1 << 16)).unwrap();
             stream.next().await.unwrap().unwrap();
@@ -123,7 +123,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dropped_stream_is_noticed() {
-        let (sender, stream) = event_queue();
+        let (sender, stream) = event_queue(Backlog::default());
         let gone = sender.gone();
         assert!(gone.cancelled().now_or_never().is_none());
         drop(stream);

@@ -11,11 +11,21 @@ use std::{
 use kaigi_proto::v1::{self, join_event::Event, progress::Progress};
 use prost::Message;
 
-/// Most events kept for one participant. While it is away, one more makes it leave; while it is there, the oldest is forgotten.
-/// A minute in a room in which something happens twenty times a second makes 1,200.
-pub(crate) const MAX_KEPT: usize = 4096;
-/// Most bytes kept for one participant: sixteen of the largest texts.
-pub(crate) const MAX_KEPT_BYTES: usize = 1 << 20;
+/// How much is kept for one participant. While it is away, more makes it leave; while it is there, the oldest is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Default for Backlog {
+    /// A minute in a room in which something happens twenty times a second makes 1,200 events; the bytes are those of sixteen of the
+    /// largest texts.
+    fn default() -> Self {
+        Self { events: 4096, bytes: 1 << 20 }
+    }
+}
+
 /// What was handed to a stream so long before it broke has arrived, for events that must not come twice. About a slow round trip.
 const CROSSING: Duration = Duration::from_millis(250);
 
@@ -48,6 +58,7 @@ impl Kept {
 pub(crate) struct Feed {
     /// How long the participant's place is kept when its stream breaks; zero = not at all.
     window: Duration,
+    backlog: Backlog,
     /// Whether the client is known to have got its place. Until then a broken stream is a failed join, and nobody comes back.
     confirmed: bool,
     /// Number of the latest event.
@@ -77,9 +88,10 @@ pub(crate) enum NotResumed {
 }
 
 impl Feed {
-    pub(crate) fn new(window: Duration) -> Self {
+    pub(crate) fn new(window: Duration, backlog: Backlog) -> Self {
         Self {
             window,
+            backlog,
             confirmed: false,
             latest: 0,
             acknowledged: 0,
@@ -104,7 +116,7 @@ impl Feed {
         let handed = self.broken.is_none().then_some(now);
         self.kept.push_back(Kept { event: event.clone(), size, handed });
         self.kept_bytes += size;
-        while self.kept.len() > MAX_KEPT || self.kept_bytes > MAX_KEPT_BYTES {
+        while self.kept.len() > self.backlog.events || self.kept_bytes > self.backlog.bytes {
             if self.broken.is_some() {
                 return Err(Overflow);
             }
@@ -184,6 +196,7 @@ mod tests {
     use super::*;
 
     const WINDOW: Duration = Duration::from_secs(60);
+    const BACKLOG: Backlog = Backlog { events: 100, bytes: 1 << 20 };
 
     fn text(message: &str) -> Event {
         Event::Text(v1::TextEvent { from: "a".into(), to_all: true, message: message.into() })
@@ -191,7 +204,7 @@ mod tests {
 
     /// A feed that has told this many events.
     fn told(count: u64) -> Feed {
-        let mut feed = Feed::new(WINDOW);
+        let mut feed = Feed::new(WINDOW, BACKLOG);
         feed.acknowledge(0);
         for i in 1..=count {
             assert_eq!(feed.push(text("x"), Instant::now()).unwrap().unwrap().seq, i);
@@ -286,14 +299,14 @@ mod tests {
 
     #[test]
     fn a_stream_that_breaks_before_the_client_has_its_place_is_a_failed_join() {
-        let mut feed = Feed::new(WINDOW);
+        let mut feed = Feed::new(WINDOW, BACKLOG);
         feed.push(text("x"), Instant::now()).unwrap();
         assert!(!feed.detach(Instant::now()));
     }
 
     #[test]
     fn without_a_window_nothing_is_kept_and_nobody_comes_back() {
-        let mut feed = Feed::new(Duration::ZERO);
+        let mut feed = Feed::new(Duration::ZERO, BACKLOG);
         feed.push(text("x"), Instant::now()).unwrap();
         assert!(feed.kept.is_empty());
         assert!(!feed.detach(Instant::now()));
@@ -304,23 +317,26 @@ mod tests {
     fn one_who_is_away_while_too_much_is_told_has_to_leave() {
         let mut feed = told(1);
         feed.detach(Instant::now());
-        let fitting = (0..MAX_KEPT).take_while(|_| feed.push(text("x"), Instant::now()).is_ok()).count();
-        assert_eq!(fitting, MAX_KEPT - 1);
+        let fitting =
+            (0..BACKLOG.events).take_while(|_| feed.push(text("x"), Instant::now()).is_ok()).count();
+        assert_eq!(fitting, BACKLOG.events - 1);
         let mut feed = told(1);
         feed.detach(Instant::now());
         let large = "x".repeat(1 << 16);
-        assert!((0..MAX_KEPT).take_while(|_| feed.push(text(&large), Instant::now()).is_ok()).count() < 17);
+        assert!(
+            (0..BACKLOG.events).take_while(|_| feed.push(text(&large), Instant::now()).is_ok()).count() < 17
+        );
     }
 
     #[test]
     fn one_who_is_there_goes_on_but_can_come_back_only_with_what_is_not_forgotten() {
-        let mut feed = told(MAX_KEPT as u64 + 10);
-        assert_eq!(feed.kept.len(), MAX_KEPT);
+        let mut feed = told(BACKLOG.events as u64 + 10);
+        assert_eq!(feed.kept.len(), BACKLOG.events);
         assert_eq!(feed.resume(0, false, Instant::now()), Err(NotResumed::Forgotten));
-        assert_eq!(feed.resume(10, false, Instant::now()).unwrap().len(), MAX_KEPT);
+        assert_eq!(feed.resume(10, false, Instant::now()).unwrap().len(), BACKLOG.events);
         assert_eq!(
             feed.resume(0, false, Instant::now()).unwrap().len(),
-            MAX_KEPT,
+            BACKLOG.events,
             "as the tenth is acknowledged now"
         );
     }

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
 use crate::{
+    feed::Backlog,
     rooms::Rooms,
     service::ConferenceService,
     shared::{Limits, Shared},
@@ -60,6 +61,12 @@ pub struct Args {
     /// Seconds for which the place of a participant whose connection broke is kept, at most
     #[arg(long, env = "KAIGI_RECONNECTION_LIMIT", default_value_t = 300)]
     pub reconnection_limit: u64,
+    /// Notifications kept for each participant, to be told again if its connection breaks; one who is away and misses more leaves
+    #[arg(long, env = "KAIGI_MAX_KEPT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(64..=1_000_000))]
+    pub max_kept: u32,
+    /// Bytes of notifications kept for each participant, likewise
+    #[arg(long, env = "KAIGI_MAX_KEPT_BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(65_536..=1 << 30))]
+    pub max_kept_bytes: u32,
 }
 
 /// Runs the process until `stop` is cancelled; then ends all rooms and leaves the cluster.
@@ -79,6 +86,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
     let limits = Limits {
         idle: Duration::from_secs(args.room_idle),
         away: Duration::from_secs(args.reconnection_limit),
+        backlog: Backlog { events: args.max_kept as usize, bytes: args.max_kept_bytes as usize },
     };
     let shared = Arc::new(Shared::new(agent.clone(), channels, manager.clone(), tasks.clone(), limits));
     let rooms = Arc::new(Rooms::new(shared.clone()));

@@ -72,7 +72,7 @@ impl Rooms {
         let attempts = async {
             loop {
                 let handle = self.started(room).await?;
-                let (events, stream) = event_queue();
+                let (events, stream) = event_queue(self.shared.limits.backlog);
                 let (reply, replied) = oneshot::channel();
                 let mail = Mail::Join { join: join.clone(), window, events, reply };
                 if handle.mailbox.send(mail).await.is_ok()
@@ -98,7 +98,7 @@ impl Rooms {
         participant: ParticipantId,
         (after, exact): (u64, bool),
     ) -> Result<EventStream, Status> {
-        let (events, stream) = event_queue();
+        let (events, stream) = event_queue(self.shared.limits.backlog);
         self.ask(room, |reply| Mail::Resume { participant, after, exact, events, reply })
             .await
             .map(|_| stream)

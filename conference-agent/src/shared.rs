@@ -9,7 +9,7 @@ use kaigi_proto::{
 use kaigi_worker::{Channel, Channels, Tasks};
 use tokio::sync::Semaphore;
 
-use crate::{directory::Directory, nodes::Nodes};
+use crate::{directory::Directory, feed::Backlog, nodes::Nodes};
 
 /// Most calls to the cluster-manager at a time, of all rooms together.
 const MAX_CLUSTER_CALLS: usize = 64;
@@ -29,18 +29,20 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
 }
 
-/// How long things are kept.
+/// How long and how many things are kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// A room without participants.
     pub(crate) idle: Duration,
     /// At most, the place of a participant whose stream is broken.
     pub(crate) away: Duration,
+    /// What is kept for it.
+    pub(crate) backlog: Backlog,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(30), away: Duration::from_secs(300) }
+        Self { idle: Duration::from_secs(30), away: Duration::from_secs(300), backlog: Backlog::default() }
     }
 }
 

@@ -4,7 +4,7 @@ use kaigi_room_config::RoomConfig;
 use kaigi_worker::{Channels, Tasks};
 
 use super::*;
-use crate::{audience::event_queue, room::Settings, shared::Limits};
+use crate::{audience::event_queue, feed::Backlog, room::Settings, shared::Limits};
 
 const ROOM: &str = "000000000000000000000001";
 
@@ -24,7 +24,7 @@ fn actor() -> Actor {
 }
 
 fn join(actor: &mut Actor, name: &str, window: Duration) -> crate::audience::EventStream {
-    let (events, stream) = event_queue();
+    let (events, stream) = event_queue(Backlog::default());
     let (reply, _) = oneshot::channel();
     let join = Join {
         participant: ParticipantId::new(name).unwrap(),
@@ -85,7 +85,7 @@ async fn a_session_whose_requester_went_away_is_ended() {
 }
 
 fn resume(actor: &mut Actor, name: &str, after: u64) -> Result<crate::audience::EventStream, Refusal> {
-    let (events, stream) = event_queue();
+    let (events, stream) = event_queue(Backlog::default());
     let (reply, mut replied) = oneshot::channel();
     let participant = ParticipantId::new(name).unwrap();
     actor.take(Mail::Resume { participant, after, exact: false, events, reply });
@@ -173,7 +173,7 @@ async fn one_for_whom_too_much_is_kept_leaves() {
         to: crate::room::Receiver::One(ParticipantId::new("ann").unwrap()),
         message: "x".into(),
     };
-    for _ in 0..=crate::feed::MAX_KEPT {
+    for _ in 0..=Backlog::default().events {
         let (reply, _) = oneshot::channel();
         actor.take(Mail::Request { command: text(), reply });
         actor.drain();
