@@ -134,6 +134,10 @@ impl AccessNode for Service {
         Ok(Response::new(v1::SetActiveReply {}))
     }
 
+    async fn stats(&self, _: Request<v1::StatsRequest>) -> Result<Response<v1::StatsReply>, Status> {
+        Err(Status::unimplemented("not counted here"))
+    }
+
     type EventsStream = ReceiverStream<Result<v1::AccessEvent, Status>>;
 
     async fn events(

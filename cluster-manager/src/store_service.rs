@@ -132,7 +132,7 @@ impl StoreRpc for StoreService {
                     .map(|d| v1::list_reply::Entry { key: d.key.as_str().to_owned(), value: d.value }),
             );
             if is_last {
-                return Ok(Response::new(v1::ListReply { entries }));
+                return Ok(Response::new(v1::ListReply { entries, more: false }));
             }
         }
     }

@@ -247,11 +247,12 @@ async fn documents_keep_their_rules_over_the_wire() {
         value: b"v".into(),
         ttl_ms: 600_000,
         create_only,
+        expected: None,
     };
     store.put(put("b", true)).await.unwrap();
     store.put(put("a", false)).await.unwrap();
     assert_eq!(store.put(put("b", true)).await.unwrap_err().code(), Code::AlreadyExists);
-    let list = v1::ListRequest { collection: Collection::Tokens.into() };
+    let list = v1::ListRequest { collection: Collection::Tokens.into(), ..Default::default() };
     let entries = store.list(list).await.unwrap().into_inner().entries;
     assert_eq!(entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     let take = v1::TakeRequest { collection: Collection::Tokens.into(), key: "a".into() };

@@ -57,6 +57,10 @@ impl Conference for ConferenceService {
     type JoinStream = EventStream;
     type ResumeStream = EventStream;
 
+    async fn room_stats(&self, _: Request<v1::RoomStatsRequest>) -> Answer<v1::RoomStatsReply> {
+        Err(Status::unimplemented("not counted here"))
+    }
+
     async fn join(&self, request: Request<v1::JoinRequest>) -> Answer<EventStream> {
         let request = request.into_inner();
         let room = parse::room_id(&request.room_id)?;

@@ -49,6 +49,13 @@ impl MixerNode for Service {
         Ok(Response::new(v1::RemoveTranscoderReply {}))
     }
 
+    async fn stats(
+        &self,
+        _: Request<v1::MixerStatsRequest>,
+    ) -> Result<Response<v1::MixerStatsReply>, Status> {
+        Err(Status::unimplemented("not counted here"))
+    }
+
     type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::MixerEvent, Status>> + Send>>;
 
     async fn events(

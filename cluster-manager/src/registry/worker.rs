@@ -216,6 +216,8 @@ impl From<Worker> for v1::Worker {
             public_address: worker.public_address,
             secure: worker.secure,
             draining: worker.draining,
+            tasks: 0,
+            registered_ms: 0,
         }
     }
 }

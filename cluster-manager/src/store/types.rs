@@ -116,6 +116,8 @@ pub enum Collection {
     Snapshots = 5,
     /// Workers of the cluster; the cluster-manager's own, not reachable by gRPC.
     Workers = 6,
+    /// Where services want to be told what happens in their rooms.
+    Webhooks = 7,
 }
 
 impl Collection {
@@ -135,6 +137,7 @@ impl Collection {
             v1::Collection::Tokens => Some(Self::Tokens),
             v1::Collection::Nonces => Some(Self::Nonces),
             v1::Collection::Snapshots => Some(Self::Snapshots),
+            v1::Collection::Webhooks => Some(Self::Webhooks),
         }
     }
 }

@@ -158,6 +158,8 @@ impl Room {
                 source: self.source_of(subscription, track).as_ref().map(Source::to_wire),
                 formats: formats.iter().map(Format::to_wire).collect(),
                 client_order: matches!(track.from, Origin::View(_)),
+                layers: Vec::new(),
+                wanted: None,
             });
         }
         let data = subscription.data.as_ref().and_then(|stream| self.data_source(stream));
@@ -381,6 +383,8 @@ impl Room {
                 session_id: id.to_string(),
                 kind: kind.to_wire(),
                 source: Some(source.to_wire()),
+                layers: Vec::new(),
+                wanted: None,
             };
             let pending = Pending::SetSource { subscription: id.clone(), kind, source };
             self.call(Callee::Access(node.clone()), CallRequest::SetSource(call), pending);

@@ -234,6 +234,10 @@ impl v1::store_server::Store for Everything {
 impl v1::access_node_server::AccessNode for Everything {
     type EventsStream = Events<v1::AccessEvent>;
 
+    async fn stats(&self, _: Request<v1::StatsRequest>) -> Answer<v1::StatsReply> {
+        Ok(Response::new(v1::StatsReply::default()))
+    }
+
     async fn open_publication(&self, r: Request<v1::OpenPublicationRequest>) -> Answer<v1::OpenSessionReply> {
         self.know(|known| known.sessions.push(r.into_inner().session_id));
         Ok(Response::new(v1::OpenSessionReply {}))
@@ -335,6 +339,10 @@ impl v1::access_node_server::AccessNode for Everything {
 #[tonic::async_trait]
 impl v1::mixer_node_server::MixerNode for Everything {
     type EventsStream = Events<v1::MixerEvent>;
+
+    async fn stats(&self, _: Request<v1::MixerStatsRequest>) -> Answer<v1::MixerStatsReply> {
+        Ok(Response::new(v1::MixerStatsReply::default()))
+    }
 
     async fn set_view(&self, request: Request<v1::ViewDescription>) -> Answer<v1::ViewReply> {
         let view = request.into_inner();

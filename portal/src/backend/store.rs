@@ -48,6 +48,7 @@ impl Backend {
             value: document(service)?,
             ttl_ms: 0,
             create_only: create,
+            expected: None,
         })
         .await
     }
@@ -80,6 +81,7 @@ impl Backend {
             value: document(room)?,
             ttl_ms: 0,
             create_only: create,
+            expected: None,
         })
         .await
     }
@@ -97,6 +99,7 @@ impl Backend {
             value: document(record)?,
             ttl_ms: TOKEN_KEPT_MS,
             create_only: true,
+            expected: None,
         })
         .await
     }
@@ -117,6 +120,7 @@ impl Backend {
             value: Vec::new(),
             ttl_ms: kept_ms.max(1),
             create_only: true,
+            expected: None,
         };
         match self.put(message).await {
             Ok(()) => Ok(true),
@@ -127,7 +131,7 @@ impl Backend {
 
     /// A whole collection, in the order of its keys. Documents that can't be read are left out.
     async fn all<T: DeserializeOwned>(&self, collection: Collection) -> Result<Vec<T>, CallError> {
-        let message = ListRequest { collection: collection.into() };
+        let message = ListRequest { collection: collection.into(), ..ListRequest::default() };
         let call = async { self.store.clone().list(request(message, CLUSTER_TIMEOUT)).await };
         let entries = within(CLUSTER_TIMEOUT, "store.list", call).await?.entries;
         Ok(entries.iter().filter_map(|entry| read(&entry.key, &entry.value)).collect())

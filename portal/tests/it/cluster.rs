@@ -237,7 +237,7 @@ impl Store for Cluster {
         let entries = of_it
             .map(|((_, key), value)| list_reply::Entry { key: key.clone(), value: value.clone() })
             .collect();
-        Ok(Response::new(ListReply { entries }))
+        Ok(Response::new(ListReply { entries, more: false }))
     }
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteReply>, Status> {
         let DeleteRequest { collection, key } = request.into_inner();
@@ -270,6 +270,13 @@ impl Store for Cluster {
 impl Conference for Cluster {
     type JoinStream = BoxFlow<JoinEvent>;
     type ResumeStream = BoxFlow<JoinEvent>;
+
+    async fn room_stats(
+        &self,
+        _: Request<kaigi_proto::v1::RoomStatsRequest>,
+    ) -> Result<Response<kaigi_proto::v1::RoomStatsReply>, Status> {
+        Ok(Response::new(kaigi_proto::v1::RoomStatsReply::default()))
+    }
 
     async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {
         let ResumeRequest { participant_id: id, after_seq, .. } = request.into_inner();

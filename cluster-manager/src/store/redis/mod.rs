@@ -26,13 +26,14 @@ const SWEEP_STEP: usize = 500;
 /// Most expired documents of a collection removed in one sweep.
 const SWEEP_AT_MOST: usize = 10_000;
 /// Collections with documents that expire, or might.
-const COLLECTIONS: [Collection; 6] = [
+const COLLECTIONS: [Collection; 7] = [
     Collection::Services,
     Collection::Rooms,
     Collection::Tokens,
     Collection::Nonces,
     Collection::Snapshots,
     Collection::Workers,
+    Collection::Webhooks,
 ];
 
 /// See the module's description.
