@@ -161,6 +161,7 @@ impl Run {
                 source: from.map(|from| track_source(from, kind)),
                 formats: vec![format(codec(kind))],
                 client_order: self.rng.random_bool(0.5),
+                ..Default::default()
             });
             tracks.push(Track {
                 line,

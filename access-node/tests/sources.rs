@@ -30,6 +30,7 @@ fn choice(
         source: from,
         formats: formats.iter().map(|codec| format(codec)).collect(),
         client_order,
+        ..Default::default()
     }
 }
 
