@@ -129,6 +129,7 @@ export class Raw {
       if (look && audio) add(hum(look.tone));
       if (look && video) add(paint(look.colour, { ...size, noise, ...(framerate !== undefined && { framerate }) }));
       prefer(transceivers, codec);
+      for (const { sender } of transceivers) await keepSize(sender);
       const describe = (): object => {
         const kinds = transceivers.map(({ sender }) => sender.track?.kind as 'audio' | 'video');
         return { ...publishing(this.#protocol, kinds, mids(transceivers)), ...(data && { data: true }) };
@@ -388,6 +389,12 @@ function prefer(transceivers: RTCRtpTransceiver[], codec: string | undefined): v
     const wanted = codecs.filter(({ mimeType }) => mimeType.toLowerCase() === `video/${codec}`);
     transceiver.setCodecPreferences([...wanted, ...codecs.filter(({ mimeType }) => mimeType === 'video/rtx')]);
   }
+}
+
+/** On a busy machine a browser's picture loses frames rather than size, which tests look at. */
+async function keepSize(sender: RTCRtpSender): Promise<void> {
+  if (sender.track?.kind !== 'video') return;
+  await sender.setParameters({ ...sender.getParameters(), degradationPreference: 'maintain-resolution' });
 }
 
 window.raw = new Raw();
