@@ -6,11 +6,11 @@
 pub(crate) mod control;
 pub(crate) mod notification;
 pub(crate) mod request;
-pub(crate) mod stream_info;
 mod v1_0;
 mod v1_1;
 mod v1_2;
 
+pub(crate) use kaigi_proto::shape::parts as stream_info;
 use kaigi_proto::v1;
 use serde_json::Value;
 

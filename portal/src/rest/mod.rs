@@ -12,7 +12,6 @@ mod participants;
 mod rooms;
 mod route;
 mod services;
-mod stream_shape;
 mod streams;
 mod tokens;
 

@@ -1,9 +1,12 @@
 //! Paths of the management API.
 
 use axum::http::Method;
-use kaigi_proto::ids::{ParticipantId, RoomId, ServiceId, StreamId};
+use kaigi_proto::{
+    ids::{ParticipantId, RoomId, ServiceId, StreamId},
+    shape::ApiVersion,
+};
 
-use super::{error::RestError, stream_shape::ApiVersion};
+use super::error::RestError;
 
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use axum::response::Response;
 use kaigi_proto::{
     ids::{RoomId, StreamId},
+    shape::{ApiVersion, stream_json},
     v1::{
         Layout, LayoutAssignment, LayoutRegion, MediaKind, StreamOperation, TrackStatus,
         stream_operation::Operation,
@@ -11,12 +12,7 @@ use kaigi_proto::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    Management, empty_response,
-    error::RestError,
-    json_response,
-    stream_shape::{ApiVersion, stream_json},
-};
+use super::{Management, empty_response, error::RestError, json_response};
 use crate::protocol::request;
 
 /// Most regions of a layout; the room takes as many.

@@ -1,12 +1,14 @@
 //! The parts of a stream's description that client protocol and management API share.
 
-use kaigi_proto::v1::{
-    Layout, MediaFormat, MediaKind, Resolution, Stream, StreamType, Track, VideoParameters,
-};
 use serde_json::{Map, Value, json};
 
+use crate::v1::{
+    Layout, LayoutRegion, MediaFormat, MediaKind, Resolution, Stream, StreamType, Track, VideoParameters,
+};
+
 /// `audio` or `video`.
-pub(crate) fn kind_name(kind: MediaKind) -> Option<&'static str> {
+#[must_use]
+pub fn kind_name(kind: MediaKind) -> Option<&'static str> {
     match kind {
         MediaKind::Audio => Some("audio"),
         MediaKind::Video => Some("video"),
@@ -15,12 +17,14 @@ pub(crate) fn kind_name(kind: MediaKind) -> Option<&'static str> {
 }
 
 /// `active` or `inactive`.
-pub(crate) fn status(active: bool) -> &'static str {
+#[must_use]
+pub fn status(active: bool) -> &'static str {
     if active { "active" } else { "inactive" }
 }
 
 /// `forward` or `mixed`.
-pub(crate) fn type_name(stream: &Stream) -> &'static str {
+#[must_use]
+pub fn type_name(stream: &Stream) -> &'static str {
     match stream.r#type() {
         StreamType::Mixed => "mixed",
         StreamType::Forward | StreamType::Unspecified => "forward",
@@ -28,12 +32,14 @@ pub(crate) fn type_name(stream: &Stream) -> &'static str {
 }
 
 /// A track's status; those of mixed streams never pause.
-pub(crate) fn track_status(stream: &Stream, track: &Track) -> &'static str {
+#[must_use]
+pub fn track_status(stream: &Stream, track: &Track) -> &'static str {
     status(track.active || stream.r#type() == StreamType::Mixed)
 }
 
 /// A codec. Always an object, because several SDKs read into it unasked.
-pub(crate) fn format(format: Option<&MediaFormat>) -> Value {
+#[must_use]
+pub fn format(format: Option<&MediaFormat>) -> Value {
     let Some(format) = format.filter(|f| !f.codec.is_empty()) else { return json!({ "codec": "unknown" }) };
     let mut object = Map::new();
     object.insert("codec".into(), format.codec.clone().into());
@@ -46,7 +52,8 @@ pub(crate) fn format(format: Option<&MediaFormat>) -> Value {
 }
 
 /// Video parameters as far as they are known; `None` if nothing is.
-pub(crate) fn parameters(parameters: Option<&VideoParameters>) -> Option<Value> {
+#[must_use]
+pub fn parameters(parameters: Option<&VideoParameters>) -> Option<Value> {
     let parameters = parameters?;
     let mut object = Map::new();
     if let Some(size) = parameters.resolution.as_ref().filter(|r| r.width > 0 && r.height > 0) {
@@ -60,7 +67,8 @@ pub(crate) fn parameters(parameters: Option<&VideoParameters>) -> Option<Value> 
 
 /// What subscribers may ask for instead. A video track's `parameters` always has its four lists: SDKs read all of them once one is
 /// there, and some read them even if none is.
-pub(crate) fn optional(track: &Track) -> Value {
+#[must_use]
+pub fn optional(track: &Track) -> Value {
     let mut object = Map::new();
     if !track.optional_formats.is_empty() {
         object.insert("format".into(), track.optional_formats.iter().map(|f| format(Some(f))).collect());
@@ -81,8 +89,9 @@ pub(crate) fn optional(track: &Track) -> Value {
 }
 
 /// The regions of a layout with the streams in them.
-pub(crate) fn layout(layout: &Layout) -> Value {
-    let entry = |region: &kaigi_proto::v1::LayoutRegion| {
+#[must_use]
+pub fn layout(layout: &Layout) -> Value {
+    let entry = |region: &LayoutRegion| {
         let mut entry = json!({ "region": {
             "id": region.region_id,
             "shape": "rectangle",
@@ -97,7 +106,8 @@ pub(crate) fn layout(layout: &Layout) -> Value {
 }
 
 /// The `info` member.
-pub(crate) fn info(stream: &Stream) -> Value {
+#[must_use]
+pub fn info(stream: &Stream) -> Value {
     match stream.r#type() {
         StreamType::Mixed => {
             let active = if stream.active_input.is_empty() { "unknown" } else { &stream.active_input };
@@ -126,7 +136,8 @@ pub(crate) fn info(stream: &Stream) -> Value {
 }
 
 /// The `data` member.
-pub(crate) fn data(stream: &Stream) -> Value {
+#[must_use]
+pub fn data(stream: &Stream) -> Value {
     match stream.r#type() {
         StreamType::Mixed => Value::Null,
         StreamType::Forward | StreamType::Unspecified => stream.data.into(),

@@ -1,32 +1,35 @@
 //! Streams as the management API shows them: by kind of media instead of by track. Versions differ in `media.video` only.
 
-use kaigi_proto::v1::{MediaKind, Stream, Track};
 use serde_json::{Map, Value, json};
 
-use crate::protocol::stream_info;
+use super::parts;
+use crate::v1::{MediaKind, Stream, Track};
 
 /// A version of the management API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ApiVersion {
+pub enum ApiVersion {
+    /// `/v1`
     V1,
+    /// `/v1.1`
     V1_1,
 }
 
 /// A stream in the shape of this version.
-pub(super) fn stream_json(version: ApiVersion, stream: &Stream) -> Value {
+#[must_use]
+pub fn stream_json(version: ApiVersion, stream: &Stream) -> Value {
     let mut media = Map::new();
     let of_kind = |kind| stream.tracks.iter().filter(move |t| t.kind() == kind).collect::<Vec<_>>();
     if let [audio, ..] = of_kind(MediaKind::Audio)[..] {
         let mut shown = common(stream, audio);
-        shown["format"] = stream_info::format(audio.format.as_ref());
+        shown["format"] = parts::format(audio.format.as_ref());
         media.insert("audio".into(), shown);
     }
     if let videos @ [first, ..] = &of_kind(MediaKind::Video)[..] {
         let mut shown = common(stream, first);
         match version {
             ApiVersion::V1 => {
-                shown["format"] = stream_info::format(first.format.as_ref());
-                if let Some(parameters) = stream_info::parameters(first.parameters.as_ref()) {
+                shown["format"] = parts::format(first.format.as_ref());
+                if let Some(parameters) = parts::parameters(first.parameters.as_ref()) {
                     shown["parameters"] = parameters;
                 }
             }
@@ -36,15 +39,16 @@ pub(super) fn stream_json(version: ApiVersion, stream: &Stream) -> Value {
     }
     json!({
         "id": stream.id,
-        "type": stream_info::type_name(stream),
+        "type": parts::type_name(stream),
         "media": media,
-        "data": stream_info::data(stream),
-        "info": stream_info::info(stream),
+        "data": parts::data(stream),
+        "info": parts::info(stream),
     })
 }
 
 fn common(stream: &Stream, track: &Track) -> Value {
-    let mut shown = json!({ "status": stream_info::track_status(stream, track), "optional": stream_info::optional(track) });
+    let mut shown =
+        json!({ "status": parts::track_status(stream, track), "optional": parts::optional(track) });
     if !track.source.is_empty() {
         shown["source"] = track.source.clone().into();
     }
@@ -53,8 +57,8 @@ fn common(stream: &Stream, track: &Track) -> Value {
 
 /// One layer of a video.
 fn original(track: &Track) -> Value {
-    let mut shown = json!({ "format": stream_info::format(track.format.as_ref()) });
-    if let Some(parameters) = stream_info::parameters(track.parameters.as_ref()) {
+    let mut shown = json!({ "format": parts::format(track.format.as_ref()) });
+    if let Some(parameters) = parts::parameters(track.parameters.as_ref()) {
         shown["parameters"] = parameters;
     }
     if !track.rid.is_empty() {
@@ -65,7 +69,7 @@ fn original(track: &Track) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use kaigi_proto::v1::{MediaFormat, Resolution, StreamType, VideoParameters};
+    use crate::v1::{MediaFormat, Resolution, StreamType, VideoParameters};
 
     use super::*;
 
