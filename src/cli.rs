@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    manage::{Given, ParticipantCommand, RoomCommand, ServiceCommand, StreamCommand, Task, TokenCommand},
+    manage::{
+        EventsCommand, Given, NodeCommand, ParticipantCommand, RoomCommand, ServiceCommand, StreamCommand,
+        SubscriptionCommand, Task, TokenCommand, WebhookCommand,
+    },
     options::{FileError, Options},
 };
 
@@ -28,6 +31,11 @@ pub enum Command {
     Manage(Manage),
     /// Look for what would keep Kaigi from running on this machine
     Doctor(Configured),
+    /// Print what completes commands and options in a shell: `source <(kaigi completions bash)`
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// A command of the management API.
@@ -54,6 +62,25 @@ pub enum Manage {
     Participant(Managed<ParticipantCommand>),
     /// Streams of a room
     Stream(Managed<StreamCommand>),
+    /// Subscriptions of a room: who is sent what, and why that
+    Subscription(Managed<SubscriptionCommand>),
+    /// Where a service is told of events
+    Webhook(Managed<WebhookCommand>),
+    /// The processes of the cluster that do the work
+    Node(Managed<NodeCommand>),
+    /// Show what happens as it happens: rooms, participants, streams, subscriptions
+    Events(Events),
+}
+
+/// Events, and where.
+#[derive(Args, Debug)]
+pub struct Events {
+    /// Which.
+    #[command(flatten)]
+    pub command: EventsCommand,
+    /// Where and by whom.
+    #[command(flatten)]
+    pub given: Given,
 }
 
 impl Manage {
@@ -66,6 +93,10 @@ impl Manage {
             Self::Token(of) => (Task::Token(of.command), of.given),
             Self::Participant(of) => (Task::Participant(of.command), of.given),
             Self::Stream(of) => (Task::Stream(of.command), of.given),
+            Self::Subscription(of) => (Task::Subscription(of.command), of.given),
+            Self::Webhook(of) => (Task::Webhook(of.command), of.given),
+            Self::Node(of) => (Task::Node(of.command), of.given),
+            Self::Events(of) => (Task::Events(of.command), of.given),
         }
     }
 }
@@ -91,5 +122,17 @@ impl Configured {
             Some(path) => Ok(self.options.or(Options::read(path)?)),
             None => Ok(self.options),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

@@ -1,17 +1,17 @@
 //! The `kaigi` program.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::{ErrorKind, IsTerminal, Write},
     process::ExitCode,
 };
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use kaigi::{
     cli::{Cli, Command, Configured},
     doctor,
     limits::raise_open_files,
-    manage,
+    manage::{self, Given, ManageError, Task},
     output::Output,
     settings::Settings,
     up::up,
@@ -39,8 +39,25 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Manage(manage) => {
             let (task, given) = manage.task();
             // A blocking client: there is nothing else to do meanwhile.
-            say(tokio::task::block_in_place(|| manage::run(task, &given))?)?;
+            Ok(tokio::task::block_in_place(|| run_manage(task, &given)))
+        }
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kaigi", &mut text);
+            std::io::stdout().write_all(&text)?;
             Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn run_manage(task: Task, given: &Given) -> ExitCode {
+    match manage::run(task, given, &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read has seen enough, as `head` does.
+        Err(ManageError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kaigi: {error}");
+            ExitCode::from(error.exit_code())
         }
     }
 }

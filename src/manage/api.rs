@@ -22,6 +22,8 @@ use super::ManageError;
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest answer, in bytes.
 const MAX_ANSWER: u64 = 64 << 20;
+/// Longest silence of a stream of events, which says at least every 15 s that it is still there.
+const SILENCE: Duration = Duration::from_secs(45);
 /// Rooms asked for at a time.
 const PAGE: usize = 100;
 
@@ -91,6 +93,15 @@ pub(super) fn path(segments: &[&str]) -> String {
         .collect();
     // The version's dot is all that would not have needed it.
     encoded.join("/").replace("%2E", ".").replace("%2D", "-").replace("%5F", "_")
+}
+
+/// Those of the parameters that are given, as a URL's query with its question mark.
+pub(super) fn query(parameters: &[(&str, Option<&str>)]) -> String {
+    let given: Vec<String> = parameters
+        .iter()
+        .filter_map(|(name, value)| value.map(|value| format!("{name}={}", path(&[value]))))
+        .collect();
+    if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) }
 }
 
 /// A JSON file; "-" is standard input.
@@ -189,15 +200,44 @@ impl Api {
         Ok(Value::Array(all))
     }
 
-    fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ApiError> {
-        let url = format!("{}/{path}", self.target.url.trim_end_matches('/'));
-        let request = Request::builder()
+    /// The service in whose name it asks.
+    pub fn service(&self) -> &str {
+        &self.target.id
+    }
+
+    /// `GET` of what does not end: its bytes, as they come. Reading fails when nothing came for 45 s.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub fn stream(&self, path: &str) -> Result<impl Read + use<>, ApiError> {
+        let request = self.request(Method::GET, path, None)?;
+        let request = self
+            .agent
+            .configure_request(request)
+            .timeout_global(None)
+            .timeout_recv_response(Some(TIMEOUT))
+            .timeout_per_read(Some(SILENCE))
+            .build();
+        let answer = self.agent.run(request).map_err(|e| self.unreachable(e.to_string()))?;
+        if !answer.status().is_success() {
+            self.read(answer)?;
+            return Err(self.strange("no stream of events".to_owned()));
+        }
+        Ok(answer.into_body().into_reader())
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request<String>, ApiError> {
+        Request::builder()
             .method(method)
-            .uri(&url)
+            .uri(format!("{}/{path}", self.target.url.trim_end_matches('/')))
             .header("Authorization", authorization(&self.target.id, &self.target.key))
             .header("Content-Type", "application/json")
             .body(body.map(Value::to_string).unwrap_or_default())
-            .map_err(|e| self.unreachable(e.to_string()))?;
+            .map_err(|e| self.unreachable(e.to_string()))
+    }
+
+    fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ApiError> {
+        let request = self.request(method, path, body)?;
         // Bodies of methods that usually have none are sent by none of these calls but as empty ones.
         let answer = self.agent.configure_request(request).allow_non_standard_methods(true).build();
         let answer = self.agent.run(answer).map_err(|e| self.unreachable(e.to_string()))?;
@@ -263,5 +303,7 @@ mod tests {
     #[test]
     fn ids_can_not_leave_their_segment() {
         assert_eq!(path(&["v1.1", "rooms", "a/../b?c", "streams"]), "v1.1/rooms/a%2F..%2Fb%3Fc/streams");
+        assert_eq!(query(&[("a", Some("x&b=y")), ("c", None), ("d", Some("1,2"))]), "?a=x%26b%3Dy&d=1%2C2");
+        assert_eq!(query(&[("a", None)]), "");
     }
 }

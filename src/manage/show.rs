@@ -7,8 +7,10 @@ use crate::service::Credentials;
 /// What a command has to show.
 #[derive(Debug)]
 pub(super) enum Shown {
-    /// Rows of a table.
-    Rows(Value, Table),
+    /// Rows of a table for people, and what programs get in their place.
+    Rows { rows: Vec<Value>, table: Table, answer: Value },
+    /// Lines for people, and what programs get in their place.
+    Report(String, Value),
     /// Everything there is about one thing.
     Document(Value),
     /// What the data directory tells of the first service.
@@ -21,29 +23,9 @@ pub(super) enum Shown {
 
 /// Columns: heading, and JSON pointer of the value.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Table(&'static [(&'static str, &'static str)]);
+pub(super) struct Table(pub(super) &'static [(&'static str, &'static str)]);
 
 impl Table {
-    pub(super) const SERVICES: Self =
-        Self(&[("ID", "/id"), ("NAME", "/name"), ("SUPER", "/super"), ("ROOMS", "/rooms")]);
-    pub(super) const SERVICE_KEY: Self = Self(&[("ID", "/id"), ("NAME", "/name"), ("KEY", "/key")]);
-    pub(super) const ROOMS: Self = Self(&[("ID", "/_id"), ("NAME", "/name")]);
-    pub(super) const PARTICIPANTS: Self = Self(&[
-        ("ID", "/id"),
-        ("USER", "/user"),
-        ("ROLE", "/role"),
-        ("PUBLISH", "/permission/publish"),
-        ("SUBSCRIBE", "/permission/subscribe"),
-    ]);
-    pub(super) const STREAMS: Self = Self(&[
-        ("ID", "/id"),
-        ("TYPE", "/type"),
-        ("OWNER", "/info/owner"),
-        ("AUDIO", "/media/audio/status"),
-        ("VIDEO", "/media/video/status"),
-        ("IN VIEWS", "/info/inViews"),
-    ]);
-
     fn text(self, items: &[Value]) -> String {
         let mut rows = vec![self.0.iter().map(|(heading, _)| (*heading).to_owned()).collect::<Vec<_>>()];
         rows.extend(items.iter().map(|item| {
@@ -60,7 +42,7 @@ impl Table {
     }
 }
 
-fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
@@ -82,25 +64,30 @@ fn cell(value: &Value) -> String {
 }
 
 impl Shown {
-    pub(super) fn list(items: Value, table: Table) -> Self {
-        Self::Rows(items, table)
+    /// The items of an answer, or the one thing that it is.
+    pub(super) fn rows(answer: Value, table: Table) -> Self {
+        let rows = answer.as_array().cloned().unwrap_or_else(|| vec![answer.clone()]);
+        Self::Rows { rows, table, answer }
     }
 
-    pub(super) fn one(item: Value, table: Table) -> Self {
-        Self::Rows(item, table)
+    /// Rows that an answer was made into.
+    pub(super) fn table(rows: Vec<Value>, table: Table, answer: Value) -> Self {
+        Self::Rows { rows, table, answer }
     }
 
-    pub(super) fn text(self, json: bool) -> String {
+    pub(super) fn text(&self, json: bool) -> String {
         match (self, json) {
-            (Self::Rows(value, _) | Self::Document(value), true) => value.to_string(),
+            (Self::Rows { answer, .. } | Self::Document(answer) | Self::Report(_, answer), true) => {
+                answer.to_string()
+            }
             (Self::Credentials(credentials), true) => credentials.to_json(),
             (Self::Credentials(credentials), false) => credentials.to_string(),
-            (Self::Text(name, text), true) => serde_json::json!({ name: text }).to_string(),
+            (Self::Text(name, text), true) => serde_json::json!({ *name: text }).to_string(),
             (Self::Nothing, true) => "{}".to_owned(),
-            (Self::Rows(Value::Array(items), table), false) => table.text(&items),
-            (Self::Rows(item, table), false) => table.text(std::slice::from_ref(&item)),
+            (Self::Rows { rows, table, .. }, false) => table.text(rows),
+            (Self::Report(text, _), false) => text.clone(),
             (Self::Document(value), false) => format!("{value:#}"),
-            (Self::Text(_, text), false) => text,
+            (Self::Text(_, text), false) => text.clone(),
             (Self::Nothing, false) => "done".to_owned(),
         }
     }
@@ -112,28 +99,25 @@ mod tests {
 
     use super::*;
 
+    const USERS: Table = Table(&[("ID", "/id"), ("USER", "/user"), ("PUBLISH", "/permission/publish")]);
+
     #[test]
     fn tables_are_aligned_and_stay_whole() {
-        let participants = json!([
-            { "id": "a", "user": "Åse\nB", "role": "presenter",
-              "permission": { "publish": { "audio": true, "video": false }, "subscribe": { "audio": false, "video": false } } },
-            { "id": "abcdef", "user": { "name": "C" }, "role": "guest" }
+        let users = json!([
+            { "id": "a", "user": "Åse\nB", "permission": { "publish": { "audio": true, "video": false } } },
+            { "id": "abcdef", "user": { "name": "C" } }
         ]);
-        let shown = Shown::list(participants, Table::PARTICIPANTS).text(false);
         assert_eq!(
-            shown.lines().collect::<Vec<_>>(),
-            [
-                "ID      USER          ROLE       PUBLISH  SUBSCRIBE",
-                "a       Åse B         presenter  audio    -",
-                "abcdef  {\"name\":\"C\"}  guest      -        -",
-            ]
+            Shown::rows(users, USERS).text(false).lines().collect::<Vec<_>>(),
+            ["ID      USER          PUBLISH", "a       Åse B         audio", "abcdef  {\"name\":\"C\"}  -"]
         );
     }
 
     #[test]
     fn programs_get_json() {
         assert_eq!(Shown::Text("token", "x".into()).text(true), r#"{"token":"x"}"#);
-        assert_eq!(Shown::list(json!([]), Table::ROOMS).text(true), "[]");
-        assert_eq!(Shown::list(json!([]), Table::ROOMS).text(false), "ID  NAME");
+        assert_eq!(Shown::rows(json!([]), USERS).text(true), "[]");
+        assert_eq!(Shown::rows(json!([]), USERS).text(false), "ID  USER  PUBLISH");
+        assert_eq!(Shown::rows(json!({ "id": 1 }), USERS).text(true), r#"{"id":1}"#);
     }
 }
