@@ -9,6 +9,8 @@ use clap::{ArgAction, Parser, ValueEnum};
 use kaigi_telemetry::LogArgs;
 use kaigi_worker::WorkerArgs;
 
+use crate::web::parse_api;
+
 /// The edge for clients: Socket.IO signaling, tokens, management REST, web pages
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kaigi-portal", version)]
@@ -80,6 +82,9 @@ pub struct Args {
     /// Directory of the built web pages; default: web/dist here, or web pages beside the program
     #[arg(long, env = "KAIGI_WEB_ROOT")]
     pub web_root: Option<PathBuf>,
+    /// Address of the management API as browsers reach it, for the console; default: the page's host, with the management port
+    #[arg(long, env = "KAIGI_CONSOLE_API", value_name = "URL", value_parser = parse_api)]
+    pub console_api: Option<String>,
     /// Whether POST /sample/tokens gives tokens to everybody, for the sample application
     #[arg(long, env = "KAIGI_SAMPLE", action = ArgAction::Set, default_value_t = true)]
     pub sample: bool,

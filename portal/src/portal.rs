@@ -29,7 +29,7 @@ use crate::{
     rest::Management,
     signaling::{Limits, Reconnection, Signaling},
     tls,
-    web::{self, SampleDoor},
+    web::{self, Console, SampleDoor},
 };
 
 /// Longest wait for a client to send the head of a request.
@@ -130,7 +130,10 @@ impl Portal {
         let readiness = Readiness::new(backend.clone(), health);
         let web_root = args.web_root.clone().or_else(web::find_web_root);
         let sample = args.sample.then(|| SampleDoor::new(backend.clone(), host.clone()));
-        let clients = web::router(&signaling, readiness.clone(), sample, web_root.as_deref(), &args.cors);
+        let console =
+            Console::new(tls.is_some(), management_addr.port(), args.console_api.clone(), args.sample);
+        let clients =
+            web::router(&signaling, readiness.clone(), sample, web_root.as_deref(), &console, &args.cors);
         let management_api =
             Management::new(backend.clone(), host.clone(), Duration::from_secs(args.mauth_window)).router();
 

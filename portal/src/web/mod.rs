@@ -1,16 +1,23 @@
 //! The signaling port's other pages: web pages, the sample application's door to tokens, health.
 
+mod console;
 mod pages;
 mod rate_limit;
 mod sample;
 
 use std::path::Path;
 
-use axum::{Router, http::Method, routing::post};
+use axum::{
+    Router,
+    http::Method,
+    middleware::from_fn_with_state,
+    routing::{get, post},
+};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::{health::Readiness, health::health_routes, signaling::Signaling};
 
+pub(crate) use console::{Console, parse_api};
 pub(crate) use pages::find_web_root;
 pub(crate) use sample::SampleDoor;
 
@@ -20,9 +27,13 @@ pub(crate) fn router(
     readiness: Readiness,
     sample: Option<SampleDoor>,
     web_root: Option<&Path>,
+    console: &Console,
     cors: &[String],
 ) -> Router {
-    let mut router = health_routes(readiness).fallback_service(pages::pages(web_root));
+    let pages = pages::pages(web_root).layer(from_fn_with_state(console.clone(), console::guard));
+    let mut router = health_routes(readiness)
+        .route("/console/config.json", get(console::config).with_state(console.clone()))
+        .fallback_service(pages);
     if let Some(door) = sample {
         router = router.route("/sample/tokens", post(sample::create).with_state(door));
     }
