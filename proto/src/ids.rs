@@ -132,6 +132,10 @@ id!(
     /// A service (tenant) of the management API; 24 hex characters.
     ServiceId
 );
+id!(
+    /// A webhook of a service; 24 hex characters.
+    WebhookId
+);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,8 @@
-//! The only language Kaigi's processes share: gRPC services ([`v1`]), identifier types ([`ids`]), the
-//! JSON of streams ([`shape`]) and the cluster secret that every call carries ([`auth`]).
+//! The only language Kaigi's processes share: gRPC services ([`v1`]), identifier types ([`ids`]), what
+//! services are told ([`events`]), the JSON of streams ([`shape`]) and the cluster secret that every call carries ([`auth`]).
 
 pub mod auth;
+pub mod events;
 pub mod ids;
 pub mod shape;
 
