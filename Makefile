@@ -58,7 +58,7 @@ setup-test:
 	@scripts/setup.sh --test
 
 clean: ## remove everything that was built
-	rm -rf target web/dist web/node_modules tests/e2e/node_modules tests/e2e/artifacts
+	rm -rf .cache target web/dist web/node_modules tests/e2e/node_modules tests/e2e/artifacts
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'

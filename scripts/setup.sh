@@ -7,12 +7,16 @@ cd "$(dirname "$0")/.."
 
 MIN_RUST=1.94
 MIN_NODE=18
+MIN_PYTHON=3.10
+
+# What set-up keeps here beside the packages of npm; `make clean` removes it.
+CACHE=.cache
 
 build_packages=(build-essential cmake pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev)
 run_packages=(gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav ca-certificates)
 # Fonts are for the pages that the tests take pictures of.
-test_packages=(chromium ffmpeg fonts-liberation redis-server)
+test_packages=(chromium curl ffmpeg fonts-liberation jq openssl python3-venv redis-server)
 
 with_tests=false
 for argument in "$@"; do
@@ -62,6 +66,13 @@ have_node() {
   at_least "${version#v}" "$MIN_NODE"
 }
 
+have_python() {
+  local version
+  python3 -c 'import ensurepip, venv' 2>/dev/null || return 1
+  version=$(python3 --version)
+  at_least "${version#Python }" "$MIN_PYTHON"
+}
+
 wanted_packages() {
   printf '%s\n' "${build_packages[@]}" "${run_packages[@]}"
   if $with_tests; then printf '%s\n' "${test_packages[@]}"; fi
@@ -105,9 +116,10 @@ check_elsewhere() {
   have_node || missing+=("Node.js $MIN_NODE or newer with npm")
   if $with_tests; then
     [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || missing+=("chromium (or set CHROMIUM to a Chromium or Chrome)")
-    for tool in ffmpeg redis-server; do
+    for tool in curl ffmpeg jq openssl redis-server; do
       command -v "$tool" >/dev/null || missing+=("$tool")
     done
+    have_python || missing+=("Python $MIN_PYTHON or newer with its module venv")
   fi
   [ ${#missing[@]} -eq 0 ] || fail "this is no Debian, so nothing is installed by itself. Please install:
 $(printf '  - %s\n' "${missing[@]}")
@@ -124,6 +136,19 @@ npm_install() {
   echo "$want" >"$stamp"
 }
 
+# python_install NAME REQUIREMENTS: an environment of its own in the cache with exactly those packages, made anew only when they, Python or the
+# place changed since the last time.
+python_install() {
+  local to="$CACHE/$1" want
+  want="$(python3 --version) $(command -v python3) $PWD $(sha256sum <"$2")"
+  [ "$(cat "$to/.installed" 2>/dev/null || true)" != "$want" ] || return 0
+  say "pip install in $to"
+  rm -rf "$to"
+  python3 -m venv "$to"
+  "$to/bin/pip" install --quiet --disable-pip-version-check --no-input --requirement "$2"
+  echo "$want" >"$to/.installed"
+}
+
 check_rust
 if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
   install_on_debian
@@ -131,4 +156,7 @@ else
   check_elsewhere
 fi
 npm_install web
-if $with_tests; then npm_install tests/e2e; fi
+if $with_tests; then
+  npm_install tests/e2e
+  python_install schemathesis tests/e2e/schemathesis/requirements.txt
+fi
