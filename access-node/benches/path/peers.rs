@@ -1,0 +1,112 @@
+//! Those who send and those who receive.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use kaigi_access_node::transport::Srtp;
+
+use crate::support::{VP8, packet};
+
+/// Packets of a frame.
+pub(crate) const PACKETS: u16 = 5;
+/// Bytes of a protected packet.
+pub(crate) const BYTES: usize = 1200;
+/// Bytes that protection adds (RFC 7714).
+const TAG: usize = 16;
+/// Bytes before the payload, as [`packet`] writes them.
+const HEADER: usize = 24;
+
+/// One who publishes video.
+pub(crate) struct Publisher {
+    pub(crate) socket: UdpSocket,
+    pub(crate) srtp: Srtp,
+    pub(crate) to: SocketAddr,
+    pub(crate) ssrc: u32,
+    pub(crate) sequence: u16,
+    pub(crate) frame: u32,
+}
+
+impl Publisher {
+    /// Sends the next frame, each packet by itself as browsers do; the first is a key frame. Returns how many packets.
+    pub(crate) fn send_frame(&mut self) -> usize {
+        for at in 0..PACKETS {
+            // Payload descriptor (RFC 7741 §4.2), then for a key frame its header with start code and size (RFC 6386 §9.1).
+            let mut payload = match (at, self.frame) {
+                (0, 0) => vec![0x10, 0x10, 0, 0, 0x9d, 0x01, 0x2a, 64, 1, 240, 0],
+                (0, _) => vec![0x10, 0x11],
+                _ => vec![0x00, 0x11],
+            };
+            payload.resize(BYTES - HEADER - TAG, 0x55);
+            let mut plain = packet(self.ssrc, VP8, self.sequence, 3000 * self.frame, self.sequence, &payload);
+            if at + 1 < PACKETS {
+                plain[1] &= 0x7f;
+            }
+            self.sequence = self.sequence.wrapping_add(1);
+            let protected = self.srtp.protect_rtp(&plain).unwrap();
+            self.socket.send_to(&protected, self.to).unwrap();
+        }
+        self.frame += 1;
+        PACKETS.into()
+    }
+}
+
+/// Those who receive: their sockets are emptied and what came is counted.
+pub(crate) struct Subscribers {
+    sockets: Arc<Vec<UdpSocket>>,
+    received: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Subscribers {
+    pub(crate) fn new(count: usize) -> Self {
+        let sockets = (0..count).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        Self { sockets: Arc::new(sockets), received: Arc::default(), stop: Arc::default(), reader: None }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
+    pub(crate) fn sockets(&self) -> &[UdpSocket] {
+        &self.sockets
+    }
+
+    /// Packets of video so far.
+    pub(crate) fn received(&self) -> usize {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Begins to empty the sockets.
+    pub(crate) fn read(&mut self) {
+        let (sockets, received, stop) = (self.sockets.clone(), self.received.clone(), self.stop.clone());
+        self.reader = Some(std::thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while !stop.load(Ordering::Relaxed) {
+                for socket in sockets.iter() {
+                    socket.set_nonblocking(true).unwrap();
+                    while let Ok(length) = socket.recv(&mut buffer) {
+                        received.fetch_add(usize::from(length >= BYTES / 2), Ordering::Relaxed);
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(3));
+            }
+        }));
+    }
+}
+
+impl Drop for Subscribers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+    }
+}
