@@ -2,7 +2,8 @@
 //! little as can be done: receive, decrypt, put another number and source into the header, encrypt, send.
 //!
 //! One publisher sends 30 frames a second of five packets of 1,200 bytes (1.44 Mbit/s) to a number of subscribers. Counted is the CPU
-//! time, user and system, of the thread that forwards; over loopback that includes the receiving half of the kernel's work.
+//! time, user and system, of the thread that forwards; over loopback that includes the receiving half of the kernel's work. Numbers on the
+//! command line are the numbers of subscribers to measure with.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -53,7 +54,9 @@ fn measure(forwarder: &mut dyn Forwarder, subscribers: &Subscribers) -> (Duratio
 }
 
 fn main() {
-    for count in [10, 50, 100] {
+    let asked: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let counts = if asked.is_empty() { vec![10, 50, 100] } else { asked };
+    for count in counts {
         let mut subscribers = Subscribers::new(count);
         let mut forwarders: [Box<dyn Forwarder>; 3] = [
             Box::new(minimal::start(&subscribers, minimal::Sending::FramesTogether)),

@@ -39,6 +39,8 @@ pub(crate) fn thread_time() -> Duration {
     Duration::from_micros(micros as u64)
 }
 
+type Job = Box<dyn FnOnce(&mut Node, Instant) + Send>;
+
 pub(crate) struct Worker {
     runtime: Runtime,
     handle: WorkerHandle,
@@ -107,7 +109,7 @@ pub(crate) fn start(subscribers: &Subscribers) -> Worker {
         ..Default::default()
     };
     let (opened, tracks) = request::publication(request).unwrap();
-    let call = |job: Box<dyn FnOnce(&mut Node, Instant) + Send>| runtime.block_on(handle.call(job)).unwrap();
+    let call = |job: Job| runtime.block_on(handle.call(job)).unwrap();
     call(Box::new(move |node, now| node.open_publication(now, &opened, tracks).unwrap()));
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     connect(&runtime, &handle, "publisher", &mut client, &socket, media);
