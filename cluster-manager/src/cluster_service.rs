@@ -1,6 +1,10 @@
 //! The gRPC service Cluster.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use futures::{Stream, StreamExt, stream};
 use kaigi_proto::{
@@ -71,6 +75,11 @@ pub(crate) fn worker_id(text: &str) -> Result<WorkerId, Status> {
     WorkerId::new(text).map_err(|e| InvalidInput::from(e).into())
 }
 
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn event(event: Event) -> v1::ClusterEvent {
     let event = match event {
         Event::Joined(worker) => cluster_event::Event::Joined(worker.into()),
@@ -86,7 +95,7 @@ impl Cluster for ClusterService {
         request: Request<v1::RegisterRequest>,
     ) -> Result<Response<v1::RegisterReply>, Status> {
         let worker = request.into_inner().worker.ok_or(InvalidInput::NoWorker)?;
-        let worker = Worker::try_from(worker)?;
+        let worker = Worker { registered_ms: unix_ms(), ..Worker::try_from(worker)? };
         self.hub.register(worker).map_err(|e| Status::resource_exhausted(e.to_string()))?;
         let lease_ms = u32::try_from(self.hub.lease().as_millis()).unwrap_or(u32::MAX);
         Ok(Response::new(v1::RegisterReply { lease_ms }))
@@ -163,7 +172,11 @@ impl Cluster for ClusterService {
         &self,
         _request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersReply>, Status> {
-        let workers = self.hub.workers().into_iter().map(Into::into).collect();
+        let told = |(worker, tasks): (Worker, usize)| v1::Worker {
+            tasks: u32::try_from(tasks).unwrap_or(u32::MAX),
+            ..worker.into()
+        };
+        let workers = self.hub.workers().into_iter().map(told).collect();
         Ok(Response::new(v1::ListWorkersReply { workers }))
     }
 

@@ -171,10 +171,13 @@ impl Hub {
         self.state.lock().registry.release(purpose, task);
     }
 
-    /// All that are alive.
+    /// All that are alive, each with the number of its tasks.
     #[must_use]
-    pub fn workers(&self) -> Vec<Worker> {
-        self.state.lock().registry.workers().cloned().collect()
+    pub fn workers(&self) -> Vec<(Worker, usize)> {
+        let state = self.state.lock();
+        let counted =
+            state.registry.workers().map(|worker| (worker.clone(), state.registry.tasks(&worker.id)));
+        counted.collect()
     }
 
     /// What is known of that worker, not [`Liveness::Unheard`]: waits, at most one lease, until it was heard or is gone.

@@ -8,7 +8,10 @@ use kaigi_proto::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Server, server::TcpIncoming},
+};
 
 use crate::{
     cluster_service::ClusterService,
@@ -16,7 +19,7 @@ use crate::{
     journal,
     registry::{Registry, RegistryConfig},
     store::{Store, StoreError},
-    store_service::StoreService,
+    store_service::{self, StoreService},
 };
 
 /// Longest time for any call but a watch, which it bounds only until its stream begins.
@@ -65,13 +68,15 @@ pub async fn serve(
 
     let require = Require(secret);
     let cluster = ClusterService::new(hub.clone(), store.clone());
+    let documents =
+        StoreServer::new(StoreService::new(hub, store)).max_decoding_message_size(store_service::MAX_MESSAGE);
     let serving = Server::builder()
         .timeout(CALL_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .add_service(ClusterServer::with_interceptor(cluster, require.clone()))
-        .add_service(StoreServer::with_interceptor(StoreService::new(hub, store), require))
+        .add_service(InterceptedService::new(documents, require))
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             stop_all.clone().cancelled_owned(),

@@ -12,15 +12,17 @@ use crate::{
     cluster_service::worker_id,
     hub::Hub,
     registry::{Liveness, TaskId},
-    store::{Collection, Key, KeyError, PutMode, SecretName, Store, StoreError},
+    store::{Collection, Document, Key, KeyError, PutMode, Query, SecretName, Store, StoreError},
 };
 
 /// Largest document in bytes; the snapshot of a room with hundreds of participants stays below.
 const MAX_VALUE: usize = 3 << 20;
-/// Documents read from the store at a time for one list.
-const LIST_PAGE: usize = 1_000;
-/// Most bytes of keys and values in one list, which bounds this process's memory per call.
-const MAX_LIST: usize = 64 << 20;
+/// Largest message to this service: a document, what it is to be written over, and some names.
+pub(crate) const MAX_MESSAGE: usize = 2 * MAX_VALUE + (64 << 10);
+/// Most entries of a page, whatever is asked for.
+const MAX_LIMIT: usize = 10_000;
+/// Longest prefix in bytes; no key is longer.
+const MAX_PREFIX: usize = 256;
 /// Attempts to take a lease that others take meanwhile. Each failure means that another agent succeeded.
 const LEASE_ATTEMPTS: usize = 5;
 
@@ -75,7 +77,7 @@ impl From<StoreError> for Status {
         let text = error.to_string();
         match error {
             StoreError::AlreadyExists => Self::already_exists(text),
-            StoreError::LeaseChanged => Self::aborted(text),
+            StoreError::Changed | StoreError::LeaseChanged => Self::aborted(text),
             StoreError::Full(_) => Self::resource_exhausted(text),
             StoreError::Failed(_) => Self::unavailable(text),
         }
@@ -105,7 +107,16 @@ impl StoreRpc for StoreService {
             return Err(Status::invalid_argument(format!("a document may have {MAX_VALUE} bytes at most")));
         }
         let ttl = (put.ttl_ms > 0).then(|| Duration::from_millis(put.ttl_ms));
-        let mode = if put.create_only { PutMode::Create } else { PutMode::Replace };
+        let mode = match (put.create_only, put.expected) {
+            (true, Some(_)) => {
+                return Err(Status::invalid_argument(
+                    "a document that is to be created can't be expected to be there",
+                ));
+            }
+            (true, None) => PutMode::Create,
+            (false, Some(expected)) => PutMode::Swap(expected),
+            (false, None) => PutMode::Replace,
+        };
         self.store.put(collection(put.collection)?, &Key::new(&put.key)?, put.value, ttl, mode).await?;
         Ok(Response::new(v1::PutReply {}))
     }
@@ -117,23 +128,31 @@ impl StoreRpc for StoreService {
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {
-        let collection = collection(request.into_inner().collection)?;
-        let (mut entries, mut bytes, mut after) = (Vec::new(), 0, None::<Key>);
+        let asked = request.into_inner();
+        let collection = collection(asked.collection)?;
+        if asked.prefix.len() > MAX_PREFIX {
+            return Err(Status::invalid_argument(format!("a prefix may have {MAX_PREFIX} bytes at most")));
+        }
+        let limit = match asked.limit {
+            0 => Query::LIMIT,
+            limit => usize::try_from(limit).unwrap_or(MAX_LIMIT).min(MAX_LIMIT),
+        };
+        let after = if asked.after.is_empty() { None } else { Some(Key::new(&asked.after)?) };
+        let mut query = Query { after, prefix: asked.prefix, limit, ..Query::default() };
         loop {
-            let page = self.store.list(collection, after.as_ref(), LIST_PAGE).await?;
-            let is_last = page.len() < LIST_PAGE;
-            after = page.last().map(|document| document.key.clone());
-            bytes += page.iter().map(|d| d.key.as_str().len() + d.value.len()).sum::<usize>();
-            if bytes > MAX_LIST {
-                return Err(Status::resource_exhausted("the collection is too large to be listed"));
+            let page = self.store.page(collection, &query).await?;
+            for key in &page.unreadable {
+                tracing::warn!(?collection, key = key.as_str(), "a document is left out: it can't be read");
             }
-            entries.extend(
-                page.into_iter()
-                    .map(|d| v1::list_reply::Entry { key: d.key.as_str().to_owned(), value: d.value }),
-            );
-            if is_last {
-                return Ok(Response::new(v1::ListReply { entries, more: false }));
+            query.after = page.next;
+            // Without an entry the caller would not know where to go on.
+            if page.documents.is_empty() && query.after.is_some() {
+                continue;
             }
+            let entry =
+                |d: Document| v1::list_reply::Entry { key: d.key.as_str().to_owned(), value: d.value };
+            let entries = page.documents.into_iter().map(entry).collect();
+            return Ok(Response::new(v1::ListReply { entries, more: query.after.is_some() }));
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use clap::Parser;
@@ -262,7 +262,16 @@ async fn documents_keep_their_rules_over_the_wire() {
     assert!(store.delete(delete.clone()).await.unwrap().into_inner().existed);
     assert!(!store.delete(delete).await.unwrap().into_inner().existed);
 
+    let over = |expected: &[u8]| v1::PutRequest { expected: Some(expected.into()), ..put("c", false) };
+    assert_eq!(store.put(over(b"v")).await.unwrap_err().code(), Code::Aborted, "there is none");
+    store.put(put("c", true)).await.unwrap();
+    store.put(v1::PutRequest { value: vec![1; 3 << 20], ..over(b"v") }).await.unwrap();
+    assert_eq!(store.put(over(b"v")).await.unwrap_err().code(), Code::Aborted, "it has changed");
+    let largest = v1::PutRequest { value: vec![2; 3 << 20], ..over(&vec![1; 3 << 20]) };
+    store.put(largest).await.unwrap();
+
     for wrong in [
+        v1::PutRequest { create_only: true, ..over(b"v") },
         v1::PutRequest { key: String::new(), ..put("", false) },
         put("line\nbreak", false),
         put(&"k".repeat(300), false),
@@ -275,6 +284,82 @@ async fn documents_keep_their_rules_over_the_wire() {
     let secret =
         store.secret(v1::SecretRequest { name: "token-key".into() }).await.unwrap().into_inner().value;
     assert_eq!(secret.len(), 64);
+}
+
+#[tokio::test]
+async fn lists_come_in_pages_that_fit_into_a_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), "127.0.0.1:0").await;
+    let store = manager.store();
+    let put = async |key: String, value: Vec<u8>| {
+        let collection = Collection::Webhooks.into();
+        let put = v1::PutRequest { collection, key, value, ..Default::default() };
+        store.clone().put(put).await.unwrap();
+    };
+    let puts = (0..1_200).map(|i| put(format!("s:{i:04}"), vec![b'x'; 10]));
+    futures::future::join_all(puts).await;
+    for i in 0..4 {
+        put(format!("t:{i}"), vec![b'y'; 1 << 20]).await;
+    }
+    put("t:largest".into(), vec![b'z'; 3 << 20]).await;
+
+    let pages = async |prefix: &str, limit| {
+        let collection = Collection::Webhooks.into();
+        let mut ask = v1::ListRequest { collection, prefix: prefix.into(), limit, ..Default::default() };
+        let mut pages = Vec::new();
+        loop {
+            // With the limits that a gRPC client has by itself.
+            let reply = store.clone().list(ask.clone()).await.unwrap().into_inner();
+            ask.after = reply.entries.last().map(|entry| entry.key.clone()).unwrap_or_default();
+            pages.push(reply.entries.len());
+            if !reply.more {
+                return pages;
+            }
+        }
+    };
+    assert_eq!(pages("s:", 0).await, [1_000, 200]);
+    assert_eq!(pages("s:", 500).await, [500, 500, 200]);
+    assert_eq!(pages("s:", u32::MAX).await, [1_200]);
+    assert_eq!(pages("t:", 0).await, [1, 1, 1, 1, 1]);
+    assert_eq!(pages("", 0).await, [1_000, 201, 1, 1, 1, 1]);
+    assert_eq!(pages("u", 0).await, [0]);
+
+    for wrong in [
+        v1::ListRequest::default(),
+        v1::ListRequest { collection: 7, after: "line\nbreak".into(), ..Default::default() },
+        v1::ListRequest { collection: 7, prefix: "p".repeat(257), ..Default::default() },
+    ] {
+        assert_eq!(store.clone().list(wrong).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn the_list_of_workers_tells_their_tasks_and_since_when_they_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), "127.0.0.1:0").await;
+    let mut cluster = manager.cluster();
+    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    // What it says of that itself does not count.
+    let told = v1::Worker { tasks: 9, registered_ms: 9, ..worker(Purpose::Access, "access-1") };
+    cluster.register(v1::RegisterRequest { worker: Some(told) }).await.unwrap();
+    for task in ["p", "q"] {
+        schedule(&mut cluster, Purpose::Access, task).await.unwrap();
+    }
+    let list = async || {
+        let list = manager.cluster().list_workers(v1::ListWorkersRequest {}).await.unwrap();
+        list.into_inner().workers.remove(0)
+    };
+    let first = list().await;
+    assert_eq!(first.tasks, 2);
+    assert!(first.registered_ms >= began, "{first:?}");
+    let release = v1::ReleaseRequest { purpose: Purpose::Access.into(), task: "p".into() };
+    cluster.release(release).await.unwrap();
+    cluster
+        .register(v1::RegisterRequest { worker: Some(worker(Purpose::Access, "access-1")) })
+        .await
+        .unwrap();
+    let then = list().await;
+    assert_eq!((then.tasks, then.registered_ms), (1, first.registered_ms));
 }
 
 #[tokio::test]

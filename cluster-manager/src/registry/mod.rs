@@ -134,12 +134,12 @@ impl Registry {
         self.config.lease
     }
 
-    /// Registers a worker, or changes and renews its registration. Another one at the same endpoint is gone: one process
-    /// listens there.
+    /// Registers a worker, or changes and renews its registration; then it is known since the first one. Another one at the same
+    /// endpoint is gone: one process listens there.
     ///
     /// # Errors
     /// If there are too many.
-    pub fn register(&mut self, now: Instant, worker: Worker) -> Result<Vec<Event>, TooManyWorkers> {
+    pub fn register(&mut self, now: Instant, mut worker: Worker) -> Result<Vec<Event>, TooManyWorkers> {
         let same = self.workers.get(&worker.id).map(|known| &known.worker);
         let unchanged = same.is_some_and(|known| known.is_same_but_for_load(&worker));
         let replaced: Vec<WorkerId> = self
@@ -158,6 +158,9 @@ impl Registry {
         let mut events: Vec<Event> = replaced.iter().filter_map(|id| self.leave(id)).collect();
         if !self.workers.contains_key(&worker.id) && self.workers.len() >= MAX_WORKERS {
             return Err(TooManyWorkers);
+        }
+        if let Some(known) = self.workers.get(&worker.id) {
+            worker.registered_ms = known.worker.registered_ms;
         }
         self.insert(now, worker.clone(), true);
         if !unchanged {
@@ -302,6 +305,12 @@ impl Registry {
     /// All workers that count as alive.
     pub fn workers(&self) -> impl Iterator<Item = &Worker> {
         self.workers.values().map(|entry| &entry.worker)
+    }
+
+    /// How many tasks are placed on that worker.
+    #[must_use]
+    pub fn tasks(&self, id: &WorkerId) -> usize {
+        self.placements.count(id)
     }
 }
 

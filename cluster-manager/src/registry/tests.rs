@@ -81,6 +81,7 @@ fn worker(purpose: Purpose, id: &str) -> Worker {
         public_address: String::new(),
         secure: false,
         draining: false,
+        registered_ms: 1_000,
     }
 }
 
@@ -112,6 +113,26 @@ fn a_task_stays_where_it_is_even_if_that_worker_is_full_or_draining() {
     cluster.registry.release(Purpose::Access, &task("p"));
     assert_eq!(cluster.lookup(Purpose::Access, "p"), None);
     assert_eq!(cluster.schedule(Purpose::Access, "p").unwrap(), "b");
+}
+
+#[test]
+fn a_worker_is_known_since_its_first_registration_and_its_tasks_are_counted() {
+    let mut cluster = Cluster::new("least-used");
+    cluster.join(access("a"));
+    let later = Worker { registered_ms: 2_000, ..access("a") };
+    assert_eq!(cluster.join(later.clone()), [], "nothing that it says of itself is new");
+    let moved = Worker { endpoint: "http://other:1".into(), ..later };
+    let known = Worker { registered_ms: 1_000, ..moved.clone() };
+    assert_eq!(cluster.join(moved), [Event::Joined(known)]);
+    assert_eq!(cluster.registry.workers().next().unwrap().registered_ms, 1_000);
+
+    let count = |cluster: &Cluster| cluster.registry.tasks(&worker_id("a"));
+    assert_eq!(count(&cluster), 0);
+    cluster.schedule(Purpose::Access, "p").unwrap();
+    cluster.beat("a", 0.1, &["q", "r"]).unwrap();
+    assert_eq!(count(&cluster), 3, "one placed, two told");
+    cluster.registry.release(Purpose::Access, &task("p"));
+    assert_eq!(count(&cluster), 2);
 }
 
 #[test]

@@ -164,13 +164,15 @@ pub struct Worker {
     pub secure: bool,
     /// Keeps its tasks and gets no new ones.
     pub draining: bool,
+    /// Since when it is known, in milliseconds since 1970 UTC. Not the worker's to say.
+    pub registered_ms: u64,
 }
 
 impl Worker {
-    /// Whether all but the load, which changes all the time, is the same.
+    /// Whether all that it says of itself but the load, which changes all the time, is the same.
     #[must_use]
     pub fn is_same_but_for_load(&self, other: &Self) -> bool {
-        *self == Self { load: self.load, ..other.clone() }
+        *self == Self { load: self.load, registered_ms: self.registered_ms, ..other.clone() }
     }
 }
 
@@ -199,6 +201,7 @@ impl TryFrom<v1::Worker> for Worker {
             public_address: wire.public_address,
             secure: wire.secure,
             draining: wire.draining,
+            registered_ms: wire.registered_ms,
         })
     }
 }
@@ -217,7 +220,7 @@ impl From<Worker> for v1::Worker {
             secure: worker.secure,
             draining: worker.draining,
             tasks: 0,
-            registered_ms: 0,
+            registered_ms: worker.registered_ms,
         }
     }
 }

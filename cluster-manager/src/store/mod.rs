@@ -13,7 +13,9 @@ use kaigi_proto::ids::{RoomId, WorkerId};
 
 pub use embedded::{EmbeddedStore, OpenError};
 pub use redis::{RedisStore, RedisUrl, RedisUrlError};
-pub use types::{Collection, Document, Epoch, Key, KeyError, RoomLease, SecretName, SecretValue};
+pub use types::{
+    Collection, Document, Epoch, Key, KeyError, Page, Query, RoomLease, SecretName, SecretValue,
+};
 
 /// Most documents, of all collections in a file, of each on a server: at a kilobyte each a gigabyte.
 const MAX_DOCUMENTS: u64 = 1_000_000;
@@ -26,6 +28,9 @@ pub enum StoreError {
     /// Asked to create a document that is there already.
     #[error("a document with that key exists")]
     AlreadyExists,
+    /// The document is not, or not any more, what the caller had seen.
+    #[error("the document is not what was expected")]
+    Changed,
     /// The room's lease is no longer the one that the caller had seen.
     #[error("the room's lease changed meanwhile")]
     LeaseChanged,
@@ -38,13 +43,16 @@ pub enum StoreError {
     Failed(String),
 }
 
-/// Whether a put may replace a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a put may replace.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PutMode {
     /// Writes in any case.
     Replace,
     /// Fails with [`StoreError::AlreadyExists`] if there is a document that has not expired.
     Create,
+    /// Fails with [`StoreError::Changed`] unless there is exactly this document, not expired. After a connection to a server was
+    /// lost, that may also be said of a swap that did happen.
+    Swap(Vec<u8>),
 }
 
 /// Documents, secrets and room leases. Every change is durable when its future is ready: it survives a SIGKILL of this process
@@ -65,13 +73,29 @@ pub trait Store: Send + Sync + 'static {
     /// The document, unless there is none or it has expired.
     async fn get(&self, collection: Collection, key: &Key) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// At most `limit` documents with keys greater than `after`, ordered by key (bytewise) ascending.
+    /// A page of documents, ordered by key (bytewise) ascending. Pages show what is there when each is asked for: between two of them
+    /// others may write.
+    async fn page(&self, collection: Collection, query: &Query) -> Result<Page, StoreError>;
+
+    /// At most `limit` documents with keys greater than `after`, ordered by key (bytewise) ascending: for collections that are small.
     async fn list(
         &self,
         collection: Collection,
         after: Option<&Key>,
         limit: usize,
-    ) -> Result<Vec<Document>, StoreError>;
+    ) -> Result<Vec<Document>, StoreError> {
+        let mut query = Query { after: after.cloned(), limit, ..Query::default() };
+        let mut found = Vec::new();
+        loop {
+            let page = self.page(collection, &query).await?;
+            found.extend(page.documents);
+            query.limit = limit - found.len().min(limit);
+            query.after = page.next;
+            if query.after.is_none() || query.limit == 0 {
+                return Ok(found);
+            }
+        }
+    }
 
     /// Deletes a document; whether there was one.
     async fn delete(&self, collection: Collection, key: &Key) -> Result<bool, StoreError>;

@@ -8,14 +8,20 @@ use std::{
 
 use kaigi_proto::ids::{RoomId, WorkerId};
 
-use super::{Collection, Key, PutMode, SecretName, Store, StoreError};
+use super::{Collection, Key, Page, PutMode, Query, SecretName, Store, StoreError};
 
 macro_rules! store_suite {
     ($make:expr) => {
         $crate::store::suite::store_suite! { @ $make,
             documents_are_kept_per_collection,
             a_create_does_not_replace,
+            a_swap_needs_what_it_expects,
+            an_expired_document_is_not_what_is_expected,
+            of_many_swappers_each_counts,
             lists_are_ordered_and_paged,
+            pages_keep_to_their_prefix,
+            pages_keep_to_their_bytes,
+            thousands_are_read_page_by_page,
             what_expires_is_gone,
             an_expired_document_may_be_created_anew,
             a_put_without_ttl_lifts_the_old_one,
@@ -109,6 +115,145 @@ pub(crate) async fn lists_are_ordered_and_paged(store: Arc<dyn Store>) {
     assert_eq!(keys(&*store, Collection::Rooms, Some("aa"), 1).await, ["ab"]);
     assert!(keys(&*store, Collection::Rooms, Some("é"), 1).await.is_empty());
     assert!(keys(&*store, Collection::Nonces, None, 100).await.is_empty());
+}
+
+pub(crate) async fn a_swap_needs_what_it_expects(store: Arc<dyn Store>) {
+    let swap = async |expected: &str, value: &str| {
+        let mode = PutMode::Swap(expected.into());
+        store.put(Collection::Rooms, &key("r"), value.into(), None, mode).await
+    };
+    assert!(matches!(swap("", "1").await, Err(StoreError::Changed)), "there is none");
+    assert_eq!(store.get(Collection::Rooms, &key("r")).await.unwrap(), None);
+    put(&*store, Collection::Rooms, "r", "1").await;
+    for other in ["", "2", "10", "1 "] {
+        assert!(matches!(swap(other, "x").await, Err(StoreError::Changed)), "{other:?}");
+    }
+    swap("1", "2").await.unwrap();
+    assert!(matches!(swap("1", "3").await, Err(StoreError::Changed)));
+    assert_eq!(store.get(Collection::Rooms, &key("r")).await.unwrap().unwrap(), b"2");
+    store.delete(Collection::Rooms, &key("r")).await.unwrap();
+    assert!(matches!(swap("2", "3").await, Err(StoreError::Changed)), "deleted meanwhile");
+
+    // Any bytes, also those that end texts elsewhere.
+    let (old, new): (Vec<u8>, Vec<u8>) = ((0..=255).collect(), (0..=255).rev().collect());
+    store.put(Collection::Rooms, &key("r"), old.clone(), None, PutMode::Replace).await.unwrap();
+    store.put(Collection::Rooms, &key("r"), new.clone(), None, PutMode::Swap(old)).await.unwrap();
+    assert_eq!(store.get(Collection::Rooms, &key("r")).await.unwrap(), Some(new));
+}
+
+pub(crate) async fn an_expired_document_is_not_what_is_expected(store: Arc<dyn Store>) {
+    let ttl = Some(Duration::from_millis(30));
+    store.put(Collection::Tokens, &key("t"), b"1".into(), ttl, PutMode::Replace).await.unwrap();
+    until_gone(&*store, Collection::Tokens, "t").await;
+    let swap = PutMode::Swap(b"1".into());
+    let swapped = store.put(Collection::Tokens, &key("t"), b"2".into(), HOUR, swap).await;
+    assert!(matches!(swapped, Err(StoreError::Changed)));
+    assert_eq!(store.get(Collection::Tokens, &key("t")).await.unwrap(), None);
+}
+
+pub(crate) async fn of_many_swappers_each_counts(store: Arc<dyn Store>) {
+    const SWAPPERS: u32 = 24;
+    const EACH: u32 = 5;
+    for collection in [Collection::Rooms, Collection::Services] {
+        put(&*store, collection, "counter", "0").await;
+        let swappers: Vec<_> = (0..SWAPPERS)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    for _ in 0..EACH {
+                        while !increment(&*store, collection).await {}
+                    }
+                })
+            })
+            .collect();
+        for swapper in swappers {
+            swapper.await.unwrap();
+        }
+        let counted = store.get(collection, &key("counter")).await.unwrap().unwrap();
+        assert_eq!(String::from_utf8(counted).unwrap(), (SWAPPERS * EACH).to_string());
+    }
+}
+
+/// Whether nobody was faster.
+async fn increment(store: &dyn Store, collection: Collection) -> bool {
+    let seen = store.get(collection, &key("counter")).await.unwrap().unwrap();
+    let next = std::str::from_utf8(&seen).unwrap().parse::<u32>().unwrap() + 1;
+    match store.put(collection, &key("counter"), next.to_string().into(), None, PutMode::Swap(seen)).await {
+        Ok(()) => true,
+        Err(StoreError::Changed) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+pub(crate) async fn pages_keep_to_their_prefix(store: Arc<dyn Store>) {
+    for name in ["a", "a:", "a:1", "a:2", "a:é", "a;", "b:1"] {
+        put(&*store, Collection::Webhooks, name, name).await;
+    }
+    let of = async |prefix: &str, after: Option<&str>, limit| {
+        let query = Query { prefix: prefix.into(), after: after.map(key), limit, ..Query::default() };
+        let page = store.page(Collection::Webhooks, &query).await.unwrap();
+        (names(&page), page.next.is_some())
+    };
+    let all = |names: &[&str]| (names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>(), false);
+    assert_eq!(of("a:", None, 9).await, all(&["a:", "a:1", "a:2", "a:é"]));
+    assert_eq!(of("a:", Some("a:1"), 9).await, all(&["a:2", "a:é"]));
+    assert_eq!(of("a:", Some("a:1"), 1).await, (vec!["a:2".to_owned()], true));
+    assert_eq!(of("a:", Some("a:2"), 1).await, all(&["a:é"]));
+    assert_eq!(of("a:", Some("0"), 1).await, (vec!["a:".to_owned()], true), "before the prefix");
+    assert_eq!(of("a:", Some("b"), 9).await, all(&[]), "behind the prefix");
+    assert_eq!(of("c", None, 9).await, all(&[]));
+}
+
+pub(crate) async fn pages_keep_to_their_bytes(store: Arc<dyn Store>) {
+    let large = "x".repeat(600 << 10);
+    for i in 0..8 {
+        put(&*store, Collection::Rooms, &format!("large-{i}"), &large).await;
+    }
+    put(&*store, Collection::Rooms, "larger", &"y".repeat(3 << 20)).await;
+    put(&*store, Collection::Rooms, "small", "z").await;
+    let pages = pages(&*store, Collection::Rooms, Query::default()).await;
+    let sizes: Vec<usize> = pages.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [3, 3, 2, 1, 1], "what is larger than a page is one alone");
+    assert_eq!(pages.concat().last().unwrap(), "small");
+}
+
+pub(crate) async fn thousands_are_read_page_by_page(store: Arc<dyn Store>) {
+    const ALL: usize = 2_500;
+    let writers: Vec<_> = (0..50)
+        .map(|writer| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for i in (writer..ALL).step_by(50) {
+                    put(&*store, Collection::Services, &format!("{i:05}"), &i.to_string()).await;
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let pages = pages(&*store, Collection::Services, Query { limit: 999, ..Query::default() }).await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [999, 999, 502]);
+    let expected: Vec<String> = (0..ALL).map(|i| format!("{i:05}")).collect();
+    assert_eq!(pages.concat(), expected);
+    assert_eq!(store.list(Collection::Services, None, ALL - 1).await.unwrap().len(), ALL - 1);
+}
+
+/// The keys of all pages.
+async fn pages(store: &dyn Store, collection: Collection, mut query: Query) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    loop {
+        let page = store.page(collection, &query).await.unwrap();
+        pages.push(names(&page));
+        query.after = page.next;
+        if query.after.is_none() {
+            return pages;
+        }
+    }
+}
+
+fn names(page: &Page) -> Vec<String> {
+    page.documents.iter().map(|document| document.key.as_str().to_owned()).collect()
 }
 
 pub(crate) async fn what_expires_is_gone(store: Arc<dyn Store>) {

@@ -142,6 +142,44 @@ impl Collection {
     }
 }
 
+/// Which documents of a collection are wanted, and how many at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Only keys greater than this one.
+    pub after: Option<Key>,
+    /// Only keys that begin so.
+    pub prefix: String,
+    /// Most documents of a page.
+    pub limit: usize,
+    /// Most bytes of a page, as [`Document::cost`] counts; a document that is larger alone is a page of its own.
+    pub max_bytes: usize,
+}
+
+impl Query {
+    /// Bytes in a page if nothing else is said: some hundred rooms, and less than half of what a gRPC message may have by default
+    /// (4 MiB).
+    pub const MAX_BYTES: usize = 2 << 20;
+    /// Documents in a page if nothing else is said.
+    pub const LIMIT: usize = 1_000;
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self { after: None, prefix: String::new(), limit: Self::LIMIT, max_bytes: Self::MAX_BYTES }
+    }
+}
+
+/// Some of a collection's documents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In the order of their keys.
+    pub documents: Vec<Document>,
+    /// Documents among those that are there and can't be read.
+    pub unreadable: Vec<Key>,
+    /// After which key it goes on; none = this is the last page.
+    pub next: Option<Key>,
+}
+
 /// A stored document with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
@@ -149,6 +187,16 @@ pub struct Document {
     pub key: Key,
     /// Its bytes, never looked into.
     pub value: Vec<u8>,
+}
+
+impl Document {
+    /// What each document adds to a message beside its key and value: field tags and lengths of protobuf, rounded up.
+    pub(crate) const OVERHEAD: usize = 16;
+
+    /// Bytes that a document of a key and value of these lengths takes in a page.
+    pub(crate) fn cost(key: usize, value: usize) -> usize {
+        key + value + Self::OVERHEAD
+    }
 }
 
 /// Generation of a room's ownership. Rises with every lease of any room; nodes refuse commands of a lower one.

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use kaigi_proto::ids::{RoomId, WorkerId};
 
 use super::{
-    Collection, Document, Epoch, Key, PutMode, RoomLease, SecretName, SecretValue, Store, StoreError,
+    Collection, Epoch, Key, Page, PutMode, Query, RoomLease, SecretName, SecretValue, Store, StoreError,
 };
 use tables::{Reading, UnixMs};
 use writer::Writer;
@@ -114,7 +114,7 @@ impl Store for EmbeddedStore {
     ) -> Result<(), StoreError> {
         let (key, now) = (key.clone(), self.now());
         let expires = ttl.map(|ttl| now.after(ttl));
-        self.writer.run(move |tables| tables.put(collection, &key, &value, expires, mode, now)).await
+        self.writer.run(move |tables| tables.put(collection, &key, &value, expires, &mode, now)).await
     }
 
     async fn get(&self, collection: Collection, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
@@ -122,14 +122,9 @@ impl Store for EmbeddedStore {
         self.read(move |tables| tables.get(collection, &key, now)).await
     }
 
-    async fn list(
-        &self,
-        collection: Collection,
-        after: Option<&Key>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
-        let (after, now) = (after.cloned(), self.now());
-        self.read(move |tables| tables.list(collection, after.as_ref(), limit, now)).await
+    async fn page(&self, collection: Collection, query: &Query) -> Result<Page, StoreError> {
+        let (query, now) = (query.clone(), self.now());
+        self.read(move |tables| tables.page(collection, &query, now)).await
     }
 
     async fn delete(&self, collection: Collection, key: &Key) -> Result<bool, StoreError> {

@@ -9,8 +9,8 @@ use redb::{
 };
 
 use crate::store::{
-    Collection, Document, Epoch, Key, MAX_DOCUMENTS, MAX_SECRETS, PutMode, RoomLease, SecretName,
-    SecretValue, StoreError,
+    Collection, Document, Epoch, Key, MAX_DOCUMENTS, MAX_SECRETS, Page, PutMode, Query, RoomLease,
+    SecretName, SecretValue, StoreError,
 };
 
 /// Collection and key to expiry ([`UnixMs`], 0 = never) and value.
@@ -77,32 +77,37 @@ impl Reading {
         }))
     }
 
-    pub(super) fn list(
+    pub(super) fn page(
         &self,
         collection: Collection,
-        after: Option<&Key>,
-        limit: usize,
+        query: &Query,
         now: UnixMs,
-    ) -> Result<Vec<Document>, redb::Error> {
+    ) -> Result<Page, redb::Error> {
         let documents: ReadOnlyTable<(u8, &str), (u64, &[u8])> = self.0.open_table(DOCUMENTS)?;
         let number = collection.number();
-        let from = (number, after.map_or("", Key::as_str));
-        let mut found = Vec::new();
+        let after = query.after.as_ref().map_or("", Key::as_str);
+        let from = (number, after.max(&query.prefix));
+        let (mut page, mut bytes) = (Page::default(), 0);
         for entry in documents.range(from..(number + 1, ""))? {
-            if found.len() == limit {
+            let (key, value) = entry?;
+            let (key, (expires, value)) = (key.value().1, value.value());
+            if !key.starts_with(&query.prefix) {
                 break;
             }
-            let (key, value) = entry?;
-            let (expires, bytes) = value.value();
-            let key = key.value().1;
-            if after.is_some_and(|after| after.as_str() == key) || UnixMs::is_past(expires, now) {
+            if key == after || UnixMs::is_past(expires, now) {
                 continue;
             }
-            if let Ok(key) = Key::new(key) {
-                found.push(Document { key, value: bytes.to_vec() });
+            let Ok(key) = Key::new(key) else { continue };
+            bytes += Document::cost(key.as_str().len(), value.len());
+            let is_full = page.documents.len() >= query.limit
+                || (bytes > query.max_bytes && !page.documents.is_empty());
+            if is_full {
+                page.next = page.documents.last().map(|last| last.key.clone());
+                break;
             }
+            page.documents.push(Document { key, value: value.to_vec() });
         }
-        Ok(found)
+        Ok(page)
     }
 
     pub(super) fn secret(&self, name: &SecretName) -> Result<Option<SecretValue>, redb::Error> {
@@ -163,19 +168,27 @@ impl<'t> Writing<'t> {
         key: &Key,
         value: &[u8],
         expires: Option<UnixMs>,
-        mode: PutMode,
+        mode: &PutMode,
         now: UnixMs,
     ) -> Result<(), WriteError> {
         let place = (collection.number(), key.as_str());
-        let present = self.documents.get(place)?.map(|found| found.value().0);
-        match present {
-            Some(expires) if mode == PutMode::Create && !UnixMs::is_past(expires, now) => {
-                return Err(WriteError::Refused(StoreError::AlreadyExists));
+        let (present, is_expected) = match self.documents.get(place)? {
+            Some(found) => {
+                let (expires, kept) = found.value();
+                (Some(expires), matches!(mode, PutMode::Swap(expected) if expected == kept))
             }
-            None if self.documents.len()? >= MAX_DOCUMENTS => {
-                return Err(WriteError::Refused(StoreError::Full("documents")));
+            None => (None, false),
+        };
+        let is_there = present.is_some_and(|expires| !UnixMs::is_past(expires, now));
+        match mode {
+            PutMode::Create if is_there => return Err(WriteError::Refused(StoreError::AlreadyExists)),
+            PutMode::Swap(_) if !(is_there && is_expected) => {
+                return Err(WriteError::Refused(StoreError::Changed));
             }
-            Some(_) | None => {}
+            PutMode::Replace | PutMode::Create | PutMode::Swap(_) => {}
+        }
+        if present.is_none() && self.documents.len()? >= MAX_DOCUMENTS {
+            return Err(WriteError::Refused(StoreError::Full("documents")));
         }
         self.changed = true;
         if let Some(old) = present.filter(|&old| old != 0) {

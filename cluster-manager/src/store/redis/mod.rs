@@ -15,8 +15,8 @@ use kaigi_proto::ids::{RoomId, WorkerId};
 use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
 
 use super::{
-    Collection, Document, Epoch, Key, MAX_DOCUMENTS, MAX_SECRETS, PutMode, RoomLease, SecretName,
-    SecretValue, Store, StoreError,
+    Collection, Document, Epoch, Key, MAX_DOCUMENTS, MAX_SECRETS, Page, PutMode, Query, RoomLease,
+    SecretName, SecretValue, Store, StoreError,
 };
 use connection::Connection;
 pub use url::{RedisUrl, RedisUrlError};
@@ -46,7 +46,7 @@ pub struct RedisStore {
 struct Scripts {
     put: Script,
     get: Script,
-    list: Script,
+    page: Script,
     take: Script,
     sweep: Script,
     secret: Script,
@@ -59,7 +59,7 @@ impl Scripts {
         Self {
             put: Script::new(include_str!("put.lua")),
             get: Script::new(include_str!("get.lua")),
-            list: Script::new(include_str!("list.lua")),
+            page: Script::new(include_str!("page.lua")),
             take: Script::new(include_str!("take.lua")),
             sweep: Script::new(include_str!("sweep.lua")),
             secret: Script::new(include_str!("secret.lua")),
@@ -131,11 +131,17 @@ impl Store for RedisStore {
         mode: PutMode,
     ) -> Result<(), StoreError> {
         let ttl = ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
+        let (mode, expected) = match mode {
+            PutMode::Replace => ("replace", Vec::new()),
+            PutMode::Create => ("create", Vec::new()),
+            PutMode::Swap(expected) => ("swap", expected),
+        };
         let mut call = self.on(&self.scripts.put, collection);
-        call.arg(key.as_str()).arg(value).arg(ttl).arg(u8::from(mode == PutMode::Create)).arg(MAX_DOCUMENTS);
+        call.arg(key.as_str()).arg(value).arg(ttl).arg(mode).arg(MAX_DOCUMENTS).arg(expected);
         match self.run::<String>(call).await?.as_str() {
             "ok" => Ok(()),
             "exists" => Err(StoreError::AlreadyExists),
+            "changed" => Err(StoreError::Changed),
             "full" => Err(StoreError::Full("documents")),
             other => Err(StoreError::Failed(format!("Redis: unexpected answer {other:?}"))),
         }
@@ -147,21 +153,27 @@ impl Store for RedisStore {
         self.run(call).await
     }
 
-    async fn list(
-        &self,
-        collection: Collection,
-        after: Option<&Key>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
-        let from = after.map_or_else(|| "-".to_owned(), |key| format!("({}", key.as_str()));
-        let mut call = self.on(&self.scripts.list, collection);
-        call.arg(from).arg(limit);
-        let found: Vec<(String, Vec<u8>)> = self.run(call).await?;
+    async fn page(&self, collection: Collection, query: &Query) -> Result<Page, StoreError> {
+        let from = match &query.after {
+            Some(after) if after.as_str() >= query.prefix.as_str() => format!("({}", after.as_str()),
+            Some(_) | None if query.prefix.is_empty() => "-".to_owned(),
+            Some(_) | None => format!("[{}", query.prefix),
+        };
+        let to = match query.prefix.as_str() {
+            "" => b"+".to_vec(),
+            // No key is behind it: UTF-8 has no such byte.
+            prefix => [b"(", prefix.as_bytes(), &[0xff]].concat(),
+        };
+        let mut call = self.on(&self.scripts.page, collection);
+        call.arg(from).arg(to).arg(query.limit).arg(query.max_bytes).arg(Document::OVERHEAD);
+        let (more, found): (bool, Vec<(String, Vec<u8>)>) = self.run(call).await?;
         let documents = found.into_iter().map(|(key, value)| {
             let key = Key::new(&key).map_err(|e| StoreError::Failed(format!("Redis: {key:?}: {e}")))?;
             Ok(Document { key, value })
         });
-        documents.collect()
+        let documents: Vec<Document> = documents.collect::<Result<_, StoreError>>()?;
+        let next = documents.last().filter(|_| more).map(|last| last.key.clone());
+        Ok(Page { documents, unreadable: Vec::new(), next })
     }
 
     async fn delete(&self, collection: Collection, key: &Key) -> Result<bool, StoreError> {
