@@ -1,6 +1,6 @@
 //! The gRPC services: `AccessNode` for the agents, `MediaLink` and `DataLink` for other nodes.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use kaigi_proto::{
     ids::{AttachmentId, IdError, SessionId, StreamId, TransportId, WorkerId},
@@ -21,6 +21,9 @@ use crate::{
 
 /// Largest message of an agent, in bytes: an offer and what is around it.
 pub const MAX_MESSAGE: usize = MAX_SDP + 4096;
+
+/// Transports whose counters are told by one call: media wait while they are read.
+pub const MAX_COUNTED: usize = 100;
 
 /// All services.
 #[derive(Clone, Debug)]
@@ -134,8 +137,15 @@ impl AccessNode for Service {
         Ok(Response::new(v1::SetActiveReply {}))
     }
 
-    async fn stats(&self, _: Request<v1::StatsRequest>) -> Result<Response<v1::StatsReply>, Status> {
-        Err(Status::unimplemented("not counted here"))
+    async fn stats(&self, request: Request<v1::StatsRequest>) -> Result<Response<v1::StatsReply>, Status> {
+        let ids = request.into_inner().transport_ids;
+        if ids.len() > MAX_COUNTED {
+            return Err(Status::invalid_argument(format!("more than {MAX_COUNTED} transports at once")));
+        }
+        let ids: Result<Vec<_>, _> = ids.iter().map(TransportId::new).collect();
+        let ids = ids.map_err(bad_id)?;
+        let transports = self.worker.call(move |node, now| node.stats(now, SystemTime::now(), &ids)).await?;
+        Ok(Response::new(v1::StatsReply { transports }))
     }
 
     type EventsStream = ReceiverStream<Result<v1::AccessEvent, Status>>;

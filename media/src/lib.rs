@@ -1,4 +1,6 @@
-//! RTP headers ([`rtp`]) and the SRTP media link between nodes ([`link`]), without I/O: bytes and times in, bytes out.
+//! RTP headers ([`rtp`]), the SRTP media link between nodes ([`link`]) and what is counted of a track ([`tally`]), without I/O: bytes and
+//! times in, bytes out.
 
 pub mod link;
 pub mod rtp;
+pub mod tally;

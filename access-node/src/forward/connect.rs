@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Forwarder, Outlet, Source, sink::Destination};
+use super::{Forwarder, Outlet, Source, choices::Why, sink::Destination};
 use crate::{
     keys::{SinkKey, SourceKey},
     sdp::Kind,
@@ -40,6 +40,9 @@ impl Forwarder {
         if let Some(source) = self.sources.get_mut(source_key) {
             source.sinks.push(key);
             source.awaited |= flows;
+        }
+        self.chose(now, key, Why::SourceSet);
+        if let Some(source) = self.sources.get(source_key) {
             // Nothing can be joined where nothing flows on purpose.
             if !goes_on || !source.active {
                 self.finish_switch(key);

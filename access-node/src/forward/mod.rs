@@ -2,6 +2,7 @@
 //! leave through an [`Outlet`].
 
 mod cache;
+mod choices;
 mod clock;
 mod connect;
 mod continuity;
@@ -10,14 +11,17 @@ mod nack;
 mod picture;
 mod picture_id;
 mod reception;
+mod report;
 mod rtcp;
 mod sequence;
 mod sink;
 mod size;
 mod source;
+mod stats;
 mod transport_cc;
 
 pub use clock::NtpClock;
+pub use report::{Reference, ReportBlock, SentReports, report_blocks};
 pub use rtcp::{Rtcp, nacked, walk};
 pub use sink::{Sink, StreamParameters};
 pub use size::Size;
@@ -31,6 +35,7 @@ use kaigi_proto::ids::TrackId;
 use rtc_rtcp::sender_report::SenderReport;
 
 use self::{
+    choices::Why,
     clock::fixed_point,
     continuity::Numbering,
     picture::{Picture, inspect},
@@ -131,6 +136,7 @@ impl Forwarder {
         if !source.sinks.is_empty() {
             source.awaited = true;
             self.want_key_frame(now, key, out);
+            self.chose_for_all(now, key, Why::SourceStarted);
         }
     }
 
@@ -217,11 +223,13 @@ impl Forwarder {
         if active {
             source.awaited = !source.sinks.is_empty();
             self.want_key_frame(now, key, out);
+            self.chose_for_all(now, key, Why::SourceResumed);
         } else {
             let waits = |sink: &&SinkKey| self.sinks.get(**sink).is_some_and(|s| s.next == Some(key));
             for sink in source.sinks.iter().filter(waits).copied().collect::<Vec<_>>() {
                 self.finish_switch(sink);
             }
+            self.chose_for_all(now, key, Why::SourcePaused);
         }
     }
 
@@ -231,6 +239,7 @@ impl Forwarder {
         if std::mem::replace(&mut sink.active, active) != active {
             self.finish_switch(key);
             self.begin_anew(now, key, out);
+            self.chose(now, key, if active { Why::Resumed } else { Why::Paused });
         }
     }
 
@@ -279,6 +288,7 @@ impl Forwarder {
         let reception = source.reception.get_or_insert_with(|| Reception::new(now, format.clock_rate()));
         let arrival = reception.receive(now, header.sequence, header.timestamp, retransmitted);
         let Arrival::New { sequence, gap } = arrival else { return };
+        source.received.retransmitted += u64::from(retransmitted);
         let is_newest = reception.highest() == Some(sequence);
         if supply.nack {
             let hopeless = source.nack.arrived(now, sequence, gap);
@@ -301,6 +311,7 @@ impl Forwarder {
         if picture.key_frame && is_newest {
             source.key_frame_came();
         }
+        source.received.tally.packet(now, packet.len(), header.timestamp, picture.key_frame);
         source.cache.store(sequence, packet);
         if is_newest {
             source.newest = Some((header.timestamp, now));
@@ -342,6 +353,7 @@ impl Forwarder {
                     continue;
                 }
                 stream.awaits_key_frame = false;
+                stream.sent.joined(now, source);
             }
             let numbers = stream.continuity.advance(now, of, sequence, header.timestamp, &ids);
             let Some((sequence, timestamp, shift)) = numbers else { continue };
@@ -349,6 +361,7 @@ impl Forwarder {
             let written = stream.write(scratch, header, packet, &numbers);
             stream.packets = stream.packets.wrapping_add(1);
             stream.octets = stream.octets.wrapping_add(u32::try_from(payload.len()).unwrap_or(0));
+            stream.sent.tally.packet(now, scratch.len(), timestamp, picture.key_frame);
             out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at);
         }
         source.awaited = awaited;
@@ -399,6 +412,7 @@ impl Forwarder {
                     sent += 1;
                 }
                 Destination::Client(stream) => {
+                    stream.sent.nacks += 1;
                     if !stream.parameters.nack || !stream.may_retransmit(now) {
                         return sent;
                     }
@@ -416,6 +430,8 @@ impl Forwarder {
                         picture: (ids, origin.shift),
                     };
                     let written = stream.write_again(scratch, &header, packet, &numbers);
+                    stream.sent.retransmitted += 1;
+                    stream.sent.tally.again(now, scratch.len());
                     out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at);
                     sent += 1;
                 }
@@ -483,6 +499,7 @@ impl Forwarder {
             let (origin, ssrc) = (supply.origin, supply.ssrc.unwrap_or_default());
             let missing = source.nack.take_due(now);
             if !missing.is_empty() {
+                source.received.nacks += missing.len() as u64;
                 out.request_packets(origin, ssrc, &missing);
             }
             if source.key_frame_due(now) {

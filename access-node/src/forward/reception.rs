@@ -31,8 +31,11 @@ pub struct Reception {
     unwrapper: Unwrapper,
     seen: [u64; WORDS],
     base: u64,
+    /// Without those that were sent again, which are of a stream of their own (RFC 4588 §4): what the way loses is lost, even if it is
+    /// made up for.
     received: u64,
     reported: (u64, u64),
+    fraction_lost: u8,
     /// In timestamp units, times 16.
     jitter: u32,
     transit: Option<u32>,
@@ -51,6 +54,7 @@ impl Reception {
             base: 0,
             received: 0,
             reported: (0, 0),
+            fraction_lost: 0,
             jitter: 0,
             transit: None,
             epoch: now,
@@ -64,7 +68,26 @@ impl Reception {
         self.unwrapper.highest()
     }
 
-    /// A packet arrived. One that was retransmitted says nothing about jitter.
+    /// Packets that the way has lost: cumulative (RFC 3550 §6.4.1).
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let expected = self.unwrapper.highest().map_or(0, |highest| highest - self.base + 1);
+        expected.saturating_sub(self.received)
+    }
+
+    /// The share that was lost in the interval of the last [`Self::report`].
+    #[must_use]
+    pub fn fraction_lost(&self) -> f64 {
+        f64::from(self.fraction_lost) / 256.0
+    }
+
+    /// Interarrival jitter in timestamp units.
+    #[must_use]
+    pub fn jitter(&self) -> u32 {
+        self.jitter >> 4
+    }
+
+    /// A packet arrived. One that was retransmitted says nothing about jitter and losses.
     pub fn receive(&mut self, now: Instant, sequence: u16, timestamp: u32, retransmitted: bool) -> Arrival {
         let before = self.unwrapper.highest();
         let sequence = self.unwrapper.unwrap(sequence);
@@ -89,8 +112,8 @@ impl Reception {
         };
         self.mark(sequence, true);
         self.base = self.base.min(sequence);
-        self.received += 1;
         if !retransmitted {
+            self.received += 1;
             self.measure_jitter(now, timestamp);
         }
         Arrival::New { sequence, gap }
@@ -110,18 +133,19 @@ impl Reception {
         let expected_now = expected.saturating_sub(expected_before);
         let lost_now = expected_now.saturating_sub(self.received - received_before);
         let fraction = (lost_now * 256).checked_div(expected_now).unwrap_or(0);
-        let lost = expected.saturating_sub(self.received).min(0x7f_ffff);
+        self.fraction_lost = u8::try_from(fraction).unwrap_or(u8::MAX);
+        let lost = self.lost().min(0x7f_ffff);
         let (last_sender_report, delay) = self.sender_report.map_or((0, 0), |(ntp, at)| {
             let delay = now.saturating_duration_since(at).as_secs_f64() * 65_536.0;
             (ntp, delay as u32)
         });
         Some(ReceptionReport {
             ssrc,
-            fraction_lost: u8::try_from(fraction).unwrap_or(u8::MAX),
+            fraction_lost: self.fraction_lost,
             total_lost: lost as u32,
             // The first number was extended by 2^16, so that cycles count from 0 again here.
             last_sequence_number: (highest - (1 << 16)) as u32,
-            jitter: self.jitter >> 4,
+            jitter: self.jitter(),
             last_sender_report,
             delay,
         })
@@ -195,6 +219,22 @@ mod tests {
         }
         let report = reception.report(now, 1).unwrap();
         assert_eq!((report.total_lost, report.fraction_lost), (25, 0));
+    }
+
+    #[test]
+    fn what_is_sent_again_was_lost_all_the_same() {
+        let now = Instant::now();
+        let mut reception = Reception::new(now, 90_000);
+        for sequence in (0..100).filter(|s| s % 10 != 5) {
+            reception.receive(now, sequence, 0, false);
+        }
+        for sequence in (0..100).filter(|s| s % 10 == 5) {
+            assert_eq!(new(reception.receive(now, sequence, 0, true)), 0);
+        }
+        let report = reception.report(now, 1).unwrap();
+        assert_eq!((report.total_lost, report.fraction_lost), (10, 25));
+        assert_eq!(reception.lost(), 10);
+        assert!((reception.fraction_lost() - 0.1).abs() < 0.01);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! RTCP from clients, read in place: a compound packet (RFC 3550 §6.1) is walked without being copied, and what is not of
 //! interest is stepped over.
 
+use super::report::Reference;
+
 /// One packet of a compound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rtcp<'p> {
@@ -12,6 +14,20 @@ pub enum Rtcp<'p> {
         ntp: u64,
         /// RTP timestamp.
         rtp: u32,
+        /// Its report blocks, if it has any: see [`super::report_blocks`].
+        blocks: &'p [u8],
+    },
+    /// What a receiver says of the streams that it is sent.
+    ReceiverReport {
+        /// See [`super::report_blocks`].
+        blocks: &'p [u8],
+    },
+    /// Which receiver reference time report a sender got last (RFC 3611 §4.5).
+    LastReference {
+        /// Whose report.
+        ssrc: u32,
+        /// Which, and when.
+        reference: Reference,
     },
     /// Packets that a receiver misses (RFC 4585 §6.2.1).
     Nack {
@@ -24,6 +40,8 @@ pub enum Rtcp<'p> {
     KeyFrameRequest {
         /// The source.
         ssrc: u32,
+        /// It was a FIR.
+        intra: bool,
     },
     /// Transport-wide feedback.
     TransportCc {
@@ -51,16 +69,41 @@ fn read(count: u8, kind: u8, packet: &[u8]) -> Rtcp<'_> {
     let found = match (kind, count) {
         (200, _) => (|| {
             let ntp = u64::from(word(8)?) << 32 | u64::from(word(12)?);
-            Some(Rtcp::SenderReport { ssrc: word(4)?, ntp, rtp: word(16)? })
+            let blocks = blocks(packet, 28, count)?;
+            Some(Rtcp::SenderReport { ssrc: word(4)?, ntp, rtp: word(16)?, blocks })
         })(),
+        (201, _) => blocks(packet, 8, count).map(|blocks| Rtcp::ReceiverReport { blocks }),
         (205, 1) => word(8).map(|ssrc| Rtcp::Nack { ssrc, pairs: &packet[12..] }),
         (205, 15) => packet.get(12..).map(|feedback| Rtcp::TransportCc { feedback }),
-        (206, 1) => word(8).map(|ssrc| Rtcp::KeyFrameRequest { ssrc }),
+        (206, 1) => word(8).map(|ssrc| Rtcp::KeyFrameRequest { ssrc, intra: false }),
         // FIR names its sources in entries; browsers send one.
-        (206, 4) => word(12).map(|ssrc| Rtcp::KeyFrameRequest { ssrc }),
+        (206, 4) => word(12).map(|ssrc| Rtcp::KeyFrameRequest { ssrc, intra: true }),
+        (207, _) => last_reference(packet),
         _ => None,
     };
     found.unwrap_or(Rtcp::Other)
+}
+
+/// The report blocks that begin at `at`; `None` if there are fewer than the header says.
+fn blocks(packet: &[u8], at: usize, count: u8) -> Option<&[u8]> {
+    packet.get(at..at + usize::from(count) * 24)
+}
+
+/// The first DLRR block of an extended report.
+fn last_reference(packet: &[u8]) -> Option<Rtcp<'_>> {
+    let mut rest = packet.get(8..)?;
+    loop {
+        let [kind, _, l0, l1, tail @ ..] = rest else { return None };
+        let length = usize::from(u16::from_be_bytes([*l0, *l1])) * 4;
+        let block = tail.get(..length)?;
+        if *kind == 5 {
+            let word =
+                |at: usize| block.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+            let reference = Reference { report: word(4)?, delay: word(8)? };
+            return Some(Rtcp::LastReference { ssrc: word(0)?, reference });
+        }
+        rest = &tail[length..];
+    }
 }
 
 /// The sequence numbers that the pairs of a NACK name.
@@ -76,22 +119,28 @@ pub fn nacked(pairs: &[u8]) -> impl Iterator<Item = u16> + '_ {
 #[cfg(test)]
 mod tests {
     use rtc_rtcp::{
+        extended_report::{DLRRReport, DLRRReportBlock, ExtendedReport, ReceiverReferenceTimeReportBlock},
         packet::{Packet, marshal},
         payload_feedbacks::{
             full_intra_request::{FirEntry, FullIntraRequest},
             picture_loss_indication::PictureLossIndication,
         },
         receiver_report::ReceiverReport,
+        reception_report::ReceptionReport,
         sender_report::SenderReport,
         transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers},
     };
 
     use super::*;
+    use crate::forward::report_blocks;
 
     fn compound() -> Vec<u8> {
         let packets: Vec<Box<dyn Packet>> = vec![
             Box::new(SenderReport { ssrc: 1, ntp_time: 0x1_0000_0002, rtp_time: 3, ..Default::default() }),
-            Box::new(ReceiverReport::default()),
+            Box::new(ReceiverReport {
+                reports: vec![ReceptionReport { ssrc: 8, jitter: 3, ..Default::default() }],
+                ..Default::default()
+            }),
             Box::new(PictureLossIndication { sender_ssrc: 9, media_ssrc: 4 }),
             Box::new(FullIntraRequest {
                 sender_ssrc: 9,
@@ -103,6 +152,13 @@ mod tests {
                 media_ssrc: 6,
                 nacks: nack_pairs_from_sequence_numbers(&[65_535, 0, 15, 40]),
             }),
+            Box::new(ExtendedReport {
+                sender_ssrc: 9,
+                reports: vec![
+                    Box::new(ReceiverReferenceTimeReportBlock { ntp_timestamp: 1 }),
+                    Box::new(DLRRReportBlock { reports: vec![DLRRReport { ssrc: 7, last_rr: 5, dlrr: 6 }] }),
+                ],
+            }),
         ];
         marshal(&packets).unwrap().to_vec()
     }
@@ -111,11 +167,20 @@ mod tests {
     fn a_compound_is_walked() {
         let bytes = compound();
         let packets: Vec<_> = walk(&bytes).collect();
-        let [report, Rtcp::Other, pli, fir, Rtcp::Nack { ssrc: 6, pairs }] = packets[..] else {
+        let [report, Rtcp::ReceiverReport { blocks }, pli, fir, Rtcp::Nack { ssrc: 6, pairs }, last] =
+            packets[..]
+        else {
             panic!("{packets:?}")
         };
-        assert_eq!(report, Rtcp::SenderReport { ssrc: 1, ntp: 0x1_0000_0002, rtp: 3 });
-        assert_eq!((pli, fir), (Rtcp::KeyFrameRequest { ssrc: 4 }, Rtcp::KeyFrameRequest { ssrc: 5 }));
+        assert_eq!(report, Rtcp::SenderReport { ssrc: 1, ntp: 0x1_0000_0002, rtp: 3, blocks: &[] });
+        assert_eq!(
+            report_blocks(blocks).map(|block| (block.ssrc, block.jitter)).collect::<Vec<_>>(),
+            [(8, 3)]
+        );
+        let request = |ssrc, intra| Rtcp::KeyFrameRequest { ssrc, intra };
+        assert_eq!((pli, fir), (request(4, false), request(5, true)));
+        let reference = Reference { report: 5, delay: 6 };
+        assert_eq!(last, Rtcp::LastReference { ssrc: 7, reference });
         assert_eq!(nacked(pairs).collect::<Vec<_>>(), [65_535, 0, 15, 40]);
     }
 
@@ -123,7 +188,7 @@ mod tests {
     fn broken_compounds_end_early() {
         let bytes = compound();
         for length in 0..bytes.len() {
-            assert!(walk(&bytes[..length]).count() <= 5);
+            assert!(walk(&bytes[..length]).count() <= 6);
         }
         for at in 0..bytes.len() {
             for value in [0, 0x80, 0xff] {

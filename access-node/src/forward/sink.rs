@@ -7,6 +7,7 @@ use kaigi_media::rtp::{RtpHeader, write_header};
 use super::{
     continuity::Continuity,
     picture_id::{PictureIds, Shift},
+    stats::Sent,
 };
 use crate::{
     ids::Ssrc,
@@ -76,6 +77,7 @@ pub(super) struct ClientStream {
     pub(super) awaits_key_frame: bool,
     pub(super) packets: u32,
     pub(super) octets: u32,
+    pub(super) sent: Sent,
     rtx_sequence: u16,
     budget: (Option<Instant>, u32),
 }
@@ -103,6 +105,7 @@ impl ClientStream {
             awaits_key_frame: kind == Kind::Video,
             packets: 0,
             octets: 0,
+            sent: Sent::new(kind),
             rtx_sequence: (random >> 48) as u16 & 0x7fff,
             budget: (None, 0),
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kaigi_proto::ids::TrackId;
 
-use super::{cache::PacketCache, nack::NackTracker, reception::Reception, size::Size};
+use super::{cache::PacketCache, nack::NackTracker, reception::Reception, size::Size, stats::Received};
 use crate::{
     keys::{FlowKey, SinkKey, TransportKey},
     sdp::{Extensions, Format, Kind},
@@ -84,6 +84,7 @@ pub struct Source {
     pub(super) reported: Option<ClockReading>,
     /// Timestamp and arrival of the newest packet.
     pub(super) newest: Option<(u32, Instant)>,
+    pub(super) received: Received,
     key_frame_asked: Option<Instant>,
     key_frame_pending: bool,
     /// Some sink can't go on without a key frame.
@@ -110,6 +111,7 @@ impl Source {
             size: None,
             reported: None,
             newest: None,
+            received: Received::new(kind),
             key_frame_asked: None,
             key_frame_pending: false,
             awaited: false,
@@ -137,6 +139,7 @@ impl Source {
     /// What comes from now on has nothing to do with what came before.
     pub(super) fn restart(&mut self) {
         self.restarts = self.restarts.wrapping_add(1);
+        self.received.restart(self.reception.as_ref());
         self.reception = None;
         self.nack.clear();
         self.cache.clear();
@@ -160,6 +163,7 @@ impl Source {
             return false;
         }
         self.key_frame_asked = Some(now);
+        self.received.plis += 1;
         self.key_frame_pending = false;
         true
     }

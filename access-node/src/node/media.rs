@@ -14,7 +14,7 @@ use rtc_rtcp::{
 use super::{
     Node,
     net::datagram,
-    transport::{Incoming, Layer, MAX_INCOMING, REPORT_INTERVAL, Role},
+    transport::{Incoming, Layer, MAX_INCOMING, REPORT_INTERVAL, Role, RoundTrip},
 };
 use crate::{
     bandwidth::BandwidthEstimator,
@@ -80,6 +80,7 @@ impl Node {
         let after = transport.ice.last_selected();
         if before.is_some() && before.map(|path| path.peer) != after.map(|path| path.peer) {
             transport.bandwidth = BandwidthEstimator::new(now);
+            transport.round_trip = RoundTrip::default();
         }
         // Until there is an offer there is no certificate to expect, so nothing to begin.
         let begins = transport.dtls.is_some() && transport.handshake_since.is_none();
@@ -290,12 +291,15 @@ impl Node {
         };
         for packet in walk(&plain) {
             match packet {
-                Rtcp::SenderReport { ssrc, ntp, rtp } => {
+                Rtcp::SenderReport { ssrc, ntp, rtp, blocks } => {
                     let incoming = self.net.transports.get(key).and_then(|t| t.incoming.get(&ssrc));
                     if let Some(Incoming::Primary(source)) = incoming.copied() {
                         self.forward.sender_report(now, source, ntp, rtp, &mut self.net);
                     }
+                    self.receiver_reports(now, key, blocks);
                 }
+                Rtcp::ReceiverReport { blocks } => self.receiver_reports(now, key, blocks),
+                Rtcp::LastReference { ssrc, reference } => self.last_reference(now, key, ssrc, reference),
                 Rtcp::Nack { ssrc, pairs } => {
                     self.net.counters.nacks_in += 1;
                     if let Some(sink) =
@@ -305,11 +309,12 @@ impl Node {
                         self.net.counters.retransmissions += sent as u64;
                     }
                 }
-                Rtcp::KeyFrameRequest { ssrc } => {
+                Rtcp::KeyFrameRequest { ssrc, intra } => {
                     self.net.counters.key_frame_requests_in += 1;
                     if let Some(sink) =
                         self.net.transports.get(key).and_then(|t| t.outgoing.get(&ssrc)).copied()
                     {
+                        self.forward.count_key_frame_request(sink, intra);
                         self.forward.key_frame_request(now, sink, &mut self.net);
                     }
                 }
@@ -371,13 +376,15 @@ impl Node {
         let Some(transport) = self.net.transports.get_mut(key) else { return };
         transport.next_report = Some(now + REPORT_INTERVAL);
         let (own, name) = (transport.ssrc, transport.name.clone());
-        let sinks: Vec<_> = transport
-            .outgoing
-            .iter()
-            .filter_map(|(ssrc, sink)| {
-                self.forward.report_on(now, &self.clock, *sink).filter(|r| r.ssrc == *ssrc)
-            })
-            .collect();
+        let mut sinks = Vec::new();
+        for (ssrc, sink) in &transport.outgoing {
+            self.forward.watch_source(now, *sink);
+            let report = self.forward.report_on(now, &self.clock, *sink).filter(|r| r.ssrc == *ssrc);
+            if let Some(report) = report {
+                self.forward.sender_report_sent(now, *sink, report.ntp_time);
+                sinks.push(report);
+            }
+        }
         let mut blocks = Vec::new();
         for (ssrc, incoming) in &transport.incoming {
             let Incoming::Primary(source) = incoming else { continue };
@@ -386,9 +393,14 @@ impl Node {
                 blocks.extend(source.reception_mut().and_then(|reception| reception.report(now, *ssrc)));
             }
         }
+        let mut reference = Some(transport.round_trip.reference(now, self.clock.ntp(now), own));
         for reports in blocks.chunks(MAX_BLOCKS) {
             let report = ReceiverReport { ssrc: own, reports: reports.to_vec(), ..Default::default() };
-            self.net.client_rtcp_packets(key, &[Box::new(report), canonical_name(own, &name)]);
+            let mut packets: Vec<Box<dyn Packet>> = vec![Box::new(report), canonical_name(own, &name)];
+            if let Some(reference) = reference.take() {
+                packets.push(Box::new(reference));
+            }
+            self.net.client_rtcp_packets(key, &packets);
         }
         for report in sinks {
             let name = canonical_name(report.ssrc, &name);

@@ -12,6 +12,7 @@ mod output;
 pub mod request;
 mod sessions;
 mod signaling;
+mod stats;
 mod transport;
 
 pub use counters::Counters;

@@ -12,7 +12,7 @@ use super::{
     Node, NodeError, Opened, PublicationTrack, SubscriptionTrack, TrackSource,
     data::TransportData,
     net::Room,
-    transport::{Incoming, Layer, Role, Session, SessionTrack, Transport},
+    transport::{Incoming, Layer, Role, RoundTrip, Session, SessionTrack, Transport},
 };
 use crate::{
     bandwidth::BandwidthEstimator,
@@ -280,6 +280,7 @@ impl Node {
             transport_cc: TransportCcReceiver::new(now),
             next_transport_cc: 1,
             bandwidth: BandwidthEstimator::new(now),
+            round_trip: RoundTrip::default(),
             ssrc: self.rng.next_u32(),
             name: session_id.to_string(),
             next_report: None,

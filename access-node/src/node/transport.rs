@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     bandwidth::BandwidthEstimator,
-    forward::TransportCcReceiver,
+    forward::{SentReports, TransportCcReceiver},
     ids::{Mid, Rid},
     keys::{SinkKey, SourceKey},
     sdp::{Kind, Negotiation, RemoteCredentials},
@@ -81,6 +81,15 @@ impl Session {
     }
 }
 
+/// How long it takes to a client and back.
+#[derive(Debug, Default)]
+pub(super) struct RoundTrip {
+    /// As measured last.
+    pub(super) last: Option<Duration>,
+    /// Receiver reference time reports to a client that publishes (RFC 3611 §4.4).
+    pub(super) references: SentReports,
+}
+
 /// A client's connection.
 #[derive(Debug)]
 pub struct Transport {
@@ -104,6 +113,7 @@ pub struct Transport {
     pub(super) next_transport_cc: u16,
     /// What the way to the client carries.
     pub(super) bandwidth: BandwidthEstimator,
+    pub(super) round_trip: RoundTrip,
     /// Own source in feedback to the client.
     pub(super) ssrc: u32,
     /// RTCP's canonical name.
