@@ -13,6 +13,9 @@ pub(crate) enum CallError {
     /// Nobody is there. Whether the call was carried out is unknown.
     #[error("{0} is not reachable")]
     Unreachable(&'static str),
+    /// Others changed the same document whenever this one was about to.
+    #[error("Changed by others at the same time, again and again")]
+    Conflict,
     /// It was answered with an error.
     #[error("{message}")]
     Refused { code: Code, message: String },
@@ -46,7 +49,7 @@ impl CallError {
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Timeout(_) => false,
-            Self::Unreachable(_) => true,
+            Self::Unreachable(_) | Self::Conflict => true,
             Self::Refused { code, .. } => *code == Code::Unavailable,
         }
     }

@@ -3,6 +3,7 @@
 mod call;
 mod rooms;
 mod store;
+mod turns;
 
 use std::{
     collections::HashMap,
@@ -29,8 +30,6 @@ pub(crate) const CLUSTER_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const ROOM_TIMEOUT: Duration = Duration::from_secs(4);
 /// Pause before the cluster-manager is asked again to tell who is alive.
 const WATCH_RETRY: Duration = Duration::from_secs(1);
-/// Largest answer of the store: a list of some ten thousand rooms.
-const MAX_STORE_MESSAGE: usize = 64 << 20;
 
 /// A client of one conference-agent.
 pub(crate) type Conference = ConferenceClient<Channel>;
@@ -41,6 +40,7 @@ pub(crate) struct Backend {
     channels: Channels,
     cluster: ClusterClient<Channel>,
     store: StoreClient<Channel>,
+    turns: turns::Turns,
     /// Secrets never change while the cluster lives.
     secrets: Arc<RwLock<HashMap<&'static str, Arc<str>>>>,
 }
@@ -51,7 +51,8 @@ impl Backend {
         Self {
             channels,
             cluster: ClusterClient::new(cluster.clone()),
-            store: StoreClient::new(cluster).max_decoding_message_size(MAX_STORE_MESSAGE),
+            store: StoreClient::new(cluster),
+            turns: turns::Turns::default(),
             secrets: Arc::default(),
         }
     }

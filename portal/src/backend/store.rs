@@ -1,5 +1,7 @@
 //! Documents in the store: services, rooms, tokens.
 
+use std::{ops::ControlFlow, time::Duration};
+
 use kaigi_proto::{
     ids::{RoomId, ServiceId},
     v1::{Collection, DeleteRequest, GetRequest, ListRequest, PutRequest, TakeRequest},
@@ -10,6 +12,13 @@ use tonic::Code;
 
 use super::{Backend, CLUSTER_TIMEOUT, CallError, request, within};
 use crate::token::{TOKEN_KEPT_MS, TokenRecord};
+
+/// Longest wait for those of this portal who change the same document.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Attempts to change a document that other portals change meanwhile. Each failure means that one of them succeeded.
+const ATTEMPTS: u32 = 20;
+/// Longest pause between two of them, in milliseconds. They begin with one and double, each at random below that.
+const MAX_PAUSE_MS: u64 = 64;
 
 /// A tenant of the management API.
 #[derive(Clone, Deserialize, Serialize)]
@@ -40,17 +49,19 @@ impl Backend {
         self.all(Collection::Services).await
     }
 
-    /// Stores a service, new or changed.
-    pub(crate) async fn put_service(&self, service: &Service, create: bool) -> Result<(), CallError> {
-        self.put(PutRequest {
-            collection: Collection::Services.into(),
-            key: service.id.clone(),
-            value: document(service)?,
-            ttl_ms: 0,
-            create_only: create,
-            expected: None,
-        })
-        .await
+    /// Stores a new service.
+    pub(crate) async fn create_service(&self, service: &Service) -> Result<(), CallError> {
+        self.create(Collection::Services, &service.id, service).await
+    }
+
+    /// Changes a service as it is when it is written: `change` may be asked several times, each time with what others made of it
+    /// meanwhile. Gives it as stored; `None` if there is none.
+    pub(crate) async fn update_service<E: From<CallError>>(
+        &self,
+        id: &ServiceId,
+        change: impl FnMut(Service) -> Result<Service, E>,
+    ) -> Result<Option<Service>, E> {
+        self.update(Collection::Services, id.as_str(), change).await
     }
 
     /// Whether there was such a service to delete.
@@ -68,22 +79,28 @@ impl Backend {
         self.get(Collection::Rooms, id.as_str()).await
     }
 
-    /// All rooms, in the order of their ids. Documents that can't be read are left out.
-    pub(crate) async fn rooms(&self) -> Result<Vec<RoomConfig>, CallError> {
-        self.all(Collection::Rooms).await
+    /// Shows one room after the other, in the order of their ids, until `visit` has seen enough. There may be many: what is not needed
+    /// should not be kept. Documents that can't be read are left out.
+    pub(crate) async fn visit_rooms(
+        &self,
+        visit: impl FnMut(RoomConfig) -> ControlFlow<()>,
+    ) -> Result<(), CallError> {
+        self.visit(Collection::Rooms, visit).await
     }
 
-    /// Stores a room, new or changed.
-    pub(crate) async fn put_room(&self, room: &RoomConfig, create: bool) -> Result<(), CallError> {
-        self.put(PutRequest {
-            collection: Collection::Rooms.into(),
-            key: room.id.clone(),
-            value: document(room)?,
-            ttl_ms: 0,
-            create_only: create,
-            expected: None,
-        })
-        .await
+    /// Stores a new room.
+    pub(crate) async fn create_room(&self, room: &RoomConfig) -> Result<(), CallError> {
+        self.create(Collection::Rooms, &room.id, room).await
+    }
+
+    /// Changes a room as it is when it is written: `change` may be asked several times, each time with what others made of it
+    /// meanwhile. Gives it as stored; `None` if there is none.
+    pub(crate) async fn update_room<E: From<CallError>>(
+        &self,
+        id: &RoomId,
+        change: impl FnMut(RoomConfig) -> Result<RoomConfig, E>,
+    ) -> Result<Option<RoomConfig>, E> {
+        self.update(Collection::Rooms, id.as_str(), change).await
     }
 
     /// Whether there was such a room to delete.
@@ -131,10 +148,89 @@ impl Backend {
 
     /// A whole collection, in the order of its keys. Documents that can't be read are left out.
     async fn all<T: DeserializeOwned>(&self, collection: Collection) -> Result<Vec<T>, CallError> {
-        let message = ListRequest { collection: collection.into(), ..ListRequest::default() };
-        let call = async { self.store.clone().list(request(message, CLUSTER_TIMEOUT)).await };
-        let entries = within(CLUSTER_TIMEOUT, "store.list", call).await?.entries;
-        Ok(entries.iter().filter_map(|entry| read(&entry.key, &entry.value)).collect())
+        let mut all = Vec::new();
+        let keep = |document| {
+            all.push(document);
+            ControlFlow::Continue(())
+        };
+        self.visit(collection, keep).await?;
+        Ok(all)
+    }
+
+    /// A collection, page by page.
+    async fn visit<T: DeserializeOwned>(
+        &self,
+        collection: Collection,
+        mut visit: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<(), CallError> {
+        let mut message = ListRequest { collection: collection.into(), ..ListRequest::default() };
+        loop {
+            let asked = request(message.clone(), CLUSTER_TIMEOUT);
+            let call = async { self.store.clone().list(asked).await };
+            let page = within(CLUSTER_TIMEOUT, "store.list", call).await?;
+            let mut documents = page.entries.iter().filter_map(|entry| read(&entry.key, &entry.value));
+            if documents.try_for_each(&mut visit).is_break() {
+                return Ok(());
+            }
+            match page.entries.last() {
+                Some(last) if page.more => message.after.clone_from(&last.key),
+                Some(_) | None => return Ok(()),
+            }
+        }
+    }
+
+    async fn create(
+        &self,
+        collection: Collection,
+        key: &str,
+        value: &impl Serialize,
+    ) -> Result<(), CallError> {
+        self.put(PutRequest {
+            collection: collection.into(),
+            key: key.to_owned(),
+            value: document(value)?,
+            ttl_ms: 0,
+            create_only: true,
+            expected: None,
+        })
+        .await
+    }
+
+    /// Reads, changes and writes over exactly what was read; from the beginning if somebody else was faster.
+    async fn update<T: DeserializeOwned + Serialize, E: From<CallError>>(
+        &self,
+        collection: Collection,
+        key: &str,
+        mut change: impl FnMut(T) -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        let turn = self.turns.take(collection, key, TURN_TIMEOUT).await;
+        let _turn = turn.ok_or(CallError::Conflict)?;
+        for attempt in 0..ATTEMPTS {
+            let Some(seen) = self.bytes(collection, key).await? else { return Ok(None) };
+            let Some(value) = read(key, &seen) else { return Ok(None) };
+            let changed = change(value)?;
+            let message = PutRequest {
+                collection: collection.into(),
+                key: key.to_owned(),
+                value: document(&changed)?,
+                ttl_ms: 0,
+                create_only: false,
+                expected: Some(seen),
+            };
+            match self.put(message).await {
+                Ok(()) => return Ok(Some(changed)),
+                Err(CallError::Refused { code: Code::Aborted, .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let pause = (1u64 << attempt.min(16)).min(MAX_PAUSE_MS);
+            tokio::time::sleep(Duration::from_millis(rand::random_range(0..=pause))).await;
+        }
+        tracing::warn!(
+            ?collection,
+            key,
+            "a change is given up: others change the same document all the time"
+        );
+        Err(CallError::Conflict.into())
     }
 
     async fn delete(&self, collection: Collection, key: &str) -> Result<bool, CallError> {
@@ -153,10 +249,13 @@ impl Backend {
         collection: Collection,
         key: &str,
     ) -> Result<Option<T>, CallError> {
+        Ok(self.bytes(collection, key).await?.and_then(|value| read(key, &value)))
+    }
+
+    async fn bytes(&self, collection: Collection, key: &str) -> Result<Option<Vec<u8>>, CallError> {
         let message = GetRequest { collection: collection.into(), key: key.to_owned() };
         let call = async { self.store.clone().get(request(message, CLUSTER_TIMEOUT)).await };
-        let value = within(CLUSTER_TIMEOUT, "store.get", call).await?.value;
-        Ok(value.and_then(|value| read(key, &value)))
+        Ok(within(CLUSTER_TIMEOUT, "store.get", call).await?.value)
     }
 }
 

@@ -42,6 +42,9 @@ pub(crate) enum RestError {
     /// The room or the cluster refused or failed.
     #[error("{0}")]
     Operation(String),
+    /// Others changed the same thing whenever this request was about to.
+    #[error("{0}")]
+    Conflict(String),
     /// In the API, but not served here.
     #[error("The service {0} is not available")]
     NotAvailable(&'static str),
@@ -68,6 +71,7 @@ impl RestError {
             Self::ParticipantNotFound => (StatusCode::NOT_FOUND, 1005),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, 1201),
             Self::MalformedJson | Self::BadRequest(_) => (StatusCode::BAD_REQUEST, 1201),
+            Self::Conflict(_) => (StatusCode::CONFLICT, 1301),
             Self::Operation(_) | Self::NotAvailable(_) => (StatusCode::INTERNAL_SERVER_ERROR, 1301),
             Self::Other(_) => (StatusCode::INTERNAL_SERVER_ERROR, 2001),
         }
@@ -76,7 +80,12 @@ impl RestError {
 
 impl From<CallError> for RestError {
     fn from(error: CallError) -> Self {
-        Self::Operation(error.to_string())
+        match error {
+            CallError::Conflict => Self::Conflict(error.to_string()),
+            CallError::Timeout(_) | CallError::Unreachable(_) | CallError::Refused { .. } => {
+                Self::Operation(error.to_string())
+            }
+        }
     }
 }
 

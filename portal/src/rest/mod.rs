@@ -135,7 +135,7 @@ async fn answer_or_error(
             let room = owned_room(api, &service, &id).await?;
             match route {
                 RoomRoute::Get => Ok(json_response(room.to_rest(false))),
-                RoomRoute::Update => rooms::update(api, &room, &body).await,
+                RoomRoute::Update => rooms::update(api, &id, &body).await,
                 RoomRoute::Delete => rooms::delete(api, &id).await,
                 RoomRoute::List(Collection::Participants) => participants::list(api, &id).await,
                 RoomRoute::List(Collection::Streams) => streams::list(api, version, &id).await,

@@ -1,5 +1,7 @@
 //! Rooms: create, list, update, delete.
 
+use std::ops::ControlFlow;
+
 use axum::response::{IntoResponse, Response};
 use kaigi_proto::ids::RoomId;
 use kaigi_room_config::{RoomConfig, RoomConfigError};
@@ -22,7 +24,7 @@ pub(super) async fn create(api: &Management, service: &Service, body: &Value) ->
         RoomConfigError::Invalid(_) => RestError::Other(error.to_string()),
         RoomConfigError::ViewConflict => RestError::Other(format!("Error {error}")),
     })?;
-    api.backend.put_room(&room, true).await?;
+    api.backend.create_room(&room).await?;
     tracing::info!(room = id, name, "room created");
     Ok(json_response(room.to_rest(true)))
 }
@@ -34,20 +36,31 @@ pub(super) async fn list(
     grants: &Grants,
     query: &str,
 ) -> Result<Response, RestError> {
-    let rooms = api.backend.rooms().await?;
-    let seen = rooms.iter().filter(|room| owns(service, room) && grants.covers(&room.id));
-    let page = Page::parse(query);
-    let shown: Vec<Value> = seen.skip(page.skip).take(page.take).map(|room| room.to_rest(true)).collect();
+    let Page { mut skip, take } = Page::parse(query);
+    let mut shown: Vec<Value> = Vec::new();
+    let show = |room: RoomConfig| {
+        if !owns(service, &room) || !grants.covers(&room.id) {
+            return ControlFlow::Continue(());
+        }
+        if skip > 0 {
+            skip -= 1;
+            return ControlFlow::Continue(());
+        }
+        shown.push(room.to_rest(true));
+        if shown.len() < take { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    api.backend.visit_rooms(show).await?;
     Ok(json_response(shown.into()))
 }
 
 /// `PUT rooms/:room`
-pub(super) async fn update(api: &Management, room: &RoomConfig, body: &Value) -> Result<Response, RestError> {
+pub(super) async fn update(api: &Management, id: &RoomId, body: &Value) -> Result<Response, RestError> {
     let Value::Object(attributes) = body else {
         return Err(RestError::BadRequest("Invalid request body".to_owned()));
     };
-    let room = room.updated(attributes).map_err(|error| RestError::BadRequest(error.to_string()))?;
-    api.backend.put_room(&room, false).await?;
+    let change =
+        |room: RoomConfig| room.updated(attributes).map_err(|error| RestError::BadRequest(error.to_string()));
+    let room = api.backend.update_room(id, change).await?.ok_or(RestError::RoomNotFound)?;
     tracing::info!(room = room.id, "room updated");
     Ok(json_response(room.to_rest(true)))
 }

@@ -2,9 +2,12 @@
 //!
 //! A key is told once, when it is made.
 
+use std::{collections::HashMap, ops::ControlFlow};
+
 use axum::response::{IntoResponse, Response};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use kaigi_proto::ids::ServiceId;
+use kaigi_room_config::RoomConfig;
 use serde_json::{Value, json};
 
 use super::{Management, bearer, error::RestError, json_response};
@@ -26,7 +29,7 @@ pub(super) async fn create(api: &Management, caller: &Service, body: &Value) -> 
     let id = api.ids.next(UnixMillis::now());
     let service =
         Service { id, name, key: chosen_or_new_key(body)?, public_key: public_key(body)?, is_super: false };
-    api.backend.put_service(&service, true).await?;
+    api.backend.create_service(&service).await?;
     tracing::info!(service = service.id, name = service.name, "service created");
     Ok(json_response(with_key(&service, &[])))
 }
@@ -34,11 +37,15 @@ pub(super) async fn create(api: &Management, caller: &Service, body: &Value) -> 
 /// `GET services`
 pub(super) async fn list(api: &Management, caller: &Service) -> Result<Response, RestError> {
     only_super(caller)?;
-    let (services, rooms) = (api.backend.services().await?, api.backend.rooms().await?);
-    let shown = services.iter().map(|service| {
-        let own = rooms.iter().filter(|room| room.service == service.id);
-        shape(service, &own.map(|room| room.id.as_str()).collect::<Vec<_>>())
-    });
+    let services = api.backend.services().await?;
+    let mut rooms = HashMap::<String, Vec<String>>::new();
+    let count = |room: RoomConfig| {
+        rooms.entry(room.service).or_default().push(room.id);
+        ControlFlow::Continue(())
+    };
+    api.backend.visit_rooms(count).await?;
+    let shown =
+        services.iter().map(|service| shape(service, rooms.get(&service.id).map_or(&[][..], Vec::as_slice)));
     Ok(json_response(shown.collect()))
 }
 
@@ -55,14 +62,17 @@ pub(super) async fn update(
     id: &ServiceId,
     body: &Value,
 ) -> Result<Response, RestError> {
-    let mut service = visible(api, caller, id).await?;
-    if body.get("name").is_some() {
-        service.name = name(body)?;
-    }
-    if body.get("publicKey").is_some() {
-        service.public_key = public_key(body)?;
-    }
-    api.backend.put_service(&service, false).await?;
+    may_see(caller, id)?;
+    let change = |mut service: Service| {
+        if body.get("name").is_some() {
+            service.name = name(body)?;
+        }
+        if body.get("publicKey").is_some() {
+            service.public_key = public_key(body)?;
+        }
+        Ok::<_, RestError>(service)
+    };
+    let service = api.backend.update_service(id, change).await?.ok_or(RestError::ServiceNotFound)?;
     tracing::info!(service = %id, "service updated");
     Ok(json_response(shape(&service, &rooms_of(api, &service).await?)))
 }
@@ -92,9 +102,10 @@ pub(super) async fn rotate_key(
     id: &ServiceId,
     body: &Value,
 ) -> Result<Response, RestError> {
-    let mut service = visible(api, caller, id).await?;
-    service.key = chosen_or_new_key(body)?;
-    api.backend.put_service(&service, false).await?;
+    may_see(caller, id)?;
+    let key = chosen_or_new_key(body)?;
+    let change = |service: Service| Ok::<_, RestError>(Service { key: key.clone(), ..service });
+    let service = api.backend.update_service(id, change).await?.ok_or(RestError::ServiceNotFound)?;
     tracing::info!(service = %id, "the service has another key");
     Ok(json_response(with_key(&service, &rooms_of(api, &service).await?)))
 }
@@ -103,17 +114,26 @@ fn only_super(caller: &Service) -> Result<(), RestError> {
     if caller.is_super { Ok(()) } else { Err(RestError::Forbidden) }
 }
 
+fn may_see(caller: &Service, id: &ServiceId) -> Result<(), RestError> {
+    if caller.is_super || caller.id == id.as_str() { Ok(()) } else { Err(RestError::Forbidden) }
+}
+
 /// The service, if the caller may see it.
 async fn visible(api: &Management, caller: &Service, id: &ServiceId) -> Result<Service, RestError> {
-    if !caller.is_super && caller.id != id.as_str() {
-        return Err(RestError::Forbidden);
-    }
+    may_see(caller, id)?;
     api.backend.service(id).await?.ok_or(RestError::ServiceNotFound)
 }
 
 async fn rooms_of(api: &Management, service: &Service) -> Result<Vec<String>, RestError> {
-    let rooms = api.backend.rooms().await?;
-    Ok(rooms.into_iter().filter(|room| room.service == service.id).map(|room| room.id).collect())
+    let mut rooms = Vec::new();
+    let keep = |room: RoomConfig| {
+        if room.service == service.id {
+            rooms.push(room.id);
+        }
+        ControlFlow::Continue(())
+    };
+    api.backend.visit_rooms(keep).await?;
+    Ok(rooms)
 }
 
 fn name(body: &Value) -> Result<String, RestError> {

@@ -3,6 +3,7 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -66,7 +67,15 @@ impl SampleDoor {
         {
             return Ok(room);
         }
-        let found = self.backend.rooms().await?.into_iter().find(|room| room.name == DEFAULT_ROOM);
+        let mut found = None;
+        let look = |room: RoomConfig| {
+            if room.name != DEFAULT_ROOM {
+                return ControlFlow::Continue(());
+            }
+            found = Some(room);
+            ControlFlow::Break(())
+        };
+        self.backend.visit_rooms(look).await?;
         let found = found.ok_or(DoorError::NoRoom)?;
         *self.default_room.lock().unwrap_or_else(PoisonError::into_inner) = RoomId::new(&found.id).ok();
         Ok(found)

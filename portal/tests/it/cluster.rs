@@ -53,6 +53,14 @@ pub(crate) struct State {
     pub(crate) refusals: BTreeMap<&'static str, Status>,
     /// What was subscribed.
     pub(crate) subscribed: Vec<SubscribeRequest>,
+    /// The documents that were put, one after the other.
+    pub(crate) history: Vec<Vec<u8>>,
+    /// How many writes came too late for what they expected.
+    pub(crate) aborted: u32,
+    /// Collections in which somebody else is always faster.
+    pub(crate) restless: Vec<i32>,
+    /// How many pages of documents were asked for.
+    pub(crate) pages: u32,
     /// Events told within the next `publish`, before its answer.
     pub(crate) told_early: Vec<join_event::Event>,
 }
@@ -105,6 +113,13 @@ impl Cluster {
 
     pub(crate) fn put(&self, collection: Collection, key: &str, value: &Value) {
         self.state().documents.insert((collection.into(), key.to_owned()), value.to_string().into_bytes());
+    }
+
+    /// A stored document.
+    pub(crate) fn document(&self, collection: Collection, key: &str) -> Option<Value> {
+        let state = self.state();
+        let bytes = state.documents.get(&(collection.into(), key.to_owned()))?;
+        Some(serde_json::from_slice(bytes).unwrap())
     }
 
     /// Tells all members something.
@@ -218,12 +233,23 @@ impl ClusterService for Cluster {
 #[tonic::async_trait]
 impl Store for Cluster {
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutReply>, Status> {
-        let PutRequest { collection, key, value, create_only, .. } = request.into_inner();
-        let mut state = self.state();
-        if create_only && state.documents.contains_key(&(collection, key.clone())) {
-            return Err(Status::already_exists("exists"));
+        let PutRequest { collection, key, value, create_only, expected, .. } = request.into_inner();
+        {
+            let mut state = self.state();
+            let kept = state.documents.get(&(collection, key.clone()));
+            if create_only && kept.is_some() {
+                return Err(Status::already_exists("exists"));
+            }
+            if expected.is_some() && kept != expected.as_ref() {
+                state.aborted += 1;
+                return Err(Status::aborted("changed"));
+            }
+            if state.restless.contains(&collection) {
+                return Err(Status::aborted("somebody is always faster"));
+            }
+            state.history.push(value.clone());
+            state.documents.insert((collection, key), value);
         }
-        state.documents.insert((collection, key), value);
         Ok(Response::new(PutReply {}))
     }
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetReply>, Status> {
@@ -231,13 +257,26 @@ impl Store for Cluster {
         Ok(Response::new(GetReply { value: self.state().documents.get(&(collection, key)).cloned() }))
     }
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListReply>, Status> {
-        let wanted = request.into_inner().collection;
-        let state = self.state();
-        let of_it = state.documents.iter().filter(|((collection, _), _)| *collection == wanted);
-        let entries = of_it
+        let ListRequest { collection: wanted, after, prefix, limit } = request.into_inner();
+        let mut state = self.state();
+        state.pages += 1;
+        let limit = if limit == 0 { 1_000 } else { limit as usize };
+        let of_it = state.documents.iter().filter(|((collection, key), _)| {
+            *collection == wanted && *key > after && key.starts_with(&prefix)
+        });
+        let mut entries: Vec<_> = of_it
             .map(|((_, key), value)| list_reply::Entry { key: key.clone(), value: value.clone() })
             .collect();
-        Ok(Response::new(ListReply { entries, more: false }))
+        let mut bytes = 0;
+        let fits = entries.iter().take(limit).take_while(|entry| {
+            let is_first = bytes == 0;
+            bytes += entry.value.len();
+            is_first || bytes <= 2 << 20
+        });
+        let count = fits.count();
+        let more = entries.len() > count;
+        entries.truncate(count);
+        Ok(Response::new(ListReply { entries, more }))
     }
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteReply>, Status> {
         let DeleteRequest { collection, key } = request.into_inner();

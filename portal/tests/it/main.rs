@@ -3,6 +3,7 @@
 
 mod client;
 mod cluster;
+mod documents;
 mod http;
 
 mod malformed;

@@ -19,7 +19,7 @@ impl House {
         self.rest_as(SERVICE, method, path, body).await
     }
 
-    async fn rest_as(&self, service: &str, method: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn rest_as(&self, service: &str, method: &str, path: &str, body: Value) -> Answer {
         let authorization = mauth(service, KEY);
         let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
         let body = if body.is_null() { String::new() } else { body.to_string() };
