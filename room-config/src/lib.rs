@@ -5,6 +5,8 @@ mod bitrate;
 mod defaults;
 mod media;
 mod resolution;
+#[cfg(feature = "schema")]
+mod schema;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,6 +18,8 @@ pub use media::{
     VideoParameters, View, ViewAudio, ViewVideo,
 };
 pub use resolution::{Resolution, named_resolution};
+#[cfg(feature = "schema")]
+pub use schema::{RoomAttributes, RoomDocument};
 
 /// Why a room document is refused.
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +34,14 @@ pub enum RoomConfigError {
 
 /// A whole room document as it is stored. Members that OWT names keep OWT's names.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RoomConfig {
     /// 24 lower-case hex characters.
     #[serde(rename = "_id")]
     pub id: String,
     /// Need not be unique.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub name: String,
     /// Id of the service that owns the room. Kaigi's own; never shown by REST.
     #[serde(default)]
@@ -83,6 +89,7 @@ pub struct RoomConfig {
 
 /// Audio and video, each yes or no.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct KindFlags {
     /// Whether audio.
@@ -93,6 +100,7 @@ pub struct KindFlags {
 
 /// What one role may do.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Role {
     /// Its name.
     pub role: String,
@@ -106,6 +114,7 @@ pub struct Role {
 
 /// Which notifications clients get.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Notifying {
     /// Joins and leaves.
@@ -165,15 +174,29 @@ impl RoomConfig {
     /// # Errors
     /// See [`RoomConfigError`].
     pub fn updated(&self, attributes: &Map<String, Value>) -> Result<Self, RoomConfigError> {
-        let invalid = |e: serde_json::Error| RoomConfigError::Invalid(e.to_string());
         let Value::Object(mut document) = serde_json::to_value(self).map_err(invalid)? else {
             return Err(RoomConfigError::Invalid("not an object".into()));
         };
         for (key, value) in attributes {
-            if !matches!(key.as_str(), "_id" | "id" | "__v" | "service") && !value.is_null() {
-                document.insert(key.clone(), without_nulls(value.clone()));
+            if !value.is_null() {
+                document.insert(key.clone(), value.clone());
             }
         }
+        self.replaced(document)
+    }
+
+    /// The room as a whole document describes it; what is not in it has its default. `_id`, `id`, `__v` and `service` are left as
+    /// they are.
+    ///
+    /// # Errors
+    /// See [`RoomConfigError`].
+    pub fn replaced(&self, document: Map<String, Value>) -> Result<Self, RoomConfigError> {
+        let Value::Object(mut document) = without_nulls(Value::Object(document)) else {
+            return Err(RoomConfigError::Invalid("not an object".into()));
+        };
+        document.insert("_id".into(), self.id.clone().into());
+        document.insert("service".into(), self.service.clone().into());
+        document.insert("__v".into(), self.version.into());
         let room: Self = serde_json::from_value(Value::Object(document)).map_err(invalid)?;
         room.validate()?;
         Ok(room)
@@ -221,6 +244,10 @@ impl RoomConfig {
         }
         Ok(())
     }
+}
+
+fn invalid(error: serde_json::Error) -> RoomConfigError {
+    RoomConfigError::Invalid(error.to_string())
 }
 
 fn without_nulls(value: Value) -> Value {

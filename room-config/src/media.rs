@@ -6,6 +6,7 @@ use crate::resolution::Resolution;
 
 /// An audio codec. Members that are absent mean "as the codec has it".
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AudioFormat {
     /// Lower case: `opus`, `pcmu`, `pcma`, `g722`, `isac`, `ilbc`, `aac`, `ac3`, `nellymoser`.
@@ -28,6 +29,7 @@ impl AudioFormat {
 
 /// A video codec.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VideoFormat {
     /// `vp8`, `vp9`, `h264`, `h265`, `av1`.
     pub codec: String,
@@ -38,6 +40,7 @@ pub struct VideoFormat {
 
 /// What publications may be.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct MediaIn {
     /// Accepted audio formats.
@@ -48,6 +51,7 @@ pub struct MediaIn {
 
 /// What subscriptions may be.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct MediaOut {
     /// Offered audio formats.
@@ -58,6 +62,7 @@ pub struct MediaOut {
 
 /// Offered video formats and parameters.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct VideoOut {
     /// Offered formats.
@@ -68,6 +73,7 @@ pub struct VideoOut {
 
 /// Offered values of each video parameter.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct VideoParameterLists {
     /// Names for [`crate::named_resolution`].
@@ -82,28 +88,33 @@ pub struct VideoParameterLists {
 
 /// Which conversions are offered.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Transcoding {
     /// Audio codecs.
     pub audio: bool,
     /// Video; absent = none.
     #[serde(with = "or_false")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::or_false::<TranscodingVideo>"))]
     pub video: Option<TranscodingVideo>,
 }
 
 /// Which video conversions are offered.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct TranscodingVideo {
     /// Codecs.
     pub format: bool,
     /// Parameters; absent = none.
     #[serde(with = "or_false")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::or_false::<VideoParameterFlags>"))]
     pub parameters: Option<VideoParameterFlags>,
 }
 
 /// Which video parameters may be asked for.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct VideoParameterFlags {
     /// Picture sizes.
@@ -118,14 +129,17 @@ pub struct VideoParameterFlags {
 
 /// A view: one mixed stream.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct View {
     /// Unique in the room.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[0-9A-Za-z_-]{1,64}$")))]
     pub label: String,
     /// Its sound.
     pub audio: ViewAudio,
     /// Its picture; absent (`false` in JSON) = audio only.
     #[serde(with = "or_false")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::or_false::<ViewVideo>"))]
     pub video: Option<ViewVideo>,
 }
 
@@ -163,6 +177,7 @@ impl View {
 
 /// The sound of a view.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ViewAudio {
     /// Codec.
@@ -179,6 +194,7 @@ impl Default for ViewAudio {
 
 /// The picture of a view.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ViewVideo {
     /// Codec.
@@ -186,6 +202,7 @@ pub struct ViewVideo {
     /// Size, rate, bitrate, key frame interval.
     pub parameters: VideoParameters,
     /// Most inputs shown, 1..256.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 256)))]
     pub max_input: u32,
     /// Factor on the default bitrate.
     pub motion_factor: f64,
@@ -213,6 +230,7 @@ impl Default for ViewVideo {
 
 /// Size, rate, bitrate and key frame interval of a view.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct VideoParameters {
     /// Pixels.
@@ -239,6 +257,7 @@ impl Default for VideoParameters {
 
 /// A colour.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct BgColor {
     /// Red.
@@ -251,6 +270,7 @@ pub struct BgColor {
 
 /// Where inputs are placed, and how they fill their places.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct LayoutSpec {
     /// Letterbox or crop.
@@ -261,6 +281,7 @@ pub struct LayoutSpec {
 
 /// How a picture fills a region of another shape.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FitPolicy {
     /// Whole picture, bars beside it.
@@ -272,6 +293,7 @@ pub enum FitPolicy {
 
 /// The layouts that a view chooses from by its number of inputs.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Templates {
     /// `fluid`, `lecture` or `void`.
@@ -288,6 +310,7 @@ impl Default for Templates {
 
 /// A layout for as many inputs as it has regions.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Template {
     /// Accepted and without effect, as in OWT: the first region is the primary one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -298,6 +321,7 @@ pub struct Template {
 
 /// One place of a layout.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Region {
     /// Unique in its layout.
     pub id: String,
@@ -314,6 +338,7 @@ fn rectangle() -> String {
 
 /// Fractions of the picture as texts: `0`, `1`, `1/3`, `0.25`.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RegionArea {
     /// Left edge.
     pub left: String,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Pixels.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Resolution {
     /// Columns.
     pub width: u32,

@@ -3,8 +3,8 @@
 use kaigi_proto::{
     ids::{ParticipantId, RoomId, StreamId},
     v1::{
-        Participant, ParticipantRequest, RoomRequest, Stream, StreamOperation, StreamRequest,
-        UpdateParticipantRequest, UpdateStreamRequest,
+        Participant, ParticipantRequest, RoomRequest, RoomStatsReply, RoomStatsRequest, Stream,
+        StreamOperation, StreamRequest, UpdateParticipantRequest, UpdateStreamRequest,
     },
 };
 
@@ -64,6 +64,18 @@ impl Backend {
             UpdateStreamRequest { room_id: room.to_string(), stream_id: stream.to_string(), operations };
         within(ROOM_TIMEOUT, "conference.updateStream", agent.update_stream(request(message, ROOM_TIMEOUT)))
             .await
+    }
+
+    /// What is counted of the room's streams and subscriptions, or of the one that is named; `None` if the room is not running.
+    pub(crate) async fn room_stats(
+        &self,
+        wanted: RoomStatsRequest,
+        room: &RoomId,
+    ) -> Result<Option<RoomStatsReply>, CallError> {
+        let Some(mut agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let message = RoomStatsRequest { room_id: room.to_string(), ..wanted };
+        let call = agent.room_stats(request(message, ROOM_TIMEOUT));
+        if_running(within(ROOM_TIMEOUT, "conference.roomStats", call).await)
     }
 
     /// Ends a stream.

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
@@ -32,6 +32,14 @@ pub(crate) enum RestError {
     StreamNotFound,
     #[error("Participant not found")]
     ParticipantNotFound,
+    #[error("Subscription not found")]
+    SubscriptionNotFound,
+    /// The path has other methods.
+    #[error("Resource not found")]
+    MethodNotAllowed(Vec<Method>),
+    /// The document is not one that the caller names.
+    #[error("The document is another one by now")]
+    PreconditionFailed,
     #[error("Request body is too large")]
     BodyTooLarge,
     #[error("Failed to parse JSON body")]
@@ -65,7 +73,9 @@ impl RestError {
             Self::Unauthorized | Self::BadToken(_) | Self::Replayed => (StatusCode::UNAUTHORIZED, 1101),
             Self::Forbidden => (StatusCode::FORBIDDEN, 1102),
             Self::ServiceNotFound => (StatusCode::NOT_FOUND, 1002),
-            Self::UnknownPath => (StatusCode::NOT_FOUND, 1001),
+            Self::UnknownPath | Self::SubscriptionNotFound => (StatusCode::NOT_FOUND, 1001),
+            Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, 1001),
+            Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, 1201),
             Self::RoomNotFound => (StatusCode::NOT_FOUND, 1003),
             Self::StreamNotFound => (StatusCode::NOT_FOUND, 1004),
             Self::ParticipantNotFound => (StatusCode::NOT_FOUND, 1005),
@@ -92,6 +102,14 @@ impl From<CallError> for RestError {
 impl IntoResponse for RestError {
     fn into_response(self) -> Response {
         let (status, code) = self.status_and_code();
-        (status, Json(json!({ "error": { "code": code, "message": self.to_string() } }))).into_response()
+        let body = Json(json!({ "error": { "code": code, "message": self.to_string() } }));
+        let mut response = (status, body).into_response();
+        if let Self::MethodNotAllowed(methods) = &self {
+            let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+            if let Ok(value) = HeaderValue::from_str(&names.join(", ")) {
+                response.headers_mut().insert(header::ALLOW, value);
+            }
+        }
+        response
     }
 }

@@ -7,7 +7,7 @@ use super::{
     Management, bearer,
     error::RestError,
     mauth,
-    route::{RoomRoute, Route},
+    operation::{Needs, Operation},
 };
 use crate::backend::Service;
 
@@ -44,21 +44,19 @@ impl Grants {
         self.rooms.as_ref().is_none_or(|rooms| rooms.iter().any(|id| id == room))
     }
 
-    /// Whether a request is granted.
+    /// Whether an operation is granted; `room` is the one that it is about, if it is about one.
     ///
     /// # Errors
     /// [`RestError::RoomNotFound`] for rooms that are not covered, [`RestError::Forbidden`] for what is not granted otherwise.
-    pub(super) fn check(&self, method: &Method, route: &Route) -> Result<(), RestError> {
-        let is_token = matches!(route, Route::Room { route: RoomRoute::CreateToken, .. });
-        if (self.tokens_only && !is_token) || (self.read_only && method != Method::GET) {
+    pub(super) fn check(&self, operation: &Operation, room: &str) -> Result<(), RestError> {
+        let looks_only = operation.method == Method::GET;
+        if (self.tokens_only && operation.needs != Needs::Tokens) || (self.read_only && !looks_only) {
             return Err(RestError::Forbidden);
         }
-        match route {
-            Route::Room { id, .. } if !self.covers(id.as_str()) => Err(RestError::RoomNotFound),
-            // Lists are shortened.
-            Route::Room { .. } | Route::ListRooms => Ok(()),
-            _ if self.rooms.is_some() => Err(RestError::Forbidden),
-            _ => Ok(()),
+        match operation.needs {
+            _ if operation.is_of_room() && !self.covers(room) => Err(RestError::RoomNotFound),
+            Needs::Everything if !operation.is_of_room() && self.rooms.is_some() => Err(RestError::Forbidden),
+            Needs::Everything | Needs::Filtered | Needs::Tokens => Ok(()),
         }
     }
 }
@@ -81,13 +79,14 @@ pub(super) async fn authenticate(api: &Management, headers: &HeaderMap) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rest::route::{parse, segments};
+    use crate::rest::table::{Table, operations, segments};
 
     fn check(grants: &str, method: &str, path: &str) -> Result<(), u16> {
         let grants: Grants = serde_json::from_str(grants).unwrap();
-        let method = method.parse().unwrap();
-        let route = parse(&method, &segments(path)).unwrap().unwrap();
-        grants.check(&method, &route).map_err(|error| error.code())
+        let table = Table::new(operations());
+        let found =
+            table.find(&method.parse().unwrap(), &segments(path)).unwrap_or_else(|_| panic!("{path}"));
+        grants.check(found.operation, found.parameters.get("room")).map_err(|error| error.code())
     }
 
     #[test]

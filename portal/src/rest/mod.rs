@@ -1,40 +1,61 @@
 //! The management API (OWT's REST API, versions 1 and 1.1).
 //!
-//! A request goes through the same steps whatever it asks for: its path becomes a [`Route`], its body JSON, its header a service,
-//! its room a document that this service owns. What is left is one function per route.
+//! A request goes through the same steps whatever it asks for: its body becomes JSON, its header a service, its path an
+//! [operation](operation::Operation), its room a document that this service owns. What is left is one function per operation. Each
+//! module of a resource lists its operations with what they take and give; [routing](table) and the [OpenAPI document](openapi) come
+//! from these lists.
 
+mod analytics;
 mod bearer;
 mod body;
+mod call;
+mod cascading;
+mod cluster;
 mod error;
+mod etag;
 mod identity;
 mod mauth;
+mod merge_patch;
+mod openapi;
+mod operation;
 mod participants;
+mod recordings;
 mod rooms;
-mod route;
+mod server_side;
 mod services;
+mod shapes;
+mod sipcalls;
+mod stats;
+mod stream_engine;
+mod stream_patch;
+mod streaming_ins;
+mod streaming_outs;
 mod streams;
+mod table;
 mod tokens;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    body::Bytes,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderValue, Method, header},
     response::{IntoResponse, Response},
 };
 use kaigi_proto::ids::RoomId;
 use kaigi_room_config::RoomConfig;
-use serde_json::json;
 
 use crate::{
     backend::{Backend, Service},
     ident::DocumentIds,
     public_host::PublicHost,
 };
+use call::{Call, RoomCall};
 use error::RestError;
-use identity::{Grants, Identity};
-use route::{Collection, RoomRoute, Route};
+use identity::Identity;
+use operation::{Answered, Handler};
+use table::{Found, Missing, Table};
 
 pub(crate) use tokens::{is_name, issue};
 
@@ -46,11 +67,16 @@ pub(crate) struct Management {
     /// How wrong a client's clock may be; zero = it is not looked at.
     pub(crate) mauth_window: Duration,
     ids: Arc<DocumentIds>,
+    table: Arc<Table>,
+    /// The OpenAPI document.
+    document: Bytes,
 }
 
 impl Management {
     pub(crate) fn new(backend: Backend, host: PublicHost, mauth_window: Duration) -> Self {
-        Self { backend, host, mauth_window, ids: Arc::default() }
+        let table = Table::new(table::operations());
+        let document = openapi::document(&table).to_string().into();
+        Self { backend, host, mauth_window, ids: Arc::default(), table: Arc::new(table), document }
     }
 
     /// The routes of the management port.
@@ -70,7 +96,11 @@ async fn serve(State(api): State<Management>, request: Request) -> Response {
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (header::ACCESS_CONTROL_ALLOW_METHODS, "POST, GET, OPTIONS, DELETE, PATCH, PUT"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "origin, authorization, content-type"),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "origin, authorization, content-type, if-match, last-event-id",
+        ),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "etag"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
@@ -92,69 +122,54 @@ fn known(method: &Method) -> &'static str {
 }
 
 async fn answer(api: &Management, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    match answer_or_error(api, &parts.method, &parts.uri, &parts.headers, body).await {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    match answer_or_error(api, request).await {
         Ok(response) => response,
         Err(error) => {
-            tracing::debug!(method = %parts.method, path = parts.uri.path(), %error, "refused");
+            tracing::debug!(%method, path, %error, "refused");
             error.into_response()
         }
     }
 }
 
-async fn answer_or_error(
-    api: &Management,
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    body: axum::body::Body,
-) -> Result<Response, RestError> {
-    let body = body::read(headers, body).await?;
-    let segments = route::segments(uri.path());
-    let guarded = route::is_guarded(&segments);
+async fn answer_or_error(api: &Management, request: Request) -> Answered {
+    let (parts, body) = request.into_parts();
+    let body = body::read(&parts.headers, body).await?;
+    let segments = table::segments(parts.uri.path());
+    if !table::is_guarded(&segments) {
+        return open(api, &parts.method, parts.uri.path()).ok_or(RestError::UnknownPath);
+    }
     // Who is not let in does not learn which paths exist.
-    let identity = if guarded { Some(identity::authenticate(api, headers).await?) } else { None };
-    let (Some(Identity { service, grants, username, role }), Some(route)) =
-        (identity, route::parse(method, &segments)?)
-    else {
-        return Err(RestError::UnknownPath);
-    };
-    grants.check(method, &route)?;
-    match route {
-        Route::CreateService => services::create(api, &service, &body).await,
-        Route::ListServices => services::list(api, &service).await,
-        Route::GetService(id) => services::get(api, &service, &id).await,
-        Route::UpdateService(id) => services::update(api, &service, &id, &body).await,
-        Route::DeleteService(id) => services::delete(api, &service, &id).await,
-        Route::RotateKey(id) => services::rotate_key(api, &service, &id, &body).await,
-        Route::CreateRoom => rooms::create(api, &service, &body).await,
-        Route::ListRooms => rooms::list(api, &service, &grants, uri.query().unwrap_or_default()).await,
-        Route::NotAvailable(what) => Err(RestError::NotAvailable(what)),
-        Route::NotImplemented => Err(RestError::Other("Not implemented".to_owned())),
-        Route::Room { id, version, route } => {
-            let room = owned_room(api, &service, &id).await?;
-            match route {
-                RoomRoute::Get => Ok(json_response(room.to_rest(false))),
-                RoomRoute::Update => rooms::update(api, &id, &body).await,
-                RoomRoute::Delete => rooms::delete(api, &id).await,
-                RoomRoute::List(Collection::Participants) => participants::list(api, &id).await,
-                RoomRoute::List(Collection::Streams) => streams::list(api, version, &id).await,
-                RoomRoute::GetParticipant(participant) => participants::get(api, &id, &participant).await,
-                RoomRoute::DropParticipant(participant) => participants::drop(api, &id, &participant).await,
-                RoomRoute::UpdateParticipant(participant) => {
-                    participants::update(api, &id, &participant, &body).await
-                }
-                RoomRoute::GetStream(stream) => streams::get(api, version, &id, &stream).await,
-                RoomRoute::UpdateStream(stream) => streams::update(api, version, &id, &stream, &body).await,
-                RoomRoute::DeleteStream(stream) => streams::delete(api, &id, &stream).await,
-                RoomRoute::CreateToken => {
-                    tokens::create(api, headers, &room, &service, username, role, &body).await
-                }
-                RoomRoute::EmptyList => Ok(json_response(json!([]))),
-                RoomRoute::NotAvailable(what) => Err(RestError::NotAvailable(what)),
-            }
+    let Identity { service, grants, username, role } = identity::authenticate(api, &parts.headers).await?;
+    let Found { operation, version, parameters } =
+        api.table.find(&parts.method, &segments).map_err(|missing| match missing {
+            Missing::Path => RestError::UnknownPath,
+            Missing::Method(others) => RestError::MethodNotAllowed(others),
+        })?;
+    grants.check(operation, parameters.get("room"))?;
+    let query = parts.uri.query().unwrap_or_default().to_owned();
+    let headers = parts.headers;
+    let call =
+        Call { api: api.clone(), service, grants, username, role, version, parameters, headers, query, body };
+    match &operation.handler {
+        Handler::Service(run) => run(call).await,
+        Handler::Room(run) => {
+            let id = call.id::<RoomId>("room")?;
+            let room = owned_room(api, &call.service, &id).await?;
+            run(RoomCall { call, id, room }).await
         }
     }
+}
+
+/// What everybody may read: the document and its page.
+fn open(api: &Management, method: &Method, path: &str) -> Option<Response> {
+    if method != Method::GET && method != Method::HEAD {
+        return None;
+    }
+    if path.trim_matches('/').eq_ignore_ascii_case("openapi.json") {
+        return Some(openapi::answer(&api.document));
+    }
+    openapi::page(path)
 }
 
 /// The room, if this service may see it.
@@ -165,13 +180,4 @@ async fn owned_room(api: &Management, service: &Service, id: &RoomId) -> Result<
 
 fn owns(service: &Service, room: &RoomConfig) -> bool {
     service.is_super || room.service == service.id
-}
-
-fn json_response(value: serde_json::Value) -> Response {
-    axum::Json(value).into_response()
-}
-
-/// Success without content; OWT answers 200 all the same.
-fn empty_response() -> Response {
-    StatusCode::OK.into_response()
 }

@@ -1,14 +1,20 @@
 //! Participants of a live room.
 
-use axum::response::Response;
+use axum::http::Method;
 use kaigi_proto::{
-    ids::{ParticipantId, RoomId},
+    ids::ParticipantId,
     v1::{KindFlags, Participant, UpdateParticipantRequest},
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Management, empty_response, error::RestError, json_response};
+use super::{
+    call::RoomCall,
+    error::RestError,
+    operation::{Answered, Operation, empty_response, json_response, room},
+    shapes,
+};
 use crate::protocol::{
     notification::{participant_info, permission},
     request,
@@ -16,35 +22,55 @@ use crate::protocol::{
 
 /// Most changes of one request.
 const MAX_CHANGES: usize = 64;
+const TAG: &str = "participants";
 
-/// `GET participants`
-pub(super) async fn list(api: &Management, room: &RoomId) -> Result<Response, RestError> {
-    let participants = api.backend.participants(room).await?.unwrap_or_default();
-    Ok(json_response(participants.iter().map(shown).collect()))
+/// What can be asked of participants.
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        room(Method::GET, "/participants", "listParticipants", list)
+            .doc(TAG, "List who is in the room")
+            .gives::<Vec<shapes::Participant>>(),
+        room(Method::GET, "/participants/{participant}", "getParticipant", get)
+            .doc(TAG, "Get a participant")
+            .gives::<shapes::Participant>(),
+        room(Method::PATCH, "/participants/{participant}", "updateParticipant", update)
+            .doc(TAG, "Change what a participant may do; it acts at once")
+            .takes::<ParticipantPatch>()
+            .gives::<shapes::Participant>(),
+        room(Method::DELETE, "/participants/{participant}", "dropParticipant", drop)
+            .doc(TAG, "Put a participant out"),
+    ]
 }
 
-/// `GET participants/:participant`
-pub(super) async fn get(api: &Management, room: &RoomId, id: &ParticipantId) -> Result<Response, RestError> {
-    let participants = api.backend.participants(room).await?.unwrap_or_default();
+async fn list(call: RoomCall) -> Answered {
+    let participants = call.api.backend.participants(&call.id).await?.unwrap_or_default();
+    Ok(json_response(participants.iter().map(shown).collect::<Value>()))
+}
+
+async fn get(call: RoomCall) -> Answered {
+    let id: ParticipantId = call.id("participant")?;
+    let participants = call.api.backend.participants(&call.id).await?.unwrap_or_default();
     let found = participants.iter().find(|p| p.id == id.as_str()).ok_or(RestError::ParticipantNotFound)?;
     Ok(json_response(shown(found)))
 }
 
-/// `PATCH participants/:participant`
-pub(super) async fn update(
-    api: &Management,
-    room: &RoomId,
-    id: &ParticipantId,
-    body: &Value,
-) -> Result<Response, RestError> {
+async fn update(call: RoomCall) -> Answered {
+    let id: ParticipantId = call.id("participant")?;
     let change = UpdateParticipantRequest {
-        room_id: room.to_string(),
+        room_id: call.id.to_string(),
         participant_id: id.to_string(),
-        ..changes(body)?
+        ..changes(&call.body)?
     };
-    let participant = api.backend.update_participant(change, room).await?;
-    tracing::info!(%room, participant = %id, "permissions changed by management");
+    let participant = call.api.backend.update_participant(change, &call.id).await?;
+    tracing::info!(room = %call.id, participant = %id, "permissions changed by management");
     Ok(json_response(shown(&participant)))
+}
+
+async fn drop(call: RoomCall) -> Answered {
+    let id: ParticipantId = call.id("participant")?;
+    call.api.backend.drop_participant(&call.id, &id).await?;
+    tracing::info!(room = %call.id, participant = %id, "dropped by management");
+    Ok(empty_response())
 }
 
 #[derive(Deserialize)]
@@ -101,17 +127,43 @@ fn changes(body: &Value) -> Result<UpdateParticipantRequest, RestError> {
     Ok(change)
 }
 
-/// `DELETE participants/:participant`
-pub(super) async fn drop(api: &Management, room: &RoomId, id: &ParticipantId) -> Result<Response, RestError> {
-    api.backend.drop_participant(room, id).await?;
-    tracing::info!(%room, participant = %id, "dropped by management");
-    Ok(empty_response())
-}
-
 fn shown(participant: &Participant) -> Value {
     let mut shown = participant_info(participant);
     shown["permission"] = permission(participant.permission.as_ref());
     shown
+}
+
+/// What [`changes`] takes, as a schema.
+struct ParticipantPatch;
+
+impl JsonSchema for ParticipantPatch {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ParticipantPatch".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let flag = json!({ "type": "boolean" });
+        let change = |paths: Value, value: Value| {
+            json!({
+                "type": "object", "additionalProperties": false, "required": ["op", "path", "value"],
+                "properties": { "op": { "const": "replace" }, "path": { "enum": paths }, "value": value },
+            })
+        };
+        let both = json!({ "anyOf": [flag, {
+            "type": "object", "additionalProperties": false, "required": ["audio", "video"],
+            "properties": { "audio": flag, "video": flag },
+        }] });
+        json_schema!({ "type": "array", "maxItems": MAX_CHANGES, "items": { "anyOf": [
+            change(json!(["/permission/publish", "/permission/subscribe"]), both),
+            change(
+                json!([
+                    "/permission/publish/audio", "/permission/publish/video",
+                    "/permission/subscribe/audio", "/permission/subscribe/video",
+                ]),
+                flag
+            ),
+        ] } })
+    }
 }
 
 #[cfg(test)]

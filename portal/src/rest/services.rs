@@ -2,129 +2,170 @@
 //!
 //! A key is told once, when it is made.
 
+mod documents;
+
 use std::{collections::HashMap, ops::ControlFlow};
 
-use axum::response::{IntoResponse, Response};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use axum::{http::Method, response::IntoResponse};
 use kaigi_proto::ids::ServiceId;
 use kaigi_room_config::RoomConfig;
 use serde_json::{Value, json};
 
-use super::{Management, bearer, error::RestError, json_response};
+use super::{
+    call::Call,
+    error::RestError,
+    etag::{ETag, IfMatch},
+    operation::{Answered, Operation, Reply, json_response, service},
+};
 use crate::{backend::Service, clock::UnixMillis};
+use documents::{NewKey, NewService, ServiceChange, ServiceDocument, ServiceWithKey};
 
-/// Longest name, in bytes.
-const MAX_NAME: usize = 256;
-/// Shortest and longest key that a caller may choose, in bytes: as hard to guess as a password at least.
-const KEY_LENGTH: std::ops::RangeInclusive<usize> = 12..=1024;
-/// Longest public key, in bytes of PEM; an Ed25519 key has about a hundred.
-const MAX_PUBLIC_KEY: usize = 1024;
-/// Bytes of chance in a key that is made here.
-const KEY_BYTES: usize = 64;
+const TAG: &str = "services";
 
-/// `POST services`
-pub(super) async fn create(api: &Management, caller: &Service, body: &Value) -> Result<Response, RestError> {
-    only_super(caller)?;
-    let name = name(body)?;
-    let id = api.ids.next(UnixMillis::now());
-    let service =
-        Service { id, name, key: chosen_or_new_key(body)?, public_key: public_key(body)?, is_super: false };
-    api.backend.create_service(&service).await?;
-    tracing::info!(service = service.id, name = service.name, "service created");
-    Ok(json_response(with_key(&service, &[])))
+/// What can be asked of services.
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        service(Method::POST, "/services", "createService", create)
+            .doc(TAG, "Create a service")
+            .more("By a super service. The answer tells its key, which is told this once.")
+            .takes::<NewService>()
+            .gives::<ServiceWithKey>()
+            .tagged(),
+        service(Method::GET, "/services", "listServices", list)
+            .doc(TAG, "List services, oldest first")
+            .more("By a super service.")
+            .gives::<Vec<ServiceDocument>>(),
+        service(Method::GET, "/services/{service}", "getService", get)
+            .doc(TAG, "Get a service")
+            .more("By a super service, or by itself.")
+            .gives::<ServiceDocument>()
+            .tagged(),
+        service(Method::PUT, "/services/{service}", "updateService", update)
+            .doc(TAG, "Change a service's name or public key")
+            .more("By a super service, or by itself. Kaigi's own. The entity tag follows what can be changed here, not the list of rooms.")
+            .takes::<ServiceChange>()
+            .gives::<ServiceDocument>()
+            .tagged(),
+        service(Method::DELETE, "/services/{service}", "deleteService", delete)
+            .doc(TAG, "Delete a service; its rooms stay")
+            .more("By a super service; super services are not deleted.")
+            .replies(Reply::Text("`Service deleted`"))
+            .tagged(),
+        service(Method::POST, "/services/{service}/key", "renewKey", renew_key)
+            .doc(TAG, "Give a service another key; the old one is void at once")
+            .more("By a super service, or by itself. Kaigi's own.")
+            .may_take::<NewKey>()
+            .gives::<ServiceWithKey>()
+            .tagged()
+            .can(409, "Others change the same document all the time; nothing was done"),
+    ]
 }
 
-/// `GET services`
-pub(super) async fn list(api: &Management, caller: &Service) -> Result<Response, RestError> {
-    only_super(caller)?;
-    let services = api.backend.services().await?;
+async fn create(call: Call) -> Answered {
+    only_super(&call.service)?;
+    let new: NewService = call.read(RestError::BadRequest)?;
+    let id = call.api.ids.next(UnixMillis::now());
+    let (name, key, public_key) = (new.name()?, new.key()?, new.public_key()?);
+    let service = Service { id, name, key, public_key, is_super: false };
+    call.api.backend.create_service(&service).await?;
+    tracing::info!(service = service.id, name = service.name, "service created");
+    Ok(tag(&service).on(json_response(with_key(&service, &[]))))
+}
+
+async fn list(call: Call) -> Answered {
+    only_super(&call.service)?;
+    let services = call.api.backend.services().await?;
     let mut rooms = HashMap::<String, Vec<String>>::new();
     let count = |room: RoomConfig| {
         rooms.entry(room.service).or_default().push(room.id);
         ControlFlow::Continue(())
     };
-    api.backend.visit_rooms(count).await?;
+    call.api.backend.visit_rooms(count).await?;
     let shown =
         services.iter().map(|service| shape(service, rooms.get(&service.id).map_or(&[][..], Vec::as_slice)));
-    Ok(json_response(shown.collect()))
+    Ok(json_response(shown.collect::<Value>()))
 }
 
-/// `GET services/:id`
-pub(super) async fn get(api: &Management, caller: &Service, id: &ServiceId) -> Result<Response, RestError> {
-    let service = visible(api, caller, id).await?;
-    Ok(json_response(shape(&service, &rooms_of(api, &service).await?)))
+async fn get(call: Call) -> Answered {
+    let service = visible(&call).await?;
+    Ok(tag(&service).on(json_response(shape(&service, &rooms_of(&call, &service).await?))))
 }
 
-/// `PUT services/:id`: another name or public key. Kaigi's own.
-pub(super) async fn update(
-    api: &Management,
-    caller: &Service,
-    id: &ServiceId,
-    body: &Value,
-) -> Result<Response, RestError> {
-    may_see(caller, id)?;
-    let change = |mut service: Service| {
-        if body.get("name").is_some() {
-            service.name = name(body)?;
+async fn update(call: Call) -> Answered {
+    let change: ServiceChange = call.read(RestError::BadRequest)?;
+    let service = changed(&call, |service| {
+        if let Some(name) = change.name()? {
+            service.name = name;
         }
-        if body.get("publicKey").is_some() {
-            service.public_key = public_key(body)?;
+        if let Some(key) = change.public_key()? {
+            service.public_key = key;
         }
-        Ok::<_, RestError>(service)
-    };
-    let service = api.backend.update_service(id, change).await?.ok_or(RestError::ServiceNotFound)?;
-    tracing::info!(service = %id, "service updated");
-    Ok(json_response(shape(&service, &rooms_of(api, &service).await?)))
+        Ok(())
+    })
+    .await?;
+    tracing::info!(service = service.id, "service updated");
+    Ok(tag(&service).on(json_response(shape(&service, &rooms_of(&call, &service).await?))))
 }
 
-/// `DELETE services/:id`; its rooms stay.
-pub(super) async fn delete(
-    api: &Management,
-    caller: &Service,
-    id: &ServiceId,
-) -> Result<Response, RestError> {
-    only_super(caller)?;
-    let service = api.backend.service(id).await?.ok_or(RestError::ServiceNotFound)?;
+async fn delete(call: Call) -> Answered {
+    only_super(&call.service)?;
+    let id: ServiceId = call.id("service")?;
+    let service = call.api.backend.service(&id).await?.ok_or(RestError::ServiceNotFound)?;
     if service.is_super {
         return Err(RestError::Forbidden);
     }
-    if !api.backend.delete_service(id).await? {
+    IfMatch::of(&call.headers)?.check(&tag(&service))?;
+    if !call.api.backend.delete_service(&id).await? {
         return Err(RestError::ServiceNotFound);
     }
     tracing::info!(service = %id, "service deleted");
     Ok("Service deleted".into_response())
 }
 
-/// `POST services/:id/key`: another key from now on. Kaigi's own.
-pub(super) async fn rotate_key(
-    api: &Management,
-    caller: &Service,
-    id: &ServiceId,
-    body: &Value,
-) -> Result<Response, RestError> {
-    may_see(caller, id)?;
-    let key = chosen_or_new_key(body)?;
-    let change = |service: Service| Ok::<_, RestError>(Service { key: key.clone(), ..service });
-    let service = api.backend.update_service(id, change).await?.ok_or(RestError::ServiceNotFound)?;
-    tracing::info!(service = %id, "the service has another key");
-    Ok(json_response(with_key(&service, &rooms_of(api, &service).await?)))
+async fn renew_key(call: Call) -> Answered {
+    let new: NewKey = call.read(RestError::BadRequest)?;
+    let key = new.key()?;
+    let service = changed(&call, |service| {
+        service.key.clone_from(&key);
+        Ok(())
+    })
+    .await?;
+    tracing::info!(service = service.id, "the service has another key");
+    Ok(tag(&service).on(json_response(with_key(&service, &rooms_of(&call, &service).await?))))
+}
+
+/// Stores the service in the path as `change` makes it, of what it is when it is written.
+async fn changed(
+    call: &Call,
+    change: impl Fn(&mut Service) -> Result<(), RestError>,
+) -> Result<Service, RestError> {
+    let if_match = IfMatch::of(&call.headers)?;
+    let id = visible_id(call)?;
+    let change = |mut service: Service| {
+        if_match.check(&tag(&service))?;
+        change(&mut service)?;
+        Ok::<_, RestError>(service)
+    };
+    call.api.backend.update_service(&id, change).await?.ok_or(RestError::ServiceNotFound)
 }
 
 fn only_super(caller: &Service) -> Result<(), RestError> {
     if caller.is_super { Ok(()) } else { Err(RestError::Forbidden) }
 }
 
-fn may_see(caller: &Service, id: &ServiceId) -> Result<(), RestError> {
-    if caller.is_super || caller.id == id.as_str() { Ok(()) } else { Err(RestError::Forbidden) }
+/// The id in the path, if the caller may see the service.
+fn visible_id(call: &Call) -> Result<ServiceId, RestError> {
+    let id: ServiceId = call.id("service")?;
+    if call.service.is_super || call.service.id == id.as_str() { Ok(id) } else { Err(RestError::Forbidden) }
 }
 
-/// The service, if the caller may see it.
-async fn visible(api: &Management, caller: &Service, id: &ServiceId) -> Result<Service, RestError> {
-    may_see(caller, id)?;
-    api.backend.service(id).await?.ok_or(RestError::ServiceNotFound)
+/// The service in the path, if the caller may see it.
+async fn visible(call: &Call) -> Result<Service, RestError> {
+    let id = visible_id(call)?;
+    call.api.backend.service(&id).await?.ok_or(RestError::ServiceNotFound)
 }
 
-async fn rooms_of(api: &Management, service: &Service) -> Result<Vec<String>, RestError> {
+async fn rooms_of(call: &Call, service: &Service) -> Result<Vec<String>, RestError> {
     let mut rooms = Vec::new();
     let keep = |room: RoomConfig| {
         if room.service == service.id {
@@ -132,34 +173,8 @@ async fn rooms_of(api: &Management, service: &Service) -> Result<Vec<String>, Re
         }
         ControlFlow::Continue(())
     };
-    api.backend.visit_rooms(keep).await?;
+    call.api.backend.visit_rooms(keep).await?;
     Ok(rooms)
-}
-
-fn name(body: &Value) -> Result<String, RestError> {
-    let name = body.get("name").and_then(Value::as_str).filter(|n| !n.is_empty() && n.len() <= MAX_NAME);
-    name.map(str::to_owned).ok_or_else(|| RestError::BadRequest("Invalid service name".to_owned()))
-}
-
-/// An Ed25519 public key in PEM, if one is given.
-fn public_key(body: &Value) -> Result<Option<String>, RestError> {
-    match body.get("publicKey") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(pem)) if pem.len() <= MAX_PUBLIC_KEY && bearer::is_public_key(pem) => {
-            Ok(Some(pem.clone()))
-        }
-        Some(_) => {
-            Err(RestError::BadRequest("Invalid public key: PEM of an Ed25519 key is needed".to_owned()))
-        }
-    }
-}
-
-fn chosen_or_new_key(body: &Value) -> Result<String, RestError> {
-    match body.get("key") {
-        None | Some(Value::Null) => Ok(STANDARD.encode(rand::random::<[u8; KEY_BYTES]>())),
-        Some(Value::String(key)) if KEY_LENGTH.contains(&key.len()) => Ok(key.clone()),
-        Some(_) => Err(RestError::BadRequest("Invalid service key".to_owned())),
-    }
 }
 
 fn shape(service: &Service, rooms: &[impl AsRef<str>]) -> Value {
@@ -171,4 +186,9 @@ fn with_key(service: &Service, rooms: &[String]) -> Value {
     let mut shown = shape(service, rooms);
     shown["key"] = service.key.clone().into();
     shown
+}
+
+/// Of what can be read and changed; of the key nothing shows.
+fn tag(service: &Service) -> ETag {
+    ETag::of(&json!([service.id, service.name, service.public_key]))
 }

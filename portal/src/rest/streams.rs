@@ -1,264 +1,59 @@
 //! Streams of a live room.
 
-use axum::response::Response;
-use kaigi_proto::{
-    ids::{RoomId, StreamId},
-    shape::{ApiVersion, stream_json},
-    v1::{
-        Layout, LayoutAssignment, LayoutRegion, MediaKind, StreamOperation, TrackStatus,
-        stream_operation::Operation,
-    },
-};
-use serde::Deserialize;
+use axum::http::Method;
+use kaigi_proto::{ids::StreamId, shape::stream_json};
 use serde_json::Value;
 
-use super::{Management, empty_response, error::RestError, json_response};
-use crate::protocol::request;
+use super::{
+    call::RoomCall,
+    error::RestError,
+    operation::{Answered, Operation, empty_response, json_response, room},
+    shapes::{Stream, StreamV1_1},
+    stream_patch::{self, StreamPatch},
+};
 
-/// Most regions of a layout; the room takes as many.
-const MAX_REGIONS: usize = 256;
-/// Most operations of one request.
-const MAX_OPERATIONS: usize = 64;
+const TAG: &str = "streams";
 
-/// `GET streams`
-pub(super) async fn list(
-    api: &Management,
-    version: ApiVersion,
-    room: &RoomId,
-) -> Result<Response, RestError> {
-    let streams = api.backend.streams(room).await?.unwrap_or_default();
-    Ok(json_response(streams.iter().map(|s| stream_json(version, s)).collect()))
+/// What can be asked of streams.
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        room(Method::GET, "/streams", "listStreams", list)
+            .doc(TAG, "List the streams of the room, the mixes first")
+            .gives_either::<Vec<Stream>, Vec<StreamV1_1>>(),
+        room(Method::GET, "/streams/{stream}", "getStream", get)
+            .doc(TAG, "Get a stream")
+            .gives_either::<Stream, StreamV1_1>(),
+        room(Method::PATCH, "/streams/{stream}", "updateStream", update)
+            .doc(TAG, "Mix, mute, filter a stream, or lay a mix out")
+            .more("The operations are carried out in their order, muting last; after the first that is refused no other is.")
+            .takes::<StreamPatch>()
+            .gives_either::<Stream, StreamV1_1>(),
+        room(Method::DELETE, "/streams/{stream}", "deleteStream", delete).doc(TAG, "End a stream"),
+    ]
 }
 
-/// `GET streams/:stream`
-pub(super) async fn get(
-    api: &Management,
-    version: ApiVersion,
-    room: &RoomId,
-    id: &StreamId,
-) -> Result<Response, RestError> {
-    let streams = api.backend.streams(room).await?.unwrap_or_default();
+async fn list(call: RoomCall) -> Answered {
+    let streams = call.api.backend.streams(&call.id).await?.unwrap_or_default();
+    Ok(json_response(streams.iter().map(|stream| stream_json(call.version, stream)).collect::<Value>()))
+}
+
+async fn get(call: RoomCall) -> Answered {
+    let id: StreamId = call.id("stream")?;
+    let streams = call.api.backend.streams(&call.id).await?.unwrap_or_default();
     let found = streams.iter().find(|s| s.id == id.as_str()).ok_or(RestError::StreamNotFound)?;
-    Ok(json_response(stream_json(version, found)))
+    Ok(json_response(stream_json(call.version, found)))
 }
 
-/// `PATCH streams/:stream`
-pub(super) async fn update(
-    api: &Management,
-    version: ApiVersion,
-    room: &RoomId,
-    id: &StreamId,
-    body: &Value,
-) -> Result<Response, RestError> {
-    let stream = api.backend.update_stream(room, id, operations(body)?).await?;
-    Ok(json_response(stream_json(version, &stream)))
+async fn update(call: RoomCall) -> Answered {
+    let id: StreamId = call.id("stream")?;
+    let operations = stream_patch::operations(&call.body)?;
+    let stream = call.api.backend.update_stream(&call.id, &id, operations).await?;
+    Ok(json_response(stream_json(call.version, &stream)))
 }
 
-/// `DELETE streams/:stream`
-pub(super) async fn delete(api: &Management, room: &RoomId, id: &StreamId) -> Result<Response, RestError> {
-    api.backend.delete_stream(room, id).await?;
+/// Of streams and streaming-ins.
+pub(super) async fn delete(call: RoomCall) -> Answered {
+    let id: StreamId = call.id("stream")?;
+    call.api.backend.delete_stream(&call.id, &id).await?;
     Ok(empty_response())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Patch {
-    op: String,
-    path: String,
-    value: Value,
-}
-
-/// Reads a patch. Muting comes after everything else, as in OWT.
-fn operations(body: &Value) -> Result<Vec<StreamOperation>, RestError> {
-    let Value::Array(items) = body else { return Err(invalid("request should be array")) };
-    if items.len() > MAX_OPERATIONS {
-        return Err(invalid(format!("request should NOT have more than {MAX_OPERATIONS} items")));
-    }
-    let mut operations = items.iter().cloned().map(operation).collect::<Result<Vec<_>, _>>()?;
-    operations.sort_by_key(|o| matches!(o.operation, Some(Operation::Status(_))));
-    Ok(operations)
-}
-
-fn operation(item: Value) -> Result<StreamOperation, RestError> {
-    let Patch { op, path, value } = request::read(item).map_err(|e| invalid(e.to_string()))?;
-    let text = value.as_str();
-    let operation = match (op.as_str(), path.as_str(), text) {
-        ("add", "/info/inViews", Some(label)) if is_label(label) => Operation::Mix(label.to_owned()),
-        ("remove", "/info/inViews", Some(label)) if is_label(label) => Operation::Unmix(label.to_owned()),
-        ("replace", "/media/audio/status", Some(status)) => mute(MediaKind::Audio, status)?,
-        ("replace", "/media/video/status", Some(status)) => mute(MediaKind::Video, status)?,
-        ("replace", "/info/filter", Some(filter @ ("none" | "edgedetect"))) => {
-            Operation::Filter(filter.to_owned())
-        }
-        ("replace", "/info/layout", _) => Operation::Layout(layout(value)?),
-        ("replace", path, Some(stream)) if path.starts_with("/info/layout/") => {
-            Operation::Assignment(assignment(path, stream)?)
-        }
-        _ => return Err(invalid("Invalid path or value")),
-    };
-    Ok(StreamOperation { operation: Some(operation) })
-}
-
-fn mute(kind: MediaKind, status: &str) -> Result<Operation, RestError> {
-    let active = match status {
-        "active" => true,
-        "inactive" => false,
-        _ => return Err(invalid("Invalid path or value")),
-    };
-    Ok(Operation::Status(TrackStatus { kind: kind.into(), active }))
-}
-
-fn is_label(label: &str) -> bool {
-    (1..=64).contains(&label.len())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LayoutEntry {
-    #[serde(default)]
-    stream: Option<StreamId>,
-    region: Region,
-}
-
-#[derive(Deserialize)]
-struct Region {
-    id: String,
-    /// What OWT's clients may leave out.
-    #[serde(default)]
-    shape: Option<Shape>,
-    area: Area,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Shape {
-    Rectangle,
-}
-
-/// Fractions of the picture: "0", "1" or "a/b".
-#[derive(Deserialize)]
-struct Area {
-    left: String,
-    top: String,
-    width: String,
-    height: String,
-}
-
-/// Reads a layout. Whether it makes a picture is the room's to know.
-fn layout(value: Value) -> Result<Layout, RestError> {
-    let entries: Vec<LayoutEntry> = request::read(value).map_err(|_| invalid("Invalid region"))?;
-    if entries.len() > MAX_REGIONS {
-        return Err(invalid("Too many regions"));
-    }
-    let region = |entry: LayoutEntry| {
-        let Region { id, shape: None | Some(Shape::Rectangle), area } = entry.region;
-        let Area { left, top, width, height } = area;
-        let stream_id = entry.stream.map(String::from).unwrap_or_default();
-        LayoutRegion { stream_id, region_id: id, left, top, width, height }
-    };
-    Ok(Layout { regions: entries.into_iter().map(region).collect() })
-}
-
-/// "/info/layout/2/stream": who is shown in the third region.
-fn assignment(path: &str, stream: &str) -> Result<LayoutAssignment, RestError> {
-    let index = path.strip_prefix("/info/layout/").and_then(|rest| rest.strip_suffix("/stream"));
-    let index = index.filter(|i| i.bytes().all(|b| b.is_ascii_digit())).and_then(|i| i.parse().ok());
-    let index = index.ok_or_else(|| invalid("Invalid path or value"))?;
-    let stream = StreamId::new(stream).map_err(|_| invalid("Invalid input stream id"))?;
-    Ok(LayoutAssignment { index, stream_id: stream.into() })
-}
-
-/// OWT answers an invalid patch like one that the room refuses.
-fn invalid(text: impl Into<String>) -> RestError {
-    RestError::Operation(text.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn read(body: Value) -> Vec<Operation> {
-        operations(&body).unwrap().into_iter().filter_map(|o| o.operation).collect()
-    }
-
-    #[test]
-    fn a_patch_mixes_mutes_and_filters_with_muting_last() {
-        let patch = json!([
-            {"op": "replace", "path": "/media/video/status", "value": "inactive"},
-            {"op": "add", "path": "/info/inViews", "value": "common"},
-            {"op": "remove", "path": "/info/inViews", "value": "other"},
-            {"op": "replace", "path": "/info/filter", "value": "edgedetect"},
-        ]);
-        let status = TrackStatus { kind: MediaKind::Video.into(), active: false };
-        assert_eq!(
-            read(patch),
-            [
-                Operation::Mix("common".into()),
-                Operation::Unmix("other".into()),
-                Operation::Filter("edgedetect".into()),
-                Operation::Status(status)
-            ]
-        );
-        assert_eq!(read(json!([])), []);
-    }
-
-    fn region(id: &str) -> Value {
-        let area = json!({"left": "0", "top": "0", "width": "1/2", "height": "1"});
-        json!({"region": {"id": id, "shape": "rectangle", "area": area}})
-    }
-
-    #[test]
-    fn a_patch_replaces_the_layout_or_who_is_in_a_region() {
-        let mut first = region("1");
-        first["stream"] = "a".into();
-        let wire = |stream: &str, id: &str| LayoutRegion {
-            stream_id: stream.into(),
-            region_id: id.into(),
-            left: "0".into(),
-            top: "0".into(),
-            width: "1/2".into(),
-            height: "1".into(),
-        };
-        assert_eq!(
-            read(json!([
-                {"op": "replace", "path": "/info/layout", "value": [first, region("2")]},
-                {"op": "replace", "path": "/info/layout/1/stream", "value": "b"},
-            ])),
-            [
-                Operation::Layout(Layout { regions: vec![wire("a", "1"), wire("", "2")] }),
-                Operation::Assignment(LayoutAssignment { index: 1, stream_id: "b".into() }),
-            ]
-        );
-    }
-
-    #[test]
-    fn what_is_no_patch_is_refused() {
-        for bad in [
-            json!({}),
-            json!([1]),
-            json!([{"op": "add", "path": "/info/inViews"}]),
-            json!([{"op": "add", "path": "/info/inViews", "value": ""}]),
-            json!([{"op": "add", "path": "/info/inViews", "value": 1}]),
-            json!([{"op": "move", "path": "/info/inViews", "value": "common"}]),
-            json!([{"op": "replace", "path": "/media/audio/status", "value": "loud"}]),
-            json!([{"op": "replace", "path": "/info/filter", "value": "sepia"}]),
-            json!([{"op": "replace", "path": "/info/layout", "value": "fluid"}]),
-            json!([{"op": "replace", "path": "/info/layout", "value": [{"stream": "a"}]}]),
-            json!([{"op": "replace", "path": "/info/layout", "value": [{"region": {"id": "1", "shape": "circle", "area": {"centerW": "0", "centerH": "0", "radius": "1"}}}]}]),
-            json!([{"op": "replace", "path": "/info/layout", "value": vec![region("1"); 257]}]),
-            json!([{"op": "add", "path": "/info/layout", "value": [region("1")]}]),
-            json!([{"op": "replace", "path": "/info/layout/1", "value": "a"}]),
-            json!([{"op": "replace", "path": "/info/layout/-1/stream", "value": "a"}]),
-            json!([{"op": "replace", "path": "/info/layout//stream", "value": "a"}]),
-            json!([{"op": "replace", "path": "/info/layout/99999999999/stream", "value": "a"}]),
-            json!([{"op": "replace", "path": "/info/layout/1/stream", "value": "a b"}]),
-            json!([{"op": "replace", "path": "/info/layout/1/stream", "value": 1}]),
-            json!([{"op": "add", "path": "/info/inViews", "value": "a", "from": "x"}]),
-            json!(vec![json!({"op": "add", "path": "/info/inViews", "value": "a"}); 65]),
-        ] {
-            assert!(operations(&bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -1,15 +1,19 @@
 //! Login tokens.
 
 use axum::{
-    http::HeaderMap,
-    response::{IntoResponse, Response},
+    http::{HeaderMap, Method},
+    response::IntoResponse,
 };
-use kaigi_room_config::RoomConfig;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
-use super::{Management, error::RestError};
+use super::{
+    call::RoomCall,
+    error::RestError,
+    operation::{Answered, Needs, Operation, Reply, room},
+};
 use crate::{
-    backend::{Backend, CallError, Service},
+    backend::{Backend, CallError},
     clock::UnixMillis,
     ident::new_token_id,
     public_host::PublicHost,
@@ -19,24 +23,57 @@ use crate::{
 /// Longest user value, in bytes of JSON: everybody in the room is sent it.
 const MAX_USER: usize = 4096;
 
-/// `POST tokens`: the token as plain text.
-pub(super) async fn create(
-    api: &Management,
-    headers: &HeaderMap,
-    room: &RoomConfig,
-    service: &Service,
-    username: Option<String>,
-    role: Option<String>,
-    body: &Value,
-) -> Result<Response, RestError> {
+/// What can be asked of tokens.
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        room(Method::POST, "/tokens", "createToken", create)
+            .doc("tokens", "Make a login token")
+            .more("It lets one client in once, within three minutes. `mauth_username` and `mauth_role` of the request's signature go before the body's.")
+            .takes::<TokenRequest>()
+            .replies(Reply::Text("The token"))
+            .needs(Needs::Tokens),
+    ]
+}
+
+/// For whom a token is.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "what is taken is described by it, and read with OWT's own errors")]
+struct TokenRequest {
+    #[schemars(schema_with = "user_schema")]
+    user: Value,
+    /// One of the room's.
+    #[schemars(length(min = 1))]
+    role: String,
+    preference: Option<Preference>,
+}
+
+/// Where the client is; the words `isp` and `region` stand for "not known", and so does what is no text of up to 128 bytes.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "what is taken is described by it")]
+struct Preference {
+    isp: Option<Value>,
+    region: Option<Value>,
+}
+
+fn user_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "Any value that is not empty, up to 4,096 bytes of JSON; everybody in the room is told it",
+        "not": { "enum": [null, false, 0, ""] },
+    })
+}
+
+async fn create(call: RoomCall) -> Answered {
     let refused = || RestError::BadRequest("Name or role not valid".to_owned());
-    let user = username
+    let (room, body) = (&call.room, &call.body);
+    let user = call
+        .username
+        .clone()
         .map(Value::from)
         .or_else(|| body.get("user").cloned())
         .filter(is_name)
         .ok_or_else(refused)?;
-    let role =
-        role.or_else(|| body.get("role").and_then(Value::as_str).map(str::to_owned)).ok_or_else(refused)?;
+    let given = body.get("role").and_then(Value::as_str).map(str::to_owned);
+    let role = call.role.clone().or(given).ok_or_else(refused)?;
     if room.role(&role).is_none() {
         return Err(refused());
     }
@@ -44,12 +81,12 @@ pub(super) async fn create(
         user,
         role,
         room: room.id.clone(),
-        service: service.id.clone(),
+        service: call.service.id.clone(),
         isp: preference(body, "isp"),
         region: preference(body, "region"),
         created_ms: UnixMillis::now().0,
     };
-    Ok(issue(&api.backend, &api.host, headers, &record).await?.into_response())
+    Ok(issue(&call.api.backend, &call.api.host, &call.headers, &record).await?.into_response())
 }
 
 /// Stores the record and gives the token's text. `headers` are of the request that asks for it.

@@ -300,20 +300,44 @@ async fn a_live_room_shows_and_changes_what_is_in_it() {
 }
 
 #[tokio::test]
-async fn what_is_not_served_says_so() {
+async fn what_is_not_served_is_checked_and_says_so() {
     let house = House::new().await;
-    for (method, path) in [
-        ("POST", "/streaming-ins/"),
-        ("POST", "/streaming-outs"),
-        ("PATCH", "/recordings/1"),
-        ("DELETE", "/sipcalls/1"),
-        ("POST", "/analytics"),
+    let media = json!({"audio": {"from": "s"}, "video": false});
+    let streaming_in = json!({"connection": {"url": "rtsp://a"}, "media": {"audio": "auto", "video": true}});
+    let call = json!({"peerURI": "a@b", "mediaIn": {"audio": true, "video": false}, "mediaOut": media});
+    let joined = json!({"options": {"evIP": "a", "evPort": 1, "room": "r", "token": "t"}});
+    let patch = json!([{"op": "replace", "path": "/media/audio/from", "value": "s"}]);
+    let of_call = json!([{"op": "replace", "path": "/output/media/audio/from", "value": "s"}]);
+    let media = json!({"media": media});
+    for (method, path, body, to_nonsense) in [
+        ("POST", "/streaming-ins/", streaming_in, (500, 1301)),
+        ("POST", "/streaming-outs", json!({"url": "rtmp://a", "media": media["media"]}), (400, 1201)),
+        ("POST", "/recordings/", media.clone(), (400, 1201)),
+        ("POST", "/analytics", media, (400, 1201)),
+        ("POST", "/sipcalls", call, (400, 1201)),
+        ("POST", "/cascading", joined, (500, 1301)),
+        ("PATCH", "/streaming-outs/1", patch.clone(), (500, 1301)),
+        ("PATCH", "/recordings/1", patch, (500, 1301)),
+        ("PATCH", "/sipcalls/1", of_call, (500, 1301)),
     ] {
-        let answer = house.rest(method, &of_room(path), json!({})).await;
+        let answer = house.rest(method, &of_room(path), body).await;
         assert_eq!(answer.code(), (500, 1301), "{method} {path}");
-        assert!(answer.body.contains("not available"));
+        assert!(answer.body.contains("not available"), "{method} {path} {answer:?}");
+        let answer = house.rest(method, &of_room(path), json!({"nonsense": 1})).await;
+        assert_eq!(answer.code(), to_nonsense, "{method} {path}");
+        assert!(!answer.body.contains("not available"), "{method} {path} {answer:?}");
+        let elsewhere = format!("/v1.1/rooms/655b9af6e53c84ffd6009999{path}");
+        assert_eq!(house.rest(method, &elsewhere, json!({})).await.code(), (404, 1003), "{method} {path}");
     }
-    assert_eq!(house.rest("PATCH", &of_room(""), json!([])).await.code(), (500, 2001));
+    for path in ["/streaming-outs/1", "/recordings/1", "/analytics/1", "/sipcalls/1"] {
+        assert_eq!(house.rest("DELETE", &of_room(path), Value::Null).await.code(), (500, 1301), "{path}");
+    }
+    assert_eq!(
+        house.rest("GET", &of_room("/bridges"), json!({"targetCluster": "a"})).await.code(),
+        (500, 1301)
+    );
+    let engine = house.rest("GET", "/v1.1/stream-engine/nodes", Value::Null).await;
+    assert_eq!(engine.code(), (500, 1301));
 }
 
 #[tokio::test]

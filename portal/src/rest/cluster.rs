@@ -1,0 +1,112 @@
+//! The processes of the cluster.
+
+use axum::http::Method;
+use kaigi_proto::v1::{Purpose, Worker};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    call::Call,
+    error::RestError,
+    operation::{Answered, Operation, json_response, service},
+};
+use crate::backend::CLUSTER_TIMEOUT;
+
+/// Load above which a process gets no new tasks, if it says none.
+const DEFAULT_MAX_LOAD: f64 = 0.85;
+
+/// What can be asked of the cluster.
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        service(Method::GET, "/cluster/nodes", "listNodes", nodes)
+            .doc("cluster", "List the processes of the cluster with their load")
+            .more("By a super service. Kaigi's own.")
+            .gives::<Vec<Node>>(),
+    ]
+}
+
+async fn nodes(call: Call) -> Answered {
+    if !call.service.is_super {
+        return Err(RestError::Forbidden);
+    }
+    let workers = call.api.backend.workers(CLUSTER_TIMEOUT).await?;
+    Ok(json_response(workers.into_iter().filter_map(Node::of).collect::<Vec<_>>()))
+}
+
+/// A process of the cluster.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    /// New at each start.
+    id: String,
+    purpose: NodePurpose,
+    /// Where the other processes reach it; empty for a portal.
+    endpoint: String,
+    /// Where clients reach a portal, `host:port`; empty for all others.
+    public_address: String,
+    /// Whether clients reach it by TLS.
+    secure: bool,
+    /// Of what limits this kind of process, 0 to 1.
+    load: f64,
+    /// Above this load it gets no new tasks.
+    max_load: f64,
+    /// How many are placed on it.
+    tasks: u32,
+    /// Internet providers whose clients it serves; empty = all.
+    isps: Vec<String>,
+    /// Regions whose clients it serves; empty = all.
+    regions: Vec<String>,
+    /// It keeps its tasks and gets no new ones.
+    draining: bool,
+    /// Since when it is known, Unix ms.
+    since: u64,
+}
+
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum NodePurpose {
+    Portal,
+    Conference,
+    Access,
+    Mixer,
+}
+
+impl Node {
+    /// `None` for a process of a kind that is not known here.
+    fn of(worker: Worker) -> Option<Self> {
+        let purpose = match worker.purpose() {
+            Purpose::Unspecified => return None,
+            Purpose::Portal => NodePurpose::Portal,
+            Purpose::Conference => NodePurpose::Conference,
+            Purpose::Access => NodePurpose::Access,
+            Purpose::Mixer => NodePurpose::Mixer,
+        };
+        Some(Self {
+            purpose,
+            id: worker.worker_id,
+            endpoint: worker.endpoint,
+            public_address: worker.public_address,
+            secure: worker.secure,
+            load: if worker.load.is_finite() { worker.load } else { 1.0 },
+            max_load: if worker.max_load > 0.0 { worker.max_load } else { DEFAULT_MAX_LOAD },
+            tasks: worker.tasks,
+            isps: worker.isps,
+            regions: worker.regions,
+            draining: worker.draining,
+            since: worker.registered_ms,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_that_is_no_number_is_full() {
+        let node =
+            |load| Node::of(Worker { purpose: Purpose::Mixer.into(), load, ..Worker::default() }).unwrap();
+        assert_eq!((node(f64::NAN).load, node(0.5).load, node(0.5).max_load), (1.0, 0.5, 0.85));
+        assert_eq!(Node::of(Worker::default()), None);
+    }
+}

@@ -1,0 +1,167 @@
+//! Streams to other servers. Nothing sends them from here yet: what is asked is checked, and refused.
+
+use axum::http::Method;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    call::RoomCall,
+    error::RestError,
+    operation::{Answered, Operation, Reply, json_response, room},
+    server_side::{MediaRequest, SubscriptionPatch, bad_request, check_changes},
+};
+
+const TAG: &str = "streaming";
+
+/// What can be asked of streaming-outs.
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        room(Method::GET, "/streaming-outs", "listStreamingOuts", list)
+            .doc(TAG, "List what is sent to other servers: nothing yet")
+            .gives::<Vec<Value>>(),
+        room(Method::POST, "/streaming-outs", "createStreamingOut", create)
+            .doc(TAG, "Send a stream to another server")
+            .more("Not available yet.")
+            .takes::<StreamingOutRequest>()
+            .replies(Reply::Never),
+        room(Method::PATCH, "/streaming-outs/{streamingOut}", "updateStreamingOut", update)
+            .doc(TAG, "Change what is sent")
+            .more("Not available yet.")
+            .takes::<SubscriptionPatch>()
+            .replies(Reply::Never),
+        room(Method::DELETE, "/streaming-outs/{streamingOut}", "deleteStreamingOut", delete)
+            .doc(TAG, "Send no more")
+            .more("Not available yet.")
+            .replies(Reply::Never),
+    ]
+}
+
+/// OWT's rules.
+#[derive(Deserialize, JsonSchema)]
+#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
+struct StreamingOutRequest {
+    /// If not given, the URL says it: `rtmp://…`, `rtsp://…`, `….m3u8` or `….mpd`.
+    protocol: Option<Protocol>,
+    url: String,
+    /// Of HLS and DASH.
+    parameters: Option<SegmentParameters>,
+    media: MediaRequest,
+}
+
+#[derive(Clone, Copy, Deserialize, JsonSchema, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Protocol {
+    Rtmp,
+    Rtsp,
+    Hls,
+    Dash,
+}
+
+/// How segments are stored.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
+struct SegmentParameters {
+    /// `PUT` if not given.
+    method: Option<StoreMethod>,
+    /// Seconds; 2 if not given.
+    hls_time: Option<f64>,
+    /// 5 if not given.
+    hls_list_size: Option<f64>,
+    /// Seconds; 2 if not given.
+    dash_seg_duration: Option<f64>,
+    /// 5 if not given.
+    dash_window_size: Option<f64>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+enum StoreMethod {
+    Put,
+    Post,
+}
+
+impl StreamingOutRequest {
+    /// What is given, or what the URL looks like.
+    fn protocol(&self) -> Option<Protocol> {
+        let by_url = || match self.url.as_str() {
+            url if url.starts_with("rtmp://") => Some(Protocol::Rtmp),
+            url if url.starts_with("rtsp://") => Some(Protocol::Rtsp),
+            url if url.ends_with(".m3u8") => Some(Protocol::Hls),
+            url if url.ends_with(".mpd") => Some(Protocol::Dash),
+            _ => None,
+        };
+        self.protocol.or_else(by_url)
+    }
+}
+
+/// Of what is not made here there is none.
+#[expect(clippy::unused_async, reason = "it is an operation")]
+pub(super) async fn list(_: RoomCall) -> Answered {
+    Ok(json_response(json!([])))
+}
+
+async fn create(call: RoomCall) -> Answered {
+    let request: StreamingOutRequest = call.read(bad_request)?;
+    request.protocol().ok_or_else(|| bad_request(String::new()))?;
+    Err(RestError::NotAvailable("streaming-outs"))
+}
+
+async fn update(call: RoomCall) -> Answered {
+    check_changes(&call.body, "")?;
+    Err(RestError::NotAvailable("streaming-outs"))
+}
+
+async fn delete(_: RoomCall) -> Answered {
+    Err(RestError::NotAvailable("streaming-outs"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn protocol(value: Value) -> Option<Protocol> {
+        serde_json::from_value::<StreamingOutRequest>(value).unwrap().protocol()
+    }
+
+    #[test]
+    fn the_protocol_is_given_or_guessed() {
+        let media = json!({"audio": {"from": "s"}, "video": false});
+        let of = |url: &str| protocol(json!({"url": url, "media": media}));
+        assert_eq!(of("rtmp://a/b"), Some(Protocol::Rtmp));
+        assert_eq!(of("rtsp://a/b"), Some(Protocol::Rtsp));
+        assert_eq!(of("https://a/b.m3u8"), Some(Protocol::Hls));
+        assert_eq!(of("https://a/b.mpd"), Some(Protocol::Dash));
+        assert_eq!(of("https://a/b"), None);
+        let given = json!({"protocol": "hls", "url": "https://a/b", "parameters": {"method": "POST"}, "media": media});
+        assert_eq!(protocol(given), Some(Protocol::Hls));
+    }
+
+    #[test]
+    fn requests_follow_owts_rules() {
+        let video = json!({"from": "s", "format": {"codec": "h264", "profile": "CB"}, "parameters": {
+            "resolution": {"width": 640, "height": 480}, "framerate": 30, "bitrate": "x0.8", "keyFrameInterval": 5,
+        }});
+        let audio = json!({"from": "s", "format": {"codec": "aac", "sampleRate": 48000, "channelNum": 2}});
+        let media = json!({"audio": audio, "video": video});
+        assert!(serde_json::from_value::<MediaRequest>(media.clone()).is_ok());
+        for (place, value) in [
+            ("/audio", json!(true)),
+            ("/audio/from", json!(1)),
+            ("/audio/format/codec", json!("mp3")),
+            ("/video/format/profile", json!("X")),
+            ("/video/parameters/resolution", json!({"width": 1})),
+            ("/video/parameters/bitrate", json!([])),
+            ("/video/parameters/more", json!(1)),
+        ] {
+            let mut bad = media.clone();
+            match bad.pointer_mut(place) {
+                Some(there) => *there = value,
+                None => bad["video"]["parameters"]["more"] = value,
+            }
+            assert!(serde_json::from_value::<MediaRequest>(bad).is_err(), "{place}");
+        }
+        assert!(serde_json::from_value::<MediaRequest>(json!({"audio": false})).is_err(), "both are named");
+    }
+}
