@@ -19,8 +19,9 @@ use kaigi_mixer_node::{
         TICK,
     },
     video::{
-        Canny, Canvas, Colour, Composer, Continuity, EncoderSettings, Frame, FrameSlot, Letterbox, Picture,
-        Plane, Rect, Region, Scene, Sheets, Size, TargetBitrate, VideoEncoder, VideoEncoding,
+        Canny, Canvas, Colour, Composer, Continuity, EncoderSettings, Frame, FrameSlot, Letterbox,
+        PacketSink, Picture, Plane, Rect, Region, Scene, Sheets, Size, TargetBitrate, VideoEncoder,
+        VideoEncoding,
     },
 };
 use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
@@ -112,12 +113,13 @@ impl Waited {
     fn new(size: Size) -> Self {
         let settings = EncoderSettings { encoding: VideoEncoding::Vp8, size, framerate: Some(30) };
         let (tell, done) = channel();
-        let packets = Arc::new(move |packet: &[u8]| {
+        let packet = Box::new(move |packet: &[u8]| {
             // The last packet of a picture has the marker bit.
             if packet[1] & 0x80 != 0 {
                 let _waiting = tell.send(());
             }
         });
+        let packets = PacketSink { packet, key_frame: Box::new(|| {}) };
         let kbps = TargetBitrate::Fitting(1.0).kbps(&settings);
         let from = Continuity { sequence: 0, timestamp_offset: 0 };
         let encoder = VideoEncoder::start(&settings, kbps, from, packets, |reason| panic!("{reason}"))

@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Instant};
 
 use futures::{Stream, StreamExt};
 use kaigi_proto::{
-    ids::{AttachmentId, WorkerId},
+    ids::{AttachmentId, TrackId, WorkerId},
     v1,
     v1::{media_link_server::MediaLink, mixer_node_server::MixerNode},
 };
@@ -12,6 +12,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::node::Node;
+
+/// Tracks whose counters are told by one call.
+pub const MAX_COUNTED: usize = 1000;
 
 /// Both services.
 #[derive(Clone)]
@@ -51,9 +54,16 @@ impl MixerNode for Service {
 
     async fn stats(
         &self,
-        _: Request<v1::MixerStatsRequest>,
+        request: Request<v1::MixerStatsRequest>,
     ) -> Result<Response<v1::MixerStatsReply>, Status> {
-        Err(Status::unimplemented("not counted here"))
+        let ids = request.into_inner().track_ids;
+        if ids.len() > MAX_COUNTED {
+            return Err(Status::invalid_argument(format!("more than {MAX_COUNTED} tracks at once")));
+        }
+        let ids: Result<Vec<_>, _> = ids.iter().map(TrackId::new).collect();
+        let ids = ids.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let tracks = self.0.context().outputs.stats(&ids, Instant::now());
+        Ok(Response::new(v1::MixerStatsReply { tracks }))
     }
 
     type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::MixerEvent, Status>> + Send>>;

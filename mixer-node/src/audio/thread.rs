@@ -156,7 +156,7 @@ impl Desk {
         let wanted = |id: &TrackId| tracks.get(id).is_some_and(|track| track.has_listeners());
         let send = |id: &TrackId, packet: &[u8]| {
             if let Some(track) = tracks.get(id) {
-                track.send(packet);
+                track.send(packet, now);
             }
         };
         let active = self.mixer.tick(now, wanted, send);

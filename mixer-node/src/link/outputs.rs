@@ -153,6 +153,16 @@ impl Outputs {
         }
     }
 
+    /// What is counted of those of the tracks that are made here.
+    #[must_use]
+    pub fn stats(&self, tracks: &[TrackId], now: Instant) -> Vec<v1::TrackStats> {
+        let here: Vec<_> = {
+            let registry = self.registry.lock();
+            tracks.iter().filter_map(|id| registry.tracks.get(id).cloned()).collect()
+        };
+        here.iter().map(|track| track.stats(now)).collect()
+    }
+
     /// Receives feedback and sends reports until `stop` is cancelled.
     ///
     /// # Errors
@@ -212,7 +222,7 @@ mod tests {
     use kaigi_media::rtp::write_header;
 
     use super::*;
-    use crate::link::MediaClock;
+    use crate::{link::MediaClock, video::Size};
 
     const CONSUMER: &str = "127.0.0.1:40000";
 
@@ -305,6 +315,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_made_is_counted_once_however_many_take_it() {
+        let (outputs, track) = outputs();
+        let id = track.description().id.clone();
+        let now = Instant::now();
+        let send = |n: u16| {
+            let mut packet = Vec::new();
+            // Two packets a picture, 30 pictures a second.
+            write_header(&mut packet, n % 2 == 1, 96, n, u32::from(n / 2) * 3000, 0);
+            packet.resize(1000, 0);
+            track.send(&packet, now + Duration::from_millis(u64::from(n) * 50 / 3));
+        };
+        (0..10).for_each(send);
+        let nobody = outputs.stats(&[id.clone(), TrackId::new("other").unwrap()], now);
+        assert_eq!(nobody.len(), 1, "those that are not made here are left out");
+        assert_eq!((nobody[0].packets, nobody[0].takers, nobody[0].flowing), (0, 0, false));
+        outputs.attach(&request(&LinkKeys::random(), "a", 5), now).unwrap();
+        outputs.attach(&request(&LinkKeys::random(), "b", 6), now).unwrap();
+        track.set_size(Size { width: 640, height: 480 });
+        track.count_key_frame();
+        (10..130).for_each(send);
+        let [told] = &outputs.stats(std::slice::from_ref(&id), now + Duration::from_millis(2166))[..] else {
+            panic!()
+        };
+        assert_eq!((told.track_id.as_str(), told.kind()), ("t", v1::MediaKind::Video));
+        assert_eq!((told.packets, told.bytes, told.frames, told.key_frames), (120, 120_000, 60, 1));
+        assert_eq!((told.takers, told.flowing, told.packets_lost), (2, true, 0));
+        assert_eq!(told.resolution, Some(v1::Resolution { width: 640, height: 480 }));
+        assert!((told.frame_rate - 30.0).abs() < 2.0, "{}", told.frame_rate);
+        assert!((told.bitrate as f64 / 480_000.0 - 1.0).abs() < 0.1, "{}", told.bitrate);
+    }
+
+    #[test]
     fn each_consumer_gets_the_packets_under_its_own_ssrc() {
         let (outputs, track) = outputs();
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -322,7 +364,7 @@ mod tests {
         let mut packet = Vec::new();
         write_header(&mut packet, true, 96, 9, 10, 0);
         packet.extend_from_slice(b"picture");
-        track.send(&packet);
+        track.send(&packet, Instant::now());
         assert_eq!(track.next_sequence(), 10);
         let mut datagram = [0; 200];
         for end in &mut ends {

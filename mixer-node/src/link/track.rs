@@ -4,7 +4,7 @@ use std::{
     net::UdpSocket,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Instant, SystemTime},
 };
@@ -12,6 +12,7 @@ use std::{
 use kaigi_media::{
     link::{Feedback, LinkError, LinkProducer},
     rtp::RtpHeader,
+    tally::Tally,
 };
 use kaigi_proto::{
     ids::{AttachmentId, TrackId},
@@ -20,6 +21,7 @@ use kaigi_proto::{
 use parking_lot::Mutex;
 
 use super::{MediaClock, clock::ntp};
+use crate::video::Size;
 
 /// What a track is.
 #[derive(Clone, Debug)]
@@ -41,9 +43,18 @@ pub struct OutputTrack {
     description: TrackDescription,
     socket: Arc<UdpSocket>,
     attachments: Mutex<Vec<Attachment>>,
+    counted: Mutex<Counted>,
+    key_frames: AtomicU64,
     listeners: AtomicUsize,
     key_frame_wanted: AtomicBool,
     next_sequence: AtomicU16,
+}
+
+/// What was sent.
+struct Counted {
+    tally: Tally,
+    /// Of the pictures.
+    size: Option<Size>,
 }
 
 struct Attachment {
@@ -54,6 +65,8 @@ struct Attachment {
 impl OutputTrack {
     pub(super) fn new(description: TrackDescription, socket: Arc<UdpSocket>) -> Self {
         Self {
+            counted: Mutex::new(Counted { tally: Tally::new(description.kind), size: None }),
+            key_frames: AtomicU64::new(0),
             description,
             socket,
             attachments: Mutex::default(),
@@ -88,13 +101,41 @@ impl OutputTrack {
     }
 
     /// Sends an RTP packet to all who are attached. Never blocks: what the kernel does not take is lost.
-    pub fn send(&self, packet: &[u8]) {
+    pub fn send(&self, packet: &[u8], now: Instant) {
         if let Ok(header) = RtpHeader::parse(packet) {
             self.next_sequence.store(header.sequence.wrapping_add(1), Ordering::Relaxed);
+            if self.has_listeners() {
+                self.counted.lock().tally.packet(now, packet.len(), header.timestamp, false);
+            }
         }
         for attachment in self.attachments.lock().iter_mut() {
             let sent = attachment.link.protect_rtp(packet);
             self.transmit(&attachment.link, sent);
+        }
+    }
+
+    /// Pictures have that size from now on.
+    pub fn set_size(&self, size: Size) {
+        self.counted.lock().size = Some(size);
+    }
+
+    /// A key frame was made.
+    pub fn count_key_frame(&self) {
+        self.key_frames.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted: a packet once, however many got it.
+    #[must_use]
+    pub fn stats(&self, now: Instant) -> v1::TrackStats {
+        let takers = u32::try_from(self.listeners.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        let counted = self.counted.lock();
+        let resolution = counted.size.map(|Size { width, height }| v1::Resolution { width, height });
+        v1::TrackStats {
+            track_id: self.description.id.to_string(),
+            key_frames: self.key_frames.load(Ordering::Relaxed),
+            resolution,
+            takers,
+            ..counted.tally.to_message(now)
         }
     }
 

@@ -11,7 +11,9 @@ use std::{
 use gstreamer as gst;
 use kaigi_room_config::{Resolution, default_bitrate};
 
-use super::{Cadence, Continuity, EncoderSettings, PipelineError, Size, VideoEncoder, VideoEncoding};
+use super::{
+    Cadence, Continuity, EncoderSettings, PacketSink, PipelineError, Size, VideoEncoder, VideoEncoding,
+};
 use crate::link::{Backoff, OutputTrack, Throttle};
 
 /// Between key frames on request. Each costs several times a frame's bits; a burst of requests is one event.
@@ -239,7 +241,12 @@ impl Running {
             tracing::warn!(track = %id, reason, "encoder failed");
             flag.store(true, Ordering::Relaxed);
         };
-        let packets = Arc::new(move |packet: &[u8]| track.send(packet));
+        track.set_size(settings.size);
+        let counting = Arc::clone(&track);
+        let packets = PacketSink {
+            packet: Box::new(move |packet| track.send(packet, Instant::now())),
+            key_frame: Box::new(move || counting.count_key_frame()),
+        };
         let encoder = VideoEncoder::start(&settings, kbps, from, packets, failed)?;
         Ok(Self { encoder, settings, kbps, broken, since: now, key_frame: now })
     }

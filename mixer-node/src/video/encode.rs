@@ -2,7 +2,7 @@
 //!
 //! `appsrc ! encoder ! payloader ! appsink`, all in one thread.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -20,8 +20,15 @@ const MTU: u32 = 1200;
 /// Pictures that wait for the encoder. When it can't keep up, the older one is dropped.
 const MAX_WAITING: u64 = 2;
 
-/// Where an output's RTP packets go; called from the encoder's thread, must not block.
-pub type PacketSink = Arc<dyn Fn(&[u8]) + Send + Sync>;
+type TakePacket = Box<dyn Fn(&[u8]) + Send + Sync>;
+
+/// Where an output goes; called from the encoder's thread, must not block.
+pub struct PacketSink {
+    /// Takes an RTP packet.
+    pub packet: TakePacket,
+    /// A key frame was made, whose packets follow.
+    pub key_frame: Box<dyn Fn() + Send + Sync>,
+}
 
 /// What is fixed for an encoder's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +93,9 @@ impl VideoEncoder {
                 .property_from_str("aggregate-mode", "zero-latency")
                 .property("config-interval", -1i32),
         };
-        let sink = packet_sink(packets);
+        let PacketSink { packet, key_frame } = packets;
+        let sink = packet_sink(packet);
+        tell_key_frames(&encoder, key_frame);
 
         let pipeline = gst::Pipeline::new();
         let mut chain = vec![source.upcast_ref::<gst::Element>().clone(), encoder.clone()];
@@ -178,7 +187,18 @@ fn encoder(settings: &EncoderSettings) -> Result<gst::Element, PipelineError> {
     Ok(element.build()?)
 }
 
-fn packet_sink(packets: PacketSink) -> AppSink {
+/// Tells of each encoded picture that does not depend on others.
+fn tell_key_frames(encoder: &gst::Element, key_frame: Box<dyn Fn() + Send + Sync>) {
+    let Some(pad) = encoder.static_pad("src") else { return };
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if info.buffer().is_some_and(|picture| !picture.flags().contains(gst::BufferFlags::DELTA_UNIT)) {
+            key_frame();
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+fn packet_sink(packets: TakePacket) -> AppSink {
     let send = move |buffer: &gst::BufferRef| {
         if let Ok(packet) = buffer.map_readable() {
             packets(&packet);

@@ -239,7 +239,7 @@ fn show(raw: &str, track: &Arc<OutputTrack>, stop: &AtomicBool) {
                 .send_event(gstreamer_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
         }
         if let Some(sample) = sink.try_pull_sample(gst::ClockTime::from_mseconds(100)) {
-            track.send(&sample.buffer().unwrap().map_readable().unwrap());
+            track.send(&sample.buffer().unwrap().map_readable().unwrap(), Instant::now());
         }
     }
     pipeline.set_state(gst::State::Null).unwrap();
@@ -260,7 +260,7 @@ fn hum(hz: f32, track: &Arc<OutputTrack>, stop: &AtomicBool) {
         let mut packet = Vec::new();
         write_header(&mut packet, number == 0, 100, number as u16, number.wrapping_mul(960), 0);
         packet.extend(encoder.encode_vec_float(&frame, 1000).unwrap());
-        track.send(&packet);
+        track.send(&packet, Instant::now());
         let due = start + Duration::from_millis(20) * (number + 1);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
     }
