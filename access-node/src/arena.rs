@@ -32,6 +32,13 @@ impl<T> fmt::Debug for Key<T> {
     }
 }
 
+impl<T> Key<T> {
+    /// The entry's place. Another entry may take it later.
+    pub(crate) fn index(self) -> u32 {
+        self.index
+    }
+}
+
 #[cfg(test)]
 impl<T> Key<T> {
     /// A key of no arena.

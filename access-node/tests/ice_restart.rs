@@ -24,7 +24,7 @@ fn udp(address: SocketAddr) -> Path {
 /// A datagram of a client from elsewhere than its address; whether it was answered there.
 fn send_from(world: &mut World, path: Path, datagram: &[u8]) -> bool {
     world.node.handle_datagram(world.now, path, datagram);
-    let answered = world.node.output().datagrams.iter().any(|(to, _)| to.peer == path.peer);
+    let answered = world.node.output().datagrams.iter().any(|to| to.path.peer == path.peer);
     world.settle();
     answered
 }

@@ -13,7 +13,6 @@ use rtc_rtcp::{
 
 use super::{
     Node,
-    net::datagram,
     transport::{Incoming, Layer, MAX_INCOMING, REPORT_INTERVAL, Role, RoundTrip},
 };
 use crate::{
@@ -21,6 +20,7 @@ use crate::{
     forward::{Rtcp, nacked, walk},
     ids::{Mid, Rid},
     keys::{SourceKey, TransportKey},
+    sdp::Kind,
     transport::{Class, Path, Srtp, classify, stun_user_name},
 };
 
@@ -100,7 +100,7 @@ impl Node {
         if let Some(retired) = checked.retired {
             self.net.by_ufrag.remove(&retired);
         }
-        self.net.output.datagrams.push((path, datagram(&checked.response)));
+        self.net.output.datagrams.push(path, key, &checked.response);
         // Whoever checked last from an address owns it: behind a NAT it may have been another client's before.
         self.net.by_peer.insert(path.peer, key);
         self.net.flush_dtls(key);
@@ -155,31 +155,39 @@ impl Node {
         let Some(srtp) = &mut transport.srtp else { return };
         self.net.counters.packets_in += 1;
         self.net.counters.bytes_in += bytes.len() as u64;
-        let plain = match srtp.unprotect_rtp(bytes) {
-            Ok(plain) => plain,
+        let mut plain = std::mem::take(&mut self.plain);
+        match srtp.unprotect_rtp_into(bytes, &mut plain) {
+            Ok(()) => self.handle_plain_rtp(now, key, &plain),
             Err(error) => {
                 tracing::trace!(%error, "RTP dropped");
                 self.net.counters.malformed += 1;
-                return;
             }
-        };
-        let Ok(header) = RtpHeader::parse(&plain) else {
+        }
+        self.plain = plain;
+    }
+
+    fn handle_plain_rtp(&mut self, now: Instant, key: TransportKey, plain: &[u8]) {
+        let Some(transport) = self.net.transports.get(key) else { return };
+        let Ok(header) = RtpHeader::parse(plain) else {
             self.net.counters.malformed += 1;
             return;
         };
         let known = transport.incoming.get(&header.ssrc).copied();
-        let Some(incoming) = known.or_else(|| self.learn(now, key, &header, &plain)) else {
+        let Some(incoming) = known.or_else(|| self.learn(now, key, &header, plain)) else {
             self.net.counters.malformed += 1;
             return;
         };
         let (Incoming::Primary(source) | Incoming::Rtx(source)) = incoming;
-        self.note_transport_cc(now, key, source, &header, &plain);
+        self.note_transport_cc(now, key, source, &header, plain);
         match incoming {
             Incoming::Primary(_) => {
-                self.forward.receive(now, source, &plain, &header, false, &mut self.net);
+                let is_video = self.forward.source(source).is_some_and(|source| source.kind == Kind::Video);
+                self.net.frame_goes_on = is_video && !header.marker;
+                self.forward.receive(now, source, plain, &header, false, &mut self.net);
+                self.net.frame_goes_on = false;
             }
             Incoming::Rtx(_) => {
-                if let Some((original, header)) = self.unwrap_rtx(key, source, &header, &plain) {
+                if let Some((original, header)) = self.unwrap_rtx(key, source, &header, plain) {
                     self.forward.receive(now, source, &original, &header, true, &mut self.net);
                 }
             }

@@ -4,6 +4,7 @@
 mod counters;
 mod data;
 mod data_link;
+mod datagrams;
 mod error;
 mod links;
 mod media;
@@ -17,6 +18,7 @@ mod transport;
 
 pub use counters::Counters;
 pub use data_link::{ConsumerId, DataCall};
+pub use datagrams::{Datagram, Datagrams};
 pub use error::NodeError;
 pub use links::{Attachment, Flow};
 pub use output::{LinkCall, Output};
@@ -81,6 +83,8 @@ pub struct Node {
     forward: Forwarder,
     net: Net,
     by_attachment: HashMap<AttachmentId, AttachmentKey>,
+    /// Where packets are decrypted.
+    plain: Vec<u8>,
 }
 
 impl Node {
@@ -95,6 +99,7 @@ impl Node {
             by_id: HashMap::new(),
             forward: Forwarder::default(),
             by_attachment: HashMap::new(),
+            plain: Vec::new(),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use bytes::BytesMut;
 use kaigi_proto::{
     ids::{ParticipantId, RoomId, TrackId, TransportId, WorkerId},
     v1::{self, access_event::Event},
@@ -46,6 +45,8 @@ pub(super) struct Net {
     pub(super) data: Data,
     pub(super) output: Output,
     pub(super) counters: Counters,
+    /// What is being forwarded is of a frame of which more is coming: it may leave with that.
+    pub(super) frame_goes_on: bool,
 }
 
 impl Net {
@@ -60,6 +61,7 @@ impl Net {
             data: Data::default(),
             output: Output::default(),
             counters: Counters::default(),
+            frame_goes_on: false,
         }
     }
 
@@ -95,7 +97,7 @@ impl Net {
         let Some(transport) = self.transports.get_mut(to) else { return };
         let (Some(srtp), Some(path)) = (&mut transport.srtp, transport.ice.selected()) else { return };
         match srtp.protect_rtcp(plain) {
-            Ok(datagram) => self.output.datagrams.push((path, datagram)),
+            Ok(datagram) => self.output.datagrams.push(path, to, &datagram),
             Err(error) => tracing::debug!(%error, transport = %transport.id, "RTCP not protected"),
         }
     }
@@ -123,7 +125,7 @@ impl Net {
         let Some(transport) = self.transports.get_mut(key) else { return };
         let (Some(dtls), Some(path)) = (&mut transport.dtls, path) else { return };
         while let Some(datagram) = dtls.poll_transmit() {
-            self.output.datagrams.push((path, datagram));
+            self.output.datagrams.push(path, key, &datagram);
         }
     }
 
@@ -149,11 +151,11 @@ impl Outlet for Net {
             transport.next_transport_cc = number.wrapping_add(1);
             transport.bandwidth.sent(now, number, packet.len());
         }
-        match srtp.protect_rtp(packet) {
-            Ok(datagram) => {
+        let protect = |out: &mut Vec<u8>| srtp.protect_rtp_onto(packet, out);
+        match self.output.datagrams.write(path, to, self.frame_goes_on, protect) {
+            Ok(size) => {
                 self.counters.packets_out += 1;
-                self.counters.bytes_out += datagram.len() as u64;
-                self.output.datagrams.push((path, datagram));
+                self.counters.bytes_out += size as u64;
             }
             Err(error) => tracing::debug!(%error, transport = %transport.id, "RTP not protected"),
         }
@@ -229,9 +231,4 @@ impl Outlet for Net {
         };
         self.event(key, Event::Resolution(event));
     }
-}
-
-/// A datagram from a slice.
-pub(super) fn datagram(bytes: &[u8]) -> BytesMut {
-    BytesMut::from(bytes)
 }

@@ -8,9 +8,8 @@ use kaigi_proto::{
     v1,
 };
 
-use super::DataCall;
+use super::{DataCall, Datagrams};
 use crate::keys::FlowKey;
-use crate::transport::Path;
 
 /// A call to another node's `MediaLink`.
 #[derive(Clone, Debug)]
@@ -37,7 +36,7 @@ pub enum LinkCall {
 #[derive(Debug, Default)]
 pub struct Output {
     /// To clients.
-    pub datagrams: Vec<(Path, BytesMut)>,
+    pub datagrams: Datagrams,
     /// To other nodes.
     pub link_datagrams: Vec<(SocketAddr, BytesMut)>,
     /// For the agent that serves the room.

@@ -11,12 +11,14 @@ use rtc_srtp::{
     protection_profile::ProtectionProfile,
 };
 
-use super::SrtpKeys;
+use super::{
+    SrtpKeys,
+    aead::{AeadReceiver, AeadSender, Numbers, TAG},
+    replay::REPLAY_WINDOW,
+};
 
-/// Packets that may arrive out of order before they count as replayed: about a second of 10 Mbit/s video.
-const REPLAY_WINDOW: usize = 1024;
-/// Most sources that one client may send under. Each costs about 300 bytes, even if the packet is forged.
-const MAX_SOURCES: usize = 512;
+/// Most sources that one client may send under. Each costs about 300 bytes, with AES-CM even if the packet is forged.
+pub(super) const MAX_SOURCES: usize = 512;
 
 /// Why a packet can't be protected or unprotected.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,18 @@ pub enum SrtpError {
     /// Not RTP.
     #[error(transparent)]
     Rtp(#[from] RtpError),
+    /// Received before, or too old to tell.
+    #[error("packet was received before")]
+    Replayed,
+    /// As many packets as one key may protect (RFC 3711 §9.2).
+    #[error("the key is used up")]
+    KeyUsedUp,
+    /// A key or salt of another length than the profile's.
+    #[error("key or salt of a wrong length")]
+    KeyLength,
+    /// Not authentic, or the provider can't.
+    #[error("SRTP: {0}")]
+    Crypto(#[from] rtc_srtp::crypto::CryptoError),
     /// Not authentic, replayed, malformed, or the key is used up.
     #[error("SRTP: {0}")]
     Srtp(#[from] rtc_shared::error::Error),
@@ -40,6 +54,8 @@ pub struct Srtp {
     incoming: Context,
     outgoing: Context,
     sources: HashSet<u32>,
+    /// For RTP, if the profile is AES-128-GCM.
+    aead: Option<(AeadReceiver, AeadSender)>,
 }
 
 impl std::fmt::Debug for Srtp {
@@ -64,21 +80,46 @@ impl Srtp {
                 crypto,
             )
         };
+        let aead = match keys.profile {
+            ProtectionProfile::AeadAes128Gcm => Some((
+                AeadReceiver::new(&keys.remote.0, &keys.remote.1, crypto)?,
+                AeadSender::new(&keys.local.0, &keys.local.1, crypto)?,
+            )),
+            _ => None,
+        };
         Ok(Self {
             incoming: context(&keys.remote.0, &keys.remote.1, keys.profile)?,
             outgoing: context(&keys.local.0, &keys.local.1, keys.profile)?,
             sources: HashSet::new(),
+            aead,
         })
+    }
+
+    /// A plain RTP packet from a protected one, into an emptied buffer; what is in there after an error is garbage. Allocates nothing
+    /// if the buffer is large enough and the profile AES-GCM.
+    ///
+    /// # Errors
+    /// See [`SrtpError`].
+    pub fn unprotect_rtp_into(&mut self, packet: &[u8], plain: &mut Vec<u8>) -> Result<(), SrtpError> {
+        let header = RtpHeader::parse_encrypted(packet)?;
+        plain.clear();
+        if let Some((receiver, _)) = &mut self.aead {
+            plain.extend_from_slice(packet);
+            return receiver.open(plain, numbers(&header));
+        }
+        self.admit(packet, 8)?;
+        plain.extend_from_slice(&self.incoming.decrypt_rtp_with_header(packet, &minimal_header(&header))?);
+        Ok(())
     }
 
     /// A plain RTP packet from a protected one.
     ///
     /// # Errors
     /// See [`SrtpError`].
-    pub fn unprotect_rtp(&mut self, packet: &[u8]) -> Result<BytesMut, SrtpError> {
-        let header = minimal_header(&RtpHeader::parse_encrypted(packet)?);
-        self.admit(packet, 8)?;
-        Ok(self.incoming.decrypt_rtp_with_header(packet, &header)?)
+    pub fn unprotect_rtp(&mut self, packet: &[u8]) -> Result<Vec<u8>, SrtpError> {
+        let mut plain = Vec::with_capacity(packet.len());
+        self.unprotect_rtp_into(packet, &mut plain)?;
+        Ok(plain)
     }
 
     /// Plain RTCP from protected.
@@ -90,13 +131,34 @@ impl Srtp {
         Ok(self.incoming.decrypt_rtcp(packet)?)
     }
 
+    /// Appends a protected packet from a plain RTP one; after an error the buffer is as it was. Allocates nothing if there is room and
+    /// the profile is AES-GCM.
+    ///
+    /// # Errors
+    /// See [`SrtpError`].
+    pub fn protect_rtp_onto(&mut self, packet: &[u8], out: &mut Vec<u8>) -> Result<(), SrtpError> {
+        let header = RtpHeader::parse_encrypted(packet)?;
+        if let Some((_, sender)) = &mut self.aead {
+            let start = out.len();
+            out.extend_from_slice(packet);
+            let sealed = sender.seal(out, start, numbers(&header));
+            if sealed.is_err() {
+                out.truncate(start);
+            }
+            return sealed;
+        }
+        out.extend_from_slice(&self.outgoing.encrypt_rtp_with_header(packet, &minimal_header(&header))?);
+        Ok(())
+    }
+
     /// A protected packet from a plain RTP one.
     ///
     /// # Errors
     /// See [`SrtpError`].
-    pub fn protect_rtp(&mut self, packet: &[u8]) -> Result<BytesMut, SrtpError> {
-        let header = minimal_header(&RtpHeader::parse_encrypted(packet)?);
-        Ok(self.outgoing.encrypt_rtp_with_header(packet, &header)?)
+    pub fn protect_rtp(&mut self, packet: &[u8]) -> Result<Vec<u8>, SrtpError> {
+        let mut protected = Vec::with_capacity(packet.len() + TAG);
+        self.protect_rtp_onto(packet, &mut protected)?;
+        Ok(protected)
     }
 
     /// Protected RTCP from plain.
@@ -117,6 +179,10 @@ impl Srtp {
         self.sources.insert(ssrc);
         Ok(())
     }
+}
+
+fn numbers(header: &RtpHeader) -> Numbers {
+    Numbers { ssrc: header.ssrc, sequence: header.sequence, header: header.payload_start }
 }
 
 /// What the context needs of a header: source, sequence number and length. CSRCs and extensions stand as so many bytes of extension, so
@@ -174,6 +240,29 @@ mod tests {
         }
     }
 
+    /// The library's own context on the other side, over several roll-overs of the sequence number and with losses and disorder.
+    #[test]
+    fn a_peer_with_another_implementation_understands() {
+        let profile = ProtectionProfile::AeadAes128Gcm;
+        let (mut here, _) = pair(profile);
+        let (_, mut there) = pair(profile);
+        let number = |n: u32| {
+            let mut packet = packets()[3].clone();
+            packet[2..4].copy_from_slice(&(n as u16).to_be_bytes());
+            packet
+        };
+        let order = (0..40_000u32).map(|n| n ^ 3).filter(|n| n % 11 != 0);
+        for n in order.map(|n| n * 9 + 20_000) {
+            let packet = number(n);
+            let header = minimal_header(&RtpHeader::parse(&packet).unwrap());
+            let protected = here.protect_rtp(&packet).unwrap();
+            assert_eq!(there.incoming.decrypt_rtp_with_header(&protected, &header).unwrap(), packet, "{n}");
+            let protected = there.outgoing.encrypt_rtp_with_header(&packet, &header).unwrap();
+            assert_eq!(here.unprotect_rtp(&protected).unwrap(), packet, "{n}");
+            assert!(matches!(here.unprotect_rtp(&protected), Err(SrtpError::Replayed)));
+        }
+    }
+
     #[test]
     fn what_is_cut_or_altered_is_refused() {
         for profile in [ProtectionProfile::AeadAes128Gcm, ProtectionProfile::Aes128CmHmacSha1_80] {
@@ -197,12 +286,27 @@ mod tests {
 
     #[test]
     fn forged_sources_are_limited() {
-        let (_, mut there) = pair(ProtectionProfile::AeadAes128Gcm);
-        for ssrc in 0..10_000u32 {
-            let mut forged = [0x80; 64];
-            forged[8..12].copy_from_slice(&ssrc.to_be_bytes());
-            assert!(there.unprotect_rtp(&forged).is_err());
+        for (profile, kept) in
+            [(ProtectionProfile::AeadAes128Gcm, 0), (ProtectionProfile::Aes128CmHmacSha1_80, MAX_SOURCES)]
+        {
+            let (_, mut there) = pair(profile);
+            for ssrc in 0..10_000u32 {
+                let mut forged = [0x80; 64];
+                forged[8..12].copy_from_slice(&ssrc.to_be_bytes());
+                assert!(there.unprotect_rtp(&forged).is_err());
+            }
+            assert_eq!(there.sources.len(), kept);
         }
-        assert_eq!(there.sources.len(), MAX_SOURCES);
+    }
+
+    #[test]
+    fn genuine_sources_are_limited_too() {
+        let (mut here, mut there) = pair(ProtectionProfile::AeadAes128Gcm);
+        let mut packet = packets()[0].clone();
+        for ssrc in 0..MAX_SOURCES as u32 + 5 {
+            packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+            let protected = here.protect_rtp(&packet).unwrap();
+            assert_eq!(there.unprotect_rtp(&protected).is_ok(), ssrc < MAX_SOURCES as u32);
+        }
     }
 }

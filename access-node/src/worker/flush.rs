@@ -6,7 +6,9 @@ use kaigi_proto::v1::{self, media_link_client::MediaLinkClient};
 use kaigi_worker::Channels;
 use tokio::runtime::Handle;
 
-use super::{WorkerGone, WorkerHandle, batch::Departures, data::DataExit, sockets::Open, tcp::Connections};
+use super::{
+    WorkerGone, WorkerHandle, data::DataExit, departures::Departures, sockets::Open, tcp::Connections,
+};
 use crate::{
     events::EventHub,
     node::{LinkCall, Node},
@@ -48,12 +50,12 @@ impl Exit {
             events.send(now, &agent, event);
         }
         if !output.datagrams.is_empty() {
-            departures.send(&sockets.udp, &sockets.udp_state, &mut output.datagrams, |id, bytes| {
+            departures.send(&sockets.udp, &mut output.datagrams, |id, bytes| {
                 connections.send(id, bytes);
             });
         }
         if !output.link_datagrams.is_empty() {
-            departures.send_plain(&sockets.link, &sockets.link_state, &mut output.link_datagrams);
+            departures.send_plain(&sockets.link, &mut output.link_datagrams);
         }
         for call in output.calls.drain(..) {
             self.call(call);

@@ -9,6 +9,7 @@ use nix::sys::{
     time::TimeValLike,
 };
 
+use super::departures::Departures;
 use crate::node::Node;
 
 /// What was measured last.
@@ -19,7 +20,7 @@ pub(super) struct Metrics {
 
 impl Metrics {
     /// Publishes what the node has counted, and the share of a core that this thread has used since the last time.
-    pub(super) fn publish(&mut self, node: &Node, dropped: u64, load: &LoadGauge) {
+    pub(super) fn publish(&mut self, node: &Node, departures: &Departures, load: &LoadGauge) {
         let c = node.counters();
         let sums = [
             ("kaigi_access_packets_received_total", c.packets_in),
@@ -36,7 +37,8 @@ impl Metrics {
             ("kaigi_access_transport_cc_received_total", c.transport_cc_in),
             ("kaigi_access_datagrams_of_strangers_total", c.strangers),
             ("kaigi_access_datagrams_malformed_total", c.malformed),
-            ("kaigi_access_datagrams_not_sent_total", dropped),
+            ("kaigi_access_datagrams_not_sent_total", departures.dropped()),
+            ("kaigi_access_messages_sent_total", departures.sent()),
             ("kaigi_access_ice_restarts_total", c.ice_restarts),
             ("kaigi_access_data_messages_received_total", c.data_messages_in),
             ("kaigi_access_data_received_bytes_total", c.data_bytes_in),

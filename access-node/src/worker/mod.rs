@@ -1,10 +1,12 @@
 //! The thread that moves packets: one [`Node`] with its sockets. Everything of a client happens on one worker, so nothing is shared
 //! and nothing is locked; several workers could run side by side, each with a port of its own.
 
-mod batch;
+mod arrivals;
 mod data;
+mod departures;
 mod flush;
 mod metrics;
+mod sendmmsg;
 mod sockets;
 mod tcp;
 
@@ -22,8 +24,9 @@ use tokio::{runtime::Handle, sync::mpsc, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    batch::{Arrivals, Departures},
+    arrivals::Arrivals,
     data::DataExit,
+    departures::Departures,
     flush::Exit,
     metrics::Metrics,
     tcp::{Connections, FromConnection},
@@ -193,8 +196,8 @@ impl Worker {
                 }
             };
             tokio::select! {
-                ready = self.sockets.udp.readable() => if ready.is_ok() { self.read_udp() },
-                ready = self.sockets.link.readable() => if ready.is_ok() { self.read_link() },
+                ready = self.sockets.udp.socket.readable() => if ready.is_ok() { self.read_udp() },
+                ready = self.sockets.link.socket.readable() => if ready.is_ok() { self.read_link() },
                 Some(job) = self.jobs.recv() => self.run_jobs(job),
                 Some(frame) = self.frames.recv() => self.take_frame(frame),
                 accepted = self.sockets.tcp.accept() => match accepted {
@@ -206,7 +209,7 @@ impl Worker {
                     }
                 },
                 () = due => {}
-                _ = housekeeping.tick() => self.metrics.publish(&self.node, self.exit.departures.dropped(), &self.load),
+                _ = housekeeping.tick() => self.metrics.publish(&self.node, &self.exit.departures, &self.load),
                 () = self.stop.cancelled() => break,
             }
             self.node.handle_timeout(Instant::now());
@@ -245,7 +248,7 @@ impl Worker {
         let Self { node, sockets, arrivals, exit, .. } = self;
         for _ in 0..BATCHES_AT_ONCE {
             let mut now = None;
-            let read = arrivals.receive(&sockets.udp, &sockets.udp_state, |address, local, bytes| {
+            let read = arrivals.receive(&sockets.udp, |address, local, bytes| {
                 let now = *now.get_or_insert_with(Instant::now);
                 node.handle_datagram(now, Path { peer: Peer { address, tcp: None }, local }, bytes);
                 exit.flush_if_full(node, sockets);
@@ -260,7 +263,7 @@ impl Worker {
         let Self { node, sockets, arrivals, exit, .. } = self;
         for _ in 0..BATCHES_AT_ONCE {
             let mut now = None;
-            let read = arrivals.receive(&sockets.link, &sockets.link_state, |address, _, bytes| {
+            let read = arrivals.receive(&sockets.link, |address, _, bytes| {
                 node.handle_link_datagram(*now.get_or_insert_with(Instant::now), address, bytes);
                 exit.flush_if_full(node, sockets);
             });

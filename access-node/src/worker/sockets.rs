@@ -66,25 +66,55 @@ impl Sockets {
 
     /// Watches them on the current runtime.
     pub(super) fn open(self) -> io::Result<Open> {
-        let udp_state = UdpSocketState::new(UdpSockRef::from(&self.udp))?;
-        let link_state = UdpSocketState::new(UdpSockRef::from(&self.link))?;
         Ok(Open {
-            udp: UdpSocket::from_std(self.udp)?,
-            udp_state,
+            udp: Udp::open(self.udp)?,
             tcp: TcpListener::from_std(self.tcp)?,
-            link: UdpSocket::from_std(self.link)?,
-            link_state,
+            link: Udp::open(self.link)?,
         })
     }
 }
 
 /// Sockets in use.
 pub(super) struct Open {
-    pub(super) udp: UdpSocket,
-    pub(super) udp_state: UdpSocketState,
+    pub(super) udp: Udp,
     pub(super) tcp: TcpListener,
-    pub(super) link: UdpSocket,
-    pub(super) link_state: UdpSocketState,
+    pub(super) link: Udp,
+}
+
+/// A UDP socket in use, with GRO and the own address of each datagram.
+pub(super) struct Udp {
+    pub(super) socket: UdpSocket,
+    pub(super) state: UdpSocketState,
+    /// Most datagrams that the kernel cuts one message into; 1 if it can't.
+    pub(super) max_segments: usize,
+    is_v6: bool,
+}
+
+impl Udp {
+    /// Watches it on the current runtime.
+    pub(super) fn open(socket: StdUdpSocket) -> io::Result<Self> {
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        let is_v6 = socket.local_addr()?.is_ipv6();
+        Ok(Self {
+            max_segments: state.max_gso_segments(),
+            socket: UdpSocket::from_std(socket)?,
+            state,
+            is_v6,
+        })
+    }
+
+    /// An address as the socket's family writes it.
+    pub(super) fn ip(&self, ip: IpAddr) -> IpAddr {
+        match ip {
+            IpAddr::V4(v4) if self.is_v6 => IpAddr::V6(v4.to_ipv6_mapped()),
+            other => other,
+        }
+    }
+
+    /// The same with a port.
+    pub(super) fn address(&self, address: SocketAddr) -> SocketAddr {
+        SocketAddr::new(self.ip(address.ip()), address.port())
+    }
 }
 
 fn bind_media(address: SocketAddr) -> Result<(StdUdpSocket, StdTcpListener), BindError> {

@@ -309,7 +309,7 @@ impl Client {
                 if is_rtcp(bytes) {
                     self.received.push(Received::Rtcp(srtp.unprotect_rtcp(bytes).unwrap().to_vec()));
                 } else {
-                    let plain = srtp.unprotect_rtp(bytes).unwrap().to_vec();
+                    let plain = srtp.unprotect_rtp(bytes).unwrap();
                     self.received.push(Received::Rtp(RtpHeader::parse(&plain).unwrap(), plain));
                 }
             }
@@ -360,7 +360,7 @@ impl Client {
         let (sequence, timestamp) = *next;
         let payload_type = if line.kind == "audio" { OPUS } else { VP8 };
         let plain = packet(line.ssrc, payload_type, sequence, timestamp, transport_cc, payload);
-        self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap().to_vec()
+        self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap()
     }
 
     /// A protected packet of a layer, the next in sequence, as browsers send the first ones: with mid and rid.
@@ -371,7 +371,7 @@ impl Client {
         *next = (next.0 + 1, next.1 + 3000);
         let said = [(4, mid.to_string()), (10, rid.to_owned())];
         let plain = said_packet(ssrc, VP8, *next, if says { &said } else { &[] }, payload);
-        self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap().to_vec()
+        self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap()
     }
 
     /// A protected retransmission of a layer's packet.
@@ -382,7 +382,7 @@ impl Client {
         let numbers = (1, 50_000 + 3000 * (u32::from(sequence) - 100));
         let said = [(4, mid.to_string()), (11, rid.to_owned())];
         let plain = said_packet(ssrc, VP8_RTX, numbers, &said, &payload);
-        self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap().to_vec()
+        self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap()
     }
 
     /// Takes the RTP packets of a source that came in.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use kaigi_access_node::{
-    node::{Limits, Node, NodeConfig, NodeError, request},
+    node::{Datagram, Limits, Node, NodeConfig, NodeError, request},
     sdp::Offer,
     transport::{Certificate, Path, Peer},
 };
@@ -178,15 +178,15 @@ impl World {
                 self.events.push((agent.to_string(), event.transport_id, event.event.unwrap()));
             }
             let mut replies = Vec::new();
-            for (path, datagram) in datagrams {
+            for Datagram { path, bytes, .. } in datagrams.iter() {
                 let Some((address, client)) = self.clients.iter_mut().find(|(a, _)| *a == path.peer.address)
                 else {
                     continue;
                 };
-                if is_data(&datagram) && (self.loses)() {
+                if is_data(bytes) && (self.loses)() {
                     continue;
                 }
-                client.receive(self.now, &datagram);
+                client.receive(self.now, bytes);
                 replies.extend(client.outgoing.drain(..).map(|reply| (*address, reply)));
             }
             if replies.is_empty() && self.node.output().datagrams.is_empty() {

@@ -1,0 +1,101 @@
+//! Datagrams that are to be sent.
+
+use crate::{keys::TransportKey, transport::Path};
+
+/// Datagrams one after another in one buffer, so that to make one allocates nothing once the buffer has grown to what is needed.
+#[derive(Debug, Default)]
+pub struct Datagrams {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// One of them must leave now.
+    urgent: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    path: Path,
+    transport: TransportKey,
+    start: usize,
+    end: usize,
+}
+
+/// One of [`Datagrams`].
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'d> {
+    /// Its way.
+    pub path: Path,
+    /// Whose it is: datagrams of one transport are kept in order.
+    pub transport: TransportKey,
+    /// What is sent.
+    pub bytes: &'d [u8],
+}
+
+impl Datagrams {
+    /// Adds one that must not wait.
+    pub fn push(&mut self, path: Path, transport: TransportKey, bytes: &[u8]) {
+        self.urgent = true;
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.entries.push(Entry { path, transport, start, end: self.bytes.len() });
+    }
+
+    /// Adds one that is written onto the end of the buffer, which must not be changed before; nothing is added if that fails. `waits` says
+    /// whether more is coming that it may leave with. Returns its size.
+    ///
+    /// # Errors
+    /// What `write` fails with.
+    pub fn write<E>(
+        &mut self,
+        path: Path,
+        transport: TransportKey,
+        waits: bool,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let start = self.bytes.len();
+        if let Err(error) = write(&mut self.bytes) {
+            self.bytes.truncate(start);
+            return Err(error);
+        }
+        self.urgent |= !waits;
+        self.entries.push(Entry { path, transport, start, end: self.bytes.len() });
+        Ok(self.bytes.len() - start)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether there are some, and all can wait for what they may leave with.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        !self.urgent && !self.is_empty()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, at: usize) -> Option<Datagram<'_>> {
+        let entry = self.entries.get(at)?;
+        let bytes = self.bytes.get(entry.start..entry.end)?;
+        Some(Datagram { path: entry.path, transport: entry.transport, bytes })
+    }
+
+    /// All, in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
+        (0..self.len()).filter_map(|at| self.get(at))
+    }
+
+    /// Forgets all; the room is kept.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        self.urgent = false;
+    }
+}
