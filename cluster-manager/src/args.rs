@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use kaigi_telemetry::LogArgs;
 
 use crate::{
+    events::{EventSettings, WebhookTargets},
     registry::{RegistryConfig, StrategyOption},
     store::RedisUrl,
 };
@@ -40,6 +41,15 @@ pub struct Args {
     /// mixer=most-used (portal, conference, access, mixer). Separated by commas; default: least-used
     #[arg(long, env = "KAIGI_STRATEGY", value_delimiter = ',')]
     pub strategy: Vec<StrategyOption>,
+    /// Events that are kept for those who come back and ask what they missed; each costs a kilobyte or so
+    #[arg(long, env = "KAIGI_EVENTS_KEPT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    pub events_kept: u32,
+    /// Events that may wait for one webhook; with more, the oldest are lost
+    #[arg(long, env = "KAIGI_WEBHOOK_QUEUE", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(16..=100_000))]
+    pub webhook_queue: u32,
+    /// Where webhooks may be sent: any, or public, which leaves out the own network and machine
+    #[arg(long, env = "KAIGI_WEBHOOK_TARGETS", default_value_t = WebhookTargets::Any)]
+    pub webhook_targets: WebhookTargets,
     /// Logs
     #[command(flatten)]
     pub log: LogArgs,
@@ -55,6 +65,16 @@ fn redis_prefix(text: &str) -> Result<String, String> {
 }
 
 impl Args {
+    /// What is kept of events, and where webhooks may go.
+    #[must_use]
+    pub fn events(&self) -> EventSettings {
+        EventSettings {
+            kept: self.events_kept as usize,
+            webhook_queue: self.webhook_queue as usize,
+            targets: self.webhook_targets,
+        }
+    }
+
     /// What the registry goes by.
     #[must_use]
     pub fn registry(&self) -> RegistryConfig {
@@ -80,6 +100,19 @@ mod tests {
         assert_eq!(args.redis.unwrap().to_string(), "db:6379");
         assert!(parse(&["--redis", "db:6379"]).is_err());
         assert!(parse(&["--redis-prefix", "{k}"]).is_err());
+    }
+
+    #[test]
+    fn what_is_kept_of_events_has_bounds() {
+        let parse = |args: &[&str]| Args::try_parse_from([&["x"], args].concat());
+        let args =
+            parse(&["--events-kept", "16", "--webhook-queue", "20", "--webhook-targets", "public"]).unwrap();
+        let settings = EventSettings { kept: 16, webhook_queue: 20, targets: WebhookTargets::Public };
+        assert_eq!(args.events(), settings);
+        assert_eq!(parse(&[]).unwrap().events(), EventSettings::default());
+        for bad in [["--events-kept", "15"], ["--webhook-queue", "0"], ["--webhook-targets", "mine"]] {
+            assert!(parse(&bad).is_err());
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Who is alive, who serves what, and the only owner of durable state.
 //!
-//! [`registry`] decides (pure), [`store`] remembers, [`serve`] offers both by gRPC, and [`run`] is the whole process.
+//! [`registry`] decides (pure), [`store`] remembers, `events` passes on what happens in rooms, [`serve`] offers it all by gRPC, and [`run`] is the whole process.
 
 mod args;
 mod bootstrap;
 mod cluster_service;
+mod events;
 mod hub;
 mod journal;
 pub mod registry;
@@ -21,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use args::Args;
 pub use bootstrap::{BootstrapError, CREDENTIALS_FILE, bootstrap};
+pub use events::{EventSettings, WebhookTargets};
 pub use hub::{Hub, TooManyWatchers, Watch};
-pub use server::{ServeError, serve};
+pub use server::{ServeConfig, ServeError, serve};
 use store::{EmbeddedStore, OpenError, RedisStore, Store, StoreError};
 
 /// Name of the store's file in the data directory.
@@ -115,8 +117,8 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
     let address = listener.local_addr().map_err(refused)?;
     tracing::info!(%address, data_dir = %dir.display(), lease_ms = args.lease_ms, "cluster-manager serves");
     health.set_ready(true);
-    let served =
-        serve(listener, store, args.registry(), ClusterSecret::new(&args.cluster_secret), stop).await;
+    let config = ServeConfig { registry: args.registry(), events: args.events() };
+    let served = serve(listener, store, config, ClusterSecret::new(&args.cluster_secret), stop).await;
     health.set_ready(false);
     health_task.abort();
     Ok(served?)

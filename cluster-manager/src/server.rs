@@ -1,10 +1,10 @@
-//! The two gRPC services on one listener, and what runs beside them.
+//! The gRPC services on one listener, and what runs beside them.
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
 use kaigi_proto::{
     auth::{ClusterSecret, Require},
-    v1::{cluster_server::ClusterServer, store_server::StoreServer},
+    v1::{cluster_server::ClusterServer, events_server::EventsServer, store_server::StoreServer},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use tonic::{
 
 use crate::{
     cluster_service::ClusterService,
+    events::{self, EventSettings, EventsService},
     hub::Hub,
     journal,
     registry::{Registry, RegistryConfig},
@@ -39,24 +40,43 @@ pub enum ServeError {
     /// What the predecessor left could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Nothing can be sent to webhooks.
+    #[error("{0}")]
+    Client(String),
     /// The listener broke.
     #[error(transparent)]
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Serves both services until `stop`.
+/// What is served by.
+#[derive(Debug)]
+pub struct ServeConfig {
+    /// The registry.
+    pub registry: RegistryConfig,
+    /// What happens in rooms.
+    pub events: EventSettings,
+}
+
+impl From<RegistryConfig> for ServeConfig {
+    fn from(registry: RegistryConfig) -> Self {
+        Self { registry, events: EventSettings::default() }
+    }
+}
+
+/// Serves all services until `stop`.
 ///
 /// # Errors
 /// See [`ServeError`].
 pub async fn serve(
     listener: TcpListener,
     store: Arc<dyn Store>,
-    config: RegistryConfig,
+    config: impl Into<ServeConfig>,
     secret: ClusterSecret,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let now = Instant::now();
-    let mut registry = Registry::new(config, now, rand::random());
+    let ServeConfig { registry, events } = config.into();
+    let mut registry = Registry::new(registry, now, rand::random());
     registry.restore(now, journal::known_workers(&*store).await?);
     let hub = Hub::new(registry);
 
@@ -65,6 +85,8 @@ pub async fn serve(
     tokio::spawn(hub.clone().run(stop_all.clone()));
     let journal = tokio::spawn(journal::keep(hub.clone(), store.clone(), stop_all.clone()));
     tokio::spawn(sweep(store.clone(), stop_all.clone()));
+    let sender = events::Sender::new(events.targets).map_err(|e| ServeError::Client(e.to_string()))?;
+    let (events, passing_on) = events::start(store.clone(), events, sender, stop_all.clone()).await?;
 
     let require = Require(secret);
     let cluster = ClusterService::new(hub.clone(), store.clone());
@@ -76,7 +98,8 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .add_service(ClusterServer::with_interceptor(cluster, require.clone()))
-        .add_service(InterceptedService::new(documents, require))
+        .add_service(InterceptedService::new(documents, require.clone()))
+        .add_service(EventsServer::with_interceptor(EventsService::new(events), require))
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             stop_all.clone().cancelled_owned(),
@@ -92,6 +115,9 @@ pub async fn serve(
     stop_all.cancel();
     if tokio::time::timeout(STOP_TIMEOUT, journal).await.is_err() {
         tracing::warn!("the last changes of who is alive were not recorded");
+    }
+    if tokio::time::timeout(STOP_TIMEOUT, passing_on).await.is_err() {
+        tracing::warn!("how far the webhooks are was not recorded");
     }
     Ok(served?)
 }

@@ -118,6 +118,8 @@ pub enum Collection {
     Workers = 6,
     /// Where services want to be told what happens in their rooms.
     Webhooks = 7,
+    /// Events that wait for webhooks, and how far those are; the cluster-manager's own, not reachable by gRPC.
+    Events = 8,
 }
 
 impl Collection {

@@ -26,7 +26,7 @@ const SWEEP_STEP: usize = 500;
 /// Most expired documents of a collection removed in one sweep.
 const SWEEP_AT_MOST: usize = 10_000;
 /// Collections with documents that expire, or might.
-const COLLECTIONS: [Collection; 7] = [
+const COLLECTIONS: [Collection; 8] = [
     Collection::Services,
     Collection::Rooms,
     Collection::Tokens,
@@ -34,6 +34,7 @@ const COLLECTIONS: [Collection; 7] = [
     Collection::Snapshots,
     Collection::Workers,
     Collection::Webhooks,
+    Collection::Events,
 ];
 
 /// See the module's description.
