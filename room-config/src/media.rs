@@ -236,6 +236,7 @@ pub struct VideoParameters {
     /// Pixels.
     pub resolution: Resolution,
     /// Frames per second.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 120)))]
     pub framerate: u32,
     /// kbit/s; absent = by size and rate.
     #[serde(skip_serializing_if = "Option::is_none")]

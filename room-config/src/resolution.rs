@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Resolution {
     /// Columns.
+    #[cfg_attr(feature = "schema", schemars(range(min = 16, max = 7680)))]
     pub width: u32,
     /// Rows.
+    #[cfg_attr(feature = "schema", schemars(range(min = 16, max = 4320)))]
     pub height: u32,
 }
 

@@ -134,10 +134,16 @@ async fn answer(api: &Management, request: Request) -> Response {
 
 async fn answer_or_error(api: &Management, request: Request) -> Answered {
     let (parts, body) = request.into_parts();
+    if let Some(response) = open(api, parts.uri.path()) {
+        let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
+        let others = || RestError::MethodNotAllowed(vec![Method::GET, Method::HEAD]);
+        return if is_read { Ok(response) } else { Err(others()) };
+    }
+    // What is malformed is refused before anybody is asked who he is, as in OWT.
     let body = body::read(&parts.headers, body).await?;
     let segments = table::segments(parts.uri.path());
     if !table::is_guarded(&segments) {
-        return open(api, &parts.method, parts.uri.path()).ok_or(RestError::UnknownPath);
+        return Err(RestError::UnknownPath);
     }
     // Who is not let in does not learn which paths exist.
     let Identity { service, grants, username, role } = identity::authenticate(api, &parts.headers).await?;
@@ -162,11 +168,8 @@ async fn answer_or_error(api: &Management, request: Request) -> Answered {
 }
 
 /// What everybody may read: the document and its page.
-fn open(api: &Management, method: &Method, path: &str) -> Option<Response> {
-    if method != Method::GET && method != Method::HEAD {
-        return None;
-    }
-    if path.trim_matches('/').eq_ignore_ascii_case("openapi.json") {
+fn open(api: &Management, path: &str) -> Option<Response> {
+    if path.trim_matches('/').eq_ignore_ascii_case(openapi::PLACE.trim_matches('/')) {
         return Some(openapi::answer(&api.document));
     }
     openapi::page(path)

@@ -97,7 +97,6 @@ impl StreamingOutRequest {
 }
 
 /// Of what is not made here there is none.
-#[expect(clippy::unused_async, reason = "it is an operation")]
 pub(super) async fn list(_: RoomCall) -> Answered {
     Ok(json_response(json!([])))
 }

@@ -81,11 +81,7 @@ impl Cluster {
             let service = json!({"id": id, "name": "s", "key": KEY, "super": is_super});
             cluster.put(Collection::Services, id, &service);
         }
-        cluster.put(
-            Collection::Rooms,
-            ROOM,
-            &serde_json::to_value(RoomConfig::new(ROOM, "default", SERVICE)).unwrap(),
-        );
+        cluster.put_room();
         cluster.state().workers = [Purpose::Conference, Purpose::Access, Purpose::Mixer]
             .map(|p| Worker {
                 worker_id: format!("{p:?}"),
@@ -120,6 +116,12 @@ impl Cluster {
         let state = self.state();
         let bytes = state.documents.get(&(collection.into(), key.to_owned()))?;
         Some(serde_json::from_slice(bytes).unwrap())
+    }
+
+    /// The room that is there from the start, as it is then.
+    pub(crate) fn put_room(&self) {
+        let room = serde_json::to_value(RoomConfig::new(ROOM, "default", SERVICE)).unwrap();
+        self.put(Collection::Rooms, ROOM, &room);
     }
 
     /// Tells all members something.

@@ -9,6 +9,7 @@ mod http;
 mod malformed;
 mod management;
 mod once;
+mod openapi;
 mod pages;
 mod reconnection;
 mod relay;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use super::{
     House,
@@ -12,6 +13,7 @@ use super::{
     cluster::{KEY, OTHER_SERVICE, ROOM, SERVICE},
     eventually,
     http::{self, Answer, mauth, mauth_at},
+    openapi::Document,
 };
 
 impl House {
@@ -23,9 +25,14 @@ impl House {
         let authorization = mauth(service, KEY);
         let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        http::send(self.management, method, path, &headers, &body).await
+        let answer = http::send(self.management, method, path, &headers, &body).await;
+        // All portals have the same document.
+        DOCUMENT.get_or_init(|| Document::of(self)).await.check(method, path, &answer);
+        answer
     }
 }
+
+static DOCUMENT: OnceCell<Document> = OnceCell::const_new();
 
 fn of_room(rest: &str) -> String {
     format!("/v1/rooms/{ROOM}{rest}")

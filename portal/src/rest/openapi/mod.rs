@@ -1,5 +1,6 @@
 //! The OpenAPI 3.1 document of the management API, made of the same list as its routes.
 
+mod nulls;
 mod operation;
 mod page;
 mod schemas;
@@ -35,6 +36,9 @@ const TAGS: [(&str, &str); 14] = [
     ("engine", "OWT's experimental stream engine, which is not here."),
 ];
 
+/// Where the document is.
+pub(super) const PLACE: &str = "/openapi.json";
+
 const ABOUT: &str = "Rooms, participants, streams and tokens, for the servers of those who use Kaigi. OWT's REST API, and what is \
     Kaigi's own beside it. Success is always 200. Paths are the same in any letter case and with slashes too many. Bodies are JSON; \
     forms (`application/x-www-form-urlencoded`, `a[b]=c` for an object in an object) are taken, too. A body may have 100 kB.";
@@ -58,6 +62,7 @@ pub(super) fn document(table: &Table) -> Value {
             item[operation.method.as_str().to_ascii_lowercase()] = described;
         }
     }
+    paths.insert(PLACE.to_owned(), of_itself());
     let tags: Vec<Value> =
         TAGS.iter().map(|(name, about)| json!({ "name": name, "description": about })).collect();
     json!({
@@ -80,6 +85,18 @@ pub(super) fn document(table: &Table) -> Value {
             },
         },
     })
+}
+
+fn of_itself() -> Value {
+    let content = json!({ "application/json": { "schema": { "type": "object" } } });
+    json!({ "get": {
+        "operationId": "getDocument",
+        "tags": ["cluster"],
+        "summary": "This document",
+        "description": "To be read at `/docs/api/`.",
+        "security": [],
+        "responses": { "200": { "description": "The document", "content": content } },
+    } })
 }
 
 /// The document as an answer.
@@ -123,7 +140,7 @@ mod tests {
         let table = Table::new(operations());
         let document = document(&table);
         let mut documented = BTreeSet::new();
-        for (path, item) in document["paths"].as_object().unwrap() {
+        for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| *path != PLACE) {
             for method in ["get", "post", "put", "patch", "delete"].iter().filter(|m| item.get(m).is_some()) {
                 let example = path.replace(['{', '}'], "");
                 let found = table.find(&method.to_uppercase().parse().unwrap(), &segments(&example));
@@ -144,7 +161,8 @@ mod tests {
     fn every_operation_is_described_in_a_section_that_is_there() {
         let document = document(&Table::new(operations()));
         let tags: BTreeSet<&str> = TAGS.iter().map(|(name, _)| *name).collect();
-        for item in document["paths"].as_object().unwrap().values() {
+        let paths = document["paths"].as_object().unwrap().iter();
+        for (_, item) in paths.filter(|(path, _)| *path != PLACE) {
             for (method, operation) in
                 item.as_object().unwrap().iter().filter(|(name, _)| *name != "parameters")
             {

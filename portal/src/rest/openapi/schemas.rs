@@ -7,6 +7,7 @@ use schemars::{
 };
 use serde_json::{Map, Value, json};
 
+use super::nulls;
 use crate::rest::operation::SchemaOf;
 
 /// Where schemas are in the document.
@@ -63,7 +64,9 @@ impl Schemas {
     /// All schemas by their names.
     pub(super) fn into_components(mut self) -> Value {
         let mut components: Map<String, Value> = self.output.take_definitions(true).into_iter().collect();
-        for (name, mut schema) in self.input.take_definitions(true) {
+        let mut taken: Map<String, Value> = self.input.take_definitions(true).into_iter().collect();
+        nulls::allow(&mut taken, PLACE);
+        for (name, mut schema) in taken {
             rename(&mut schema);
             components.insert(renamed(&name), schema);
         }

@@ -1,7 +1,7 @@
 //! What is said of services: by callers and to them.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use crate::rest::{bearer, error::RestError};
@@ -92,17 +92,21 @@ impl NewKey {
 #[schemars(rename = "Service", rename_all = "camelCase")]
 #[expect(dead_code, reason = "what is shown is described by it")]
 pub(super) struct ServiceDocument {
+    #[schemars(rename = "_id")]
     _id: String,
     id: String,
     name: String,
     /// Whether it sees the rooms of all services, and the services.
     #[schemars(rename = "super")]
     is_super: bool,
-    /// PEM.
-    #[schemars(required)]
-    public_key: Option<String>,
+    #[schemars(schema_with = "pem_or_null")]
+    public_key: String,
     /// Ids.
     rooms: Vec<String>,
+}
+
+fn pem_or_null(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "null"], "description": "PEM" })
 }
 
 /// A service with its key, which is told this once.
