@@ -65,6 +65,20 @@ const OF_SERVICES: Given[] = [
   ['POST', '/{service}/key', {}],
 ];
 
+/** Below OWT's stream engine, which Kaigi has not. */
+const OF_STREAM_ENGINE: Given[] = [
+  ['GET', '/nodes'],
+  ['POST', '/tokens', {}],
+  ...['publications', 'subscriptions', 'processors', 'participants'].flatMap((list): Given[] => [
+    ['GET', `/${list}`],
+    ['POST', `/${list}`, {}],
+    ['GET', `/${list}/{id}`],
+    ['DELETE', `/${list}/{id}`],
+  ]),
+  ['PATCH', '/publications/{id}', []],
+  ['PATCH', '/subscriptions/{id}', []],
+];
+
 const route = ([method, path, body]: Given, more: Partial<Route> = {}): Route => ({ method, path, body, room: false, filtered: false, superOnly: false, ...more });
 
 /** All operations that need a proof of who asks. */
@@ -78,6 +92,8 @@ export const ROUTES: Route[] = [
   route(['POST', '/services', { name: 'service' }], { superOnly: true }),
   route(['DELETE', '/services/{service}'], { superOnly: true }),
   ...OF_SERVICES.map(([method, path, body]) => route([method, `/services${path}`, body])),
+  ...OF_STREAM_ENGINE.map(([method, path, body]) => route([method, `/v1.1/stream-engine${path}`, body])),
+  route(['GET', '/cluster/nodes'], { superOnly: true }),
 ];
 
 /** A route's path with these in the place of its parameters; an id that names nothing for those that are not given. */
