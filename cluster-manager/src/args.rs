@@ -30,6 +30,13 @@ pub struct Args {
     /// What all keys in Redis begin with; several Kaigis can share a server under different ones
     #[arg(long, env = "KAIGI_REDIS_PREFIX", value_name = "TEXT", default_value = "kaigi", value_parser = redis_prefix)]
     pub redis_prefix: String,
+    /// File with the key that credentials (of services, webhooks, secrets) are sealed with before they are stored: 32 bytes in base64.
+    /// All cluster-managers on one Redis need the same one [default: seal.key in the data directory, made at the first start]
+    #[arg(long, env = "KAIGI_SEAL_KEY_FILE", value_name = "FILE", conflicts_with = "seal_key")]
+    pub seal_key_file: Option<PathBuf>,
+    /// That key itself; better given by the environment than by a flag, which other users of the machine see
+    #[arg(long, env = "KAIGI_SEAL_KEY", value_name = "BASE64", hide_env_values = true)]
+    pub seal_key: Option<String>,
     /// Secret that the processes of this cluster share; empty = no check
     #[arg(long, env = "KAIGI_CLUSTER_SECRET", default_value = "", hide_env_values = true)]
     pub cluster_secret: String,
@@ -113,6 +120,13 @@ mod tests {
         for bad in [["--events-kept", "15"], ["--webhook-queue", "0"], ["--webhook-targets", "mine"]] {
             assert!(parse(&bad).is_err());
         }
+    }
+
+    #[test]
+    fn the_seal_key_comes_from_one_place() {
+        let parse = |args: &[&str]| Args::try_parse_from([&["x"], args].concat());
+        assert!(parse(&["--seal-key", "a2V5"]).is_ok() && parse(&["--seal-key-file", "key"]).is_ok());
+        assert!(parse(&["--seal-key", "a2V5", "--seal-key-file", "key"]).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use kaigi_room_config::{RoomConfig, RoomConfigError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::store::{Collection, Document, Key, KeyError, PutMode, SecretValue, Store, StoreError};
+use crate::store::{Collection, Document, Key, KeyError, PutMode, Query, SecretValue, Store, StoreError};
 
 /// Name of the file in the data directory.
 pub const CREDENTIALS_FILE: &str = "credentials.json";
@@ -20,8 +20,6 @@ pub const CREDENTIALS_FILE: &str = "credentials.json";
 const SERVICE_NAME: &str = "kaigi";
 /// Name of the room made at first start.
 const ROOM_NAME: &str = "default";
-/// Above the number of services that anybody has.
-const ALL: usize = 100_000;
 
 /// Why the first start did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -67,9 +65,14 @@ struct Service {
 /// See [`BootstrapError`].
 pub async fn bootstrap(store: &dyn Store, data_dir: &Path) -> Result<(), BootstrapError> {
     let path = data_dir.join(CREDENTIALS_FILE);
-    let services = store.list(Collection::Services, None, ALL).await?;
+    let (services, unreadable) = services(store).await?;
     if !services.is_empty() && path.exists() {
         return renew(&services, &path);
+    }
+    if services.is_empty() && unreadable > 0 {
+        // A new one beside them would hide that.
+        tracing::error!(unreadable, "no service of the store can be read");
+        return Ok(());
     }
     let service = if services.is_empty() {
         let service = Service {
@@ -120,12 +123,38 @@ fn renew(services: &[Document], path: &Path) -> Result<(), BootstrapError> {
     Ok(())
 }
 
+/// All services, and how many beside them can't be read.
+async fn services(store: &dyn Store) -> Result<(Vec<Document>, usize), StoreError> {
+    let (mut services, mut unreadable) = (Vec::new(), 0);
+    let mut query = Query::default();
+    loop {
+        let page = store.page(Collection::Services, &query).await?;
+        services.extend(page.documents);
+        unreadable += page.unreadable.len();
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok((services, unreadable));
+        }
+    }
+}
+
 async fn room_of(store: &dyn Store, service: &Service) -> Result<Option<String>, StoreError> {
-    let rooms = store.list(Collection::Rooms, None, ALL).await?;
-    let rooms =
-        rooms.iter().filter_map(|document| serde_json::from_slice::<RoomConfig>(&document.value).ok());
-    let mut first = rooms.filter(|room| room.service == service.id && room.name == ROOM_NAME);
-    Ok(first.next().map(|room| room.id))
+    let mut query = Query::default();
+    loop {
+        let page = store.page(Collection::Rooms, &query).await?;
+        let rooms = page
+            .documents
+            .iter()
+            .filter_map(|document| serde_json::from_slice::<RoomConfig>(&document.value).ok());
+        let mut first = rooms.filter(|room| room.service == service.id && room.name == ROOM_NAME);
+        if let Some(room) = first.next() {
+            return Ok(Some(room.id));
+        }
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok(None);
+        }
+    }
 }
 
 async fn make_room(store: &dyn Store, service: &Service) -> Result<String, BootstrapError> {
@@ -178,7 +207,7 @@ mod tests {
     }
 
     async fn documents(store: &EmbeddedStore, collection: Collection) -> Vec<Value> {
-        let listed = store.list(collection, None, ALL).await.unwrap();
+        let listed = store.list(collection, None, 1_000).await.unwrap();
         listed.iter().map(|d| serde_json::from_slice(&d.value).unwrap()).collect()
     }
 

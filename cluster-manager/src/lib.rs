@@ -8,12 +8,13 @@ mod cluster_service;
 mod events;
 mod hub;
 mod journal;
+mod opening;
 pub mod registry;
 mod server;
 pub mod store;
 mod store_service;
 
-use std::{net::SocketAddr, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, os::unix::fs::DirBuilderExt, path::PathBuf};
 
 use kaigi_proto::auth::ClusterSecret;
 use kaigi_telemetry::{Health, HealthServer};
@@ -24,8 +25,9 @@ pub use args::Args;
 pub use bootstrap::{BootstrapError, CREDENTIALS_FILE, bootstrap};
 pub use events::{EventSettings, WebhookTargets};
 pub use hub::{Hub, TooManyWatchers, Watch};
+pub use opening::{SEAL_KEY_FILE, SealKeyError};
 pub use server::{ServeConfig, ServeError, serve};
-use store::{EmbeddedStore, OpenError, RedisStore, Store, StoreError};
+use store::{OpenError, SealError, StoreError};
 
 /// Name of the store's file in the data directory.
 pub const STORE_FILE: &str = "kaigi.redb";
@@ -57,6 +59,17 @@ pub enum RunError {
         /// What happened.
         source: StoreError,
     },
+    /// There is no key for what is sealed.
+    #[error(transparent)]
+    SealKey(#[from] SealKeyError),
+    /// The key is not the store's.
+    #[error("{source}; {key} is not the one that the store was first used with")]
+    Seal {
+        /// Where the key comes from.
+        key: String,
+        /// What happened.
+        source: SealError,
+    },
     /// An address can't be listened on.
     #[error("can't listen on {address}: {reason}")]
     Listen {
@@ -71,26 +84,6 @@ pub enum RunError {
     /// While serving.
     #[error(transparent)]
     Serve(#[from] ServeError),
-}
-
-async fn open_store(args: &Args) -> Result<Arc<dyn Store>, RunError> {
-    if let Some(url) = &args.redis {
-        let store = RedisStore::open(url, &args.redis_prefix)
-            .await
-            .map_err(|source| RunError::Redis { url: url.to_string(), source })?;
-        tracing::info!(redis = %url, prefix = args.redis_prefix, "the durable state is in Redis");
-        return Ok(Arc::new(store));
-    }
-    let path = args.data_dir.join(STORE_FILE);
-    let opened = tokio::task::spawn_blocking({
-        let path = path.clone();
-        move || EmbeddedStore::open(&path)
-    });
-    let store = opened
-        .await
-        .unwrap_or_else(|e| Err(OpenError::Broken(e.to_string())))
-        .map_err(|source| RunError::Store { path, source })?;
-    Ok(Arc::new(store))
 }
 
 /// The whole process, until `stop`. Ready when the first call can be answered.
@@ -109,7 +102,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
         .mode(0o700)
         .create(&dir)
         .map_err(|source| RunError::DataDir { path: dir.clone(), source })?;
-    let store = open_store(&args).await?;
+    let store = opening::open_store(&args).await?;
     bootstrap(&*store, &dir).await?;
 
     let refused = |e: std::io::Error| RunError::Listen { address: args.listen, reason: e.to_string() };

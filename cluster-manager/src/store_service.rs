@@ -78,6 +78,7 @@ impl From<StoreError> for Status {
         match error {
             StoreError::AlreadyExists => Self::already_exists(text),
             StoreError::Changed | StoreError::LeaseChanged => Self::aborted(text),
+            StoreError::Unreadable => Self::data_loss(text),
             StoreError::Full(_) => Self::resource_exhausted(text),
             StoreError::Failed(_) => Self::unavailable(text),
         }

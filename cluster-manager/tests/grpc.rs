@@ -438,4 +438,11 @@ async fn the_process_serves_what_it_says_and_stops() {
     stop.cancel();
     within(process).await.unwrap().unwrap();
     assert!(!health.is_ready());
+
+    let credentials = std::fs::read(data.join("credentials.json")).unwrap();
+    let credentials: serde_json::Value = serde_json::from_slice(&credentials).unwrap();
+    let stored = std::fs::read(data.join("kaigi.redb")).unwrap();
+    let shows = |text: &str| stored.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(shows(credentials["room"].as_str().unwrap()), "the file is looked into");
+    assert!(!shows(credentials["key"].as_str().unwrap()), "credentials are sealed in it");
 }

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod redis;
+mod sealed;
 #[cfg(test)]
 mod suite;
 mod types;
@@ -13,6 +14,8 @@ use kaigi_proto::ids::{RoomId, WorkerId};
 
 pub use embedded::{EmbeddedStore, OpenError};
 pub use redis::{RedisStore, RedisUrl, RedisUrlError};
+pub use sealed::{KeyFileError, NoKey, SealError, SealKey, Sealed, SealedStore};
+pub(crate) use sealed::{is_sealed, make_key_file, read_key_file, scrubbed};
 pub use types::{
     Collection, Document, Epoch, Key, KeyError, Page, Query, RoomLease, SecretName, SecretValue,
 };
@@ -31,6 +34,9 @@ pub enum StoreError {
     /// The document is not, or not any more, what the caller had seen.
     #[error("the document is not what was expected")]
     Changed,
+    /// The document, or secret, is there and does not open: it was changed or moved by somebody who does not have the key.
+    #[error("what is stored can't be read: it was changed, or belongs elsewhere")]
+    Unreadable,
     /// The room's lease is no longer the one that the caller had seen.
     #[error("the room's lease changed meanwhile")]
     LeaseChanged,
@@ -78,6 +84,7 @@ pub trait Store: Send + Sync + 'static {
     async fn page(&self, collection: Collection, query: &Query) -> Result<Page, StoreError>;
 
     /// At most `limit` documents with keys greater than `after`, ordered by key (bytewise) ascending: for collections that are small.
+    /// Those that can't be read are left out.
     async fn list(
         &self,
         collection: Collection,
@@ -88,6 +95,9 @@ pub trait Store: Send + Sync + 'static {
         let mut found = Vec::new();
         loop {
             let page = self.page(collection, &query).await?;
+            for key in &page.unreadable {
+                tracing::warn!(?collection, key = key.as_str(), "a document is left out: it can't be read");
+            }
             found.extend(page.documents);
             query.limit = limit - found.len().min(limit);
             query.after = page.next;
@@ -104,7 +114,23 @@ pub trait Store: Send + Sync + 'static {
     async fn take(&self, collection: Collection, key: &Key) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// The secret of that name: 64 random bytes made at first use, the same ever after.
-    async fn secret(&self, name: &SecretName) -> Result<SecretValue, StoreError>;
+    async fn secret(&self, name: &SecretName) -> Result<SecretValue, StoreError> {
+        self.secret_or(name, SecretValue::random()).await
+    }
+
+    /// The secret of that name, which `fresh` becomes if there is none.
+    async fn secret_or(&self, name: &SecretName, fresh: SecretValue) -> Result<SecretValue, StoreError>;
+
+    /// All secrets, of which there are a thousand at most.
+    async fn secrets(&self) -> Result<Vec<(SecretName, SecretValue)>, StoreError>;
+
+    /// Writes a secret over exactly what is expected; else [`StoreError::Changed`].
+    async fn swap_secret(
+        &self,
+        name: &SecretName,
+        expected: &SecretValue,
+        value: SecretValue,
+    ) -> Result<(), StoreError>;
 
     /// Who holds the room.
     async fn room_lease(&self, room: &RoomId) -> Result<Option<RoomLease>, StoreError>;

@@ -87,6 +87,12 @@ impl SecretValue {
         Self(rand::random::<[u8; Self::LENGTH]>().to_vec())
     }
 
+    /// The bytes, on loan.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The bytes.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
@@ -120,6 +126,8 @@ pub enum Collection {
     Webhooks = 7,
     /// Events that wait for webhooks, and how far those are; the cluster-manager's own, not reachable by gRPC.
     Events = 8,
+    /// How the store is sealed; the cluster-manager's own, not reachable by gRPC.
+    Seal = 9,
 }
 
 impl Collection {

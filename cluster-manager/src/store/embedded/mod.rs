@@ -64,14 +64,30 @@ impl EmbeddedStore {
         let path = path.to_owned();
         Self::open_with(
             Box::new(move || {
-                // It holds the services' keys: nobody but the owner reads it.
-                let mut options = OpenOptions::new();
-                let file =
-                    options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+                let file = options().truncate(false).open(&path)?;
                 redb::Database::builder().set_cache_size(CACHE_BYTES).create_file(file)
             }),
             Arc::new(SystemTime::now),
         )
+    }
+
+    /// Writes the file anew, without what was written over or deleted, which redb leaves where it was until it needs the place.
+    /// Blocks, and holds all of it in memory; the file must not be open. An interruption leaves the old file as it is.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn rewrite(path: &Path) -> Result<(), OpenError> {
+        let broken = |error: redb::Error| match error {
+            redb::Error::DatabaseAlreadyOpen => OpenError::InUse,
+            other => OpenError::Broken(other.to_string()),
+        };
+        let unfinished = path.with_extension("redb.new");
+        copy(path, &unfinished).map_err(broken)?;
+        let renamed = std::fs::rename(&unfinished, path).and_then(|()| {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            std::fs::File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+        });
+        renamed.map_err(|e| broken(e.into()))
     }
 
     /// Opens whatever `opener` yields; it is asked again after the database failed.
@@ -93,6 +109,24 @@ impl EmbeddedStore {
             .map_err(|e| StoreError::Failed(e.to_string()))?
             .map_err(|e: redb::Error| StoreError::Failed(e.to_string()))
     }
+}
+
+/// Nobody but the owner reads it.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600);
+    options
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), redb::Error> {
+    let old = redb::Database::builder().set_cache_size(CACHE_BYTES).open(from)?;
+    // What an interrupted attempt left is nothing to build upon.
+    let file = options().truncate(true).open(to)?;
+    let new = redb::Database::builder().set_cache_size(CACHE_BYTES).create_file(file)?;
+    let writing = new.begin_write()?;
+    Reading::begin(&old)?.copy_to(&writing)?;
+    writing.commit()?;
+    Ok(())
 }
 
 impl From<SystemTime> for UnixMs {
@@ -136,13 +170,27 @@ impl Store for EmbeddedStore {
         self.writer.run(move |tables| tables.take(collection, &key, now)).await
     }
 
-    async fn secret(&self, name: &SecretName) -> Result<SecretValue, StoreError> {
+    async fn secret_or(&self, name: &SecretName, fresh: SecretValue) -> Result<SecretValue, StoreError> {
         let asked = name.clone();
         if let Some(known) = self.read(move |tables| tables.secret(&asked)).await? {
             return Ok(known);
         }
-        let (name, fresh) = (name.clone(), SecretValue::random());
+        let name = name.clone();
         self.writer.run(move |tables| tables.secret_or(&name, fresh)).await
+    }
+
+    async fn secrets(&self) -> Result<Vec<(SecretName, SecretValue)>, StoreError> {
+        self.read(Reading::secrets).await
+    }
+
+    async fn swap_secret(
+        &self,
+        name: &SecretName,
+        expected: &SecretValue,
+        value: SecretValue,
+    ) -> Result<(), StoreError> {
+        let (name, expected) = (name.clone(), expected.clone());
+        self.writer.run(move |tables| tables.swap_secret(&name, &expected, &value)).await
     }
 
     async fn room_lease(&self, room: &RoomId) -> Result<Option<RoomLease>, StoreError> {

@@ -115,6 +115,40 @@ impl Reading {
         Ok(secrets.get(name.as_str())?.map(|value| SecretValue(value.value().to_vec())))
     }
 
+    pub(super) fn secrets(&self) -> Result<Vec<(SecretName, SecretValue)>, redb::Error> {
+        let mut found = Vec::new();
+        for entry in self.0.open_table(SECRETS)?.iter()? {
+            let (name, value) = entry?;
+            if let Ok(name) = SecretName::new(name.value()) {
+                found.push((name, SecretValue(value.value().to_vec())));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes all that is there into another database.
+    pub(super) fn copy_to(&self, other: &WriteTransaction) -> Result<(), redb::Error> {
+        self.copy_table(other, DOCUMENTS)?;
+        self.copy_table(other, EXPIRY)?;
+        self.copy_table(other, SECRETS)?;
+        self.copy_table(other, LEASES)?;
+        self.copy_table(other, COUNTERS)
+    }
+
+    fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
+        &self,
+        other: &WriteTransaction,
+        table: TableDefinition<'_, K, V>,
+    ) -> Result<(), redb::Error> {
+        let from = self.0.open_table(table)?;
+        let mut to = other.open_table(table)?;
+        for entry in from.iter()? {
+            let (key, value) = entry?;
+            to.insert(key.value(), value.value())?;
+        }
+        Ok(())
+    }
+
     pub(super) fn room_lease(&self, room: &RoomId) -> Result<Option<RoomLease>, redb::Error> {
         let leases = self.0.open_table(LEASES)?;
         Ok(leases.get(room.as_str())?.and_then(|lease| as_lease(lease.value())))
@@ -237,6 +271,22 @@ impl<'t> Writing<'t> {
         self.changed = true;
         self.secrets.insert(name.as_str(), fresh.0.as_slice())?;
         Ok(fresh)
+    }
+
+    pub(super) fn swap_secret(
+        &mut self,
+        name: &SecretName,
+        expected: &SecretValue,
+        value: &SecretValue,
+    ) -> Result<(), WriteError> {
+        let is_expected =
+            self.secrets.get(name.as_str())?.is_some_and(|kept| kept.value() == expected.0.as_slice());
+        if !is_expected {
+            return Err(WriteError::Refused(StoreError::Changed));
+        }
+        self.changed = true;
+        self.secrets.insert(name.as_str(), value.0.as_slice())?;
+        Ok(())
     }
 
     pub(super) fn lease_room(

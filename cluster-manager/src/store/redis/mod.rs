@@ -26,7 +26,7 @@ const SWEEP_STEP: usize = 500;
 /// Most expired documents of a collection removed in one sweep.
 const SWEEP_AT_MOST: usize = 10_000;
 /// Collections with documents that expire, or might.
-const COLLECTIONS: [Collection; 8] = [
+const COLLECTIONS: [Collection; 9] = [
     Collection::Services,
     Collection::Rooms,
     Collection::Tokens,
@@ -35,6 +35,7 @@ const COLLECTIONS: [Collection; 8] = [
     Collection::Workers,
     Collection::Webhooks,
     Collection::Events,
+    Collection::Seal,
 ];
 
 /// See the module's description.
@@ -51,6 +52,8 @@ struct Scripts {
     take: Script,
     sweep: Script,
     secret: Script,
+    secrets: Script,
+    swap_secret: Script,
     lease: Script,
     release: Script,
 }
@@ -64,6 +67,8 @@ impl Scripts {
             take: Script::new(include_str!("take.lua")),
             sweep: Script::new(include_str!("sweep.lua")),
             secret: Script::new(include_str!("secret.lua")),
+            secrets: Script::new("return redis.call('HGETALL', KEYS[1])"),
+            swap_secret: Script::new(include_str!("swap_secret.lua")),
             lease: Script::new(include_str!("lease.lua")),
             release: Script::new(include_str!("release.lua")),
         }
@@ -187,13 +192,36 @@ impl Store for RedisStore {
         self.run(call).await
     }
 
-    async fn secret(&self, name: &SecretName) -> Result<SecretValue, StoreError> {
+    async fn secret_or(&self, name: &SecretName, fresh: SecretValue) -> Result<SecretValue, StoreError> {
         let mut call = self.scripts.secret.prepare_invoke();
+        call.key(self.key("secrets", "values")).arg(name.as_str()).arg(fresh.into_bytes()).arg(MAX_SECRETS);
+        self.run::<Option<Vec<u8>>>(call).await?.map(SecretValue).ok_or(StoreError::Full("secrets"))
+    }
+
+    async fn secrets(&self) -> Result<Vec<(SecretName, SecretValue)>, StoreError> {
+        let mut call = self.scripts.secrets.prepare_invoke();
+        call.key(self.key("secrets", "values"));
+        let found: Vec<(String, Vec<u8>)> = self.run(call).await?;
+        let named = found.into_iter().map(|(name, value)| {
+            let name =
+                SecretName::new(&name).map_err(|e| StoreError::Failed(format!("Redis: {name:?}: {e}")))?;
+            Ok((name, SecretValue(value)))
+        });
+        named.collect()
+    }
+
+    async fn swap_secret(
+        &self,
+        name: &SecretName,
+        expected: &SecretValue,
+        value: SecretValue,
+    ) -> Result<(), StoreError> {
+        let mut call = self.scripts.swap_secret.prepare_invoke();
         call.key(self.key("secrets", "values"))
             .arg(name.as_str())
-            .arg(SecretValue::random().into_bytes())
-            .arg(MAX_SECRETS);
-        self.run::<Option<Vec<u8>>>(call).await?.map(SecretValue).ok_or(StoreError::Full("secrets"))
+            .arg(expected.0.as_slice())
+            .arg(value.into_bytes());
+        if self.run::<u8>(call).await? == 1 { Ok(()) } else { Err(StoreError::Changed) }
     }
 
     async fn room_lease(&self, room: &RoomId) -> Result<Option<RoomLease>, StoreError> {

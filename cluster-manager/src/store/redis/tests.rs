@@ -4,13 +4,14 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::suite::store_suite;
+use crate::store::{SealError, SealKey, SealedStore, suite::store_suite};
 
 /// Reached only if a server does not start.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -147,6 +148,88 @@ mod a_cluster {
     }
 
     store_suite!(fresh());
+}
+
+mod a_sealed_server {
+    use super::*;
+
+    async fn fresh() -> (SealedStore, Server) {
+        let server = Server::start(&IN_MEMORY).await;
+        let (store, _) = SealedStore::open(Arc::new(server.store().await), &SealKey::random()).await.unwrap();
+        (store, server)
+    }
+
+    store_suite!(fresh());
+}
+
+/// Everything that the server has, whatever it is called, as one text of bytes.
+async fn all_of(server: &Server) -> Vec<u8> {
+    let client = redis::Client::open(("127.0.0.1", server.port)).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
+    let mut all = Vec::new();
+    for key in keys {
+        let kind: String = redis::cmd("TYPE").arg(&key).query_async(&mut connection).await.unwrap();
+        let mut read = match kind.as_str() {
+            "hash" => redis::cmd("HGETALL"),
+            "zset" => redis::cmd("ZRANGE"),
+            "string" => redis::cmd("GET"),
+            other => panic!("a key of type {other}"),
+        };
+        read.arg(&key);
+        if kind == "zset" {
+            read.arg(0).arg(-1);
+        }
+        match read.query_async::<redis::Value>(&mut connection).await.unwrap() {
+            redis::Value::Array(values) => values.iter().for_each(|value| {
+                let redis::Value::BulkString(bytes) = value else { panic!("{value:?}") };
+                all.extend_from_slice(bytes);
+            }),
+            redis::Value::BulkString(bytes) => all.extend(bytes),
+            other => panic!("{other:?}"),
+        }
+        all.extend(key);
+    }
+    all
+}
+
+#[tokio::test]
+async fn neither_redis_nor_its_files_show_a_credential() {
+    const CREDENTIAL: &[u8] = b"correct horse battery staple";
+    let shows = |bytes: &[u8], text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    let server = Server::start(&DURABLE).await;
+    let below = Arc::new(server.store().await);
+    let (store, done) = SealedStore::open(below.clone(), &SealKey::random()).await.unwrap();
+    assert!(!done.has_remains);
+    for (collection, name) in [(Collection::Services, "s"), (Collection::Webhooks, "s:w")] {
+        store.put(collection, &key(name), CREDENTIAL.into(), None, PutMode::Create).await.unwrap();
+        let swap = PutMode::Swap(CREDENTIAL.into());
+        let more = [CREDENTIAL, b" 2"].concat();
+        store.put(collection, &key(name), more.clone(), None, swap).await.unwrap();
+        assert_eq!(store.get(collection, &key(name)).await.unwrap(), Some(more));
+    }
+    store
+        .put(Collection::Rooms, &key("r"), b"rooms are not sealed".into(), None, PutMode::Create)
+        .await
+        .unwrap();
+    let secret = store.secret(&SecretName::new("token-key").unwrap()).await.unwrap();
+    let all = all_of(&server).await;
+    assert!(shows(&all, b"rooms are not sealed"));
+    assert!(!shows(&all, CREDENTIAL) && !shows(&all, secret.as_bytes()));
+
+    let mut files = vec![server.dir.path().to_owned()];
+    let mut written = Vec::new();
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            written.extend(std::fs::read(path).unwrap());
+        }
+    }
+    assert!(shows(&written, b"rooms are not sealed"));
+    assert!(!shows(&written, CREDENTIAL) && !shows(&written, secret.as_bytes()));
+    let refused = SealedStore::open(below, &SealKey::random()).await;
+    assert!(matches!(refused, Err(SealError::WrongKey)));
 }
 
 #[tokio::test]
