@@ -1,8 +1,9 @@
 //! WebRTC termination and selective forwarding.
 //!
 //! The core is without I/O: [`node`] ties together what clients and the agent want ([`sdp`]), how clients connect ([`transport`]) and how
-//! media flows ([`forward`]), with what each way carries ([`bandwidth`]). Around it are the thread with the sockets ([`worker`]) and the gRPC services ([`service`], [`events`]).
+//! media flows ([`forward`]), with what each way carries ([`bandwidth`]) and how that is divided ([`allocate`]). Around it are the thread with the sockets ([`worker`]) and the gRPC services ([`service`], [`events`]).
 
+pub mod allocate;
 pub mod arena;
 mod args;
 pub mod bandwidth;

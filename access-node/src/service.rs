@@ -70,8 +70,9 @@ impl AccessNode for Service {
         let transport = TransportId::new(&request.transport_id).map_err(bad_id)?;
         let session = SessionId::new(&request.session_id).map_err(bad_id)?;
         let kind = request::kind(request.kind)?;
-        let source = request::source(request.source, kind)?;
-        self.worker.call(move |node, now| node.set_source(now, &transport, &session, kind, source)).await??;
+        let feed = request::feed(request.source, request.layers, request.wanted, kind)?;
+        let feed = feed.ok_or_else(|| Status::invalid_argument("source is missing"))?;
+        self.worker.call(move |node, now| node.set_source(now, &transport, &session, kind, feed)).await??;
         Ok(Response::new(v1::SetSourceReply {}))
     }
 

@@ -1,15 +1,18 @@
 //! What the way to a client is estimated to carry, from the client's feedback on the packets it was sent
 //! (draft-ietf-rmcat-gcc-02, at the sender): delays that grow or losses bring the estimate down to what arrives, and while there are
-//! none it grows slowly, up to half as much again as what arrives. So it tells little of a way that is hardly used.
+//! none it grows slowly, up to half as much again as what arrives. What lies beyond is found out by probes ([`BandwidthEstimator::want`]).
 //!
 //! ```text
 //! sent ──► History ─┐         ┌─► Gradient ───► Usage ─┐
 //!                   ├─► each ─┼─► Acknowledged ────────┼─► Rate ──► estimate
-//! feedback ─────────┘  packet └─► losses ──────────────┘
+//! feedback ─────────┘  packet ├─► losses ──────────────┤
+//!                             └─► Prober ──────────────┘
 //! ```
 
 mod feedback;
 mod gradient;
+mod history;
+mod probe;
 mod rate;
 #[cfg(test)]
 mod tests;
@@ -17,47 +20,30 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use self::{
-    feedback::{Feedback, MAX_STATUSES, REFERENCE},
+    feedback::{Feedback, REFERENCE},
     gradient::{Gradient, Usage},
+    history::{History, Status},
+    probe::Prober,
     rate::{Acknowledged, Rate},
 };
 
-/// Packets that are remembered until they are reported on: four seconds of 5 Mbit/s. Takes 32 kB per client once the first is sent.
-const HISTORY: usize = MAX_STATUSES as usize;
 /// A leap of the client's clock in units of the reference time, over a minute, after which what was is forgotten.
 const LEAP: i64 = 1024;
 /// Without any feedback for that long nothing is known of the way any more.
 const STALE: Duration = Duration::from_secs(30);
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Status {
-    #[default]
-    Unknown,
-    Sent,
-    Lost,
-    Received,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Packet {
-    /// µs since the epoch.
-    sent: i64,
-    sequence: u16,
-    bytes: u16,
-    status: Status,
-}
-
 /// The estimator of one transport.
 #[derive(Debug)]
 pub struct BandwidthEstimator {
     epoch: Instant,
-    history: Vec<Packet>,
+    history: History,
     /// The last reference time, unwrapped.
     reference: Option<i64>,
     gradient: Gradient,
     acknowledged: Acknowledged,
     rate: Rate,
     heard: Option<Instant>,
+    prober: Prober,
 }
 
 impl BandwidthEstimator {
@@ -66,67 +52,65 @@ impl BandwidthEstimator {
     pub fn new(now: Instant) -> Self {
         Self {
             epoch: now,
-            history: Vec::new(),
+            history: History::default(),
             reference: None,
             gradient: Gradient::default(),
             acknowledged: Acknowledged::default(),
             rate: Rate::default(),
             heard: None,
+            prober: Prober::default(),
         }
     }
 
     /// A packet of so many bytes goes out with that transport-wide number.
     pub fn sent(&mut self, now: Instant, sequence: u16, bytes: usize) {
-        if self.history.is_empty() {
-            self.history = vec![Packet::default(); HISTORY];
-        }
-        let sent = self.micros(now);
+        let probe = self.prober.sent(now, sequence, bytes);
         let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
-        self.history[usize::from(sequence) % HISTORY] =
-            Packet { sent, sequence, bytes, status: Status::Sent };
+        self.history.sent(self.micros(now), sequence, bytes, probe);
     }
 
     /// Feedback came: what follows the SSRCs of the RTCP packet. What is malformed or of unknown packets changes nothing.
     pub fn feedback(&mut self, now: Instant, bytes: &[u8]) {
-        if self.history.is_empty() {
-            return;
-        }
         let Some(feedback) = Feedback::parse(bytes) else { return };
+        let now_micros = self.micros(now);
         // Nothing is believed of feedback that knows none of the packets.
         let known = |(sequence, _): (u16, _)| {
-            let packet = &self.history[usize::from(sequence) % HISTORY];
-            packet.sequence == sequence && matches!(packet.status, Status::Sent | Status::Lost)
+            let packet = self.history.get(now_micros, sequence);
+            packet.is_some_and(|packet| matches!(packet.status, Status::Sent | Status::Lost))
         };
         if !feedback.statuses().any(known) {
             return;
         }
         let reference = self.unwrap_reference(feedback.reference) * REFERENCE;
-        let now_micros = self.micros(now);
         let (mut lost, mut reported, mut found) = (0, 0, 0);
         let mut usage = None;
         let mut newest = None;
         for (sequence, arrival) in feedback.statuses() {
-            let packet = &mut self.history[usize::from(sequence) % HISTORY];
-            if packet.sequence != sequence {
-                continue;
-            }
+            let Some(packet) = self.history.get(now_micros, sequence) else { continue };
             let before = packet.status;
+            let arrival = arrival.map(|arrival| reference + arrival);
+            let counts = u32::from(!packet.probe);
             match (before, arrival) {
-                (Status::Unknown | Status::Received, _) | (Status::Lost, None) => continue,
+                (Status::Received, _) | (Status::Lost, None) => continue,
                 (Status::Sent, None) => {
-                    packet.status = Status::Lost;
-                    (lost, reported) = (lost + 1, reported + 1);
-                    continue;
+                    self.history.mark(sequence, Status::Lost);
+                    (lost, reported) = (lost + counts, reported + counts);
                 }
-                (Status::Sent, Some(_)) => reported += 1,
+                (Status::Sent, Some(_)) => reported += counts,
                 // It was late only.
-                (Status::Lost, Some(_)) => found += 1,
+                (Status::Lost, Some(_)) => found += counts,
             }
-            packet.status = Status::Received;
-            let arrival = reference + arrival.unwrap_or_default();
+            if before == Status::Sent
+                && packet.probe
+                && let Some(carried) = self.prober.reported(now, sequence, packet.bytes, packet.sent, arrival)
+            {
+                self.rate.carried(now_micros, carried);
+            }
+            let Some(arrival) = arrival else { continue };
+            self.history.mark(sequence, Status::Received);
             self.acknowledged.add(arrival, packet.bytes);
             newest = Some(packet.sent);
-            if before == Status::Sent {
+            if before == Status::Sent && !packet.probe {
                 let said = self.gradient.packet(packet.sent, arrival);
                 usage = if usage == Some(Usage::Over) { usage } else { Some(said) };
             }
@@ -137,6 +121,28 @@ impl BandwidthEstimator {
         if let (Some(usage), Some(acknowledged)) = (usage, self.acknowledged.rate()) {
             self.rate.update(now_micros, usage, acknowledged, now_micros - newest);
         }
+    }
+
+    /// More is to be sent than is known to be carried: `next` bit/s for the next step, `all` in the end. It is found out by padding,
+    /// if [`Self::padding`] is asked for and sent.
+    pub fn want(&mut self, now: Instant, next: u64, all: u64) {
+        self.prober.want(now, next, all, self.estimate(now));
+    }
+
+    /// Nothing more is to be sent.
+    pub fn want_no_more(&mut self) {
+        self.prober.stop();
+    }
+
+    /// How many bytes of padding are to be sent now.
+    pub fn padding(&mut self, now: Instant) -> usize {
+        self.prober.due(now)
+    }
+
+    /// When padding is to be sent.
+    #[must_use]
+    pub fn next_padding(&self, now: Instant) -> Option<Instant> {
+        self.prober.next_timeout(now)
     }
 
     /// bit/s; `None` if there was no feedback, too little, or none lately.

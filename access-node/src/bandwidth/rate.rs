@@ -1,6 +1,6 @@
 //! From what the delays and losses say to a rate.
 
-use super::gradient::Usage;
+use super::{gradient::Usage, probe::Carried};
 
 /// Buckets of the acknowledged rate, and their length in µs: half a second.
 const BUCKETS: i64 = 10;
@@ -16,6 +16,8 @@ const AHEAD: (f64, f64) = (1.5, 10_000.0);
 const LEAST_GROWTH: f64 = 4_000.0;
 /// Size of a packet in bits, by which the rate grows once per response time near the limit.
 const PACKET: f64 = 8.0 * 1200.0;
+/// After a decrease nothing is believed of what is found beyond it for that long, in µs.
+const SETTLING: i64 = 1_000_000;
 /// Smallest rate, in bit/s: about one voice.
 const LEAST: f64 = 10_000.0;
 /// Losses above the first share cut the rate, below the second they let it grow (§6).
@@ -142,6 +144,23 @@ impl Rate {
         };
         self.by_delay = Some(rate.max(LEAST));
         self.weigh_losses(now, acknowledged);
+    }
+
+    /// A probe has shown that so much is carried.
+    pub(super) fn carried(&mut self, now: i64, Carried { rate, whole }: Carried) {
+        // While queues drain it says nothing.
+        if self.decreased.is_some_and(|at| now - at < SETTLING) {
+            return;
+        }
+        let rate = rate as f64;
+        if self.by_delay.is_none() {
+            (self.updated, self.losses_seen) = (now, now);
+        }
+        self.by_delay = Some(self.by_delay.unwrap_or(LEAST).max(rate));
+        self.by_loss = self.by_loss.filter(|by_loss| !whole || *by_loss >= rate);
+        if self.limit.is_some_and(|limit| rate > limit.mean + limit.width()) {
+            self.limit = None;
+        }
     }
 
     fn increase(&mut self, rate: f64, acknowledged: f64, elapsed: f64, response: i64) -> f64 {

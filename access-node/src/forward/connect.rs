@@ -33,9 +33,10 @@ impl Forwarder {
         if sink.source == Some(source_key) {
             return;
         }
-        let flows = sink.flows();
+        // What is held back is not worth keeping until then.
+        let (flows, held) = (sink.flows(), sink.held);
         let is_there = |key| self.sources.get(key).is_some_and(|source: &Source| source.supply.is_some());
-        let goes_on = flows && sink.source.is_some_and(is_there);
+        let goes_on = flows && !held && sink.source.is_some_and(is_there);
         sink.next = Some(source_key);
         if let Some(source) = self.sources.get_mut(source_key) {
             source.sinks.push(key);
@@ -53,11 +54,24 @@ impl Forwarder {
         }
     }
 
-    /// Leaves the old source now, not at the new one's next key frame.
-    pub(super) fn finish_switch(&mut self, key: SinkKey) {
+    /// Holds back what goes to a sink, and what it would have gone over to, or lets it go on from the next key frame.
+    pub fn hold(&mut self, now: Instant, key: SinkKey, held: bool, out: &mut impl Outlet) {
+        let Some(sink) = self.sinks.get_mut(key) else { return };
+        if let Some(next) = sink.next.take_if(|_| held) {
+            self.leave(key, next);
+        }
+        let Some(sink) = self.sinks.get_mut(key) else { return };
+        if std::mem::replace(&mut sink.held, held) && !held {
+            self.begin_anew(now, key, out);
+        }
+    }
+
+    /// Leaves the old source now, not at the new one's next key frame. Until that nothing flows.
+    pub fn finish_switch(&mut self, key: SinkKey) {
         let Some(sink) = self.sinks.get_mut(key) else { return };
         let Some(next) = sink.next.take() else { return };
         let before = sink.source.replace(next);
+        sink.held = false;
         if let Destination::Client(stream) = &mut sink.to {
             stream.continuity.interrupt();
             stream.awaits_key_frame = sink.kind == Kind::Video;

@@ -132,6 +132,12 @@ impl Continuity {
         Some((sequence_out as u16, timestamp_out, segment.shift))
     }
 
+    /// The timestamp of the newest packet.
+    #[must_use]
+    pub(super) fn last_timestamp(&self) -> u32 {
+        self.last_timestamp
+    }
+
     /// Where the packet sent under that number came from, if it is known still.
     #[must_use]
     pub(super) fn trace(&self, sequence: u16) -> Option<Origin> {

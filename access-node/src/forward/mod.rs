@@ -7,7 +7,9 @@ mod clock;
 mod connect;
 mod continuity;
 mod h264_sps;
+mod meter;
 mod nack;
+mod padding;
 mod picture;
 mod picture_id;
 mod reception;
@@ -21,6 +23,7 @@ mod stats;
 mod transport_cc;
 
 pub use clock::NtpClock;
+pub use meter::{Rates, TEMPORAL_LAYERS};
 pub use report::{Reference, ReportBlock, SentReports, report_blocks};
 pub use rtcp::{Rtcp, nacked, walk};
 pub use sink::{Sink, StreamParameters};
@@ -191,6 +194,7 @@ impl Forwarder {
             next: None,
             kind,
             active: true,
+            held: false,
             open,
             to: Destination::Client(stream),
         })
@@ -203,6 +207,7 @@ impl Forwarder {
             next: None,
             kind,
             active: true,
+            held: false,
             open: true,
             to: Destination::Link(to),
         })
@@ -301,7 +306,7 @@ impl Forwarder {
         }
         let payload = header.payload(packet);
         let picture = match source.kind {
-            Kind::Audio => Picture { key_frame: true, size: None },
+            Kind::Audio => Picture { key_frame: true, ..Picture::default() },
             Kind::Video => inspect(format.codec, payload),
         };
         if let Some(size) = picture.size.filter(|size| source.size != Some(*size)) {
@@ -313,6 +318,7 @@ impl Forwarder {
         }
         source.received.tally.packet(now, packet.len(), header.timestamp, picture.key_frame);
         source.cache.store(sequence, packet);
+        source.measure(now, packet.len(), header.timestamp, picture.temporal);
         if is_newest {
             source.newest = Some((header.timestamp, now));
         }
@@ -339,7 +345,10 @@ impl Forwarder {
                     continue;
                 }
                 sink.next = None;
+                sink.held = false;
                 switched.extend(sink.source.replace(key).map(|before| (*sink_key, before)));
+            } else if sink.held {
+                continue;
             }
             if stream.continuity.is_interrupted(of) {
                 stream.awaits_key_frame = source.kind == Kind::Video;

@@ -10,6 +10,10 @@ pub(super) struct Picture {
     pub key_frame: bool,
     /// Given with key frames, where the codec makes it easy to read.
     pub size: Option<Size>,
+    /// The temporal layer (VP8's TID), and whether a decoder of the layers below can go on to this one here (Y).
+    pub temporal: u8,
+    /// See [`Self::temporal`].
+    pub sync: bool,
 }
 
 /// Looks into an RTP payload.
@@ -19,11 +23,13 @@ pub(super) fn inspect(codec: Codec, payload: &[u8]) -> Picture {
         Codec::Vp8 => vp8(payload),
         Codec::Vp9 => vp9(payload),
         Codec::H264 => h264(payload),
-        Codec::H265 => Picture { key_frame: h265_key_frame(payload), size: None },
+        Codec::H265 => Picture { key_frame: h265_key_frame(payload), ..Picture::default() },
         // The first packet of a coded video sequence (AV1 RTP §4.4, N bit).
-        Codec::Av1 => Picture { key_frame: payload.first().is_some_and(|b| b & 0x08 != 0), size: None },
+        Codec::Av1 => {
+            Picture { key_frame: payload.first().is_some_and(|b| b & 0x08 != 0), ..Picture::default() }
+        }
         Codec::Opus | Codec::Pcmu | Codec::Pcma | Codec::G722 | Codec::Isac | Codec::Ilbc => {
-            Picture { key_frame: true, size: None }
+            Picture { key_frame: true, ..Picture::default() }
         }
     }
     .or_nothing(payload)
@@ -32,13 +38,13 @@ pub(super) fn inspect(codec: Codec, payload: &[u8]) -> Picture {
 impl Picture {
     fn or_nothing(self, payload: &[u8]) -> Self {
         let size = self.size.filter(|(w, h)| (1..=16_384).contains(w) && (1..=16_384).contains(h));
-        Self { key_frame: self.key_frame && !payload.is_empty(), size }
+        Self { key_frame: self.key_frame && !payload.is_empty(), size, ..self }
     }
 }
 
 /// RFC 7741 §4.2, §4.3; RFC 6386 §9.1.
 fn vp8(payload: &[u8]) -> Picture {
-    let Some((frame, starts)) = vp8_descriptor(payload) else { return Picture::default() };
+    let Some((frame, starts, temporal)) = vp8_descriptor(payload) else { return Picture::default() };
     let key_frame = starts && frame.first().is_some_and(|b| b & 1 == 0);
     let size = match frame {
         [_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1, ..] if key_frame => {
@@ -47,11 +53,12 @@ fn vp8(payload: &[u8]) -> Picture {
         }
         _ => None,
     };
-    Picture { key_frame, size }
+    Picture { key_frame, size, temporal: temporal >> 6, sync: temporal & 0x20 != 0 }
 }
 
-/// The payload after its descriptor, and whether a frame's first partition begins there.
-fn vp8_descriptor(payload: &[u8]) -> Option<(&[u8], bool)> {
+/// The payload after its descriptor, whether a frame's first partition begins there, and the byte with TID and Y, 0 if there is none.
+fn vp8_descriptor(payload: &[u8]) -> Option<(&[u8], bool, u8)> {
+    let mut temporal = 0;
     let (first, mut rest) = payload.split_first()?;
     if first & 0x80 != 0 {
         let (extension, tail) = rest.split_first()?;
@@ -64,10 +71,13 @@ fn vp8_descriptor(payload: &[u8]) -> Option<(&[u8], bool)> {
             rest = rest.get(1..)?;
         }
         if extension & 0x30 != 0 {
-            rest = rest.get(1..)?;
+            let (byte, tail) = rest.split_first()?;
+            rest = tail;
+            // TID and Y stand there if T says so.
+            temporal = if extension & 0x20 != 0 { *byte } else { 0 };
         }
     }
-    Some((rest, first & 0x10 != 0 && first & 0x07 == 0))
+    Some((rest, first & 0x10 != 0 && first & 0x07 == 0, temporal))
 }
 
 /// RFC 9628 §4.2.
@@ -108,7 +118,7 @@ fn vp9_descriptor(payload: &[u8]) -> Option<Picture> {
             size = Some((side(0), side(2)));
         }
     }
-    Some(Picture { key_frame: begins && !predicted && spatial == 0, size })
+    Some(Picture { key_frame: begins && !predicted && spatial == 0, size, ..Picture::default() })
 }
 
 /// RFC 6184 §5.2.
@@ -129,17 +139,18 @@ fn h264(payload: &[u8]) -> Picture {
             picture
         }
         // A fragment: only the first names what it is of.
-        28 => {
-            Picture { key_frame: rest.first().is_some_and(|fu| fu & 0x80 != 0 && fu & 0x1f == 5), size: None }
-        }
+        28 => Picture {
+            key_frame: rest.first().is_some_and(|fu| fu & 0x80 != 0 && fu & 0x1f == 5),
+            ..Picture::default()
+        },
         _ => h264_unit(payload),
     }
 }
 
 fn h264_unit(unit: &[u8]) -> Picture {
     match unit.first().map(|b| b & 0x1f) {
-        Some(5) => Picture { key_frame: true, size: None },
-        Some(7) => Picture { key_frame: true, size: super::h264_sps::size(&unit[1..]) },
+        Some(5) => Picture { key_frame: true, ..Picture::default() },
+        Some(7) => Picture { key_frame: true, size: super::h264_sps::size(&unit[1..]), ..Picture::default() },
         _ => Picture::default(),
     }
 }
@@ -161,12 +172,28 @@ fn h265_key_frame(payload: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn of(key_frame: bool, size: Option<Size>) -> Picture {
+        Picture { key_frame, size, ..Picture::default() }
+    }
+
+    #[test]
+    fn vp8_pictures_tell_their_temporal_layer() {
+        let seen = |descriptor: &[u8]| {
+            let picture = inspect(Codec::Vp8, &[descriptor, &[1, 2, 3]].concat());
+            (picture.temporal, picture.sync)
+        };
+        assert_eq!(seen(&[0x90, 0xe0, 0x80, 1, 7, 0xa0]), (2, true));
+        assert_eq!(seen(&[0x90, 0x20, 0x40]), (1, false));
+        assert_eq!(seen(&[0x90, 0x10, 0xff]), (0, false), "only KEYIDX stands there");
+        assert_eq!(seen(&[0x10]), (0, false));
+    }
+
     #[test]
     fn vp8_key_frames_tell_their_size() {
         let frame = [0x50, 0x00, 0x00, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01, 0xff];
-        for descriptor in [&[0x10][..], &[0x90, 0x80, 0x11], &[0x90, 0xf0, 0x91, 0x22, 5, 6]] {
+        for descriptor in [&[0x10][..], &[0x90, 0x80, 0x11], &[0x90, 0xf0, 0x91, 0x22, 5, 0x06]] {
             let payload = [descriptor, &frame].concat();
-            assert_eq!(inspect(Codec::Vp8, &payload), Picture { key_frame: true, size: Some((640, 480)) });
+            assert_eq!(inspect(Codec::Vp8, &payload), of(true, Some((640, 480))));
         }
         let mut delta = [&[0x10][..], &frame].concat();
         delta[1] |= 1;
@@ -179,7 +206,7 @@ mod tests {
     fn vp9_key_frames_tell_the_size_of_the_largest_layer() {
         let structure = [0x38, 0x01, 0x40, 0x00, 0xb4, 0x02, 0x80, 0x01, 0x68, 0x01];
         let payload = [&[0x8a, 0x92, 0x34][..], &structure, &[1, 2, 3]].concat();
-        assert_eq!(inspect(Codec::Vp9, &payload), Picture { key_frame: true, size: Some((640, 360)) });
+        assert_eq!(inspect(Codec::Vp9, &payload), of(true, Some((640, 360))));
         assert!(!inspect(Codec::Vp9, &[0xc8, 0x92, 0x34, 1, 2]).key_frame);
     }
 
@@ -187,9 +214,9 @@ mod tests {
     fn h264_key_frames_in_each_packetization() {
         // 640×480 constrained baseline
         let sps = [0x67, 0x42, 0xc0, 0x1e, 0xda, 0x02, 0x80, 0xf6, 0x80, 0x6d, 0x0a, 0x13, 0x50];
-        assert_eq!(inspect(Codec::H264, &sps), Picture { key_frame: true, size: Some((640, 480)) });
+        assert_eq!(inspect(Codec::H264, &sps), of(true, Some((640, 480))));
         let stap = [&[24, 0, sps.len() as u8][..], &sps, &[0, 2, 0x68, 1]].concat();
-        assert_eq!(inspect(Codec::H264, &stap), Picture { key_frame: true, size: Some((640, 480)) });
+        assert_eq!(inspect(Codec::H264, &stap), of(true, Some((640, 480))));
         assert!(inspect(Codec::H264, &[0x7c, 0x85, 1]).key_frame);
         assert!(!inspect(Codec::H264, &[0x7c, 0x05, 1]).key_frame);
         assert!(!inspect(Codec::H264, &[0x41, 0x9a]).key_frame);

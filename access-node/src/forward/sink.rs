@@ -32,6 +32,8 @@ pub struct Sink {
     pub kind: Kind,
     /// Whether it is to flow (pause).
     pub(super) active: bool,
+    /// Whether what it gets is held back for want of bandwidth, until it goes over to another source or is let go.
+    pub(super) held: bool,
     /// Whether there is a connection that it can flow on.
     pub(super) open: bool,
     pub(super) to: Destination,
@@ -40,6 +42,24 @@ pub struct Sink {
 impl Sink {
     pub(super) fn flows(&self) -> bool {
         self.active && self.open
+    }
+
+    /// What it gets now.
+    #[must_use]
+    pub fn source(&self) -> Option<SourceKey> {
+        self.source
+    }
+
+    /// Whether anything may go to it: it is neither paused nor held back, and there is a connection.
+    #[must_use]
+    pub fn is_flowing(&self) -> bool {
+        self.flows() && !self.held
+    }
+
+    /// Whether it is paused.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.active
     }
 }
 
@@ -147,6 +167,13 @@ impl ClientStream {
         written
     }
 
+    /// Number and timestamp of a packet of padding among the retransmissions.
+    pub(super) fn next_padding(&mut self) -> (u16, u32) {
+        let sequence = self.rtx_sequence;
+        self.rtx_sequence = sequence.wrapping_add(1);
+        (sequence, self.continuity.last_timestamp())
+    }
+
     /// Takes one retransmission from what the subscriber may ask for.
     pub(super) fn may_retransmit(&mut self, now: Instant) -> bool {
         let (since, used) = &mut self.budget;
@@ -158,7 +185,7 @@ impl ClientStream {
     }
 
     /// The extension block in the one-byte form (RFC 8285 §4.2).
-    fn write_extensions(&self, out: &mut Vec<u8>, audio_level: Option<u8>) -> Written {
+    pub(super) fn write_extensions(&self, out: &mut Vec<u8>, audio_level: Option<u8>) -> Written {
         let extensions = &self.parameters.extensions;
         let audio_level = extensions.audio_level.zip(audio_level);
         let Some(first) = out.first_mut() else { return Written { transport_cc_at: None } };

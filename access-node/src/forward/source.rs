@@ -4,7 +4,14 @@ use std::time::{Duration, Instant};
 
 use kaigi_proto::ids::TrackId;
 
-use super::{cache::PacketCache, nack::NackTracker, reception::Reception, size::Size, stats::Received};
+use super::{
+    cache::PacketCache,
+    meter::{Meter, Rates},
+    nack::NackTracker,
+    reception::Reception,
+    size::Size,
+    stats::Received,
+};
 use crate::{
     keys::{FlowKey, SinkKey, TransportKey},
     sdp::{Extensions, Format, Kind},
@@ -85,6 +92,7 @@ pub struct Source {
     /// Timestamp and arrival of the newest packet.
     pub(super) newest: Option<(u32, Instant)>,
     pub(super) received: Received,
+    meter: Option<Meter>,
     key_frame_asked: Option<Instant>,
     key_frame_pending: bool,
     /// Some sink can't go on without a key frame.
@@ -112,6 +120,7 @@ impl Source {
             reported: None,
             newest: None,
             received: Received::new(kind),
+            meter: None,
             key_frame_asked: None,
             key_frame_pending: false,
             awaited: false,
@@ -127,6 +136,27 @@ impl Source {
     /// What is known of its reception.
     pub fn reception_mut(&mut self) -> Option<&mut Reception> {
         self.reception.as_mut()
+    }
+
+    /// The size of its picture, if that is known.
+    #[must_use]
+    pub fn size(&self) -> Option<Size> {
+        self.size
+    }
+
+    /// When the newest packet came.
+    #[must_use]
+    pub fn last_packet(&self) -> Option<Instant> {
+        self.newest.map(|(_, at)| at)
+    }
+
+    /// What it sends; `None` until that was counted for a while.
+    pub fn rates(&mut self, now: Instant) -> Option<Rates> {
+        self.meter.as_mut()?.rates(now)
+    }
+
+    pub(super) fn measure(&mut self, now: Instant, bytes: usize, timestamp: u32, temporal: u8) {
+        self.meter.get_or_insert_with(|| Meter::new(now)).packet(now, bytes, timestamp, temporal);
     }
 
     /// Whether packets under another SSRC may be its own: the one known is silent, or there is none.
@@ -145,6 +175,7 @@ impl Source {
         self.cache.clear();
         self.reported = None;
         self.newest = None;
+        self.meter = None;
         self.key_frame_asked = None;
     }
 

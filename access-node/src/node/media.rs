@@ -81,6 +81,7 @@ impl Node {
         if before.is_some() && before.map(|path| path.peer) != after.map(|path| path.peer) {
             transport.bandwidth = BandwidthEstimator::new(now);
             transport.round_trip = RoundTrip::default();
+            transport.layering.begin_anew();
         }
         // Until there is an offer there is no certificate to expect, so nothing to begin.
         let begins = transport.dtls.is_some() && transport.handshake_since.is_none();
@@ -330,6 +331,9 @@ impl Node {
                     self.net.counters.transport_cc_in += 1;
                     if let Some(transport) = self.net.transports.get_mut(key) {
                         transport.bandwidth.feedback(now, feedback);
+                        if transport.falls_short(now) {
+                            self.allocate(now, key);
+                        }
                     }
                 }
                 Rtcp::Other => {}
@@ -357,6 +361,7 @@ impl Node {
         self.net.flush_dtls(key);
         self.data_timeout(now, key);
         self.send_transport_cc(now, key);
+        self.layers_timeout(now, key);
         let due = self.net.transports.get(key).and_then(|t| t.next_report).is_some_and(|at| at <= now);
         if due {
             self.send_reports(now, key);

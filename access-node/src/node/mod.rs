@@ -6,6 +6,8 @@ mod data;
 mod data_link;
 mod datagrams;
 mod error;
+mod ladder;
+mod layers;
 mod links;
 mod media;
 mod net;
@@ -22,7 +24,9 @@ pub use datagrams::{Datagram, Datagrams};
 pub use error::NodeError;
 pub use links::{Attachment, Flow};
 pub use output::{LinkCall, Output};
-pub use request::{DataRole, DataSource, Opened, PublicationTrack, SubscriptionTrack, TrackSource};
+pub use request::{
+    DataRole, DataSource, Feed, LayerWish, Opened, PublicationTrack, SubscriptionTrack, TrackSource,
+};
 pub use transport::Transport;
 
 use std::{

@@ -7,6 +7,7 @@ use kaigi_proto::{
 
 use super::NodeError;
 use crate::{
+    forward::Size,
     ids::Mid,
     sdp::{Format, Kind},
 };
@@ -19,6 +20,8 @@ impl From<IdError> for NodeError {
 
 /// Most entries of a repeated field that are read.
 const MAX_REPEATED: usize = 64;
+/// Most layers of a picture. Browsers send three.
+const MAX_LAYERS: usize = 8;
 
 /// Who opens a session where.
 #[derive(Clone, Debug)]
@@ -85,6 +88,45 @@ pub struct TrackSource {
     pub format: Format,
 }
 
+/// What a subscriber wants of a track with layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerWish {
+    /// The layer that is nearest to it without being smaller, if there is one; absent = the largest.
+    pub resolution: Option<Size>,
+    /// Frames per second at most; absent = all there are.
+    pub framerate: Option<u32>,
+    /// bit/s at most; absent = all there are.
+    pub bitrate: Option<u64>,
+    /// Among the subscriptions of one client, higher ones first.
+    pub priority: u32,
+}
+
+/// Where what a subscriber gets comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// From one track.
+    Track(TrackSource),
+    /// From one of several layers of a picture at a time, all of one format. There is one at least.
+    Layers(Vec<TrackSource>, LayerWish),
+}
+
+impl Feed {
+    /// The format that it has.
+    #[must_use]
+    pub fn format(&self) -> Option<Format> {
+        match self {
+            Self::Track(source) => Some(source.format),
+            Self::Layers(layers, _) => layers.first().map(|layer| layer.format),
+        }
+    }
+}
+
+impl From<TrackSource> for Feed {
+    fn from(source: TrackSource) -> Self {
+        Self::Track(source)
+    }
+}
+
 /// A track that a client gets.
 #[derive(Clone, Debug)]
 pub struct SubscriptionTrack {
@@ -93,7 +135,7 @@ pub struct SubscriptionTrack {
     /// On which m-line.
     pub mid: Mid,
     /// From where, if that is known already.
-    pub source: Option<TrackSource>,
+    pub feed: Option<Feed>,
     /// What may be negotiated.
     pub formats: Vec<Format>,
     /// Whether the client's order decides among the formats, or their own.
@@ -175,19 +217,13 @@ pub fn subscription(
     };
     let tracks = limited(request.tracks, "tracks")?.into_iter().map(|track| {
         let kind = kind(track.kind)?;
-        let source = track.source.map(|named| source(Some(named), kind)).transpose()?;
-        let formats = match (&source, track.formats.is_empty()) {
+        let feed = feed(track.source, track.layers, track.wanted, kind)?;
+        let formats = match (feed.as_ref().and_then(Feed::format), track.formats.is_empty()) {
             (None, true) => return Err(NodeError::Invalid("source and formats are missing".to_owned())),
-            (Some(source), true) => vec![source.format],
+            (Some(format), true) => vec![format],
             (_, false) => formats(track.formats, kind)?,
         };
-        Ok(SubscriptionTrack {
-            kind,
-            mid: mid(&track.mid)?,
-            source,
-            formats,
-            client_order: track.client_order,
-        })
+        Ok(SubscriptionTrack { kind, mid: mid(&track.mid)?, feed, formats, client_order: track.client_order })
     });
     let tracks = checked(tracks.collect::<Result<Vec<_>, NodeError>>()?, |track| (track.kind, &track.mid))?;
     opened.has_something(tracks.is_empty())?;
@@ -209,6 +245,41 @@ impl Opened {
         }
         Ok(())
     }
+}
+
+/// Where a subscribed track comes from: layers, if there are any, else the source.
+///
+/// # Errors
+/// If something is unusable or not of the kind, or the layers differ in their format.
+pub fn feed(
+    named: Option<v1::TrackSource>,
+    layers: Vec<v1::TrackSource>,
+    wanted: Option<v1::LayerWish>,
+    kind: Kind,
+) -> Result<Option<Feed>, NodeError> {
+    if layers.is_empty() {
+        return named.map(|named| source(Some(named), kind).map(Feed::Track)).transpose();
+    }
+    if kind == Kind::Audio {
+        return Err(NodeError::Invalid("sound has no layers".to_owned()));
+    }
+    if layers.len() > MAX_LAYERS {
+        return Err(NodeError::TooMany("layers"));
+    }
+    let layers: Vec<_> =
+        layers.into_iter().map(|layer| source(Some(layer), kind)).collect::<Result<_, _>>()?;
+    if layers.iter().any(|layer| layer.format != layers[0].format) {
+        return Err(NodeError::Invalid("layers of different formats".to_owned()));
+    }
+    let wanted = wanted.unwrap_or_default();
+    let size = wanted.resolution.map(|size| (size.width, size.height));
+    let wish = LayerWish {
+        resolution: size.filter(|(width, height)| *width > 0 && *height > 0),
+        framerate: Some(wanted.framerate).filter(|rate| *rate > 0),
+        bitrate: Some(wanted.bitrate).filter(|rate| *rate > 0),
+        priority: wanted.priority,
+    };
+    Ok(Some(Feed::Layers(layers, wish)))
 }
 
 /// A track's source.

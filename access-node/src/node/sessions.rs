@@ -9,8 +9,9 @@ use kaigi_proto::{
 use rand::RngCore;
 
 use super::{
-    Node, NodeError, Opened, PublicationTrack, SubscriptionTrack, TrackSource,
+    Feed, Node, NodeError, Opened, PublicationTrack, SubscriptionTrack,
     data::TransportData,
+    layers::{Fed, Layering},
     net::Room,
     transport::{Incoming, Layer, Role, RoundTrip, Session, SessionTrack, Transport},
 };
@@ -84,7 +85,7 @@ impl Node {
             session.tracks.push(SessionTrack {
                 kind: track.kind,
                 mid: track.mid,
-                role: Role::Subscribed { from: track.source, active: true, sink: None },
+                role: Role::Subscribed { from: track.feed.map(Fed::new), active: true, sink: None },
             });
         }
         self.insert_session(now, key, &opened.session, session);
@@ -102,21 +103,31 @@ impl Node {
         transport: &TransportId,
         session: &SessionId,
         kind: Kind,
-        source: TrackSource,
+        feed: impl Into<Feed>,
     ) -> Result<(), NodeError> {
+        let feed = feed.into();
         let key = *self.by_id.get(transport).ok_or(NodeError::UnknownTransport)?;
         let entry = self.net.transports.get_mut(key).ok_or(NodeError::UnknownTransport)?;
         let track = track_of(entry.sessions.get_mut(session), kind)?;
         let Role::Subscribed { from, sink, .. } = &mut track.role else {
             return Err(NodeError::Invalid("a publication has no source".to_owned()));
         };
-        if !entry.negotiation.may_carry(&track.mid, source.format) {
+        if !feed.format().is_some_and(|format| entry.negotiation.may_carry(&track.mid, format)) {
             return Err(NodeError::OtherFormat);
         }
-        *from = Some(source.clone());
-        if let Some(sink) = *sink {
-            self.connect(now, sink, kind, &source);
+        match (feed, &mut *from) {
+            (Feed::Layers(layers, wish), Some(Fed::Layers(layered))) => layered.update(layers, wish),
+            (feed, _) => *from = Some(Fed::new(feed)),
         }
+        match (&*from, *sink) {
+            (Some(Fed::Track(source)), Some(sink)) => {
+                let source = source.clone();
+                self.connect(now, sink, kind, &source);
+            }
+            (Some(Fed::Layers(_)), Some(_)) => self.allocate(now, key),
+            (_, None) | (None, _) => {}
+        }
+        self.net.schedule(key);
         Ok(())
     }
 
@@ -142,10 +153,14 @@ impl Node {
                     self.forward.set_source_active(now, source, active, &mut self.net);
                 }
             }
-            Role::Subscribed { active: wanted, sink, .. } => {
+            Role::Subscribed { active: wanted, sink, from } => {
                 *wanted = active;
+                if let Some(Fed::Layers(layered)) = from {
+                    layered.is_eager |= active;
+                }
                 if let Some(sink) = *sink {
                     self.forward.set_sink_active(now, sink, active, &mut self.net);
+                    self.allocate(now, key);
                 }
             }
         }
@@ -281,6 +296,7 @@ impl Node {
             next_transport_cc: 1,
             bandwidth: BandwidthEstimator::new(now),
             round_trip: RoundTrip::default(),
+            layering: Layering::default(),
             ssrc: self.rng.next_u32(),
             name: session_id.to_string(),
             next_report: None,
@@ -411,7 +427,7 @@ impl Node {
 fn told(track: &SessionTrack, negotiated: &Negotiated) -> Vec<v1::NegotiatedTrack> {
     let ids: Vec<Option<&TrackId>> = match &track.role {
         Role::Published(layers) => layers.iter().map(|layer| Some(&layer.track)).collect(),
-        Role::Subscribed { from, .. } => vec![from.as_ref().map(|from| &from.track)],
+        Role::Subscribed { from, .. } => vec![from.as_ref().and_then(Fed::track)],
     };
     let negotiated = |id: Option<&TrackId>| v1::NegotiatedTrack {
         mid: track.mid.to_string(),

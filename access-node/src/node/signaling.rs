@@ -10,6 +10,7 @@ use rand::RngCore;
 
 use super::{
     Node, NodeError, TrackSource,
+    layers::Fed,
     sessions::{PASSWORD_BYTES, UFRAG_BYTES},
     transport::{Incoming, Layer, MAX_INCOMING, Role},
 };
@@ -121,8 +122,14 @@ impl Node {
                 let new = self.forward.add_client_sink(kind, parameters, open, random);
                 *sink = Some(new);
                 // One of another format is of no use any more; the agent names one of the format that it is told.
-                *from = from.take().filter(|from| negotiated.format.carries(from.format));
-                let (from, active) = (from.clone(), *active);
+                let carried =
+                    |from: &Fed| from.format().is_some_and(|format| negotiated.format.carries(format));
+                *from = from.take().filter(carried);
+                let track = match from {
+                    Some(Fed::Track(source)) => Some(source.clone()),
+                    Some(Fed::Layers(_)) | None => None,
+                };
+                let active = *active;
                 transport.outgoing.insert(ssrc, new);
                 if let Some((rtx, _)) = rtx {
                     transport.outgoing.insert(rtx.0, new);
@@ -130,8 +137,9 @@ impl Node {
                 if !active {
                     self.forward.set_sink_active(now, new, false, &mut self.net);
                 }
-                if let Some(from) = from {
-                    self.connect(now, new, kind, &from);
+                match track {
+                    Some(track) => self.connect(now, new, kind, &track),
+                    None => self.allocate(now, key),
                 }
             }
         }

@@ -8,8 +8,9 @@ use std::{
 use kaigi_proto::ids::{ParticipantId, RoomId, SessionId, TrackId, TransportId};
 
 use super::{
-    Opened, TrackSource,
+    Opened,
     data::{SessionData, TransportData},
+    layers::{Fed, Layering},
 };
 use crate::{
     bandwidth::BandwidthEstimator,
@@ -51,7 +52,7 @@ pub(super) enum Role {
     Published(Vec<Layer>),
     Subscribed {
         /// Absent as long as the agent has not named one of the negotiated format.
-        from: Option<TrackSource>,
+        from: Option<Fed>,
         active: bool,
         sink: Option<SinkKey>,
     },
@@ -114,6 +115,8 @@ pub struct Transport {
     /// What the way to the client carries.
     pub(super) bandwidth: BandwidthEstimator,
     pub(super) round_trip: RoundTrip,
+    /// What of that each picture gets.
+    pub(super) layering: Layering,
     /// Own source in feedback to the client.
     pub(super) ssrc: u32,
     /// RTCP's canonical name.
@@ -136,6 +139,7 @@ impl Transport {
             self.dtls.as_ref().and_then(Dtls::next_timeout),
             self.transport_cc.next_timeout().filter(|_| self.is_connected()),
             self.next_report,
+            self.layering.next_timeout(),
             self.data.next_timeout(),
         ]
         .into_iter()

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 pub mod data;
+pub mod narrow;
 pub mod world;
 
 use std::{collections::HashMap, fmt::Write as _, net::SocketAddr, time::Instant};
@@ -365,10 +366,22 @@ impl Client {
 
     /// A protected packet of a layer, the next in sequence, as browsers send the first ones: with mid and rid.
     pub fn layer_media(&mut self, mid: usize, layer: usize, payload: &[u8], says: bool) -> Vec<u8> {
+        self.layer_packet(mid, layer, payload, 3000, says)
+    }
+
+    /// The same with the timestamp that much after the one before.
+    pub fn layer_packet(
+        &mut self,
+        mid: usize,
+        layer: usize,
+        payload: &[u8],
+        step: u32,
+        says: bool,
+    ) -> Vec<u8> {
         let line = &self.lines[mid];
         let (ssrc, rid) = (line.ssrc + 10 * layer as u32, line.layers[layer]);
         let next = self.next.entry(ssrc).or_insert((100, 50_000));
-        *next = (next.0 + 1, next.1 + 3000);
+        *next = (next.0.wrapping_add(1), next.1.wrapping_add(step));
         let said = [(4, mid.to_string()), (10, rid.to_owned())];
         let plain = said_packet(ssrc, VP8, *next, if says { &said } else { &[] }, payload);
         self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap()

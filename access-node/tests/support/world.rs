@@ -1,6 +1,7 @@
 //! A node between clients, on virtual time.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     time::{Duration, Instant, SystemTime},
 };
@@ -19,7 +20,7 @@ use rtc_rtcp::{
     payload_feedbacks::picture_loss_indication::PictureLossIndication,
 };
 
-use super::{Client, Way, address};
+use super::{Client, Way, address, narrow::Narrow};
 
 pub const AGENT: &str = "conference-1";
 
@@ -35,6 +36,8 @@ pub struct World {
     pub link: SocketAddr,
     /// Whether a datagram with data is lost.
     pub loses: Box<dyn FnMut() -> bool>,
+    /// The ways to some clients.
+    pub narrow: HashMap<usize, Narrow>,
 }
 
 impl World {
@@ -65,6 +68,7 @@ impl World {
             agent: AGENT.to_owned(),
             link: address(link),
             loses: Box::new(|| false),
+            narrow: HashMap::new(),
         }
     }
 
@@ -179,10 +183,16 @@ impl World {
             }
             let mut replies = Vec::new();
             for Datagram { path, bytes, .. } in datagrams.iter() {
-                let Some((address, client)) = self.clients.iter_mut().find(|(a, _)| *a == path.peer.address)
-                else {
+                let Some(at) = self.clients.iter().position(|(a, _)| *a == path.peer.address) else {
                     continue;
                 };
+                if bytes[0] >= 128
+                    && let Some(narrow) = self.narrow.get_mut(&at)
+                {
+                    narrow.enter(self.now, bytes);
+                    continue;
+                }
+                let (address, client) = &mut self.clients[at];
                 if is_data(bytes) && (self.loses)() {
                     continue;
                 }
@@ -221,10 +231,12 @@ impl World {
         loop {
             let clients =
                 self.clients.iter().filter_map(|(_, client)| client.data.as_ref()?.next_timeout()).min();
-            let next = [self.node.next_timeout(), clients].into_iter().flatten().min();
+            let narrow = self.narrow.values().filter_map(Narrow::next_timeout).min();
+            let next = [self.node.next_timeout(), clients, narrow].into_iter().flatten().min();
             let Some(at) = next.filter(|at| *at <= end) else { break };
             self.now = self.now.max(at);
             self.node.handle_timeout(self.now);
+            self.leave_narrow();
             for client in 0..self.clients.len() {
                 self.clients[client].1.data_timeout(self.now);
                 self.flush_data(client);
@@ -232,6 +244,20 @@ impl World {
             self.settle();
         }
         self.now = end;
+    }
+
+    /// What has come through narrow ways arrives, and is reported on.
+    fn leave_narrow(&mut self) {
+        let clients: Vec<_> = self.narrow.keys().copied().collect();
+        for client in clients {
+            let Some(mut narrow) = self.narrow.remove(&client) else { continue };
+            narrow.leave(self.now, &mut self.clients[client].1);
+            let reports = narrow.reports(self.now, &mut self.clients[client].1);
+            self.narrow.insert(client, narrow);
+            for report in reports {
+                self.send(client, &report);
+            }
+        }
     }
 
     pub fn media(&mut self, client: usize, mid: usize, payload: &[u8], step: u32) {

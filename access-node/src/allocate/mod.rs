@@ -1,0 +1,136 @@
+//! Divides what the way to a client carries over the pictures that the client wants: sound first, then each picture in its smallest
+//! layer, then larger ones where a bit shows most. Down at once, up only after patience that grows with each time it was wrong, so that a
+//! way that swings does not make pictures swing.
+
+mod fill;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use self::fill::{Filling, need};
+
+/// A larger layer is taken if this times what is needed then is there. Less, and what layers send by turns makes it fall again; more,
+/// and pictures stay small on ways that carry large ones.
+const MARGIN: f64 = 1.15;
+/// A layer is left if more than this times what is there is needed. Estimates swing by some percent around what is sent.
+const TOLERANCE: f64 = 1.08;
+/// How long there must be enough for larger layers: at first, and before the way was ever too narrow.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// See [`PATIENCE`]: in the beginning the estimate only follows what is sent.
+const FIRST_PATIENCE: Duration = Duration::from_millis(300);
+/// Longest patience, after failures.
+const MAX_PATIENCE: Duration = Duration::from_secs(40);
+/// Larger layers that have to be left within this time were a mistake: the patience doubles.
+const FAILURE: Duration = Duration::from_secs(15);
+/// Without having to leave a layer for that long, patience is what it was at first.
+const FORGET: Duration = Duration::from_secs(60);
+
+/// One layer that could be sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rung {
+    /// bit/s
+    pub bitrate: u64,
+    /// How much it shows, in any unit that all demands share.
+    pub value: f64,
+}
+
+/// One picture that the client wants.
+#[derive(Clone, Debug, Default)]
+pub struct Demand {
+    /// The layers there are and that are not more than what is asked for; each shows more than the one before.
+    pub rungs: Vec<Rung>,
+    /// Higher ones get their share first.
+    pub priority: u32,
+    /// What is sent now; `None` = nothing.
+    pub current: Option<usize>,
+    /// It was asked for just now: it need not wait for what is there.
+    pub eager: bool,
+}
+
+impl Demand {
+    /// What is sent now, in bit/s.
+    #[must_use]
+    pub fn bitrate(&self) -> Option<u64> {
+        self.rungs.get(self.current?).map(|rung| rung.bitrate)
+    }
+}
+
+/// What is to be sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allocation {
+    /// Of each demand.
+    pub rungs: Vec<Option<usize>>,
+    /// What the next larger layer needs, and what all that is wanted needs, in bit/s with everything else and some reserve; `None` if
+    /// nothing is lacking.
+    pub lacking: Option<(u64, u64)>,
+}
+
+/// What one transport's allocations have come to.
+#[derive(Clone, Copy, Debug)]
+pub struct Allocator {
+    /// Since when there is enough for larger layers.
+    enough_since: Option<Instant>,
+    patience: Duration,
+    raised: Option<Instant>,
+    lowered: Option<Instant>,
+}
+
+impl Default for Allocator {
+    fn default() -> Self {
+        Self { enough_since: None, patience: FIRST_PATIENCE, raised: None, lowered: None }
+    }
+}
+
+impl Allocator {
+    /// Decides what is sent when so much is there, in bit/s (`None` = that is not known), of which `reserved` goes to what is no
+    /// layered picture.
+    pub fn allocate(
+        &mut self,
+        now: Instant,
+        estimate: Option<u64>,
+        reserved: u64,
+        demands: &[Demand],
+    ) -> Allocation {
+        let Some(estimate) = estimate else {
+            self.enough_since = None;
+            return Allocation {
+                rungs: demands.iter().map(|demand| demand.rungs.len().checked_sub(1)).collect(),
+                lacking: None,
+            };
+        };
+        let mut filling = Filling::new(demands);
+        let budget = |scale: f64| ((estimate as f64 * scale) as u64).saturating_sub(reserved);
+        if filling.need() > budget(TOLERANCE) {
+            filling.refill(budget(1.0));
+            self.has_lowered(now);
+        }
+        filling.raise(budget(1.0 / MARGIN), |demand| demand.eager);
+        let mut raised = filling.clone();
+        raised.raise(budget(1.0 / MARGIN), |_| true);
+        if raised == filling {
+            self.enough_since = None;
+        } else if now >= *self.enough_since.get_or_insert(now) + self.patience {
+            (self.enough_since, self.raised) = (None, Some(now));
+            filling = raised;
+        }
+        let scaled = |need: u64| ((need + reserved) as f64 * MARGIN).round() as u64;
+        let lacking = filling.next().map(|next| (scaled(next), scaled(need(demands, filling.most()))));
+        Allocation { rungs: filling.into_rungs(), lacking }
+    }
+
+    fn has_lowered(&mut self, now: Instant) {
+        let within = |at: Option<Instant>, time| at.is_some_and(|at| now < at + time);
+        self.patience = if within(self.raised, FAILURE) {
+            // One mistake counts once, however many steps it takes to undo it.
+            self.raised = None;
+            (self.patience.max(PATIENCE / 2) * 2).min(MAX_PATIENCE)
+        } else if within(self.lowered, FORGET) {
+            self.patience.max(PATIENCE)
+        } else {
+            PATIENCE
+        };
+        self.lowered = Some(now);
+        self.enough_since = None;
+    }
+}

@@ -1,0 +1,228 @@
+//! Probing: what is sent says nothing of a way that carries more. When more is wanted, padding is sent beside it for a moment so that
+//! both together come to what is asked about, and how they arrive tells whether the way carries that.
+
+use std::time::{Duration, Instant};
+
+/// How long a probe lasts. Longer is more exact, and a longer queue where the way does not carry it.
+const TIME: Duration = Duration::from_millis(40);
+/// Fewer bytes say nothing: a probe of little goes on until there are so many.
+const LEAST_BYTES: u64 = 1_500;
+/// How often padding is sent during one.
+const TICK: Duration = Duration::from_millis(5);
+/// What is sent for a while after a probe meets the queue that it made. It is no sign of congestion.
+const AFTERMATH: Duration = Duration::from_millis(100);
+/// Longest wait for the client's report.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Until the next one, if the way carried what was asked about: it may carry still more.
+const NEXT: Duration = Duration::from_millis(200);
+/// First and longest pause after one that the way did not carry.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
+/// If nothing is known, that is asked about first, in bit/s.
+const FIRST: u64 = 1_000_000;
+/// Least share of the packets that must arrive.
+const ARRIVED: f64 = 0.8;
+/// If they arrive slower than this share of the rate at which they were sent, the way was full, and that share of what arrived is sure
+/// to be carried.
+const FULL: (f64, f64) = (0.9, 0.95);
+/// Packets that arrive that much faster than they were sent were held up on the way: they say nothing.
+const COMPRESSED: f64 = 2.0;
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    #[default]
+    Idle,
+    Sending(Cluster),
+    /// Sent; the reports are waited for.
+    Awaiting(Cluster),
+}
+
+/// Packets that make up a probe.
+#[derive(Clone, Copy, Debug)]
+struct Cluster {
+    /// bit/s
+    target: u64,
+    began: Instant,
+    ended: Instant,
+    bytes: u64,
+    /// The first's transport-wide number, and how many there are.
+    first: u16,
+    count: u16,
+    seen: Seen,
+}
+
+/// What is known of a cluster's packets. Times in µs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    received: u16,
+    lost: u16,
+    bytes: u64,
+    /// When the first and the last were sent, and the last's size.
+    sent: Option<(i64, i64, u16)>,
+    /// When the first and the last arrived, and the first's size.
+    arrived: Option<(i64, i64, u16)>,
+}
+
+/// What a probe has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Carried {
+    /// bit/s
+    pub(super) rate: u64,
+    /// Whether all packets arrived.
+    pub(super) whole: bool,
+}
+
+/// Decides when to probe, and reads what came of it.
+#[derive(Debug, Default)]
+pub(super) struct Prober {
+    state: State,
+    not_before: Option<Instant>,
+    failures: u32,
+    /// Until when the queue of the last one may stand.
+    aftermath: Option<Instant>,
+}
+
+impl Prober {
+    /// More is wanted: `next` for the next step, and `all` in the end, while `estimate` is known to be carried, in bit/s.
+    pub(super) fn want(&mut self, now: Instant, next: u64, all: u64, estimate: Option<u64>) {
+        if let State::Awaiting(cluster) = &self.state
+            && now >= cluster.ended + PATIENCE
+        {
+            self.failed(now);
+        }
+        let idle = matches!(self.state, State::Idle) && self.not_before.is_none_or(|at| now >= at);
+        if !idle || estimate.is_some_and(|estimate| estimate >= all) {
+            return;
+        }
+        let target = estimate.map_or(FIRST, |estimate| estimate.saturating_mul(2)).max(next).min(all);
+        if target == 0 {
+            return;
+        }
+        let time = TIME.max(Duration::from_secs_f64(LEAST_BYTES as f64 * 8.0 / target as f64));
+        self.state = State::Sending(Cluster {
+            target,
+            began: now,
+            ended: now + time,
+            bytes: 0,
+            first: 0,
+            count: 0,
+            seen: Seen::default(),
+        });
+    }
+
+    /// Nothing more is wanted: what was begun is broken off.
+    pub(super) fn stop(&mut self) {
+        if let State::Sending(_) = self.state {
+            self.state = State::Idle;
+        }
+    }
+
+    /// How many bytes of padding are to be sent now.
+    pub(super) fn due(&mut self, now: Instant) -> usize {
+        let State::Sending(cluster) = &self.state else { return 0 };
+        if now >= cluster.ended {
+            self.aftermath = Some(now + AFTERMATH);
+            self.state = State::Awaiting(Cluster { ended: now, ..*cluster });
+            return 0;
+        }
+        let elapsed = now.saturating_duration_since(cluster.began) + TICK;
+        let due = (cluster.target as f64 * elapsed.as_secs_f64() / 8.0) as u64;
+        usize::try_from(due.saturating_sub(cluster.bytes)).unwrap_or(0)
+    }
+
+    /// When [`Self::due`] is to be asked again.
+    pub(super) fn next_timeout(&self, now: Instant) -> Option<Instant> {
+        let State::Sending(cluster) = &self.state else { return None };
+        Some((now + TICK).min(cluster.ended))
+    }
+
+    /// A packet goes out. Whether it, or the queue that it meets, is a probe's: its delay and its loss say nothing else.
+    pub(super) fn sent(&mut self, now: Instant, sequence: u16, bytes: usize) -> bool {
+        if let State::Sending(cluster) = &mut self.state {
+            if cluster.count == 0 {
+                cluster.first = sequence;
+            }
+            cluster.count = cluster.count.saturating_add(1);
+            cluster.bytes += bytes as u64;
+            return true;
+        }
+        self.aftermath.is_some_and(|until| now < until)
+    }
+
+    /// The client says when a packet arrived, or (`None`) that it has not.
+    pub(super) fn reported(
+        &mut self,
+        now: Instant,
+        sequence: u16,
+        bytes: u16,
+        sent: i64,
+        arrival: Option<i64>,
+    ) -> Option<Carried> {
+        let (State::Sending(cluster) | State::Awaiting(cluster)) = &mut self.state else { return None };
+        if sequence.wrapping_sub(cluster.first) >= cluster.count {
+            return None;
+        }
+        cluster.seen.add(bytes, sent, arrival);
+        let complete = cluster.seen.received + cluster.seen.lost >= cluster.count;
+        let State::Awaiting(cluster) = self.state else { return None };
+        if !complete {
+            return None;
+        }
+        let carried = cluster.seen.carried(cluster.target);
+        match carried {
+            Some(carried) if carried.rate as f64 >= FULL.0 * cluster.target as f64 => {
+                (self.state, self.failures) = (State::Idle, 0);
+                self.not_before = Some(now + NEXT);
+            }
+            Some(_) | None => self.failed(now),
+        }
+        carried
+    }
+
+    fn failed(&mut self, now: Instant) {
+        self.state = State::Idle;
+        let pause = PAUSE.0.saturating_mul(1 << self.failures.min(4)).min(PAUSE.1);
+        self.not_before = Some(now + pause);
+        self.failures += 1;
+    }
+}
+
+impl Seen {
+    fn add(&mut self, bytes: u16, sent: i64, arrival: Option<i64>) {
+        let Some(arrival) = arrival else {
+            self.lost += 1;
+            return;
+        };
+        self.received += 1;
+        self.bytes += u64::from(bytes);
+        self.sent = Some(match self.sent {
+            Some((first, last, size)) if sent < last => (first.min(sent), last, size),
+            Some((first, _, _)) => (first, sent, bytes),
+            None => (sent, sent, bytes),
+        });
+        self.arrived = Some(match self.arrived {
+            Some((first, last, _)) if arrival < first => (arrival, last, bytes),
+            Some((first, last, size)) => (first, last.max(arrival), size),
+            None => (arrival, arrival, bytes),
+        });
+    }
+
+    /// What the way carries; `None` if it can't be told.
+    fn carried(&self, target: u64) -> Option<Carried> {
+        let all = f64::from(self.received) + f64::from(self.lost);
+        if f64::from(self.received) < ARRIVED * all {
+            return None;
+        }
+        let rate = |bytes: u64, (first, last): (i64, i64)| {
+            (last > first).then(|| bytes as f64 * 8e6 / (last - first) as f64)
+        };
+        let (first_sent, last_sent, last_size) = self.sent?;
+        let (first_arrived, last_arrived, first_size) = self.arrived?;
+        let sent = rate(self.bytes - u64::from(last_size), (first_sent, last_sent))?;
+        let arrived = rate(self.bytes - u64::from(first_size), (first_arrived, last_arrived))?;
+        if arrived > COMPRESSED * sent {
+            return None;
+        }
+        let carried = if arrived < FULL.0 * sent { FULL.1 * arrived } else { sent.min(arrived) };
+        Some(Carried { rate: (carried as u64).min(target), whole: self.lost == 0 })
+    }
+}

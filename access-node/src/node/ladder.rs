@@ -1,0 +1,144 @@
+//! The layers of a picture that flow, from the smallest to the largest that is asked for.
+
+use std::time::{Duration, Instant};
+
+use kaigi_proto::v1;
+
+use super::{LayerWish, TrackSource};
+use crate::{
+    allocate::Rung,
+    forward::{Forwarder, Rates, Size},
+};
+
+/// A layer of which nothing came for that long has stopped. Screens that show nothing new are sent once a second.
+const SILENCE: Duration = Duration::from_millis(1_500);
+
+/// What is known of a layer that flows.
+#[derive(Clone, Copy, Debug)]
+struct Flowing {
+    /// Which of those named.
+    layer: usize,
+    size: Option<Size>,
+    rates: Rates,
+}
+
+/// The layers that can be sent.
+#[derive(Debug)]
+pub(super) struct Ladder {
+    layers: Vec<usize>,
+    rungs: Vec<Rung>,
+    /// How many flow that are larger than what is asked for.
+    larger: usize,
+}
+
+impl Ladder {
+    /// Looks at what flows now.
+    pub(super) fn new(
+        now: Instant,
+        layers: &[TrackSource],
+        wish: &LayerWish,
+        forward: &mut Forwarder,
+    ) -> Self {
+        let mut flowing: Vec<_> =
+            layers.iter().zip(0..).filter_map(|(layer, index)| flows(now, layer, index, forward)).collect();
+        let sized = flowing.iter().all(|layer| layer.size.is_some());
+        let value = |layer: &Flowing| match layer.size {
+            // What a picture shows grows with its sides rather than with its area: small ones become larger before large ones do.
+            Some((width, height)) if sized => (f64::from(width) * f64::from(height)).sqrt(),
+            _ => (layer.rates.bitrate() as f64).sqrt(),
+        };
+        flowing.sort_by(|a, b| value(a).total_cmp(&value(b)));
+        let most = wanted(&flowing, wish);
+        let rung = |layer: &Flowing| Rung { bitrate: layer.rates.bitrate(), value: value(layer) };
+        Self {
+            layers: flowing.iter().take(most).map(|layer| layer.layer).collect(),
+            rungs: flowing.iter().take(most).map(rung).collect(),
+            larger: flowing.len() - most,
+        }
+    }
+
+    pub(super) fn rungs(&self) -> &[Rung] {
+        &self.rungs
+    }
+
+    /// The layer of a rung.
+    pub(super) fn layer(&self, rung: usize) -> Option<usize> {
+        self.layers.get(rung).copied()
+    }
+
+    /// The rung of a layer, if it flows and is not larger than what is asked for.
+    pub(super) fn place(&self, layer: usize) -> Option<usize> {
+        self.layers.iter().position(|known| *known == layer)
+    }
+
+    /// What keeps more from being sent than that rung, of so many layers in all.
+    pub(super) fn limit(&self, rung: Option<usize>, named: usize) -> v1::Limit {
+        if self.rungs.is_empty() {
+            v1::Limit::Source
+        } else if rung.is_none_or(|rung| rung + 1 < self.rungs.len()) {
+            v1::Limit::Bandwidth
+        } else if self.larger > 0 {
+            v1::Limit::Asked
+        } else if self.layers.len() < named {
+            v1::Limit::Source
+        } else {
+            v1::Limit::None
+        }
+    }
+}
+
+fn flows(now: Instant, layer: &TrackSource, index: usize, forward: &mut Forwarder) -> Option<Flowing> {
+    let source = forward.find(&layer.track).and_then(|key| forward.source_mut(key))?;
+    let heard = source.last_packet().is_some_and(|at| now < at + SILENCE);
+    if !heard || !source.active || source.supply.is_none() {
+        return None;
+    }
+    let rates = source.rates(now).filter(|rates| rates.bitrate() > 0)?;
+    Some(Flowing { layer: index, size: source.size(), rates })
+}
+
+/// How many of the layers, from the smallest on, are not more than what is asked for; the smallest always is.
+fn wanted(flowing: &[Flowing], wish: &LayerWish) -> usize {
+    let suffices = |layer: &Flowing| match (layer.size, wish.resolution) {
+        (Some(size), Some(wished)) => fills(size, wished),
+        _ => false,
+    };
+    let by_size = flowing.iter().position(suffices).map_or(flowing.len(), |place| place + 1);
+    let fits = |layer: &Flowing| wish.bitrate.is_none_or(|most| layer.rates.bitrate() <= most);
+    let by_bitrate = flowing[..by_size].iter().rposition(fits).map_or(1, |place| place + 1);
+    by_bitrate.min(flowing.len())
+}
+
+/// Whether a picture that is fitted into that size need not be enlarged.
+fn fills((width, height): Size, (wished_width, wished_height): Size) -> bool {
+    width >= wished_width || height >= wished_height
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(layer: usize, size: Option<Size>, kbits: u64) -> Flowing {
+        Flowing { layer, size, rates: Rates { bitrates: [kbits * 1000; 4], ..Rates::default() } }
+    }
+
+    #[test]
+    fn the_nearest_that_need_not_be_enlarged_is_the_largest() {
+        let flowing =
+            [(320, 180, 150), (640, 360, 500), (1280, 720, 1500)].map(|(w, h, k)| layer(0, Some((w, h)), k));
+        let wish = |resolution, bitrate| {
+            wanted(&flowing, &LayerWish { resolution, bitrate, ..LayerWish::default() })
+        };
+        assert_eq!(wish(None, None), 3);
+        assert_eq!(wish(Some((320, 240)), None), 1, "the picture fills the width");
+        assert_eq!(wish(Some((400, 300)), None), 2);
+        assert_eq!(wish(Some((640, 360)), None), 2);
+        assert_eq!(wish(Some((1920, 1080)), None), 3, "there is no larger one");
+        assert_eq!(wish(None, Some(600_000)), 2);
+        assert_eq!(wish(None, Some(10_000)), 1, "something is sent");
+        assert_eq!(wish(Some((320, 240)), Some(600_000)), 1);
+        assert_eq!(wanted(&[], &LayerWish::default()), 0);
+        let unknown = [layer(0, None, 100), layer(1, None, 500)];
+        assert_eq!(wanted(&unknown, &LayerWish { resolution: Some((1, 1)), ..LayerWish::default() }), 2);
+    }
+}

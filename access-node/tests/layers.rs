@@ -1,0 +1,407 @@
+//! Subscriptions with layers: which is sent, on ways that carry more and less.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{collections::HashMap, time::Duration};
+
+use kaigi_access_node::{node::request, sdp::Kind};
+use kaigi_proto::{
+    ids::{SessionId, TransportId},
+    v1,
+};
+use rtc_rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use support::{narrow::Narrow, world::*, *};
+
+const RIDS: [&str; 3] = ["q", "h", "f"];
+const SIZES: [(u16, u16); 3] = [(320, 180), (640, 360), (1280, 720)];
+/// bit/s
+const RATES: [usize; 3] = [150_000, 500_000, 1_500_000];
+/// How often pictures are sent.
+const FRAME: Duration = Duration::from_millis(40);
+
+/// A publisher (client 0) of sound and layers, and what its subscribers have got of it.
+struct Stage {
+    world: World,
+    /// Layers that are sent.
+    live: [bool; 3],
+    wants_key: [bool; 3],
+    frames: u64,
+    /// Of each subscriber: layers of the pictures, in order, as their sizes tell, each once with its number.
+    shown: HashMap<usize, Vec<usize>>,
+    current: HashMap<usize, usize>,
+    last: HashMap<usize, (u16, u32)>,
+    sound: HashMap<usize, usize>,
+}
+
+fn layer_source(layer: usize) -> v1::TrackSource {
+    source(&format!("transport0-1:{}", RIDS[layer]), "vp8")
+}
+
+fn wish(size: (u32, u32)) -> v1::LayerWish {
+    v1::LayerWish { resolution: Some(v1::Resolution { width: size.0, height: size.1 }), ..Default::default() }
+}
+
+impl Stage {
+    fn new() -> Self {
+        let mut world = World::new();
+        let client = world.client();
+        let audio = world.clients[client].1.add("audio", Way::Send);
+        let video = world.clients[client].1.add("video", Way::Send);
+        world.clients[client].1.lines[1].layers = RIDS.to_vec();
+        let tracks = [(&audio[..], v1::MediaKind::Audio), (&video[..], v1::MediaKind::Video)];
+        world.publish(client, "publication0", &tracks).unwrap();
+        world.negotiate(client);
+        world.connect(client);
+        Self {
+            world,
+            live: [true; 3],
+            wants_key: [true; 3],
+            frames: 0,
+            shown: HashMap::new(),
+            current: HashMap::new(),
+            last: HashMap::new(),
+            sound: HashMap::new(),
+        }
+    }
+
+    /// A client that gets sound and the layers by a way of that capacity.
+    fn subscriber(&mut self, capacity: f64, wanted: Option<v1::LayerWish>) -> usize {
+        let world = &mut self.world;
+        let client = world.client();
+        let audio = world.clients[client].1.add("audio", Way::Receive);
+        let video = world.clients[client].1.add("video", Way::Receive);
+        let sound = v1::SubscriptionTrack {
+            kind: v1::MediaKind::Audio.into(),
+            mid: audio,
+            source: Some(source("transport0-0", "opus")),
+            ..Default::default()
+        };
+        let picture = v1::SubscriptionTrack {
+            kind: v1::MediaKind::Video.into(),
+            mid: video,
+            layers: (0..3).map(layer_source).collect(),
+            wanted,
+            ..Default::default()
+        };
+        world.subscribe_to(client, &format!("subscription{client}"), vec![sound, picture]).unwrap();
+        world.negotiate(client);
+        world.connect(client);
+        world.narrow.insert(client, Narrow::new(world.now, capacity));
+        client
+    }
+
+    /// Lets time pass, in which the publisher sends.
+    fn run(&mut self, time: Duration) {
+        let end = self.world.now + time;
+        while self.world.now < end {
+            self.frame();
+            for _ in 0..2 {
+                self.world.media(0, 0, &[7; 80], 960);
+                self.world.pass(FRAME / 2);
+            }
+            self.look();
+        }
+    }
+
+    fn frame(&mut self) {
+        self.frames += 1;
+        if self.frames.is_multiple_of(100) {
+            for client in 0..self.world.clients.len() {
+                let check = self.world.clients[client].1.check();
+                self.world.send(client, &check);
+            }
+        }
+        for request in self.world.rtcp(0) {
+            if let Some(request) = request.as_any().downcast_ref::<PictureLossIndication>() {
+                let base = self.world.clients[0].1.lines[1].ssrc;
+                self.wants_key[((request.media_ssrc - base) / 10) as usize] = true;
+            }
+        }
+        for layer in 0..3 {
+            if !self.live[layer] {
+                continue;
+            }
+            let key = std::mem::take(&mut self.wants_key[layer]);
+            let mut left = RATES[layer] / 8 / 25 * if key { 3 } else { 1 };
+            let mut first = true;
+            while left > 0 {
+                let size = left.min(1100);
+                left -= size;
+                let mut payload = if first {
+                    vp8_of(SIZES[layer], key, layer as u8)
+                } else {
+                    // Goes on with the frame: no first partition begins.
+                    vec![0x00; 12]
+                };
+                payload.resize(size.max(60), layer as u8);
+                let step = if first { 3600 } else { 0 };
+                let client = &mut self.world.clients[0].1;
+                let packet = client.layer_packet(1, layer, &payload, step, self.frames < 10);
+                self.world.send(0, &packet);
+                first = false;
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let clients: Vec<_> = self.world.narrow.keys().copied().collect();
+        for client in clients {
+            let ssrcs = self.world.clients[client].1.answer.ssrcs.clone();
+            *self.sound.entry(client).or_default() +=
+                self.world.clients[client].1.take_rtp(ssrcs[0][0]).len();
+            let _padding = self.world.clients[client].1.take_rtp(ssrcs[1][1]);
+            for (header, packet) in self.world.clients[client].1.take_rtp(ssrcs[1][0]) {
+                let payload = header.payload(&packet);
+                let layer = usize::from(*payload.last().unwrap());
+                let before = self.last.insert(client, (header.sequence, header.timestamp));
+                let mut whole = true;
+                if let Some((sequence, timestamp)) = before {
+                    whole = header.sequence == sequence.wrapping_add(1);
+                    let step = header.timestamp.wrapping_sub(timestamp) as i32;
+                    assert!(step >= 0, "time goes on");
+                    assert_ne!(header.sequence, sequence);
+                }
+                if self.current.insert(client, layer) != Some(layer) {
+                    let begins = payload[0] == 0x10 && payload[1] & 1 == 0;
+                    assert!(begins || !whole, "a layer begins with a key frame");
+                    self.shown.entry(client).or_default().push(layer);
+                }
+            }
+        }
+    }
+
+    /// The layers that a client has been shown since the last time, without repetitions; the first is the one before.
+    fn shown(&mut self, client: usize) -> Vec<usize> {
+        let shown = self.shown.remove(&client).unwrap_or_default();
+        self.shown.insert(client, shown.last().copied().into_iter().collect());
+        shown
+    }
+
+    fn narrow(&mut self, client: usize) -> &mut Narrow {
+        self.world.narrow.get_mut(&client).unwrap()
+    }
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn the_largest_layer_is_sent_where_the_way_carries_it() {
+    let mut stage = Stage::new();
+    stage.run(seconds(2));
+    let client = stage.subscriber(20e6, None);
+    stage.run(seconds(4));
+    let shown = stage.shown(client);
+    assert_eq!(shown.last(), Some(&2), "{shown:?}");
+    assert!(shown.len() <= 3, "{shown:?}");
+    stage.run(seconds(60));
+    assert_eq!(stage.shown(client), [2]);
+}
+
+#[test]
+fn a_way_that_becomes_narrow_gets_a_smaller_layer_and_sound_is_not_harmed() {
+    let mut stage = Stage::new();
+    stage.run(seconds(2));
+    let (narrow, wide) = (stage.subscriber(20e6, None), stage.subscriber(20e6, None));
+    stage.run(seconds(6));
+    for client in [narrow, wide] {
+        stage.shown(client);
+    }
+    stage.narrow(narrow).capacity = 800_000.0;
+    stage.run(seconds(2));
+    let shown = stage.shown(narrow);
+    assert!(shown[1] < 2 && *shown.last().unwrap() < 2, "{shown:?}");
+    stage.run(seconds(2));
+    stage.sound.clear();
+    let way = stage.narrow(narrow);
+    (way.waited, way.dropped) = (Duration::ZERO, 0);
+    stage.run(seconds(30));
+    let shown = stage.shown(narrow);
+    assert!(shown.len() <= 4 && !shown[1..].contains(&2), "{shown:?}");
+    assert_eq!(shown.last(), Some(&1));
+    let (sound, way) = (stage.sound[&narrow], stage.narrow(narrow));
+    assert_eq!(way.dropped, 0);
+    assert!(way.waited < Duration::from_millis(200), "{:?}", way.waited);
+    assert!(sound >= 1480, "{sound}");
+    assert_eq!(stage.shown(wide), [2], "the other does not notice");
+    stage.narrow(narrow).capacity = 20e6;
+    stage.run(seconds(10));
+    let shown = stage.shown(narrow);
+    assert_eq!(shown.last(), Some(&2), "{shown:?}");
+    stage.run(seconds(60));
+    assert_eq!(stage.shown(narrow), [2]);
+}
+
+#[test]
+fn pictures_pause_where_only_sound_is_carried_and_come_back() {
+    let mut stage = Stage::new();
+    stage.run(seconds(2));
+    let client = stage.subscriber(20e6, None);
+    stage.run(seconds(6));
+    stage.narrow(client).capacity = 110_000.0;
+    stage.run(seconds(8));
+    stage.shown(client);
+    stage.sound.clear();
+    let way = stage.narrow(client);
+    (way.waited, way.dropped) = (Duration::ZERO, 0);
+    stage.run(seconds(20));
+    let way = stage.narrow(client);
+    assert_eq!(way.dropped, 0);
+    assert!(way.waited < Duration::from_millis(200), "{:?}", way.waited);
+    assert!(stage.sound[&client] >= 990);
+    assert!(stage.shown(client).len() <= 1);
+    stage.narrow(client).capacity = 20e6;
+    stage.run(seconds(10));
+    let shown = stage.shown(client);
+    assert_eq!(shown.last(), Some(&2), "{shown:?}");
+}
+
+impl Stage {
+    fn wants(&mut self, client: usize, wanted: v1::LayerWish) {
+        let layers = (0..3).map(layer_source).collect();
+        let feed = request::feed(None, layers, Some(wanted), Kind::Video).unwrap().unwrap();
+        let transport = TransportId::new(World::transport(client)).unwrap();
+        let session = SessionId::new(format!("subscription{client}")).unwrap();
+        self.world.node.set_source(self.world.now, &transport, &session, Kind::Video, feed).unwrap();
+        self.world.settle();
+    }
+}
+
+#[test]
+fn what_is_asked_for_is_the_most_that_is_sent() {
+    let mut stage = Stage::new();
+    stage.run(seconds(2));
+    let client = stage.subscriber(20e6, Some(wish((320, 240))));
+    stage.run(seconds(10));
+    assert_eq!(stage.shown(client), [0]);
+    stage.wants(client, wish((640, 360)));
+    stage.run(seconds(3));
+    assert_eq!(stage.shown(client), [0, 1]);
+    stage.wants(client, v1::LayerWish::default());
+    stage.run(seconds(5));
+    assert_eq!(stage.shown(client), [1, 2]);
+    stage.wants(client, v1::LayerWish { bitrate: 600_000, ..Default::default() });
+    stage.run(seconds(1));
+    assert_eq!(stage.shown(client), [2, 1]);
+    stage.wants(client, wish((1, 1)));
+    stage.run(seconds(1));
+    assert_eq!(stage.shown(client), [1, 0]);
+}
+
+#[test]
+fn a_layer_that_stops_is_left_for_the_best_there_is() {
+    let mut stage = Stage::new();
+    stage.run(seconds(2));
+    let client = stage.subscriber(20e6, None);
+    stage.run(seconds(5));
+    stage.shown(client);
+    stage.live = [true, true, false];
+    stage.run(seconds(3));
+    assert_eq!(stage.shown(client), [2, 1]);
+    stage.live = [true, false, false];
+    stage.run(seconds(3));
+    assert_eq!(stage.shown(client), [1, 0]);
+    stage.live = [false, false, true];
+    stage.run(seconds(3));
+    assert_eq!(stage.shown(client), [0, 2], "the only one that there is");
+    stage.live = [false, false, false];
+    stage.run(seconds(3));
+    stage.live = [true, true, true];
+    stage.run(seconds(5));
+    let shown = stage.shown(client);
+    assert_eq!(shown.last(), Some(&2), "{shown:?}");
+}
+
+#[test]
+fn the_first_layer_that_flows_is_shown_at_once() {
+    let mut stage = Stage::new();
+    let client = stage.subscriber(20e6, None);
+    stage.run(seconds(1));
+    assert!(!stage.shown(client).is_empty());
+    stage.run(seconds(4));
+    assert_eq!(stage.shown(client).last(), Some(&2));
+}
+
+#[test]
+fn who_does_not_report_gets_what_is_wanted() {
+    let mut stage = Stage::new();
+    stage.run(seconds(2));
+    let client = stage.subscriber(20e6, None);
+    stage.narrow(client).silent = true;
+    stage.run(seconds(5));
+    let shown = stage.shown(client);
+    assert_eq!(shown.last(), Some(&2), "{shown:?}");
+    stage.run(seconds(20));
+    assert_eq!(stage.shown(client), [2]);
+}
+
+#[test]
+fn a_subscription_that_was_paused_goes_on_where_it_was() {
+    let mut stage = Stage::new();
+    stage.run(seconds(2));
+    let client = stage.subscriber(20e6, None);
+    stage.run(seconds(5));
+    stage.shown(client);
+    let transport = TransportId::new(World::transport(client)).unwrap();
+    let session = SessionId::new(format!("subscription{client}")).unwrap();
+    for active in [false, true] {
+        stage.world.node.set_active(stage.world.now, &transport, &session, Kind::Video, active).unwrap();
+        stage.run(seconds(2));
+    }
+    stage.run(seconds(2));
+    assert_eq!(stage.shown(client).last(), Some(&2));
+    stage.world.node.close_session(&transport, &session);
+    let (sources, sinks) = stage.world.node.streams();
+    assert_eq!((sources, sinks), (4, 0), "nothing is left behind");
+}
+
+#[test]
+fn two_pictures_share_the_way_by_what_is_asked_for() {
+    let mut stage = Stage::new();
+    stage.run(seconds(2));
+    let client = stage.subscriber(1.1e6, Some(wish((320, 240))));
+    let video = stage.world.clients[client].1.add("video", Way::Receive);
+    let track = v1::SubscriptionTrack {
+        kind: v1::MediaKind::Video.into(),
+        mid: video,
+        layers: (0..3).map(layer_source).collect(),
+        ..Default::default()
+    };
+    stage.world.subscribe_to(client, "second", vec![track]).unwrap();
+    stage.world.negotiate(client);
+    stage.run(seconds(20));
+    assert_eq!(stage.shown(client).last(), Some(&0));
+    let ssrc = stage.world.clients[client].1.answer.ssrcs[2][0];
+    let second = stage.world.clients[client].1.take_rtp(ssrc);
+    let (header, packet) = second.last().unwrap();
+    assert_eq!(header.payload(packet).last(), Some(&1), "the large one does not fit, the middle one does");
+}
+
+/// The way swings between these, in bit/s, with that period: up slowly, down at once.
+fn saw_tooth(stage: &mut Stage, client: usize, (low, high): (f64, f64), period: f64, time: Duration) {
+    let begin = stage.world.now;
+    while stage.world.now < begin + time {
+        let at = (stage.world.now - begin).as_secs_f64() % period / period;
+        stage.narrow(client).capacity = low + (high - low) * at;
+        stage.run(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn a_way_that_swings_does_not_make_the_picture_swing() {
+    for period in [6.0, 15.0] {
+        let mut stage = Stage::new();
+        stage.run(seconds(2));
+        let client = stage.subscriber(20e6, None);
+        stage.run(seconds(5));
+        stage.shown(client);
+        stage.sound.clear();
+        saw_tooth(&mut stage, client, (400e3, 2.5e6), period, seconds(300));
+        let (shown, sound) = (stage.shown(client), stage.sound[&client]);
+        assert!(shown.len() <= 30, "{} switches in five minutes of {period} s", shown.len() - 1);
+        assert!(sound >= 14_700, "{sound}");
+    }
+}
