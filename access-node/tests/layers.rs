@@ -405,3 +405,50 @@ fn a_way_that_swings_does_not_make_the_picture_swing() {
         assert!(sound >= 14_700, "{sound}");
     }
 }
+
+impl Stage {
+    /// What is told of a client's picture.
+    fn told(&mut self, client: usize) -> v1::TrackStats {
+        let transport = TransportId::new(World::transport(client)).unwrap();
+        let told = self.world.node.stats(self.world.now, std::time::SystemTime::UNIX_EPOCH, &[transport]);
+        let session = format!("subscription{client}");
+        let sessions = told.into_iter().flat_map(|transport| transport.sessions);
+        let mut tracks = sessions.filter(|s| s.session_id == session).flat_map(|session| session.tracks);
+        tracks.find(|track| track.kind() == v1::MediaKind::Video).unwrap()
+    }
+}
+
+#[test]
+fn it_is_told_what_is_sent_and_why_no_more() {
+    let mut stage = Stage::new();
+    stage.run(seconds(2));
+    let client = stage.subscriber(20e6, None);
+    stage.run(seconds(6));
+    let told = stage.told(client);
+    assert_eq!((told.limit(), told.track_id.as_str()), (v1::Limit::None, "transport0-1:f"));
+    let first = &told.choices[0].why;
+    assert!(first.starts_with("asked for"), "{first}");
+    stage.wants(client, wish((640, 360)));
+    stage.run(seconds(2));
+    let told = stage.told(client);
+    assert_eq!((told.limit(), told.track_id.as_str()), (v1::Limit::Asked, "transport0-1:h"));
+    stage.wants(client, v1::LayerWish::default());
+    stage.run(seconds(3));
+    stage.narrow(client).capacity = 300_000.0;
+    stage.run(seconds(4));
+    let told = stage.told(client);
+    assert_eq!((told.limit(), told.track_id.as_str()), (v1::Limit::Bandwidth, "transport0-1:q"));
+    assert_eq!(told.resolution, Some(v1::Resolution { width: 320, height: 180 }));
+    let fell: Vec<_> = told.choices.iter().filter(|c| c.why.starts_with("estimate fell to")).collect();
+    assert!(!fell.is_empty(), "{:?}", told.choices);
+    stage.narrow(client).capacity = 110_000.0;
+    stage.run(seconds(6));
+    let told = stage.told(client);
+    assert_eq!((told.limit(), told.track_id.as_str(), told.flowing), (v1::Limit::Bandwidth, "", false));
+    assert_eq!(told.choices.last().unwrap().track_id, "");
+    stage.narrow(client).capacity = 20e6;
+    stage.live = [true, true, false];
+    stage.run(seconds(12));
+    let told = stage.told(client);
+    assert_eq!((told.limit(), told.track_id.as_str()), (v1::Limit::Source, "transport0-1:h"));
+}

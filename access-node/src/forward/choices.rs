@@ -13,7 +13,7 @@ const REMEMBERED: usize = 16;
 
 /// Why something else is sent than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub enum Why {
     /// The agent named a source.
     SourceSet,
     /// The key frame that was waited for is sent.
@@ -34,11 +34,19 @@ pub(super) enum Why {
     SourceSilent,
     /// Something comes again.
     SourceHeard,
+    /// Of layers: what is asked for.
+    Asked,
+    /// Of layers: the one before sends nothing.
+    LayerStopped,
+    /// Of layers: the way to the client carries less than before, in kbit/s.
+    LessCarried(u64),
+    /// Of layers: the way to the client carries more, in kbit/s.
+    MoreCarried(u64),
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        let text = match self {
             Self::SourceSet => "source set",
             Self::Joined => "key frame came",
             Self::Paused => "paused",
@@ -49,7 +57,12 @@ impl fmt::Display for Why {
             Self::SourceEnded => "source has ended",
             Self::SourceSilent => "source sends nothing",
             Self::SourceHeard => "source sends again",
-        })
+            Self::Asked => "asked for",
+            Self::LayerStopped => "layer before sends nothing",
+            Self::LessCarried(kbits) => return write!(f, "estimate fell to {kbits} kbit/s"),
+            Self::MoreCarried(kbits) => return write!(f, "estimate rose to {kbits} kbit/s"),
+        };
+        f.write_str(text)
     }
 }
 

@@ -2,11 +2,24 @@
 
 use std::time::Instant;
 
+use kaigi_proto::v1;
+
 use super::{Forwarder, Outlet, Source, choices::Why, sink::Destination};
 use crate::{
     keys::{SinkKey, SourceKey},
     sdp::Kind,
 };
+
+/// Why a source is chosen of several, and what it leaves to be desired.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen {
+    /// What keeps more from being sent.
+    pub limit: v1::Limit,
+    /// Why it is this one.
+    pub why: Why,
+    /// Whether what flows can't go on until it comes.
+    pub at_once: bool,
+}
 
 impl Forwarder {
     /// Takes a sink away; returns the sources that it had.
@@ -22,6 +35,60 @@ impl Forwarder {
     /// Connects a sink to a source in place of the one it has. A stream that flows goes on with what it has until the new source can be
     /// joined: at its first key frame, or its first packet of sound. What was left is in [`Self::take_left`].
     pub fn connect(&mut self, now: Instant, key: SinkKey, source_key: SourceKey, out: &mut impl Outlet) {
+        if let Some(sink) = self.sinks.get_mut(key) {
+            sink.limit = v1::Limit::None;
+        }
+        self.hold(now, key, false, out);
+        self.connect_for(now, key, source_key, Why::SourceSet, out);
+    }
+
+    /// The same, for one of several sources that show the same, which leaves something to be desired or not: `limit`. If it is to be
+    /// `at_once`, nothing flows until the new source can be joined.
+    pub fn choose(
+        &mut self,
+        now: Instant,
+        key: SinkKey,
+        source: SourceKey,
+        chosen: Chosen,
+        out: &mut impl Outlet,
+    ) {
+        let Chosen { limit, why, at_once } = chosen;
+        let Some(sink) = self.sinks.get_mut(key) else { return };
+        sink.limit = limit;
+        let resumes = sink.held && sink.source == Some(source);
+        self.connect_for(now, key, source, why, out);
+        self.hold(now, key, false, out);
+        if at_once {
+            self.finish_switch(key);
+        }
+        if resumes {
+            self.chose(now, key, why);
+        }
+    }
+
+    /// Holds back what goes to a sink, and what it would have gone over to, until another source is chosen.
+    pub fn choose_nothing(&mut self, now: Instant, key: SinkKey, why: Why, out: &mut impl Outlet) {
+        let Some(sink) = self.sinks.get_mut(key) else { return };
+        sink.limit = v1::Limit::Bandwidth;
+        self.hold(now, key, true, out);
+        self.chose(now, key, why);
+    }
+
+    /// What keeps more from being sent than the source that is chosen.
+    pub fn set_limit(&mut self, key: SinkKey, limit: v1::Limit) {
+        if let Some(sink) = self.sinks.get_mut(key) {
+            sink.limit = limit;
+        }
+    }
+
+    fn connect_for(
+        &mut self,
+        now: Instant,
+        key: SinkKey,
+        source_key: SourceKey,
+        why: Why,
+        out: &mut impl Outlet,
+    ) {
         let Some(sink) = self.sinks.get_mut(key) else { return };
         if sink.next == Some(source_key) {
             return;
@@ -42,7 +109,7 @@ impl Forwarder {
             source.sinks.push(key);
             source.awaited |= flows;
         }
-        self.chose(now, key, Why::SourceSet);
+        self.chose(now, key, why);
         if let Some(source) = self.sources.get(source_key) {
             // Nothing can be joined where nothing flows on purpose.
             if !goes_on || !source.active {
@@ -54,8 +121,7 @@ impl Forwarder {
         }
     }
 
-    /// Holds back what goes to a sink, and what it would have gone over to, or lets it go on from the next key frame.
-    pub fn hold(&mut self, now: Instant, key: SinkKey, held: bool, out: &mut impl Outlet) {
+    fn hold(&mut self, now: Instant, key: SinkKey, held: bool, out: &mut impl Outlet) {
         let Some(sink) = self.sinks.get_mut(key) else { return };
         if let Some(next) = sink.next.take_if(|_| held) {
             self.leave(key, next);
@@ -67,7 +133,7 @@ impl Forwarder {
     }
 
     /// Leaves the old source now, not at the new one's next key frame. Until that nothing flows.
-    pub fn finish_switch(&mut self, key: SinkKey) {
+    pub(super) fn finish_switch(&mut self, key: SinkKey) {
         let Some(sink) = self.sinks.get_mut(key) else { return };
         let Some(next) = sink.next.take() else { return };
         let before = sink.source.replace(next);

@@ -22,7 +22,9 @@ mod source;
 mod stats;
 mod transport_cc;
 
+pub use choices::Why;
 pub use clock::NtpClock;
+pub use connect::Chosen;
 pub use meter::{Rates, TEMPORAL_LAYERS};
 pub use report::{Reference, ReportBlock, SentReports, report_blocks};
 pub use rtcp::{Rtcp, nacked, walk};
@@ -34,11 +36,10 @@ pub use transport_cc::TransportCcReceiver;
 use std::{collections::HashMap, time::Instant};
 
 use kaigi_media::rtp::RtpHeader;
-use kaigi_proto::ids::TrackId;
+use kaigi_proto::{ids::TrackId, v1};
 use rtc_rtcp::sender_report::SenderReport;
 
 use self::{
-    choices::Why,
     clock::fixed_point,
     continuity::Numbering,
     picture::{Picture, inspect},
@@ -195,6 +196,7 @@ impl Forwarder {
             kind,
             active: true,
             held: false,
+            limit: v1::Limit::None,
             open,
             to: Destination::Client(stream),
         })
@@ -208,6 +210,7 @@ impl Forwarder {
             kind,
             active: true,
             held: false,
+            limit: v1::Limit::None,
             open: true,
             to: Destination::Link(to),
         })
@@ -362,7 +365,7 @@ impl Forwarder {
                     continue;
                 }
                 stream.awaits_key_frame = false;
-                stream.sent.joined(now, source);
+                stream.sent.joined(now, source, sink.limit);
             }
             let numbers = stream.continuity.advance(now, of, sequence, header.timestamp, &ids);
             let Some((sequence, timestamp, shift)) = numbers else { continue };

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kaigi_media::rtp::{RtpHeader, write_header};
+use kaigi_proto::v1;
 
 use super::{
     continuity::Continuity,
@@ -34,6 +35,8 @@ pub struct Sink {
     pub(super) active: bool,
     /// Whether what it gets is held back for want of bandwidth, until it goes over to another source or is let go.
     pub(super) held: bool,
+    /// While it flows: what keeps more from being sent, as far as whoever chooses its source knows.
+    pub(super) limit: v1::Limit,
     /// Whether there is a connection that it can flow on.
     pub(super) open: bool,
     pub(super) to: Destination,

@@ -77,8 +77,8 @@ impl Sent {
     }
 
     /// The key frame that was waited for goes out.
-    pub(super) fn joined(&mut self, now: Instant, source: &Source) {
-        self.choices.made(now, Some(&source.track), v1::Limit::None, Why::Joined, false);
+    pub(super) fn joined(&mut self, now: Instant, source: &Source, limit: v1::Limit) {
+        self.choices.made(now, Some(&source.track), limit, Why::Joined, false);
     }
 }
 
@@ -103,14 +103,17 @@ fn resolution(source: &Source) -> Option<v1::Resolution> {
     source.size.map(|(width, height)| v1::Resolution { width, height })
 }
 
-/// What keeps more from being sent of a stream that has one source to choose from.
+/// What keeps more from being sent of a stream.
 fn limit(now: Instant, sink: &Sink, source: Option<&Source>) -> v1::Limit {
     if !sink.active {
         return v1::Limit::Paused;
     }
+    if sink.held {
+        return sink.limit;
+    }
     let there = |source: &&Source| source.supply.is_some() && source.active;
     let flows = |source: &Source| source.received.tally.is_flowing(now);
-    if source.filter(there).is_some_and(flows) { v1::Limit::None } else { v1::Limit::Source }
+    if source.filter(there).is_some_and(flows) { sink.limit } else { v1::Limit::Source }
 }
 
 impl Forwarder {
@@ -144,7 +147,7 @@ impl Forwarder {
         let sink = self.sinks.get(key)?;
         let Destination::Client(stream) = &sink.to else { return None };
         let source = sink.source.and_then(|key| self.sources.get(key));
-        let is_sent = |source: &&Source| sink.flows() && source.active && source.supply.is_some();
+        let is_sent = |source: &&Source| sink.is_flowing() && source.active && source.supply.is_some();
         let shown = source.filter(is_sent);
         let sent = &stream.sent;
         Some(v1::TrackStats {
@@ -211,18 +214,22 @@ impl Forwarder {
         let Some(sink) = self.sinks.get_mut(key) else { return };
         let source = sink.next.or(sink.source).and_then(|key| self.sources.get(key));
         let is_video = sink.kind == Kind::Video;
-        let limit = match why {
-            Why::Paused => v1::Limit::Paused,
-            Why::SourcePaused | Why::SourceEnded | Why::SourceSilent => v1::Limit::Source,
+        let (stops, limit) = match why {
+            Why::Paused => (true, v1::Limit::Paused),
+            Why::SourcePaused | Why::SourceEnded | Why::SourceSilent => (true, v1::Limit::Source),
             Why::SourceSet
             | Why::Joined
             | Why::Resumed
             | Why::SourceResumed
             | Why::SourceStarted
-            | Why::SourceHeard => v1::Limit::None,
+            | Why::SourceHeard
+            | Why::Asked
+            | Why::LayerStopped
+            | Why::LessCarried(_)
+            | Why::MoreCarried(_) => (false, sink.limit),
         };
         if let Destination::Client(stream) = &mut sink.to {
-            let track = source.filter(|_| limit == v1::Limit::None).map(|source| &source.track);
+            let track = source.filter(|_| !stops && !sink.held).map(|source| &source.track);
             let goes_on = matches!(why, Why::Joined | Why::SourceHeard);
             let waits = is_video && track.is_some() && !goes_on;
             stream.sent.choices.made(now, track, limit, why, waits);

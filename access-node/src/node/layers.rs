@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     allocate::{Allocator, Demand},
-    forward::Forwarder,
+    forward::{Chosen, Forwarder, Why},
     keys::{SinkKey, TransportKey},
-    sdp::Format,
+    sdp::{Format, Kind},
 };
 
 /// How often it is looked at what layers send and what the way carries. Falls of the estimate are acted on at once.
@@ -66,12 +66,11 @@ pub(super) struct Layered {
     is_sent: bool,
     /// What is wanted has changed: that need not wait.
     pub(super) is_eager: bool,
-    limit: v1::Limit,
 }
 
 impl Layered {
     fn new(layers: Vec<TrackSource>, wish: LayerWish) -> Self {
-        Self { layers, wish, layer: 0, is_sent: false, is_eager: true, limit: v1::Limit::Source }
+        Self { layers, wish, layer: 0, is_sent: false, is_eager: true }
     }
 
     /// Other layers, or something else is wanted of them.
@@ -129,9 +128,16 @@ struct Wanted<'t> {
 /// What is to be done for one.
 struct Change {
     sink: SinkKey,
-    layer: TrackSource,
-    held: bool,
-    at_once: bool,
+    /// `None` = nothing is sent any more.
+    layer: Option<TrackSource>,
+    chosen: Chosen,
+}
+
+/// What the allocation came from.
+#[derive(Clone, Copy)]
+struct Basis {
+    estimate: Option<u64>,
+    floods: bool,
 }
 
 impl Node {
@@ -158,13 +164,14 @@ impl Node {
     /// Decides anew what a transport's subscriptions with layers get.
     pub(super) fn allocate(&mut self, now: Instant, key: TransportKey) {
         let changes = changes(now, key, &mut self.net, &mut self.forward);
-        for Change { sink, layer, held, at_once } in changes {
-            if !held {
-                self.connect(now, sink, crate::sdp::Kind::Video, &layer);
-            }
-            self.forward.hold(now, sink, held, &mut self.net);
-            if at_once {
-                self.forward.finish_switch(sink);
+        for Change { sink, layer, chosen } in changes {
+            match layer {
+                Some(layer) => {
+                    let source = self.forward.source_of(&layer.track, Kind::Video);
+                    self.forward.choose(now, sink, source, chosen, &mut self.net);
+                    self.bring(now, source, &layer);
+                }
+                None => self.forward.choose_nothing(now, sink, chosen.why, &mut self.net),
             }
             self.release_left();
         }
@@ -185,7 +192,7 @@ fn changes(now: Instant, key: TransportKey, net: &mut Net, forward: &mut Forward
         };
         match fed {
             Fed::Track(_) => reserved += sent(now, *sink, forward),
-            Fed::Layers(layered) if !*active => layered.limit = v1::Limit::Paused,
+            Fed::Layers(_) if !*active => {}
             Fed::Layers(layered) => {
                 let negotiated = transport.negotiation.negotiated(&track.mid);
                 reports |= negotiated.is_some_and(|agreed| agreed.extensions.transport_cc.is_some());
@@ -208,6 +215,7 @@ fn changes(now: Instant, key: TransportKey, net: &mut Net, forward: &mut Forward
     let estimate = transport.bandwidth.estimate(now).or_else(start);
     let sent = reserved + demands.iter().filter_map(Demand::bitrate).sum::<u64>();
     let floods = estimate.is_some_and(|estimate| sent as f64 > FLOOD * estimate as f64);
+    let basis = Basis { estimate, floods };
     let allocation = layering.allocator.allocate(now, estimate, reserved, &demands);
     layering.padded = pictures
         .iter()
@@ -221,7 +229,8 @@ fn changes(now: Instant, key: TransportKey, net: &mut Net, forward: &mut Forward
     let mut changes = Vec::new();
     for ((picture, demand), rung) in pictures.iter_mut().zip(&demands).zip(&allocation.rungs) {
         layering.need += rung.and_then(|rung| demand.rungs.get(rung)).map_or(0, |rung| rung.bitrate);
-        changes.extend(picture.choose(*rung, floods && *rung < demand.current));
+        changes.extend(picture.choose(*rung, demand, basis));
+        forward.set_limit(picture.sink, picture.limit(*rung));
     }
     changes
 }
@@ -246,19 +255,36 @@ impl Wanted<'_> {
         }
     }
 
+    fn limit(&self, rung: Option<usize>) -> v1::Limit {
+        self.ladder.limit(rung, self.layered.layers.len())
+    }
+
     /// Takes that rung; what is to be done for it, if anything.
-    fn choose(&mut self, rung: Option<usize>, at_once: bool) -> Option<Change> {
+    fn choose(&mut self, rung: Option<usize>, demand: &Demand, basis: Basis) -> Option<Change> {
+        let limit = self.limit(rung);
         let layered = &mut *self.layered;
-        layered.limit = self.ladder.limit(rung, layered.layers.len());
         let (layer, is_sent) = match rung.and_then(|rung| self.ladder.layer(rung)) {
             Some(layer) => (layer, true),
             // If nothing is there, whatever comes first will do.
             None => (layered.layer, self.ladder.rungs().is_empty()),
         };
-        let changes = (layer, is_sent) != (layered.layer, layered.is_sent);
+        let stopped = layered.is_sent && demand.current.is_none();
+        let asked = std::mem::take(&mut layered.is_eager);
+        layered.is_eager = asked && self.ladder.rungs().is_empty();
+        if (layer, is_sent) == (layered.layer, layered.is_sent) {
+            return None;
+        }
         (layered.layer, layered.is_sent) = (layer, is_sent);
-        layered.is_eager &= self.ladder.rungs().is_empty();
-        let source = layered.layers.get(layer)?.clone();
-        changes.then_some(Change { sink: self.sink, layer: source, held: !is_sent, at_once })
+        let falls = rung < demand.current;
+        let why = match basis.estimate.map(|estimate| estimate / 1000) {
+            _ if asked => Why::Asked,
+            _ if stopped => Why::LayerStopped,
+            Some(kbits) if falls => Why::LessCarried(kbits),
+            Some(kbits) => Why::MoreCarried(kbits),
+            None => Why::Asked,
+        };
+        let layer = layered.layers.get(layer).filter(|_| is_sent).cloned();
+        let chosen = Chosen { limit, why, at_once: basis.floods && falls };
+        Some(Change { sink: self.sink, layer, chosen })
     }
 }

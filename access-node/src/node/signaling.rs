@@ -149,10 +149,15 @@ impl Node {
     pub(super) fn connect(&mut self, now: Instant, sink: SinkKey, kind: Kind, from: &TrackSource) {
         let source = self.forward.source_of(&from.track, kind);
         self.forward.connect(now, sink, source, &mut self.net);
+        self.bring(now, source, from);
+        self.release_left();
+    }
+
+    /// Sees to it that what comes from another node comes.
+    pub(super) fn bring(&mut self, now: Instant, source: SourceKey, from: &TrackSource) {
         if from.worker != self.config.worker {
             self.ensure_flow(now, source, from);
         }
-        self.release_left();
     }
 
     /// The client says under which sources it sends.
