@@ -1,9 +1,9 @@
 import { ConferenceClient } from '../../sdk/src/kaigi.js';
 import { ConferenceScreen } from './conference.js';
 import { LocalMedia } from './media.js';
-import { readParameters } from './params.js';
+import { readParameters, tokenOf } from './params.js';
 import { type Choice, StartScreen } from './start.js';
-import { requestToken } from './token.js';
+import { type Admission, requestToken } from './token.js';
 
 const DEFAULT_NAME = 'Guest';
 const DEFAULT_ROOM_NAME = 'Default room';
@@ -14,6 +14,9 @@ let start: StartScreen | undefined;
 let conference: ConferenceScreen | undefined;
 let client: ConferenceClient | undefined;
 let name = parameters.name ?? '';
+/** Brought by the link; used up by joining with it. */
+let brought = tokenOf(location.hash);
+if (brought) history.replaceState(history.state, '', location.pathname + location.search);
 const media = new LocalMedia(() => start?.name ?? name);
 
 function showStart(): StartScreen {
@@ -27,7 +30,12 @@ function showStart(): StartScreen {
 /** Joins and shows the conference in the place of what is shown now. Fails with a reason for people. */
 async function enter(choice: Choice): Promise<void> {
   name = choice.name;
-  const ask = () => requestToken({ name: choice.name, room: choice.room, role: parameters.role });
+  const ask = async (): Promise<Admission> => {
+    const token = brought;
+    brought = undefined;
+    if (token) return { token, room: choice.room ?? '' };
+    return requestToken({ name: choice.name, room: choice.room, role: parameters.role });
+  };
   const admission = await ask();
   client = new ConferenceClient({ tokenProvider: async () => (await ask()).token });
   await client.join(admission.token);

@@ -41,6 +41,11 @@ export function readParameters(search: string): PageParameters {
   };
 }
 
+/** The token that a link brings behind its `#`, where servers don't see it. It lets in once. */
+export function tokenOf(hash: string): string | undefined {
+  return new URLSearchParams(hash.replace(/^#/, '')).get('token') || undefined;
+}
+
 /** The address that invites someone else into the room. */
 export function inviteLink(page: string, room: string): string {
   const url = new URL(page);

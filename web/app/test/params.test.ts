@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { hueOf, initials } from '../src/dom.js';
-import { inviteLink, readParameters } from '../src/params.js';
+import { inviteLink, readParameters, tokenOf } from '../src/params.js';
 
 describe('the page’s address', () => {
   it('asks for nothing by default', () => {
@@ -13,6 +13,12 @@ describe('the page’s address', () => {
     expect(readParameters('?name=%20Aki&room=r&role=viewer&view=grid&join=1&camera=generated&microphone=off&simulcast&debug=1')).toEqual({
       name: 'Aki', room: 'r', role: 'viewer', view: 'grid', join: true, camera: 'generated', microphone: 'off', simulcast: true, debug: true,
     });
+  });
+
+  it('may bring a token behind its #', () => {
+    expect(tokenOf('#token=a%2Bb%3D')).toBe('a+b=');
+    expect(tokenOf('#token=')).toBeUndefined();
+    expect(tokenOf('')).toBeUndefined();
   });
 
   it('takes what makes no sense for the default', () => {

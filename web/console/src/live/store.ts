@@ -133,13 +133,14 @@ export class LiveStore {
     return found ? userName(found.user) : (participant ?? '');
   }
 
-  /** What a stream is called: who sends it and what, or the view. */
+  /** What a stream is called, given by its id or that of a track: who sends it and what, or the view. */
   streamName(id: string | undefined): string {
-    const stream = this.streams.value.find((one) => one.id === id);
+    const owner = this.stats.value?.streams.find((one) => one.tracks.some((track) => track.id === id))?.id;
+    const stream = this.streams.value.find((one) => one.id === id) ?? this.streams.value.find((one) => one.id === owner);
     if (!stream) return id ?? '';
     if (stream.type === 'mixed') return `view ${stream.info.label ?? id}`;
     const source = stream.media.video?.source ?? stream.media.audio?.source;
-    const owner = stream.info.owner && stream.info.owner !== 'admin' ? this.nameOf(stream.info.owner) : (stream.info.type ?? 'server');
-    return source && source !== 'camera' && source !== 'mic' ? `${owner} (${source})` : owner;
+    const who = stream.info.owner && stream.info.owner !== 'admin' ? this.nameOf(stream.info.owner) : (stream.info.type ?? 'server');
+    return source && source !== 'camera' && source !== 'mic' ? `${who} (${source})` : who;
   }
 }

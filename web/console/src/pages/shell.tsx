@@ -63,7 +63,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
             <strong data-testid="service-name">{session.value?.service.name}</strong>
           </div>
           <button type="button" class="plain" onClick={() => signOut()} data-testid="sign-out">
-            <Icon name="out" />
+            <Icon name="drop" />
             <span>Sign out</span>
           </button>
         </div>
