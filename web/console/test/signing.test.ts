@@ -1,31 +1,24 @@
-import { createHmac } from 'node:crypto';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { base64url, bearer, Signer } from '../src/api/sign.js';
 
 const CREDENTIALS = { id: 'service-1', key: 'kéy+/=' };
 const NOW = 1_700_000_000_500;
 
-const claims = (token: string) => JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as { iss: string; exp: number };
-
-function isSigned(token: string, key: string): boolean {
-  const [head, body, signature] = token.split('.');
-  return createHmac('sha256', key).update(`${head}.${body}`).digest('base64url') === signature;
-}
+/** As OpenSSL signs it. */
+const EXPECTED =
+  'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJzZXJ2aWNlLTEiLCJleHAiOjE3MDAwMDAzMDB9.ACEprBY0TbTX3p8eppNVv31C9qqdxyBGUuu2av4pVAk';
 
 afterEach(() => vi.unstubAllGlobals());
 
 describe('requests', () => {
   it('are signed with the service’s key, which is not in them', async () => {
-    const token = await bearer(CREDENTIALS, NOW);
-    expect(isSigned(token, CREDENTIALS.key)).toBe(true);
-    expect(claims(token)).toEqual({ iss: 'service-1', exp: 1_700_000_300 });
-    expect(Buffer.from(token.split('.').join(''), 'base64url').includes(CREDENTIALS.key)).toBe(false);
+    expect(await bearer(CREDENTIALS, NOW)).toBe(EXPECTED);
+    expect(JSON.parse(atob(EXPECTED.split('.')[1] ?? ''))).toEqual({ iss: 'service-1', exp: 1_700_000_300 });
   });
 
   it('are signed the same on pages without WebCrypto', async () => {
-    const here = await bearer(CREDENTIALS, NOW);
     vi.stubGlobal('crypto', {});
-    expect(await bearer(CREDENTIALS, NOW)).toBe(here);
+    expect(await bearer(CREDENTIALS, NOW)).toBe(EXPECTED);
   });
 
   it('of the same minute have the same token, later ones a new one', async () => {
