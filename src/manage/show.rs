@@ -45,6 +45,7 @@ impl Table {
 pub(super) fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
@@ -105,7 +106,7 @@ mod tests {
     fn tables_are_aligned_and_stay_whole() {
         let users = json!([
             { "id": "a", "user": "Åse\nB", "permission": { "publish": { "audio": true, "video": false } } },
-            { "id": "abcdef", "user": { "name": "C" } }
+            { "id": "abcdef", "user": { "name": "C" }, "permission": { "publish": "" } }
         ]);
         assert_eq!(
             Shown::rows(users, USERS).text(false).lines().collect::<Vec<_>>(),
