@@ -76,7 +76,11 @@ struct Running {
 
 impl Running {
     fn start(spec: &Spec, output: &Output) -> io::Result<Self> {
-        let mut child = Command::new(&spec.program)
+        let mut command = Command::new(&spec.program);
+        spec.without_env.iter().for_each(|name| {
+            command.env_remove(name);
+        });
+        let mut child = command
             .args(&spec.args)
             .envs(spec.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())

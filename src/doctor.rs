@@ -14,7 +14,7 @@ use crate::{
     data_dir::{DataDir, DataDirError, LOCK_FILE},
     limits, ports,
     process::Process,
-    settings::{Settings, Tls},
+    settings::{SealKey, Settings, Tls},
 };
 
 /// Longest time for the mixer-node to look at its plugins; the very first look on a machine scans them all.
@@ -77,6 +77,7 @@ pub async fn examine(settings: &Settings) -> Vec<Check> {
     checks.extend(public_ports(settings, runs));
     checks.extend([plugins(settings).await, web_pages(settings), open_files()]);
     checks.extend(tls(settings));
+    checks.extend(seal_key(settings));
     checks
 }
 
@@ -208,6 +209,15 @@ fn open_files() -> Check {
         }
         Err(error) => Check::poor(SUBJECT, format!("the limit is not known: {error}"), "look at ulimit -Hn"),
     }
+}
+
+fn seal_key(settings: &Settings) -> Option<Check> {
+    const SUBJECT: &str = "seal key";
+    let SealKey::File(path) = &settings.seal_key else { return None };
+    Some(match std::fs::read(path) {
+        Ok(_) => Check::good(SUBJECT, format!("{} can be read", path.display())),
+        Err(error) => Check::bad(SUBJECT, format!("{}: {error}", path.display()), "see --seal-key-file"),
+    })
 }
 
 fn tls(settings: &Settings) -> Vec<Check> {

@@ -22,6 +22,13 @@ pub struct Options {
     /// redis-cluster://… (kaigi-cluster-manager --help says more)
     #[arg(long, env = "KAIGI_REDIS", value_name = "URL", hide_env_values = true)]
     pub redis: Option<String>,
+    /// File with the key that stored credentials are sealed with (32 bytes in base64) [default: seal.key in the data directory, made
+    /// at the first start]
+    #[arg(long, env = "KAIGI_SEAL_KEY_FILE", value_name = "FILE")]
+    pub seal_key_file: Option<PathBuf>,
+    /// That key itself; better given by the environment than by a flag, which other users of the machine see
+    #[arg(long, env = "KAIGI_SEAL_KEY", value_name = "BASE64", hide_env_values = true)]
+    pub seal_key: Option<String>,
     /// IP address that clients connect to, for signaling, management and media [default: 0.0.0.0, all]
     #[arg(long, env = "KAIGI_BIND", value_name = "IP")]
     pub bind: Option<IpAddr>,
@@ -180,6 +187,8 @@ impl Options {
         Self {
             data_dir: self.data_dir.or(other.data_dir),
             redis: self.redis.or(other.redis),
+            seal_key_file: self.seal_key_file.or(other.seal_key_file),
+            seal_key: self.seal_key.or(other.seal_key),
             bind: self.bind.or(other.bind),
             http_port: self.http_port.or(other.http_port),
             management_port: self.management_port.or(other.management_port),

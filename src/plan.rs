@@ -9,11 +9,14 @@ use std::{
 use crate::{
     ports::{self, NoFreePorts},
     process::Process,
-    settings::{Settings, Tls},
+    settings::{SealKey, Settings, Tls},
 };
 
 /// Bytes of the cluster secret.
 const SECRET_BYTES: usize = 32;
+
+/// Variables of the launcher's own environment that only the cluster-manager is to see.
+const CREDENTIALS: [&str; 2] = ["KAIGI_REDIS", "KAIGI_SEAL_KEY"];
 
 /// One process, ready to be started any number of times with the same addresses.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct Spec {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
+    /// Left out of the launcher's environment.
+    pub without_env: &'static [&'static str],
     /// Added to the launcher's environment.
     pub env: Vec<(OsString, OsString)>,
     /// Where it answers /health, /ready and /metrics.
@@ -65,6 +70,9 @@ fn spec(
     match process {
         Process::ClusterManager => {
             args.put("--data-dir", &settings.data_dir);
+            if let SealKey::File(file) = &settings.seal_key {
+                args.put("--seal-key-file", file);
+            }
         }
         Process::ConferenceAgent | Process::MixerNode => {}
         Process::AccessNode => {
@@ -85,11 +93,15 @@ fn spec(
         ("KAIGI_LOG".into(), own.log.as_ref().unwrap_or(&settings.log).into()),
         ("KAIGI_LOG_FORMAT".into(), settings.log_format.name().into()),
     ];
-    if let Some(redis) = settings.redis.as_ref().filter(|_| process == Process::ClusterManager) {
-        env.push(("KAIGI_REDIS".into(), redis.into()));
+    let without_env: &[_] = if process == Process::ClusterManager { &[] } else { &CREDENTIALS };
+    if process == Process::ClusterManager {
+        env.extend(settings.redis.as_ref().map(|redis| ("KAIGI_REDIS".into(), redis.into())));
+        if let SealKey::Given(key) = &settings.seal_key {
+            env.push(("KAIGI_SEAL_KEY".into(), key.into()));
+        }
     }
     env.extend(own.env.iter().map(|(name, value)| (name.into(), value.into())));
-    Spec { process, program: settings.program(process), args: args.0, env, health }
+    Spec { process, program: settings.program(process), args: args.0, without_env, env, health }
 }
 
 fn portal(settings: &Settings, args: &mut Args) {
@@ -165,6 +177,7 @@ mod tests {
             r#"
             bind = "192.0.2.1"
             redis = "redis://:hidden@db"
+            seal-key = "hidden too"
             media-port = 10001
             announce = ["198.51.100.1", "198.51.100.2"]
             tls = "files"
@@ -180,7 +193,15 @@ mod tests {
             "#,
         );
         assert_eq!(variable(&specs[0], "KAIGI_REDIS"), "redis://:hidden@db");
+        assert_eq!(variable(&specs[0], "KAIGI_SEAL_KEY"), "hidden too");
         assert!(!specs[0].args.iter().any(|arg| arg.to_string_lossy().contains("hidden")));
+        for other in &specs[1..] {
+            assert!(!other.env.iter().any(|(_, value)| value.to_string_lossy().contains("hidden")));
+            assert_eq!(other.without_env, ["KAIGI_REDIS", "KAIGI_SEAL_KEY"]);
+        }
+        let by_file = planned("seal-key-file = \"/etc/kaigi/seal.key\"");
+        assert_eq!(value(&by_file[0], "--seal-key-file").unwrap(), "/etc/kaigi/seal.key");
+        assert_eq!(value(&by_file[4], "--seal-key-file"), None);
         let (access, mixer, portal) = (&specs[2], &specs[3], &specs[4]);
         assert_eq!(value(access, "--announce").unwrap(), "198.51.100.1,198.51.100.2");
         assert_eq!(value(access, "--media-port").unwrap(), "10001");

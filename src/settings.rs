@@ -25,6 +25,9 @@ pub enum SettingsError {
     /// Certificate or key for another mode, in which they would go unused.
     #[error("--tls-cert and --tls-key are for --tls files only")]
     TlsFilesUnused,
+    /// Two seal keys.
+    #[error("--seal-key and --seal-key-file are both given: one of them is the key")]
+    TwoSealKeys,
     /// The programs can't be looked for beside this one.
     #[error("the directory of this program is not known; set --bin-dir")]
     NoBinDir,
@@ -58,6 +61,28 @@ impl Tls {
     }
 }
 
+/// Where the key is that stored credentials are sealed with.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SealKey {
+    /// In the data directory, made at the first start.
+    InDataDir,
+    /// In this file.
+    File(PathBuf),
+    /// Here, in base64.
+    Given(String),
+}
+
+/// Without the key itself.
+impl std::fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::InDataDir => f.write_str("InDataDir"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Given(_) => f.write_str("Given(…)"),
+        }
+    }
+}
+
 /// A Kaigi on one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -65,6 +90,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Redis for the durable state; absent = a file.
     pub redis: Option<String>,
+    /// What stored credentials are sealed with.
+    pub seal_key: SealKey,
     /// Where clients connect.
     pub bind: IpAddr,
     /// Signaling and web pages (TCP).
@@ -105,6 +132,12 @@ impl Settings {
         let settings = Self {
             data_dir: given.data_dir.unwrap_or_else(default_data_dir),
             redis: given.redis,
+            seal_key: match (given.seal_key_file, given.seal_key) {
+                (None, None) => SealKey::InDataDir,
+                (Some(file), None) => SealKey::File(file),
+                (None, Some(key)) => SealKey::Given(key),
+                (Some(_), Some(_)) => return Err(SettingsError::TwoSealKeys),
+            },
             bind: given.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             http_port: given.http_port.unwrap_or(8080),
             management_port: given.management_port.unwrap_or(3000),

@@ -11,7 +11,7 @@ use kaigi::{
     cli::{Cli, Command, Configured},
     options::{LogFormat, Options, TlsMode},
     process::Process,
-    settings::{Settings, SettingsError, Tls},
+    settings::{SealKey, Settings, SettingsError, Tls},
 };
 use tempfile::NamedTempFile;
 
@@ -45,6 +45,7 @@ fn with_nothing_given_the_defaults_count() {
         (PathBuf::from("./data"), "0.0.0.0".into())
     );
     assert_eq!((settings.tls.clone(), settings.sample, settings.log.as_str()), (Tls::Off, true, "info"));
+    assert_eq!(settings.seal_key, SealKey::InDataDir);
     assert_eq!(settings.program(Process::Portal), PathBuf::from("/programs/kaigi-portal"));
     assert_eq!(settings.url(), "http://localhost:8080/");
 }
@@ -107,6 +108,7 @@ fn what_can_not_work_is_refused() {
     );
     assert_eq!(refused(&["--tls", "files", "--tls-key", "k"]), SettingsError::TlsFilesMissing);
     assert_eq!(refused(&["--tls-cert", "c"]), SettingsError::TlsFilesUnused);
+    assert_eq!(refused(&["--seal-key", "k", "--seal-key-file", "f"]), SettingsError::TwoSealKeys);
     let tls =
         settings(&["--tls", "files", "--tls-key", "k", "--tls-cert", "c", "--bind", "192.0.2.1"]).unwrap();
     assert_eq!(tls.tls, Tls::Files { cert: "c".into(), key: "k".into() });
