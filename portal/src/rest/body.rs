@@ -18,10 +18,12 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Value, RestE
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match kind.as_str() {
         _ if bytes.is_empty() => Ok(Value::Object(Map::new())),
-        "application/json" => match serde_json::from_slice(&bytes) {
-            Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(value),
-            Ok(_) | Err(_) => Err(RestError::MalformedJson),
-        },
+        "application/json" | "application/merge-patch+json" | "application/json-patch+json" => {
+            match serde_json::from_slice(&bytes) {
+                Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(value),
+                Ok(_) | Err(_) => Err(RestError::MalformedJson),
+            }
+        }
         "application/x-www-form-urlencoded" => Ok(form(&bytes)),
         _ => Ok(Value::Object(Map::new())),
     }

@@ -57,14 +57,7 @@ impl IfMatch {
             if value.trim() == "*" {
                 return Ok(Self::Any);
             }
-            for tag in value.split(',').map(str::trim) {
-                let opaque = tag.strip_prefix("W/").unwrap_or(tag);
-                let is_quoted = opaque.len() >= 2 && opaque.starts_with('"') && opaque.ends_with('"');
-                if !is_quoted || opaque[1..opaque.len() - 1].contains('"') {
-                    return Err(refused());
-                }
-                tags.push(tag.to_owned());
-            }
+            tags.extend(list(value).ok_or_else(refused)?);
         }
         Ok(if headers.contains_key(header::IF_MATCH) { Self::OneOf(tags) } else { Self::Any })
     }
@@ -78,6 +71,22 @@ impl IfMatch {
             Self::Any => Ok(()),
             Self::OneOf(tags) if tags.contains(&tag.0) => Ok(()),
             Self::OneOf(_) => Err(RestError::PreconditionFailed),
+        }
+    }
+}
+
+/// Reads a list of tags, which may have commas in them (RFC 9110 §8.8.3).
+fn list(mut text: &str) -> Option<Vec<String>> {
+    let mut tags = Vec::new();
+    loop {
+        text = text.trim_start();
+        let opaque = text.strip_prefix("W/").unwrap_or(text);
+        let length = opaque.strip_prefix('"')?.find('"')? + 2;
+        let (tag, rest) = text.split_at(text.len() - opaque.len() + length);
+        tags.push(tag.to_owned());
+        match rest.trim_start() {
+            "" => return Some(tags),
+            rest => text = rest.strip_prefix(',')?,
         }
     }
 }
@@ -106,14 +115,14 @@ mod tests {
     #[test]
     fn a_change_is_tied_to_one_of_the_tags() {
         let (tag, other) = (ETag::of(&json!(1)), ETag::of(&json!(2)));
-        let list = format!("{}, {}", other.0, tag.0);
+        let list = format!("\"a, b\" ,{}, W/\"\",{}", other.0, tag.0);
         for good in [headers(&[]), headers(&["*"]), headers(&[&list]), headers(&[&other.0, &tag.0])] {
             assert!(IfMatch::of(&good).unwrap().check(&tag).is_ok(), "{good:?}");
         }
         for bad in [headers(&[&other.0]), headers(&[&format!("W/{}", tag.0)])] {
             assert!(IfMatch::of(&bad).unwrap().check(&tag).is_err(), "{bad:?}");
         }
-        for none in ["", "abc", "\"", "\"a\" \"b\"", "\"a\",", &"\"a\",".repeat(2000)] {
+        for none in ["", "abc", "\"", "\"a\" \"b\"", "\"a\",", "\"a", "a\"b\"", &"\"a\",".repeat(2000)] {
             assert!(IfMatch::of(&headers(&[none])).is_err(), "{none}");
         }
     }

@@ -113,7 +113,9 @@ pub(super) struct Operation {
     /// Whether the answer says the document's [entity tag](super::etag), and changes heed `If-Match`.
     pub(super) tagged: bool,
     /// Statuses beside those that every operation of its kind can have.
-    pub(super) also: Vec<(u16, &'static str)>,
+    pub(super) also: Vec<u16>,
+    /// It makes a document with an `id`, which is this parameter of other operations.
+    pub(super) makes: Option<&'static str>,
     pub(super) needs: Needs,
     pub(super) handler: Handler,
 }
@@ -161,6 +163,7 @@ impl Operation {
             reply: Reply::Nothing,
             tagged: false,
             also: Vec::new(),
+            makes: None,
             needs: Needs::Everything,
             handler,
         }
@@ -232,9 +235,15 @@ impl Operation {
     }
 
     /// A status beside those that every operation of its kind can have.
-    pub(super) fn can(mut self, status: u16, why: &'static str) -> Self {
-        self.also.push((status, why));
+    #[allow(dead_code, reason = "whatever the document can say, in use or not")]
+    pub(super) fn can(mut self, status: u16) -> Self {
+        self.also.push(status);
         self
+    }
+
+    /// The answer has an `id`, which is this parameter of other operations.
+    pub(super) fn makes(self, parameter: &'static str) -> Self {
+        Self { makes: Some(parameter), ..self }
     }
 
     pub(super) fn needs(self, needs: Needs) -> Self {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use axum::{http::Method, response::IntoResponse};
 use kaigi_room_config::{RoomAttributes, RoomConfig, RoomConfigError, RoomDocument};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -28,6 +28,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .doc(TAG, "Create a room")
             .takes::<NewRoom>()
             .gives::<RoomDocument>()
+            .makes("room")
             .tagged(),
         service(Method::GET, "/rooms", "listRooms", list)
             .versions(Versions::Both)
@@ -67,8 +68,16 @@ struct NewRoom {
     /// Need not be unique.
     #[schemars(length(min = 1))]
     name: String,
-    /// What is not given has OWT's defaults.
-    options: Option<RoomAttributes>,
+    #[schemars(default, schema_with = "options_schema")]
+    options: Option<Value>,
+}
+
+fn options_schema(generator: &mut SchemaGenerator) -> Schema {
+    let attributes = generator.subschema_for::<RoomAttributes>();
+    json_schema!({
+        "description": "What is not given has OWT's defaults",
+        "anyOf": [attributes, { "type": "null" }, { "const": false }],
+    })
 }
 
 async fn create(call: Call) -> Answered {

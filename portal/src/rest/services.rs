@@ -30,6 +30,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .more("By a super service. The answer tells its key, which is told this once.")
             .takes::<NewService>()
             .gives::<ServiceWithKey>()
+            .makes("service")
             .tagged(),
         service(Method::GET, "/services", "listServices", list)
             .doc(TAG, "List services, oldest first")
@@ -56,8 +57,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .more("By a super service, or by itself. Kaigi's own.")
             .may_take::<NewKey>()
             .gives::<ServiceWithKey>()
-            .tagged()
-            .can(409, "Others change the same document all the time; nothing was done"),
+            .tagged(),
     ]
 }
 

@@ -39,6 +39,10 @@ pub(super) fn operations() -> Vec<Operation> {
 
 /// OWT's rules.
 #[derive(Deserialize, JsonSchema)]
+#[schemars(extend("anyOf" = [
+    { "required": ["protocol"], "properties": { "protocol": { "type": "string" } } },
+    { "properties": { "url": { "pattern": r"^rtmp://|^rtsp://|\.m3u8$|\.mpd$" } } },
+]))]
 #[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
 struct StreamingOutRequest {
     /// If not given, the URL says it: `rtmp://…`, `rtsp://…`, `….m3u8` or `….mpd`.

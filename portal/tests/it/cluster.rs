@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) restless: Vec<i32>,
     /// How many pages of documents were asked for.
     pub(crate) pages: u32,
+    /// What is counted in the room.
+    pub(crate) stats: RoomStatsReply,
     /// Events told within the next `publish`, before its answer.
     pub(crate) told_early: Vec<join_event::Event>,
 }
@@ -314,9 +316,15 @@ impl Conference for Cluster {
 
     async fn room_stats(
         &self,
-        _: Request<kaigi_proto::v1::RoomStatsRequest>,
-    ) -> Result<Response<kaigi_proto::v1::RoomStatsReply>, Status> {
-        Ok(Response::new(kaigi_proto::v1::RoomStatsReply::default()))
+        request: Request<RoomStatsRequest>,
+    ) -> Result<Response<RoomStatsReply>, Status> {
+        let RoomStatsRequest { stream_id, subscription_id, .. } = request.into_inner();
+        self.asked("room_stats", json!({"stream": stream_id, "subscription": subscription_id}))?;
+        let mut stats = self.state().stats.clone();
+        let all = stream_id.is_empty() && subscription_id.is_empty();
+        stats.streams.retain(|s| all || s.stream_id == stream_id);
+        stats.subscriptions.retain(|s| all || s.subscription_id == subscription_id);
+        Ok(Response::new(stats))
     }
 
     async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {

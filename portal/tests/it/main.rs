@@ -4,6 +4,7 @@
 mod client;
 mod cluster;
 mod documents;
+mod entity_tags;
 mod http;
 
 mod malformed;
@@ -15,6 +16,7 @@ mod reconnection;
 mod relay;
 mod requests;
 mod signaling;
+mod statistics;
 mod versions;
 
 use std::{net::SocketAddr, time::Duration};

@@ -65,6 +65,9 @@ impl Document {
             return assert!([401, 404, 405].contains(&answer.status), "{method} {path}: {answer:?}");
         };
         let declared = &operation["responses"][answer.status.to_string()];
+        let declared = declared["$ref"].as_str().map_or(declared, |place| {
+            self.whole.pointer(place.trim_start_matches('#')).unwrap_or_else(|| panic!("{place}"))
+        });
         assert!(declared.is_object(), "{method} {path}: {answer:?} is not declared");
         let Some(content) = declared["content"].as_object() else {
             return assert_eq!(answer.body, "", "{method} {path}: nothing is declared");

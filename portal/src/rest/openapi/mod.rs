@@ -3,6 +3,7 @@
 mod nulls;
 mod operation;
 mod page;
+mod responses;
 mod schemas;
 
 use axum::{
@@ -57,12 +58,14 @@ pub(super) fn document(table: &Table) -> Value {
     let mut paths = Map::new();
     for operation in &table.operations {
         for (version, path) in operation.paths() {
-            let described = operation::describe(operation, version, &mut schemas);
+            let described = operation::describe(operation, version, table, &mut schemas);
             let item = paths.entry(path.clone()).or_insert_with(|| operation::path_item(&path));
             item[operation.method.as_str().to_ascii_lowercase()] = described;
         }
     }
     paths.insert(PLACE.to_owned(), of_itself());
+    let mut paths = Value::Object(paths);
+    let schemas = schemas.into_components(&mut paths);
     let tags: Vec<Value> =
         TAGS.iter().map(|(name, about)| json!({ "name": name, "description": about })).collect();
     json!({
@@ -78,7 +81,8 @@ pub(super) fn document(table: &Table) -> Value {
         "security": [{ "MAuth": [] }, { "Bearer": [] }],
         "paths": paths,
         "components": {
-            "schemas": schemas.into_components(),
+            "schemas": schemas,
+            "responses": responses::components(),
             "securitySchemes": {
                 "MAuth": { "type": "apiKey", "in": "header", "name": "Authorization", "description": MAUTH },
                 "Bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": BEARER },

@@ -4,8 +4,11 @@ use axum::http::Method;
 use kaigi_proto::shape::ApiVersion;
 use serde_json::{Map, Value, json};
 
-use super::{operation_id, schemas::Schemas};
-use crate::rest::operation::{Operation, Place, Reply};
+use super::{operation_id, responses::refusal, schemas::Schemas};
+use crate::rest::{
+    operation::{Operation, Place, Reply},
+    table::Table,
+};
 
 /// What identifiers are made of; see [`kaigi_proto::ids`].
 const ID_PATTERN: &str = "^[0-9A-Za-z_.:~-]{1,128}$";
@@ -25,12 +28,17 @@ fn path_parameter(name: &str) -> Value {
 }
 
 /// An operation.
-pub(super) fn describe(operation: &Operation, version: ApiVersion, schemas: &mut Schemas) -> Value {
+pub(super) fn describe(
+    operation: &Operation,
+    version: ApiVersion,
+    table: &Table,
+    schemas: &mut Schemas,
+) -> Value {
     let mut described = json!({
         "operationId": operation_id(operation, version),
         "tags": [operation.tag],
         "summary": operation.summary,
-        "responses": responses(operation, version, schemas),
+        "responses": responses(operation, version, table, schemas),
     });
     if !operation.description.is_empty() {
         described["description"] = operation.description.into();
@@ -66,7 +74,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
         parameters.push(json!({
             "name": "If-Match", "in": "header", "required": false,
             "description": "Entity tags (`ETag`) of what may be changed, or `*`; with any other nothing is done and the answer is 412",
-            "schema": { "type": "string", "pattern": r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, "maxLength": 4096 },
+            "schema": { "type": "string", "pattern": r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"# },
         }));
     }
     parameters
@@ -74,35 +82,48 @@ fn parameters(operation: &Operation) -> Vec<Value> {
 
 /// Whether it changes a document with a tag.
 fn is_conditional(operation: &Operation) -> bool {
-    operation.tagged && [Method::PUT, Method::PATCH, Method::DELETE].contains(&operation.method)
+    operation.tagged && operation.method != Method::GET && operation.makes.is_none()
 }
 
-fn responses(operation: &Operation, version: ApiVersion, schemas: &mut Schemas) -> Value {
+fn responses(operation: &Operation, version: ApiVersion, table: &Table, schemas: &mut Schemas) -> Value {
     let mut responses = Map::new();
-    if let Some(success) = success(operation, version, schemas) {
+    if let Some(mut success) = success(operation, version, schemas) {
+        if let Some(parameter) = operation.makes {
+            success["links"] = links(parameter, version, table);
+        }
         responses.insert("200".into(), success);
     }
-    let error = schemas.error();
-    let mut refused = |status: u16, why: &str| {
-        let content = json!({ "application/json": { "schema": error } });
-        responses.insert(status.to_string(), json!({ "description": why, "content": content }));
-    };
-    refused(400, "The request contradicts the API, or its body is malformed");
-    refused(401, "Not signed, of an unknown service, wrongly signed, repeated, not of now");
-    refused(403, "Not for this service, or not granted by its token");
-    refused(413, "The body is larger than 100 kB");
-    refused(500, "The room or the cluster refused or failed; the text says why");
+    let mut statuses = vec![400, 401, 403, 413, 500];
     if operation.is_of_room() || operation.path.contains('{') {
-        refused(404, "There is no such thing, or it is another service's");
+        statuses.push(404);
     }
     if is_conditional(operation) {
-        refused(409, "Others change the same document all the time; nothing was done");
-        refused(412, "The document is not, or not any more, one that `If-Match` names; nothing was done");
+        statuses.extend([409, 412]);
     }
-    for (status, why) in &operation.also {
-        refused(*status, why);
+    statuses.extend(&operation.also);
+    for status in statuses {
+        responses.insert(status.to_string(), refusal(status));
     }
     responses.into()
+}
+
+/// What can be done with what was made: the operations that need its id alone.
+fn links(parameter: &str, version: ApiVersion, table: &Table) -> Value {
+    let mut links = Map::new();
+    for operation in &table.operations {
+        let of_version = operation.paths().into_iter().find(|(known, _)| *known == version);
+        let Some((_, path)) = of_version else { continue };
+        let names: Vec<&str> =
+            path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+        if names == [parameter] {
+            let link = json!({
+                "operationId": operation_id(operation, version),
+                "parameters": { parameter: "$response.body#/id" },
+            });
+            links.insert(operation.id.to_owned(), link);
+        }
+    }
+    links.into()
 }
 
 fn success(operation: &Operation, version: ApiVersion, schemas: &mut Schemas) -> Option<Value> {

@@ -1,5 +1,7 @@
 //! The document's schemas: what is taken and what is given differ where a member has a default.
 
+use std::collections::BTreeSet;
+
 use schemars::{
     Schema, SchemaGenerator,
     generate::SchemaSettings,
@@ -12,6 +14,8 @@ use crate::rest::operation::SchemaOf;
 
 /// Where schemas are in the document.
 const PLACE: &str = "#/components/schemas/";
+/// Where those of what is taken are until they have their names.
+const INPUT_PLACE: &str = "#/components/input/";
 
 /// Collects what operations take and give.
 pub(super) struct Schemas {
@@ -21,76 +25,65 @@ pub(super) struct Schemas {
 
 impl Schemas {
     pub(super) fn new() -> Self {
-        let settings = || {
+        let settings = |place: &str| {
+            let path = place.trim_start_matches('#').trim_end_matches('/').to_owned();
             SchemaSettings::draft2020_12().with(|settings| {
-                settings.definitions_path = "/components/schemas".into();
+                settings.definitions_path = path.into();
                 settings.meta_schema = None;
                 settings.transforms = vec![Box::new(RecursiveTransform(bounded))];
             })
         };
         Self {
-            input: settings().for_deserialize().into_generator(),
-            output: settings().for_serialize().into_generator(),
+            input: settings(INPUT_PLACE).for_deserialize().into_generator(),
+            output: settings(PLACE).for_serialize().into_generator(),
         }
     }
 
     /// The schema of what is taken.
     pub(super) fn input(&mut self, schema: SchemaOf) -> Value {
-        let schema = schema(&mut self.input);
-        self.finished(schema, true)
+        finished(schema(&mut self.input))
     }
 
     /// The schema of what is given.
     pub(super) fn output(&mut self, schema: SchemaOf) -> Value {
-        let schema = schema(&mut self.output);
-        self.finished(schema, false)
+        finished(schema(&mut self.output))
     }
 
-    /// The schema of errors.
-    #[expect(clippy::unused_self, reason = "it is one of the schemas")]
-    pub(super) fn error(&self) -> Value {
-        json!({ "$ref": format!("{PLACE}Error") })
-    }
-
-    fn finished(&mut self, mut schema: Schema, is_input: bool) -> Value {
-        RecursiveTransform(bounded).transform(&mut schema);
-        let mut value = schema.to_value();
-        if is_input {
-            rename(&mut value);
-        }
-        value
-    }
-
-    /// All schemas by their names.
-    pub(super) fn into_components(mut self) -> Value {
+    /// All schemas by their names; gives what is taken its names in `paths`, too.
+    pub(super) fn into_components(mut self, paths: &mut Value) -> Value {
         let mut components: Map<String, Value> = self.output.take_definitions(true).into_iter().collect();
         let mut taken: Map<String, Value> = self.input.take_definitions(true).into_iter().collect();
-        nulls::allow(&mut taken, PLACE);
-        for (name, mut schema) in taken {
-            rename(&mut schema);
-            components.insert(renamed(&name), schema);
+        nulls::allow(&mut taken, INPUT_PLACE);
+        // What is taken and given under one name differs in what has to be there.
+        let given: BTreeSet<String> = components.keys().cloned().collect();
+        let name = |name: &str| if given.contains(name) { format!("{name}Input") } else { name.to_owned() };
+        rename(paths, &name);
+        for (known, mut schema) in taken {
+            rename(&mut schema, &name);
+            components.insert(name(&known), schema);
         }
         components.insert("Error".to_owned(), error());
         components.into()
     }
 }
 
-/// What is taken has names of its own.
-fn renamed(name: &str) -> String {
-    format!("{name}Input")
+fn finished(mut schema: Schema) -> Value {
+    RecursiveTransform(bounded).transform(&mut schema);
+    schema.to_value()
 }
 
-fn rename(value: &mut Value) {
+/// Makes references to what is taken ones to its place in the document.
+fn rename(value: &mut Value, name: &impl Fn(&str) -> String) {
     match value {
         Value::Object(members) => {
             if let Some(Value::String(reference)) = members.get_mut("$ref")
-                && let Some(name) = reference.strip_prefix(PLACE)
+                && let Some(known) = reference.strip_prefix(INPUT_PLACE)
             {
-                *reference = format!("{PLACE}{}", renamed(name));
+                *reference = format!("{PLACE}{}", name(known));
             }
-            members.values_mut().for_each(rename);
+            members.values_mut().for_each(|member| rename(member, name));
         }
-        Value::Array(items) => items.iter_mut().for_each(rename),
+        Value::Array(items) => items.iter_mut().for_each(|item| rename(item, name)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

@@ -13,6 +13,8 @@ const MIN_KEY: usize = 12;
 const MAX_KEY: usize = 1024;
 /// Longest public key, in characters of PEM; an Ed25519 key has about a hundred.
 const MAX_PUBLIC_KEY: usize = 1024;
+/// How such a key looks: its algorithm and its length are the same for all (RFC 8410).
+const PEM: &str = "^-----BEGIN PUBLIC KEY-----\\r?\\nMCowBQYDK2VwAyEA[0-9A-Za-z+/]{43}=\\r?\\n-----END PUBLIC KEY-----\\s*$";
 /// Bytes of chance in a key that is made here.
 const KEY_BYTES: usize = 64;
 
@@ -27,7 +29,7 @@ pub(super) struct NewService {
     #[schemars(length(min = MIN_KEY, max = MAX_KEY))]
     key: Option<String>,
     /// PEM of an Ed25519 public key, for JSON Web Tokens signed with EdDSA.
-    #[schemars(length(max = MAX_PUBLIC_KEY))]
+    #[schemars(length(max = MAX_PUBLIC_KEY), regex(pattern = PEM))]
     public_key: Option<String>,
 }
 
@@ -53,7 +55,7 @@ pub(super) struct ServiceChange {
     name: Option<String>,
     /// PEM of an Ed25519 public key, or `null` for none.
     #[serde(default, deserialize_with = "given")]
-    #[schemars(length(max = MAX_PUBLIC_KEY))]
+    #[schemars(length(max = MAX_PUBLIC_KEY), regex(pattern = PEM))]
     public_key: Option<Option<String>>,
 }
 
