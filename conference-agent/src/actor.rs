@@ -18,6 +18,7 @@ use crate::{
     audience::{EventSender, NotDrained},
     callers::{CallDone, CallQueue, NotQueued},
     directory::News,
+    events::RoomEvents,
     feed::{Feed, NotResumed, Overflow},
     room::{
         CallError, CallId, CallRequest, Callee, Command, Input, Join, Note, Output, Refusal, Reply,
@@ -84,6 +85,7 @@ pub(crate) struct Inbox {
 pub(crate) struct Actor {
     id: RoomId,
     room: Room,
+    events: RoomEvents,
     shared: Arc<Shared>,
     inbox: Inbox,
     results: mpsc::Receiver<CallDone>,
@@ -144,6 +146,7 @@ impl Actor {
     pub(crate) fn new(id: RoomId, room: Room, shared: Arc<Shared>, inbox: Inbox) -> Self {
         let (results_to, results) = mpsc::channel(MAX_RESULTS);
         Self {
+            events: RoomEvents::new(shared.events.clone(), id.clone(), room.owner()),
             id,
             room,
             shared,
@@ -163,12 +166,14 @@ impl Actor {
 
     /// Runs the room until it ends, and until those concerned were told.
     pub(crate) async fn run(mut self) {
+        self.events.started();
         self.drain();
         while !self.ended {
             self.step().await;
             self.drain();
         }
         self.count((0, 0, 0));
+        self.events.ended();
         let farewell = async {
             for (_, queue) in self.queues.drain() {
                 queue.finish().await;
@@ -379,6 +384,7 @@ impl Actor {
             Output::Close { participant } => drop(self.audience.remove(&participant)),
             Output::Call { call, callee, request } => self.call(call, callee, request),
             Output::Log(note) => self.log(&note),
+            Output::Happened(happening) => self.events.happened(&happening),
             Output::Ended => self.ended = true,
         }
     }

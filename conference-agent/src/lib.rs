@@ -6,6 +6,7 @@ mod actor;
 mod audience;
 mod callers;
 mod directory;
+mod events;
 mod feed;
 mod nodes;
 mod parse;
@@ -20,10 +21,14 @@ use std::{sync::Arc, time::Duration};
 
 use kaigi_proto::{
     auth::Require,
-    v1::{self, cluster_client::ClusterClient, conference_server::ConferenceServer},
+    v1::{
+        self, cluster_client::ClusterClient, conference_server::ConferenceServer, events_client::EventsClient,
+    },
 };
 use kaigi_telemetry::{Health, HealthServer, LogArgs};
-use kaigi_worker::{Channels, LoadGauge, Registration, Tasks, WorkerArgs, new_worker_id, process_cpu_load};
+use kaigi_worker::{
+    Channels, EventPublisher, LoadGauge, Registration, Tasks, WorkerArgs, new_worker_id, process_cpu_load,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
@@ -90,6 +95,11 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
     };
     let shared = Arc::new(Shared::new(agent.clone(), channels, manager.clone(), tasks.clone(), limits));
     let rooms = Arc::new(Rooms::new(shared.clone()));
+    let publisher = EventPublisher {
+        queue: shared.events.clone(),
+        hub: EventsClient::new(manager.clone()),
+        publisher: agent.clone(),
+    };
 
     let service =
         ConferenceServer::new(ConferenceService::new(rooms.clone())).max_decoding_message_size(MAX_MESSAGE);
@@ -131,16 +141,21 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
     tokio::spawn(watch::watch_cluster(shared, stop.clone()));
     let health_task = tokio::spawn(health_server.run());
     let server = tokio::spawn(server);
+    let rooms_closed = CancellationToken::new();
+    let published = tokio::spawn(publisher.run(rooms_closed.clone()));
 
     stop.cancelled().await;
     health.set_ready(false);
     if tokio::time::timeout(CLOSE_TIMEOUT, rooms.close("Server is shutting down")).await.is_err() {
         tracing::warn!("some rooms did not end in time");
     }
+    rooms_closed.cancel();
     leave.cancel();
     server_stop.cancel();
     server.abort();
     health_task.abort();
     let _: Result<_, _> = tokio::time::timeout(Duration::from_millis(400), registered).await;
+    // Ends by itself, in time.
+    let _: Result<_, _> = published.await;
     Ok(())
 }

@@ -8,6 +8,7 @@ mod describe;
 mod events;
 mod feeds;
 mod flow;
+mod happenings;
 mod ids;
 mod input;
 mod layout;
@@ -44,6 +45,9 @@ use kaigi_proto::{
 };
 use kaigi_room_config::RoomConfig;
 
+#[cfg(test)]
+pub(crate) use happenings::StreamPart;
+pub(crate) use happenings::{Happening, Leaving, SubscriptionFacts};
 pub(crate) use input::{
     AccessChange, AccessEvent, CallError, CallReply, Command, Input, Join, LayoutAssignment, MixerChange,
     MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack, Receiver, RequestId, StreamOperation,
@@ -179,7 +183,7 @@ impl Room {
             Input::NodeLost(worker) => self.node_lost(&worker, now),
             Input::NodeResumed(worker) => self.mixer_resumed(&worker),
             Input::MixersChanged => self.mixer.retry_now(),
-            Input::Gone(participant) => self.remove_participant(&participant, None, now),
+            Input::Gone(participant) => self.remove_participant(&participant, Leaving::Lost, now),
             Input::Abandoned { participant, session } => self.abandon(&participant, &session),
         }
         self.settle();
@@ -214,6 +218,11 @@ impl Room {
         self.outputs.pop_front()
     }
 
+    /// The service that it belongs to, and its name there.
+    pub(crate) fn owner(&self) -> (&str, &str) {
+        (&self.config.service, &self.config.name)
+    }
+
     /// Participants, streams and subscriptions there are.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
         (self.state.participants.len(), self.state.publications.len(), self.state.subscriptions.len())
@@ -238,9 +247,7 @@ impl Room {
             }
         }
         self.leave_mixer();
-        self.state.participants.clear();
-        self.state.publications.clear();
-        self.state.subscriptions.clear();
+        self.all_gone();
         self.ended = true;
         self.output(Output::Ended);
     }

@@ -6,7 +6,7 @@ use kaigi_proto::{
     ids::WorkerId,
     v1::{cluster_client::ClusterClient, store_client::StoreClient},
 };
-use kaigi_worker::{Channel, Channels, Tasks};
+use kaigi_worker::{Channel, Channels, EventQueue, Tasks};
 use tokio::sync::Semaphore;
 
 use crate::{directory::Directory, feed::Backlog, nodes::Nodes};
@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) cluster_permits: Arc<Semaphore>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) nodes: Arc<Nodes>,
+    /// What happens in the rooms, for their services.
+    pub(crate) events: EventQueue,
     /// The rooms, for heartbeats.
     pub(crate) tasks: Tasks,
     pub(crate) limits: Limits,
@@ -63,6 +65,7 @@ impl Shared {
             agent,
             channels,
             directory,
+            events: EventQueue::default(),
             tasks,
             limits,
         }

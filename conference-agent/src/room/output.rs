@@ -5,7 +5,7 @@ use kaigi_proto::{
     v1::{self, join_event::Event},
 };
 
-use super::{input::RequestId, media::Node, refusal::Refusal};
+use super::{happenings::Happening, input::RequestId, media::Node, refusal::Refusal};
 
 /// Names a call until it is answered. Never used twice in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +39,8 @@ pub(crate) enum Output {
     },
     /// For whoever operates the room.
     Log(Note),
+    /// For the service that the room belongs to.
+    Happened(Happening),
     /// The room is over; nothing follows.
     Ended,
 }

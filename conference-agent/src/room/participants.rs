@@ -9,6 +9,7 @@ use kaigi_proto::{
 
 use super::{
     Room,
+    happenings::{Happening, Leaving},
     input::{Join, Receiver, RequestId},
     output::{Output, Reply},
     refusal::Refusal,
@@ -22,6 +23,7 @@ impl Room {
                 let joined = self.describe_joined(&id);
                 self.reply(request, Ok(Reply::Joined(Box::new(joined))));
                 if let Some(participant) = self.describe_participant(&id) {
+                    self.happen(Happening::ParticipantJoined(participant.clone()));
                     self.tell_participants(Some(id), participant_event::Action::Joined(participant));
                 }
             }
@@ -56,7 +58,7 @@ impl Room {
 
     pub(super) fn leave(&mut self, participant: &ParticipantId, now: Instant) -> Result<Reply, Refusal> {
         self.participant(participant)?;
-        self.remove_participant(participant, None, now);
+        self.remove_participant(participant, Leaving::Left, now);
         Ok(Reply::Done)
     }
 
@@ -66,14 +68,14 @@ impl Room {
         now: Instant,
     ) -> Result<Reply, Refusal> {
         self.participant(participant)?;
-        self.remove_participant(participant, Some("Dropped by the management"), now);
+        self.remove_participant(participant, Leaving::Dropped, now);
         Ok(Reply::Done)
     }
 
-    /// Takes a participant out with all that is its own; it is told `dropped`, if given. One who is not there is fine.
-    pub(super) fn remove_participant(&mut self, id: &ParticipantId, dropped: Option<&str>, now: Instant) {
+    /// Takes a participant out with all that is its own. One who is not there is fine.
+    pub(super) fn remove_participant(&mut self, id: &ParticipantId, why: Leaving, now: Instant) {
         let Some(participant) = self.state.participants.remove(id) else { return };
-        if let Some(reason) = dropped {
+        if let Some(reason) = why.notice() {
             self.notify(id, Event::Dropped(v1::Dropped { reason: reason.to_owned() }));
         }
         self.output(Output::Close { participant: id.clone() });
@@ -82,6 +84,7 @@ impl Room {
             self.release(v1::Purpose::Access, id.to_string());
         }
         self.tell_participants(None, participant_event::Action::Left(id.to_string()));
+        self.happen(Happening::ParticipantLeft { participant: id.clone(), why });
         if self.state.participants.is_empty() {
             self.idle_until = Some(now + self.settings.idle);
         }

@@ -8,6 +8,7 @@ use kaigi_proto::ids::ParticipantId;
 
 use super::{
     Room,
+    happenings::Happening,
     input::PermissionChange,
     media::{Kind, Kinds},
     output::Reply,
@@ -35,7 +36,9 @@ impl Room {
         if loses_own_mix {
             self.leave_own_mix(id);
         }
-        self.describe_participant(id).map(Reply::Participant).ok_or(Refusal::NotJoined)
+        let participant = self.describe_participant(id).ok_or(Refusal::NotJoined)?;
+        self.happen(Happening::ParticipantUpdated(participant.clone()));
+        Ok(Reply::Participant(participant))
     }
 
     fn enforce_permissions(&mut self, owner: &ParticipantId) {

@@ -277,6 +277,7 @@ impl Room {
 
     /// Tells everybody of a change of a stream.
     pub(super) fn tell_stream(&mut self, stream: &StreamId, change: Change) {
+        self.stream_happened(stream, &change);
         if self.config.notifying.stream_change {
             let event = v1::StreamEvent { stream_id: stream.to_string(), change: Some(change) };
             self.output(Output::Broadcast { except: None, event: Event::Stream(event) });

@@ -224,6 +224,7 @@ impl Room {
                 }
                 let (owner, transport) = (subscription.owner.clone(), subscription.transport.clone());
                 self.progress(&owner, &transport, Progress::SessionReady(id.to_string()));
+                self.subscription_happened(id);
                 self.mixing_may_change(id);
                 self.repoint(id);
                 self.end_if_too_many(id);
@@ -273,6 +274,7 @@ impl Room {
     pub(super) fn remove_subscription(&mut self, id: &SubscriptionId, reason: Option<&str>, close: bool) {
         self.refuse_updates(id);
         let Some(subscription) = self.state.subscriptions.remove(id) else { return };
+        self.subscription_gone(id, &subscription);
         self.views_changed |= self.is_mixing_for(&subscription);
         let transport = &subscription.transport;
         if close && let Some(node) = self.node_of(transport).filter(|_| subscription.phase != Phase::Placing)

@@ -3,6 +3,7 @@
 mod controls;
 mod data;
 mod encodings;
+mod happenings;
 mod mixing;
 mod participants;
 mod permissions;

@@ -12,8 +12,8 @@ use kaigi_proto::{
 use kaigi_room_config::RoomConfig;
 
 use crate::room::{
-    AccessChange, AccessEvent, CallError, CallId, CallReply, CallRequest, Callee, Command, Format, Input,
-    Join, Kind, MadeOutputs, MixerChange, MixerEvent, Negotiated, Node, Output, Publish, PublishTrack,
+    AccessChange, AccessEvent, CallError, CallId, CallReply, CallRequest, Callee, Command, Format, Happening,
+    Input, Join, Kind, MadeOutputs, MixerChange, MixerEvent, Negotiated, Node, Output, Publish, PublishTrack,
     Refusal, Reply, RequestId, Room, Settings, Source, Subscribe, SubscribeTrack, ViewOutputs, Wish,
 };
 
@@ -48,6 +48,8 @@ pub(super) struct World {
     pub(super) access: Option<&'static str>,
     pub(super) mixer: Option<&'static str>,
     pub(super) ended: bool,
+    /// What the room's service is told.
+    pub(super) happened: Vec<Happening>,
 }
 
 pub(super) fn participant(name: &str) -> ParticipantId {
@@ -128,6 +130,7 @@ impl World {
             access: Some("access-1"),
             mixer: Some("mixer-1"),
             ended: false,
+            happened: Vec::new(),
         };
         world.collect();
         world
@@ -171,6 +174,7 @@ impl World {
                     self.calls.push_back((call, callee, request));
                 }
                 Output::Log(_) => {}
+                Output::Happened(happening) => self.happened.push(happening),
                 Output::Ended => self.ended = true,
             }
         }
