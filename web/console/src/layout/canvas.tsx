@@ -22,7 +22,12 @@ export interface CanvasProps {
   caption?: (index: number) => string | undefined;
 }
 
-const words = ({ area }: Region) => `left ${area.left}, top ${area.top}, width ${area.width}, height ${area.height}`;
+/** Where a region is, in words. */
+function words(region: Region): string {
+  const sides = rectangle(region);
+  return sides ? Object.entries(sides).map(([side, value]) => `${side} ${formatFraction(value)}`).join(', ') : 'no part of the picture';
+}
+
 const percent = (value: number) => `${value * 100}%`;
 
 /** A picture whose regions are drawn, moved and resized: by mouse, finger and keyboard. */
@@ -137,7 +142,7 @@ export function Canvas({ template, selected, onSelect, onChange, parts, aspect, 
               role="button"
               aria-roledescription="region"
               aria-pressed={isSelected}
-              aria-label={`Region ${region.id}${i === 0 ? ', primary' : ''}${caption?.(i) ? `, ${caption(i)}` : ''}: ${words(region)}`}
+              aria-label={`Region ${region.id} ${caption?.(i) ?? ''}${i === 0 ? ', primary' : ''}: ${words(region)}`}
               tabIndex={isSelected ? 0 : -1}
               data-index={i}
               data-testid="region"
@@ -152,8 +157,14 @@ export function Canvas({ template, selected, onSelect, onChange, parts, aspect, 
               onKeyDown={(event) => onKey(event, i)}
               onFocus={() => i !== selected && onSelect(i)}
             >
-              <span class="region-id">{region.id}</span>
-              {caption?.(i) && <span class="region-caption">{caption(i)}</span>}
+              <span class="region-id" aria-hidden="true">
+                {region.id}
+              </span>{' '}
+              {caption?.(i) && (
+                <span class="region-caption" aria-hidden="true">
+                  {caption(i)}
+                </span>
+              )}
               {isSelected && HANDLES.map((handle) => <span key={handle} class={`handle ${handle}`} onPointerDown={(event) => startDrag(event, i, handle)} />)}
             </div>
           );

@@ -32,7 +32,7 @@ export function requestedLayout(template: Template, seats: Seats): { error: stri
 export function LayoutDialog({ stream, onClose }: { stream: Stream; onClose: () => void }) {
   const { store, room } = useLive();
   const layout = stream.info.layout ?? [];
-  const template = useSignal<Template>({ region: layout.map((entry) => entry.region) });
+  const template = useSignal<Template>(tidied({ region: layout.map((entry) => entry.region) }));
   const seats = useSignal<Seats>(Object.fromEntries(layout.flatMap((entry) => (entry.stream ? [[entry.region.id, entry.stream]] : []))));
   const error = useSignal('');
   const isBusy = useSignal(false);

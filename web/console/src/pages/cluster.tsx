@@ -52,10 +52,12 @@ export function ClusterPage() {
         </p>
       )}
       {!all && !error.value && <p class="waiting">Loading…</p>}
-      {all &&
-        [...PURPOSES, ...others.map((purpose): [string, string, string] => [purpose, purpose, ''])].map(([purpose, title, what]) => (
-          <PurposeSection key={purpose} title={title} what={what} nodes={all.filter((node) => node.purpose === purpose)} now={now.value} />
-        ))}
+      <div class="purposes">
+        {all &&
+          [...PURPOSES, ...others.map((purpose): [string, string, string] => [purpose, purpose, ''])].map(([purpose, title, what]) => (
+            <PurposeSection key={purpose} title={title} what={what} nodes={all.filter((node) => node.purpose === purpose)} now={now.value} />
+          ))}
+      </div>
     </div>
   );
 }
@@ -90,7 +92,11 @@ function NodeCard({ node, now }: { node: ClusterNode; now: number }) {
       </div>
       <div class="load">
         <span>Load</span>
-        <meter class={`bar ${state}`} min={0} max={1} low={most * 0.75} high={most} optimum={0} value={Math.min(1, node.load)} aria-label={`Load of ${node.id}`} />
+        <div class={`bar ${state}`} role="meter" aria-label={`Load of ${node.id}`} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(node.load * 100)}>
+          <div style={{ width: `${Math.min(1, node.load) * 100}%` }} />
+          {/* Beyond it, it gets no new tasks. */}
+          <span class="most" style={{ left: `${Math.min(1, most) * 100}%` }} />
+        </div>
         <strong>{percent(node.load)}</strong>
       </div>
       <dl class="facts">
@@ -98,7 +104,7 @@ function NodeCard({ node, now }: { node: ClusterNode; now: number }) {
         <Fact name="Since" value={node.since ? ago(node.since, now) : ''} />
         <Fact name="Takes work up to" value={percent(most)} />
         <Fact name="Clients" value={node.publicAddress} />
-        <Fact name="Endpoint" value={node.endpoint} />
+        <Fact name="Endpoint" value={node.endpoint?.replace(/^https?:\/\//, '')} />
         <Fact name="Regions" value={node.regions?.join(', ')} />
         <Fact name="ISPs" value={node.isps?.join(', ')} />
       </dl>

@@ -34,10 +34,10 @@ export function Shell({ children }: { children: ComponentChildren }) {
   }, [place]);
   return (
     <div class="shell">
-      <a class="skip" href={`#${path.value}`} onClick={(event) => (event.preventDefault(), main.current?.focus())}>
-        Skip to the content
-      </a>
       <header class="side">
+        <a class="skip" href={`#${path.value}`} onClick={(event) => (event.preventDefault(), main.current?.focus())}>
+          Skip to the content
+        </a>
         <a class="brand" href="#/rooms">
           <img src="icon.svg" alt="" width="30" height="30" />
           <span>
