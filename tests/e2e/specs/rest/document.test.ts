@@ -68,7 +68,7 @@ function schemathesis(...args: string[]): Promise<{ code: number; said: string }
   });
 }
 
-const CHECKS = ['refusals_are_no_failures', 'status_code_conformance', 'content_type_conformance', 'response_schema_conformance', 'response_headers_conformance', 'ignored_auth'];
+const CHECKS = ['refusals_are_no_failures', 'status_code_conformance', 'content_type_conformance', 'response_schema_conformance', 'response_headers_conformance', 'ignored_auth', 'negative_data_rejection', 'unsupported_method', 'allow_header_conformance'];
 
 it.each([
   // Below both versions are the same operations with the same forms of requests.
