@@ -263,6 +263,48 @@ async fn a_server_that_is_away_is_a_temporary_failure() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
+    let mut server = Server::start(&DURABLE).await;
+    let acknowledged = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    for round in 0..4 {
+        let store = Arc::new(server.store().await);
+        let writers: Vec<_> = (0..8)
+            .map(|writer| {
+                let (store, acknowledged) = (store.clone(), acknowledged.clone());
+                tokio::spawn(async move {
+                    for i in 0.. {
+                        let text = format!("{round}-{writer}-{i}");
+                        let value = text.repeat(20).into();
+                        // Killed, sooner or later.
+                        match store.put(Collection::Rooms, &key(&text), value, None, PutMode::Create).await {
+                            Ok(()) => acknowledged.lock().push(text),
+                            Err(error) => return assert!(matches!(error, StoreError::Failed(_)), "{error}"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        let enough = async || (acknowledged.lock().len() >= 150 * (round + 1)).then_some(());
+        until("writing is too slow", enough).await;
+        server.kill();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        server.restart(&DURABLE).await;
+        let store = server.store().await;
+        let told = acknowledged.lock().clone();
+        for text in told {
+            let found = store.get(Collection::Rooms, &key(&text)).await.unwrap();
+            assert_eq!(found, Some(text.repeat(20).into_bytes()), "{text} was acknowledged");
+            // Found by its key, and listed: the script was carried out as a whole.
+            let query = Query { prefix: text.clone(), limit: 1, ..Query::default() };
+            let page = store.page(Collection::Rooms, &query).await.unwrap();
+            assert_eq!(page.documents[0].key.as_str(), text);
+        }
+    }
+}
+
 #[tokio::test]
 async fn nobody_there_is_said_at_once() {
     let url = format!("redis://127.0.0.1:{}", free_port()).parse().unwrap();
