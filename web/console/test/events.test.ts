@@ -59,7 +59,17 @@ describe('following a room', () => {
     await done;
     expect(events.map(({ id }) => id)).toEqual(['1', '2', '3']);
     expect(asked).toEqual(['/v1/events?room=r', '/v1/events?room=r&after=2', '/v1/events?room=r&after=3']);
-    expect(states).toEqual(['connecting', 'live', 'broken', 'connecting', 'live', 'broken', 'connecting', 'absent']);
+    // That a stream ended and went on is nobody's business.
+    expect(states).toEqual(['connecting', 'live', 'live', 'absent']);
+  });
+
+  it('tells that events were missed', async () => {
+    const { api } = server('id: 9\nevent: gap\ndata: {}\n\n', 404);
+    const types: string[] = [];
+    const done = followEvents(api, 'r', { event: ({ type }) => types.push(type), state: () => {} }, new AbortController().signal);
+    await vi.advanceTimersByTimeAsync(10_000);
+    await done;
+    expect(types).toEqual(['gap']);
   });
 
   it('tries again, ever less often', async () => {

@@ -24,6 +24,8 @@ export interface EventListener {
 /** Pauses between attempts, in ms: the first, and the longest. */
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 15_000;
+/** A stream that lasted so long, in ms, ended as it should. */
+const LASTING = 10_000;
 /** Comments come every 15 s; a stream that is silent for so long is dead, in ms. */
 const SILENCE = 40_000;
 
@@ -34,19 +36,29 @@ const SILENCE = 40_000;
 export async function followEvents(api: Api, room: string, listener: EventListener, signal: AbortSignal): Promise<void> {
   let last = '';
   let pause = FIRST_PAUSE;
+  /** The last stream came to its end, as each does when its token is too old: nobody needs to know. */
+  let isSeamless = false;
   while (!signal.aborted) {
-    listener.state('connecting');
+    if (!isSeamless) listener.state('connecting');
+    const wasSeamless = isSeamless;
+    isSeamless = false;
+    let opened: number | undefined;
+    let hasTold = false;
     try {
       await readStream(api, room, last, signal, {
         opened: () => {
-          pause = FIRST_PAUSE;
+          opened = Date.now();
+          if (!wasSeamless) pause = FIRST_PAUSE;
           listener.state('live');
         },
         event: (event) => {
           last = event.id || last;
+          pause = FIRST_PAUSE;
+          hasTold = true;
           listener.event(event);
         },
       });
+      isSeamless = hasTold || (opened !== undefined && Date.now() - opened > LASTING);
     } catch (failure) {
       if (signal.aborted) return;
       if (failure instanceof ApiError && (failure.isAbsent || failure.status === 404 || failure.isUnauthorized)) {
@@ -55,7 +67,7 @@ export async function followEvents(api: Api, room: string, listener: EventListen
       }
     }
     if (signal.aborted) return;
-    listener.state('broken');
+    if (!isSeamless) listener.state('broken');
     await sleep(pause * (0.75 + Math.random() / 2), signal);
     pause = Math.min(pause * 2, LONGEST_PAUSE);
   }
@@ -84,7 +96,8 @@ async function readStream(
       clearTimeout(watch);
       watch = setTimeout(() => silence.abort(), SILENCE);
       for (const message of parser.push(value)) {
-        const event = readEvent(message.data);
+        // Some were not kept for long enough: what is shown has to be looked up.
+        const event = message.type === 'gap' ? { id: '', type: 'gap', time: Date.now(), data: {} } : readEvent(message.data);
         if (event) to.event({ ...event, id: message.id || event.id });
       }
     }

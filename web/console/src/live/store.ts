@@ -133,6 +133,15 @@ export class LiveStore {
     return found ? userName(found.user) : (participant ?? '');
   }
 
+  /** What a track is called: its kind, its layer, and whose it is. */
+  trackName(id: string): string {
+    for (const stream of this.stats.value?.streams ?? []) {
+      const track = stream.tracks.find((one) => one.id === id);
+      if (track) return `${track.rid ? `layer ${track.rid}` : track.kind} of ${this.streamName(stream.id)}`;
+    }
+    return id;
+  }
+
   /** What a stream is called, given by its id or that of a track: who sends it and what, or the view. */
   streamName(id: string | undefined): string {
     const owner = this.stats.value?.streams.find((one) => one.tracks.some((track) => track.id === id))?.id;

@@ -79,6 +79,7 @@ function TrackLine({ track }: { track: SubscriptionTrack }) {
 }
 
 function Decisions({ tracks }: { tracks: SubscriptionTrack[] }) {
+  const { store } = useLive();
   const all = tracks.flatMap((track) => (track.decisions ?? []).map((decision): Decision & { kind: string } => ({ ...decision, kind: track.kind })));
   const latest = all.sort((a, b) => b.time - a.time).slice(0, MOST_DECISIONS);
   if (latest.length === 0) return null;
@@ -88,7 +89,7 @@ function Decisions({ tracks }: { tracks: SubscriptionTrack[] }) {
       <ol class="decisions">
         {latest.map((decision, i) => (
           <li key={i}>
-            <time>{format.clock(decision.time)}</time> <span class="soft">{decision.kind}</span> <strong>{decision.what}</strong> {decision.why}
+            <time>{format.clock(decision.time)}</time> <span class="soft">{decision.kind}</span> <strong>{store.trackName(decision.what)}</strong> {decision.why}
           </li>
         ))}
       </ol>

@@ -33,6 +33,8 @@ export interface Webhook {
   url: string;
   events?: string[];
   active?: boolean;
+  /** Why it is not active, if its endpoint has ended it. */
+  deactivated?: string;
   status?: Record<string, unknown>;
   /** Told once, when it is made. */
   secret?: string;

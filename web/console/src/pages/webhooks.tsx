@@ -87,6 +87,7 @@ export function WebhooksPage({ service }: { service?: string | undefined }) {
                 </span>
               ))}
             </p>
+            {hook.deactivated && <p class="problem">Switched off: {hook.deactivated}</p>}
             <WebhookStatus hook={hook} />
             <div class="buttons">
               <Action
