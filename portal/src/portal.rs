@@ -134,8 +134,9 @@ impl Portal {
             Console::new(tls.is_some(), management_addr.port(), args.console_api.clone(), args.sample);
         let clients =
             web::router(&signaling, readiness.clone(), sample, web_root.as_deref(), &console, &args.cors);
+        let mauth_window = Duration::from_secs(args.mauth_window);
         let management_api =
-            Management::new(backend.clone(), host.clone(), Duration::from_secs(args.mauth_window)).router();
+            Management::new(backend.clone(), host.clone(), mauth_window, stopping.clone()).router();
 
         let handle = Handle::new();
         let mut servers = tokio::task::JoinSet::new();
@@ -148,6 +149,9 @@ impl Portal {
         let leaving = CancellationToken::new();
         tokio::spawn(process_cpu_load(load.clone(), leaving.clone()));
         tokio::spawn(backend.clone().forget_the_dead(leaving.clone()));
+        let published = backend.event_publisher(worker_id.clone());
+        let all_done = CancellationToken::new();
+        let published = tokio::spawn(published.run(all_done.clone()));
         let registration = Registration {
             cluster: backend.cluster(),
             worker: Worker {
@@ -176,6 +180,9 @@ impl Portal {
         let _: Result<_, _> = tokio::time::timeout(GOODBYE, signaling.connections.wait()).await;
         handle.graceful_shutdown(Some(LAST_ANSWERS));
         let _: Result<_, _> = tokio::time::timeout(LAST_ANSWERS, registration).await;
+        all_done.cancel();
+        // Ends by itself, in time.
+        let _: Result<_, _> = published.await;
         match broken {
             Some(result) => result?.context("a port is no longer served"),
             None => {

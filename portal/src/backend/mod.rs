@@ -1,6 +1,7 @@
 //! The rest of the cluster, as the portal calls it: every call has a deadline and a typed error.
 
 mod call;
+mod events;
 mod rooms;
 mod store;
 mod turns;
@@ -12,13 +13,13 @@ use std::{
 };
 
 use kaigi_proto::{
-    ids::RoomId,
+    ids::{RoomId, WorkerId},
     v1::{
         LookupRequest, Purpose, ScheduleRequest, Worker, cluster_client::ClusterClient, cluster_event::Event,
-        conference_client::ConferenceClient, store_client::StoreClient,
+        conference_client::ConferenceClient, events_client::EventsClient, store_client::StoreClient,
     },
 };
-use kaigi_worker::{Channel, Channels};
+use kaigi_worker::{Channel, Channels, EventPublisher, EventQueue};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use call::{CallError, request, within};
@@ -40,6 +41,9 @@ pub(crate) struct Backend {
     channels: Channels,
     cluster: ClusterClient<Channel>,
     store: StoreClient<Channel>,
+    hub: EventsClient<Channel>,
+    /// What this portal does, for the services.
+    told: EventQueue,
     turns: turns::Turns,
     /// Secrets never change while the cluster lives.
     secrets: Arc<RwLock<HashMap<&'static str, Arc<str>>>>,
@@ -51,6 +55,8 @@ impl Backend {
         Self {
             channels,
             cluster: ClusterClient::new(cluster.clone()),
+            hub: EventsClient::new(cluster.clone()),
+            told: EventQueue::default(),
             store: StoreClient::new(cluster),
             turns: turns::Turns::default(),
             secrets: Arc::default(),
@@ -60,6 +66,11 @@ impl Backend {
     /// The cluster-manager's client, for registration.
     pub(crate) fn cluster(&self) -> ClusterClient<Channel> {
         self.cluster.clone()
+    }
+
+    /// What brings the events of this portal to the hub.
+    pub(crate) fn event_publisher(&self, publisher: WorkerId) -> EventPublisher {
+        EventPublisher { queue: self.told.clone(), hub: self.hub.clone(), publisher }
     }
 
     /// All live workers.

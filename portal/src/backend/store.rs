@@ -46,7 +46,7 @@ impl std::fmt::Debug for Service {
 impl Backend {
     /// All services, in the order of their ids.
     pub(crate) async fn services(&self) -> Result<Vec<Service>, CallError> {
-        self.all(Collection::Services).await
+        self.all(Collection::Services, "").await
     }
 
     /// Stores a new service.
@@ -85,7 +85,7 @@ impl Backend {
         &self,
         visit: impl FnMut(RoomConfig) -> ControlFlow<()>,
     ) -> Result<(), CallError> {
-        self.visit(Collection::Rooms, visit).await
+        self.visit(Collection::Rooms, "", visit).await
     }
 
     /// Stores a new room.
@@ -146,14 +146,18 @@ impl Backend {
         }
     }
 
-    /// A whole collection, in the order of its keys. Documents that can't be read are left out.
-    async fn all<T: DeserializeOwned>(&self, collection: Collection) -> Result<Vec<T>, CallError> {
+    /// What of a collection has keys that begin so, in their order. Documents that can't be read are left out.
+    pub(super) async fn all<T: DeserializeOwned>(
+        &self,
+        collection: Collection,
+        prefix: &str,
+    ) -> Result<Vec<T>, CallError> {
         let mut all = Vec::new();
         let keep = |document| {
             all.push(document);
             ControlFlow::Continue(())
         };
-        self.visit(collection, keep).await?;
+        self.visit(collection, prefix, keep).await?;
         Ok(all)
     }
 
@@ -161,9 +165,11 @@ impl Backend {
     async fn visit<T: DeserializeOwned>(
         &self,
         collection: Collection,
+        prefix: &str,
         mut visit: impl FnMut(T) -> ControlFlow<()>,
     ) -> Result<(), CallError> {
-        let mut message = ListRequest { collection: collection.into(), ..ListRequest::default() };
+        let prefix = prefix.to_owned();
+        let mut message = ListRequest { collection: collection.into(), prefix, ..ListRequest::default() };
         loop {
             let asked = request(message.clone(), CLUSTER_TIMEOUT);
             let call = async { self.store.clone().list(asked).await };
@@ -179,7 +185,7 @@ impl Backend {
         }
     }
 
-    async fn create(
+    pub(super) async fn create(
         &self,
         collection: Collection,
         key: &str,
@@ -197,7 +203,7 @@ impl Backend {
     }
 
     /// Reads, changes and writes over exactly what was read; from the beginning if somebody else was faster.
-    async fn update<T: DeserializeOwned + Serialize, E: From<CallError>>(
+    pub(super) async fn update<T: DeserializeOwned + Serialize, E: From<CallError>>(
         &self,
         collection: Collection,
         key: &str,
@@ -233,7 +239,7 @@ impl Backend {
         Err(CallError::Conflict.into())
     }
 
-    async fn delete(&self, collection: Collection, key: &str) -> Result<bool, CallError> {
+    pub(super) async fn delete(&self, collection: Collection, key: &str) -> Result<bool, CallError> {
         let message = DeleteRequest { collection: collection.into(), key: key.to_owned() };
         let call = async { self.store.clone().delete(request(message, CLUSTER_TIMEOUT)).await };
         Ok(within(CLUSTER_TIMEOUT, "store.delete", call).await?.existed)
@@ -244,7 +250,7 @@ impl Backend {
         within(CLUSTER_TIMEOUT, "store.put", call).await.map(|_| ())
     }
 
-    async fn get<T: DeserializeOwned>(
+    pub(super) async fn get<T: DeserializeOwned>(
         &self,
         collection: Collection,
         key: &str,

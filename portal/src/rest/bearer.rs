@@ -11,6 +11,7 @@ use super::{
     error::RestError,
     identity::{Grants, Identity},
 };
+use crate::clock::UnixMillis;
 
 /// Longest token looked at, in bytes.
 const MAX_TOKEN: usize = 16 << 10;
@@ -26,6 +27,8 @@ struct Issuer {
 /// What is looked at of the claims; `exp` and `nbf` are checked by the library.
 #[derive(Deserialize)]
 struct Claims {
+    /// Seconds since 1970, perhaps with a fraction.
+    exp: f64,
     #[serde(default)]
     grants: Grants,
 }
@@ -43,7 +46,8 @@ pub(super) async fn authenticate(api: &Management, token: &str) -> Result<Identi
     // The same words for an unknown service and a wrong signature: who has no key learns nothing.
     let service = api.backend.service(&issuer).await?.ok_or_else(|| refused("wrong signature"))?;
     let claims = verified(token, &service.key, service.public_key.as_deref())?;
-    Ok(Identity { service, grants: claims.grants, username: None, role: None })
+    let expires = Some(UnixMillis(((claims.exp + LEEWAY as f64) * 1000.0) as u64));
+    Ok(Identity { service, grants: claims.grants, username: None, role: None, expires })
 }
 
 fn issuer(token: &str) -> Option<ServiceId> {

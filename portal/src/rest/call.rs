@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 use kaigi_proto::{
-    ids::{ParticipantId, RoomId, ServiceId, StreamId, SubscriptionId},
+    ids::{ParticipantId, RoomId, ServiceId, StreamId, SubscriptionId, WebhookId},
     shape::ApiVersion,
 };
 use kaigi_room_config::RoomConfig;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Management, error::RestError, identity::Grants, table::Parameters};
-use crate::{backend::Service, protocol::request};
+use crate::{backend::Service, clock::UnixMillis, protocol::request};
 
 /// A request of a service.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Call {
     /// For whom a token is to be made, if the header says it.
     pub(super) username: Option<String>,
     pub(super) role: Option<String>,
+    /// Until when the caller is to be believed.
+    pub(super) expires: Option<UnixMillis>,
     pub(super) version: ApiVersion,
     pub(super) parameters: Parameters,
     pub(super) headers: HeaderMap,
@@ -98,3 +100,4 @@ path_id!(ServiceId, ServiceNotFound);
 path_id!(StreamId, StreamNotFound);
 path_id!(ParticipantId, ParticipantNotFound);
 path_id!(SubscriptionId, SubscriptionNotFound);
+path_id!(WebhookId, WebhookNotFound);

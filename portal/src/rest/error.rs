@@ -34,6 +34,8 @@ pub(crate) enum RestError {
     ParticipantNotFound,
     #[error("Subscription not found")]
     SubscriptionNotFound,
+    #[error("Webhook not found")]
+    WebhookNotFound,
     /// The path has other methods.
     #[error("Resource not found")]
     MethodNotAllowed(Vec<Method>),
@@ -50,6 +52,9 @@ pub(crate) enum RestError {
     /// The room or the cluster refused or failed.
     #[error("{0}")]
     Operation(String),
+    /// As much as there may be is there already.
+    #[error("{0}")]
+    TooMany(&'static str),
     /// Others changed the same thing whenever this request was about to.
     #[error("{0}")]
     Conflict(String),
@@ -73,7 +78,9 @@ impl RestError {
             Self::Unauthorized | Self::BadToken(_) | Self::Replayed => (StatusCode::UNAUTHORIZED, 1101),
             Self::Forbidden => (StatusCode::FORBIDDEN, 1102),
             Self::ServiceNotFound => (StatusCode::NOT_FOUND, 1002),
-            Self::UnknownPath | Self::SubscriptionNotFound => (StatusCode::NOT_FOUND, 1001),
+            Self::UnknownPath | Self::SubscriptionNotFound | Self::WebhookNotFound => {
+                (StatusCode::NOT_FOUND, 1001)
+            }
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, 1001),
             Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, 1201),
             Self::RoomNotFound => (StatusCode::NOT_FOUND, 1003),
@@ -82,6 +89,7 @@ impl RestError {
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, 1201),
             Self::MalformedJson | Self::BadRequest(_) => (StatusCode::BAD_REQUEST, 1201),
             Self::Conflict(_) => (StatusCode::CONFLICT, 1301),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, 1301),
             Self::Operation(_) | Self::NotAvailable(_) => (StatusCode::INTERNAL_SERVER_ERROR, 1301),
             Self::Other(_) => (StatusCode::INTERNAL_SERVER_ERROR, 2001),
         }

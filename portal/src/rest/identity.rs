@@ -9,7 +9,7 @@ use super::{
     mauth,
     operation::{Needs, Operation},
 };
-use crate::backend::Service;
+use crate::{backend::Service, clock::UnixMillis};
 
 /// Who calls.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Identity {
     /// For whom a token is to be made, if the header says it.
     pub(super) username: Option<String>,
     pub(super) role: Option<String>,
+    /// Until when it is to be believed; `None` if that does not end by itself.
+    pub(super) expires: Option<UnixMillis>,
 }
 
 /// What of the service's rights the caller has.

@@ -44,6 +44,7 @@ pub(super) async fn authenticate(api: &Management, header: &str) -> Result<Ident
         grants: Grants::all(),
         username: credentials.decoded_username(),
         role: credentials.role,
+        expires: None,
     })
 }
 

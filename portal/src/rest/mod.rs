@@ -13,6 +13,7 @@ mod cascading;
 mod cluster;
 mod error;
 mod etag;
+mod events;
 mod identity;
 mod mauth;
 mod merge_patch;
@@ -33,6 +34,7 @@ mod streaming_outs;
 mod streams;
 mod table;
 mod tokens;
+mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -45,6 +47,7 @@ use axum::{
 };
 use kaigi_proto::ids::RoomId;
 use kaigi_room_config::RoomConfig;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::{Backend, Service},
@@ -70,13 +73,21 @@ pub(crate) struct Management {
     table: Arc<Table>,
     /// The OpenAPI document.
     document: Bytes,
+    feeds: events::Feeds,
 }
 
 impl Management {
-    pub(crate) fn new(backend: Backend, host: PublicHost, mauth_window: Duration) -> Self {
+    /// `stopping`: when answers that go on for ever end.
+    pub(crate) fn new(
+        backend: Backend,
+        host: PublicHost,
+        mauth_window: Duration,
+        stopping: CancellationToken,
+    ) -> Self {
         let table = Table::new(table::operations());
         let document = openapi::document(&table).to_string().into();
-        Self { backend, host, mauth_window, ids: Arc::default(), table: Arc::new(table), document }
+        let feeds = events::Feeds::new(stopping);
+        Self { backend, host, mauth_window, ids: Arc::default(), table: Arc::new(table), document, feeds }
     }
 
     /// The routes of the management port.
@@ -146,7 +157,8 @@ async fn answer_or_error(api: &Management, request: Request) -> Answered {
         return Err(RestError::UnknownPath);
     }
     // Who is not let in does not learn which paths exist.
-    let Identity { service, grants, username, role } = identity::authenticate(api, &parts.headers).await?;
+    let Identity { service, grants, username, role, expires } =
+        identity::authenticate(api, &parts.headers).await?;
     let Found { operation, version, parameters } =
         api.table.find(&parts.method, &segments).map_err(|missing| match missing {
             Missing::Path => RestError::UnknownPath,
@@ -155,8 +167,19 @@ async fn answer_or_error(api: &Management, request: Request) -> Answered {
     grants.check(operation, parameters.get("room"))?;
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let headers = parts.headers;
-    let call =
-        Call { api: api.clone(), service, grants, username, role, version, parameters, headers, query, body };
+    let call = Call {
+        api: api.clone(),
+        service,
+        grants,
+        username,
+        role,
+        expires,
+        version,
+        parameters,
+        headers,
+        query,
+        body,
+    };
     match &operation.handler {
         Handler::Service(run) => run(call).await,
         Handler::Room(run) => {

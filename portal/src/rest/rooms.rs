@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use axum::{http::Method, response::IntoResponse};
+use kaigi_proto::events::EventType;
 use kaigi_room_config::{RoomAttributes, RoomConfig, RoomConfigError, RoomDocument};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
@@ -95,6 +96,7 @@ async fn create(call: Call) -> Answered {
             RoomConfigError::ViewConflict => RestError::Other(format!("Error {error}")),
         })?;
     call.api.backend.create_room(&room).await?;
+    call.api.backend.tell(EventType::RoomCreated, &room);
     tracing::info!(room = id, name, "room created");
     Ok(tag(&room).on(json_response(room.to_rest(true))))
 }
@@ -140,6 +142,7 @@ async fn change(call: &RoomCall, changed: impl Fn(&RoomConfig) -> Result<RoomCon
         changed(&room)
     };
     let room = call.api.backend.update_room(&call.id, change).await?.ok_or(RestError::RoomNotFound)?;
+    call.api.backend.tell(EventType::RoomUpdated, &room);
     tracing::info!(room = room.id, "room updated");
     Ok(tag(&room).on(json_response(room.to_rest(true))))
 }
@@ -150,6 +153,7 @@ async fn delete(call: RoomCall) -> Answered {
     if !call.api.backend.delete_room(id).await? {
         return Err(RestError::RoomNotFound);
     }
+    call.api.backend.tell(EventType::RoomDeleted, &call.room);
     tracing::info!(room = %id, "room deleted");
     // The document is gone either way; a room that can't be told ends by itself when it is empty.
     if let Err(error) = call.api.backend.destroy_room(id).await {

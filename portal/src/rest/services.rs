@@ -118,6 +118,10 @@ async fn delete(call: Call) -> Answered {
     if !call.api.backend.delete_service(&id).await? {
         return Err(RestError::ServiceNotFound);
     }
+    // Nobody is told any more what happens in its rooms.
+    for webhook in call.api.backend.webhooks(&id).await? {
+        call.api.backend.delete_webhook(&id, &webhook.id).await?;
+    }
     tracing::info!(service = %id, "service deleted");
     Ok("Service deleted".into_response())
 }
@@ -154,13 +158,13 @@ fn only_super(caller: &Service) -> Result<(), RestError> {
 }
 
 /// The id in the path, if the caller may see the service.
-fn visible_id(call: &Call) -> Result<ServiceId, RestError> {
+pub(super) fn visible_id(call: &Call) -> Result<ServiceId, RestError> {
     let id: ServiceId = call.id("service")?;
     if call.service.is_super || call.service.id == id.as_str() { Ok(id) } else { Err(RestError::Forbidden) }
 }
 
 /// The service in the path, if the caller may see it.
-async fn visible(call: &Call) -> Result<Service, RestError> {
+pub(super) async fn visible(call: &Call) -> Result<Service, RestError> {
     let id = visible_id(call)?;
     call.api.backend.service(&id).await?.ok_or(RestError::ServiceNotFound)
 }

@@ -7,8 +7,8 @@ use kaigi_proto::shape::ApiVersion;
 use percent_encoding::percent_decode_str;
 
 use super::{
-    analytics, cascading, cluster, operation::Operation, participants, recordings, rooms, services, sipcalls,
-    stats, stream_engine, streaming_ins, streaming_outs, streams, tokens,
+    analytics, cascading, cluster, events, operation::Operation, participants, recordings, rooms, services,
+    sipcalls, stats, stream_engine, streaming_ins, streaming_outs, streams, tokens, webhooks,
 };
 
 /// First parts of paths below a version that need a service's proof, whatever follows.
@@ -32,6 +32,8 @@ pub(super) fn operations() -> Vec<Operation> {
         cascading::operations(),
         stream_engine::operations(),
         services::operations(),
+        webhooks::operations(),
+        events::operations(),
         cluster::operations(),
     ]
     .into_iter()
