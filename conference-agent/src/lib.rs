@@ -14,6 +14,7 @@ mod room;
 mod rooms;
 mod service;
 mod shared;
+mod stats;
 mod status;
 mod watch;
 

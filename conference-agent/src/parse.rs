@@ -7,10 +7,10 @@ use kaigi_proto::{
 use tonic::Status;
 
 use crate::room::{
-    AccessChange, AccessEvent, Command, Filter, Format, Join, Kind, Kinds, LayoutAssignment, MadeOutputs,
-    MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack, Receiver, RequestedLayout,
-    Source, StreamOperation, Subscribe, SubscribeTrack, SubscriptionUpdate, TrackUpdate, VideoParameters,
-    ViewOutputs, Wish, resolution_from_wire,
+    AccessChange, AccessEvent, Command, Counted, Filter, Format, Join, Kind, Kinds, LayoutAssignment,
+    MadeOutputs, MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack, Receiver,
+    RequestedLayout, Source, StreamOperation, Subscribe, SubscribeTrack, SubscriptionUpdate, TrackUpdate,
+    VideoParameters, ViewOutputs, Wish, resolution_from_wire,
 };
 
 /// Longest text message, in bytes. OWT documents 2048 characters and does not enforce them; clients rely on that.
@@ -333,6 +333,19 @@ pub(crate) fn update_stream(request: v1::UpdateStreamRequest) -> Parsed<Command>
 pub(crate) fn delete_stream(request: &v1::StreamRequest) -> Parsed<Command> {
     let stream = StreamId::new(&request.stream_id).map_err(|_| Status::not_found("Stream does NOT exist"))?;
     Ok(Command::DeleteStream { stream })
+}
+
+pub(crate) fn counted(request: &v1::RoomStatsRequest) -> Parsed<Counted> {
+    match (request.stream_id.as_str(), request.subscription_id.as_str()) {
+        ("", "") => Ok(Counted::All),
+        (stream, "") => {
+            StreamId::new(stream).map(Counted::Stream).map_err(|_| Status::not_found("Stream does NOT exist"))
+        }
+        ("", subscription) => SubscriptionId::new(subscription)
+            .map(Counted::Subscription)
+            .map_err(|_| Status::not_found("Subscription does NOT exist")),
+        (_, _) => Err(invalid("Either a stream or a subscription")),
+    }
 }
 
 /// The room and the event; `None` for an event that makes no sense.

@@ -4,6 +4,7 @@
 mod calls;
 mod controls;
 mod data;
+mod decisions;
 mod describe;
 mod events;
 mod feeds;
@@ -25,6 +26,7 @@ mod refusal;
 mod regions;
 mod sessions;
 mod state;
+mod stats;
 mod stream_info;
 mod subscriptions;
 mod updates;
@@ -58,11 +60,13 @@ pub(crate) use media::{Format, Kind, Kinds, Node, Source, VideoParameters, resol
 pub(crate) use output::{CallId, CallRequest, Callee, Note, Output, Reply};
 pub(crate) use outputs::MadeOutputs;
 pub(crate) use refusal::{Class, Refusal};
+pub(crate) use stats::{Countable, Counted, NodeStats, Question};
 pub(crate) use views::{Filter, ViewOutputs};
 pub(crate) use wish::Wish;
 
 use calls::Pending;
 use controls::Script;
+use decisions::Decisions;
 use flow::FlowLink;
 use ids::IdSource;
 use mixer::MixerLink;
@@ -112,6 +116,7 @@ pub(crate) struct Room {
     lingering: BTreeMap<SubscriptionId, Lingering>,
     mixer: MixerLink,
     flows: FlowLink,
+    decisions: Decisions,
     /// Something that the descriptions of views and transcoders are made of has changed.
     views_changed: bool,
     /// When the room ends if nobody joins.
@@ -148,6 +153,7 @@ impl Room {
             idle_until: Some(now + settings.idle),
             mixer: MixerLink::new(&config),
             flows: FlowLink::default(),
+            decisions: Decisions::new(now),
             state: State { views, ..State::default() },
             id,
             config,
@@ -175,6 +181,7 @@ impl Room {
             }
             return;
         }
+        self.decisions.set_time(now);
         match input {
             Input::Request { request, command } => self.command(request, command, now),
             Input::CallDone { call, result } => self.call_done(call, result, now),
@@ -194,6 +201,7 @@ impl Room {
         if self.ended {
             return;
         }
+        self.decisions.set_time(now);
         if self.idle_until.is_some_and(|deadline| deadline <= now) {
             self.destroy(None);
             return;
@@ -288,6 +296,7 @@ impl Room {
             Command::DeleteStream { stream } => self.delete_stream(&stream).map(Some),
             Command::Text { from, to, message } => self.text(&from, to, &message).map(Some),
             Command::ListParticipants => Ok(Some(Reply::Participants(self.describe_participants()))),
+            Command::Stats { of, wall_ms } => self.plan_stats(&of, wall_ms).map(Some),
             Command::ListStreams => Ok(Some(Reply::Streams(self.describe_streams()))),
             Command::Destroy { reason } => {
                 self.reply(request, Ok(Reply::Done));

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use kaigi_proto::{
@@ -19,8 +19,9 @@ use crate::{
     actor::{Actor, Inbox, MAX_MAIL, Mail, ReplyTo},
     audience::{EventStream, event_queue},
     directory::{MAX_NEWS, NewsDoor},
-    room::{Command, Join, Refusal, Reply, Room, Settings},
+    room::{Command, Counted, Join, Refusal, Reply, Room, Settings},
     shared::Shared,
+    stats::Desk,
 };
 
 /// Longest wait for the store.
@@ -53,6 +54,8 @@ struct RoomHandle {
     mailbox: mpsc::Sender<Mail>,
     /// When the room is over and may be started anew.
     ended: CancellationToken,
+    /// Asks its nodes for statistics.
+    desk: Arc<Desk>,
 }
 
 impl Rooms {
@@ -120,6 +123,22 @@ impl Rooms {
     /// Makes a request to a room that runs.
     pub(crate) async fn request(&self, room: &RoomId, command: Command) -> Result<Reply, Status> {
         self.ask(room, |reply| Mail::Request { command, reply }).await
+    }
+
+    /// What is counted of a running room.
+    pub(crate) async fn stats(&self, room: &RoomId, of: Counted) -> Result<v1::RoomStatsReply, Status> {
+        let desk = self.running(room).ok_or_else(|| Status::not_found("Room not found"))?.desk;
+        let wall_ms = || {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        };
+        match self.request(room, Command::Stats { of, wall_ms: wall_ms() }).await? {
+            Reply::Stats(mut plan) => {
+                let counted = Desk::ask(&desk, std::mem::take(&mut plan.questions)).await;
+                Ok(plan.complete(wall_ms(), &counted))
+            }
+            other => Err(Status::internal(format!("the room gave another kind of reply: {other:?}"))),
+        }
     }
 
     async fn ask(&self, room: &RoomId, mail: impl FnOnce(ReplyTo) -> Mail) -> Result<Reply, Status> {
@@ -199,8 +218,9 @@ impl Rooms {
         let ended = CancellationToken::new();
         metrics::gauge!("kaigi_conference_rooms").increment(1);
         tracing::info!(room = %id, "room started");
+        let desk = Arc::new(Desk::new(self.shared.channels.clone()));
         let running = tokio::spawn(actor.run());
-        done.send_replace(Some(Ok(RoomHandle { mailbox, ended: ended.clone() })));
+        done.send_replace(Some(Ok(RoomHandle { mailbox, ended: ended.clone(), desk })));
         if running.await.is_err() {
             tracing::error!(room = %id, "the room's task panicked");
         }

@@ -57,8 +57,10 @@ impl Conference for ConferenceService {
     type JoinStream = EventStream;
     type ResumeStream = EventStream;
 
-    async fn room_stats(&self, _: Request<v1::RoomStatsRequest>) -> Answer<v1::RoomStatsReply> {
-        Err(Status::unimplemented("not counted here"))
+    async fn room_stats(&self, request: Request<v1::RoomStatsRequest>) -> Answer<v1::RoomStatsReply> {
+        let request = request.into_inner();
+        let (room, of) = (parse::room_id(&request.room_id)?, parse::counted(&request)?);
+        self.rooms.stats(&room, of).await.map(Response::new)
     }
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Answer<EventStream> {

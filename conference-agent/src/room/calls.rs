@@ -9,6 +9,7 @@ use kaigi_proto::{
 
 use super::{
     Room,
+    decisions::Flowing,
     input::{CallError, CallReply, RequestId},
     media::{Kind, Node, Source},
     mixer::Part,
@@ -45,7 +46,7 @@ pub(super) enum Pending {
         request: RequestId,
         subscription: SubscriptionId,
         kinds: Vec<Kind>,
-        active: bool,
+        flowing: Flowing,
     },
     TellFlow {
         session: SessionKey,
@@ -154,8 +155,8 @@ impl Room {
             Pending::StreamActive { script, stream, kind, active } => {
                 self.stream_activated(script, &stream, kind, active, done(result), now);
             }
-            Pending::SubscriptionActive { request, subscription, kinds, active } => {
-                self.subscription_activated(request, &subscription, kinds, active, done(result), now);
+            Pending::SubscriptionActive { request, subscription, kinds, flowing } => {
+                self.subscription_activated(request, &subscription, kinds, flowing, done(result), now);
             }
             Pending::TellFlow { session, kind } => self.flow_told(&session, kind, &done(result), now),
             Pending::SetSource { subscription, kind, source } => {

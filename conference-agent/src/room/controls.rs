@@ -10,6 +10,7 @@ use kaigi_proto::{
 use super::{
     Room,
     calls::{Pending, node_refusal},
+    decisions::{By, Why},
     input::{CallError, RequestId, StreamOperation},
     media::{Kind, Kinds},
     output::Reply,
@@ -22,6 +23,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Script {
     stream: StreamId,
+    by: By,
     left: VecDeque<Step>,
     /// Whether the stream is the reply.
     describe: bool,
@@ -43,7 +45,9 @@ impl Room {
         operations: Vec<StreamOperation>,
     ) -> Result<Option<Reply>, Refusal> {
         self.may_control(participant, &stream)?;
-        self.start_script(request, stream, operations, false);
+        let owner = self.state.publications.get(&stream).map(|publication| &publication.owner);
+        let by = owner.map_or(By::Administrator, |owner| Self::by(Some(participant), owner));
+        self.start_script(request, stream, by, operations);
         Ok(None)
     }
 
@@ -68,7 +72,7 @@ impl Room {
         if !mixed && !self.state.publications.contains_key(&stream) {
             return Err(Refusal::UnknownStream);
         }
-        self.start_script(request, stream, operations, true);
+        self.start_script(request, stream, By::Management, operations);
         Ok(None)
     }
 
@@ -76,11 +80,12 @@ impl Room {
         &mut self,
         request: RequestId,
         stream: StreamId,
+        by: By,
         operations: Vec<StreamOperation>,
-        describe: bool,
     ) {
         let left = operations.into_iter().map(Step::Operation).collect();
-        self.scripts.insert(request, Script { stream, left, describe });
+        let describe = by == By::Management;
+        self.scripts.insert(request, Script { stream, by, left, describe });
         self.run_script(request);
     }
 
@@ -218,6 +223,10 @@ impl Room {
                 publication.withheld.set(kind, false);
                 self.views_changed = true;
                 self.tell_status(stream, kind, active);
+                if let Some(by) = self.scripts.get(&script).map(|script| script.by) {
+                    let why = if active { Why::SourceResumed(by) } else { Why::SourcePaused(by) };
+                    self.decided_for_takers(stream, kind, &why);
+                }
                 None
             }
         };

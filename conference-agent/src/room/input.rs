@@ -11,6 +11,7 @@ use super::{
     media::{Format, Kind, Kinds, Node, VideoParameters},
     output::CallId,
     outputs::MadeOutputs,
+    stats::Counted,
     views::{Filter, ViewOutputs},
     wish::Wish,
 };
@@ -110,6 +111,11 @@ pub(crate) enum Command {
         message: String,
     },
     ListParticipants,
+    Stats {
+        of: Counted,
+        /// Unix ms.
+        wall_ms: u64,
+    },
     DropParticipant {
         participant: ParticipantId,
     },

@@ -5,7 +5,7 @@ use kaigi_proto::{
     v1::{self, join_event::Event},
 };
 
-use super::{happenings::Happening, input::RequestId, media::Node, refusal::Refusal};
+use super::{happenings::Happening, input::RequestId, media::Node, refusal::Refusal, stats::StatsPlan};
 
 /// Names a call until it is answered. Never used twice in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,6 +72,7 @@ pub(crate) enum Reply {
     Region(String),
     /// bit/s
     Bandwidth(u64),
+    Stats(Box<StatsPlan>),
     Done,
 }
 

@@ -8,6 +8,7 @@ use kaigi_proto::ids::ParticipantId;
 
 use super::{
     Room,
+    decisions::Why,
     happenings::Happening,
     input::PermissionChange,
     media::{Kind, Kinds},
@@ -109,8 +110,12 @@ impl Room {
             return;
         }
         self.order_flow(session, kind);
-        if let SessionKey::Publication(id) = session {
-            self.tell_status(id, kind, permitted);
+        match session {
+            SessionKey::Publication(id) => {
+                self.tell_status(id, kind, permitted);
+                self.decided_for_takers(id, kind, &Why::SourcePermitted(kind, permitted));
+            }
+            SessionKey::Subscription(id) => self.decided(id, kind, Why::Permitted(kind, permitted)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Subscriptions: from the request to their end.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use kaigi_proto::{
     ids::{ParticipantId, StreamId, SubscriptionId, TrackId},
@@ -10,6 +10,7 @@ use kaigi_proto::{
 use super::{
     Room,
     calls::{Pending, node_refusal},
+    decisions::{Flowing, Why},
     feeds::Tap,
     input::{CallError, Negotiated, RequestId, Subscribe, SubscribeTrack},
     media::{Format, Kind, Kinds, Source},
@@ -69,7 +70,13 @@ impl Room {
             withheld: Kinds::default(),
             early: None,
         };
-        self.state.subscriptions.insert(id, subscription);
+        let asked =
+            subscription.tracks.iter().map(|track| (track.kind, self.origin_id(&track.from, track.kind)));
+        let asked: Vec<(Kind, String)> = asked.collect();
+        self.state.subscriptions.insert(id.clone(), subscription);
+        for (kind, from) in asked {
+            self.decided(&id, kind, Why::Subscribed(from));
+        }
         self.opening.insert(session.try_into().expect("hex characters are allowed"), request);
         // A participant's own mix may have to be made first.
         self.views_changed = true;
@@ -167,8 +174,8 @@ impl Room {
             subscription.tracks.iter().map(|track| self.source_of(subscription, track)).collect();
         let Some(subscription) = self.state.subscriptions.get_mut(id) else { return };
         subscription.phase = Phase::Opening;
-        for (track, source) in subscription.tracks.iter_mut().zip(sources) {
-            track.source = source;
+        for (track, source) in subscription.tracks.iter_mut().zip(&sources) {
+            track.source.clone_from(source);
         }
         let call = v1::OpenSubscriptionRequest {
             agent_id: self.settings.agent.to_string(),
@@ -182,6 +189,9 @@ impl Room {
         };
         let pending = Pending::OpenSubscription(id.clone());
         self.call(Callee::Access(node), CallRequest::OpenSubscription(call), pending);
+        for source in sources.iter().flatten() {
+            self.decided_source(id, source, false);
+        }
         Kind::ALL.into_iter().for_each(|kind| self.order_flow(&SessionKey::Subscription(id.clone()), kind));
     }
 
@@ -226,6 +236,7 @@ impl Room {
                 self.progress(&owner, &transport, Progress::SessionReady(id.to_string()));
                 self.subscription_happened(id);
                 self.mixing_may_change(id);
+                self.decided_making(id, &BTreeMap::new());
                 self.repoint(id);
                 self.end_if_too_many(id);
             }
@@ -275,6 +286,7 @@ impl Room {
         self.refuse_updates(id);
         let Some(subscription) = self.state.subscriptions.remove(id) else { return };
         self.subscription_gone(id, &subscription);
+        self.decisions.forget(id);
         self.views_changed |= self.is_mixing_for(&subscription);
         let transport = &subscription.transport;
         if close && let Some(node) = self.node_of(transport).filter(|_| subscription.phase != Phase::Placing)
@@ -306,8 +318,9 @@ impl Room {
         if kinds.is_empty() {
             return Ok(Some(Reply::Done));
         }
+        let flowing = Flowing { active, by: Self::by(Some(participant), &subscription.owner) };
         self.may_flow(&SessionKey::Subscription(id.clone()), &kinds, active)?;
-        self.activate_subscription(request, id, kinds, active);
+        self.activate_subscription(request, id, kinds, flowing);
         Ok(None)
     }
 
@@ -317,13 +330,15 @@ impl Room {
         request: RequestId,
         id: &SubscriptionId,
         kinds: Vec<Kind>,
-        active: bool,
+        flowing: Flowing,
     ) {
         let Some(&kind) = kinds.first().filter(|_| self.state.subscriptions.contains_key(id)) else {
             return self.refuse(request, Refusal::UnknownSubscription);
         };
-        let pending = Pending::SubscriptionActive { request, subscription: id.clone(), kinds, active };
-        if let Err(refusal) = self.ask_flow(&SessionKey::Subscription(id.clone()), kind, active, pending) {
+        let pending = Pending::SubscriptionActive { request, subscription: id.clone(), kinds, flowing };
+        if let Err(refusal) =
+            self.ask_flow(&SessionKey::Subscription(id.clone()), kind, flowing.active, pending)
+        {
             self.refuse(request, refusal);
         }
     }
@@ -333,11 +348,12 @@ impl Room {
         request: RequestId,
         id: &SubscriptionId,
         mut kinds: Vec<Kind>,
-        active: bool,
+        flowing: Flowing,
         result: Result<(), CallError>,
         now: Instant,
     ) {
         let (session, done) = (SessionKey::Subscription(id.clone()), kinds.remove(0));
+        let Flowing { active, by } = flowing;
         self.flow_answered(&session, done, &result, now);
         let permitted = self.may_flow(&session, &[done], active);
         let Some(subscription) = self.state.subscriptions.get_mut(id) else {
@@ -347,6 +363,7 @@ impl Room {
         if result.is_ok() {
             subscription.set_active(done, active);
             subscription.withheld.set(done, false);
+            self.decided(id, done, if active { Why::Resumed(by) } else { Why::Paused(by) });
         }
         self.settle_flow(&session, done);
         if let Err(refusal) = result {
@@ -354,7 +371,7 @@ impl Room {
         } else if kinds.is_empty() {
             self.reply(request, Ok(Reply::Done));
         } else {
-            self.activate_subscription(request, id, kinds, active);
+            self.activate_subscription(request, id, kinds, flowing);
         }
     }
 
@@ -377,9 +394,9 @@ impl Room {
         let transport_id = subscription.transport.to_string();
         for source in moved {
             let kind = source.kind;
-            if let Some(track) = self.subscribed_track(id, kind) {
-                track.source = Some(source.clone());
-            }
+            let before =
+                self.subscribed_track(id, kind).and_then(|track| track.source.replace(source.clone()));
+            self.decided_source(id, &source, before.is_some());
             let call = v1::SetSourceRequest {
                 transport_id: transport_id.clone(),
                 session_id: id.to_string(),
@@ -405,6 +422,7 @@ impl Room {
         let Err(error) = result else { return };
         if let Some(track) = self.subscribed_track(id, kind).filter(|t| t.source.as_ref() == Some(&source)) {
             track.source = None;
+            self.decided(id, kind, Why::NotTaken);
             self.mixer.repoint_later(now);
             let note = Note::SourceNotChanged { subscription: id.to_string(), reason: error.to_string() };
             self.output(Output::Log(note));

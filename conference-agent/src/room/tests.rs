@@ -10,6 +10,7 @@ mod permissions;
 mod publishing;
 mod random;
 mod regions;
+mod stats;
 mod subscribing;
 mod trouble;
 mod updates;

@@ -14,6 +14,7 @@ use kaigi_proto::{
 use super::{
     Room,
     calls::{Pending, node_refusal},
+    decisions::{By, Why},
     feeds::Tap,
     input::{CallError, RequestId, SubscriptionUpdate, TrackUpdate},
     media::{Kind, Source},
@@ -49,7 +50,14 @@ impl Lingering {
 pub(super) struct Update {
     request: RequestId,
     stage: Stage,
-    waiting: VecDeque<(RequestId, SubscriptionUpdate)>,
+    waiting: VecDeque<(RequestId, Wanted)>,
+}
+
+/// What is asked for, and by whom.
+#[derive(Debug)]
+struct Wanted {
+    by: By,
+    update: SubscriptionUpdate,
 }
 
 #[derive(Debug)]
@@ -83,14 +91,14 @@ impl Room {
         id: &SubscriptionId,
         update: SubscriptionUpdate,
     ) -> Result<Option<Reply>, Refusal> {
-        self.controllable(by, id)?;
+        let wanted = Wanted { by: Self::by(by, &self.controllable(by, id)?.owner), update };
         match self.updates.get_mut(id) {
             Some(before) if before.waiting.len() >= MAX_WAITING => Err(Refusal::UpdateFailed),
             Some(before) => {
-                before.waiting.push_back((request, update));
+                before.waiting.push_back((request, wanted));
                 Ok(None)
             }
-            None => self.start_update(request, id, &update, VecDeque::new()),
+            None => self.start_update(request, id, &wanted, VecDeque::new()),
         }
     }
 
@@ -114,13 +122,15 @@ impl Room {
         &mut self,
         request: RequestId,
         id: &SubscriptionId,
-        update: &SubscriptionUpdate,
-        waiting: VecDeque<(RequestId, SubscriptionUpdate)>,
+        wanted: &Wanted,
+        waiting: VecDeque<(RequestId, Wanted)>,
     ) -> Result<Option<Reply>, Refusal> {
-        let next = self.plan_update(id, update)?;
+        let next = self.plan_update(id, &wanted.update)?;
         if next.is_empty() {
             return Ok(Some(Reply::Done));
         }
+        self.decided_update(id, wanted.by, &next);
+        self.decided_making(id, &next);
         self.updates.insert(id.clone(), Update { request, stage: Stage::Making { next }, waiting });
         self.views_changed = true;
         self.advance_update(id);
@@ -258,6 +268,7 @@ impl Room {
 
     /// The subscription becomes what it was, if that is still there.
     fn revert_update(&mut self, id: &SubscriptionId) {
+        self.decided_not_to_change(id);
         if let Some(Update { stage: Stage::Moving { former, .. }, .. }) = self.updates.get_mut(id)
             && let Some(subscription) = self.state.subscriptions.get_mut(id)
         {
@@ -293,8 +304,8 @@ impl Room {
         let Some(Update { request, mut waiting, .. }) = self.updates.remove(id) else { return };
         self.views_changed = true;
         self.reply(request, result);
-        while let Some((request, update)) = waiting.pop_front() {
-            match self.start_update(request, id, &update, VecDeque::new()) {
+        while let Some((request, wanted)) = waiting.pop_front() {
+            match self.start_update(request, id, &wanted, VecDeque::new()) {
                 Ok(Some(reply)) => self.reply(request, Ok(reply)),
                 Err(refusal) => self.refuse(request, refusal),
                 Ok(None) => {
@@ -344,7 +355,16 @@ impl Room {
     /// An update that waits for a mixer fails. One that is done is left alone.
     pub(super) fn fail_update(&mut self, id: &SubscriptionId) {
         if matches!(self.updates.get(id), Some(Update { stage: Stage::Making { .. }, .. })) {
+            self.decided_not_to_change(id);
             self.end_update(id, Err(Refusal::UpdateFailed));
+        }
+    }
+
+    fn decided_not_to_change(&mut self, id: &SubscriptionId) {
+        for kind in Kind::ALL {
+            if self.updates.get(id).is_some_and(|update| update.choice(kind).is_some()) {
+                self.decided(id, kind, Why::NotChanged);
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! A cluster around the agent under test, played by gRPC servers in this process.
 
+#![allow(dead_code, reason = "each file of tests uses a part")]
+
 use std::{
     net::SocketAddr,
     pin::Pin,
@@ -52,6 +54,10 @@ pub(crate) struct Known {
     /// Codecs that subscribers offer, in their order; empty = all.
     pub(crate) offered: Vec<&'static str>,
     pub(crate) tasks: Vec<String>,
+    /// Transports and tracks whose counters were asked for, by call.
+    pub(crate) counted: Vec<Vec<String>>,
+    /// Whether the mixer does not answer such a call.
+    pub(crate) mixer_hangs: bool,
 }
 
 impl Known {
@@ -234,8 +240,27 @@ impl v1::store_server::Store for Everything {
 impl v1::access_node_server::AccessNode for Everything {
     type EventsStream = Events<v1::AccessEvent>;
 
-    async fn stats(&self, _: Request<v1::StatsRequest>) -> Answer<v1::StatsReply> {
-        Ok(Response::new(v1::StatsReply::default()))
+    /// All sessions on each transport, with one picture of 1,000 packets.
+    async fn stats(&self, request: Request<v1::StatsRequest>) -> Answer<v1::StatsReply> {
+        let ids = request.into_inner().transport_ids;
+        let sessions = self.know(|known| {
+            known.counted.push(ids.clone());
+            known.sessions.clone()
+        });
+        let tracks = vec![v1::TrackStats {
+            kind: v1::MediaKind::Video.into(),
+            packets: 1000,
+            limit: v1::Limit::None.into(),
+            ..Default::default()
+        }];
+        let session = |id: &String| v1::SessionStats { session_id: id.clone(), tracks: tracks.clone() };
+        let transport = |id: String| v1::TransportStats {
+            transport_id: id,
+            rtt_us: 30_000,
+            estimated_bitrate: 2_000_000,
+            sessions: sessions.iter().map(session).collect(),
+        };
+        Ok(Response::new(v1::StatsReply { transports: ids.into_iter().map(transport).collect() }))
     }
 
     async fn open_publication(&self, r: Request<v1::OpenPublicationRequest>) -> Answer<v1::OpenSessionReply> {
@@ -340,8 +365,18 @@ impl v1::access_node_server::AccessNode for Everything {
 impl v1::mixer_node_server::MixerNode for Everything {
     type EventsStream = Events<v1::MixerEvent>;
 
-    async fn stats(&self, _: Request<v1::MixerStatsRequest>) -> Answer<v1::MixerStatsReply> {
-        Ok(Response::new(v1::MixerStatsReply::default()))
+    /// One taker of each track.
+    async fn stats(&self, request: Request<v1::MixerStatsRequest>) -> Answer<v1::MixerStatsReply> {
+        let ids = request.into_inner().track_ids;
+        let hangs = self.know(|known| {
+            known.counted.push(ids.clone());
+            known.mixer_hangs
+        });
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        let track = |id: String| v1::TrackStats { track_id: id, takers: 1, ..Default::default() };
+        Ok(Response::new(v1::MixerStatsReply { tracks: ids.into_iter().map(track).collect() }))
     }
 
     async fn set_view(&self, request: Request<v1::ViewDescription>) -> Answer<v1::ViewReply> {
