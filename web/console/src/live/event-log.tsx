@@ -32,7 +32,7 @@ export function EventLog() {
           <li key={event.id || `${String(event.time)}${event.type}`}>
             <time>{clock(event.time)}</time>
             <span>
-              <span class={`event-type ${event.type.split('.')[0]}`}>{event.type}</span> {words(event, store)}
+              <strong>{event.type}</strong> {words(event, store)}
             </span>
           </li>
         ))}

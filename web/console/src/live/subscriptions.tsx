@@ -1,3 +1,4 @@
+import { useSignal } from '@preact/signals';
 import type { Decision, Subscription, SubscriptionTrack } from '../model/live.js';
 import { formatName } from '../model/room.js';
 import * as format from '../ui/format.js';
@@ -15,20 +16,43 @@ const SERVED: Record<string, string> = { forward: 'forwarded', mixed: 'mixed', t
 /** Decisions shown of each track. */
 const MOST_DECISIONS = 20;
 
+/** Subscriptions shown at a time: of a large room there are thousands. */
+const MOST_SHOWN = 30;
+
 /** Who gets what, and why so. */
 export function Subscriptions() {
   const { store } = useLive();
-  if (store.subscriptions.value.length === 0) return null;
+  const of = useSignal('');
+  const all = store.subscriptions.value;
+  if (all.length === 0) return null;
+  const owners = [...new Set(all.map((subscription) => subscription.participant))];
+  const wanted = owners.includes(of.value) ? all.filter((subscription) => subscription.participant === of.value) : all;
   return (
     <section class="section">
-      <h2>
-        Subscriptions <span class="badge">{store.subscriptions.value.length}</span>
-      </h2>
+      <div class="section-head">
+        <h2>
+          Subscriptions <span class="badge">{all.length}</span>
+        </h2>
+        {owners.length > 1 && (
+          <label>
+            <span class="unseen">Whose subscriptions</span>
+            <select value={of} onChange={(event) => (of.value = event.currentTarget.value)}>
+              <option value="">Everybody’s</option>
+              {owners.map((owner) => (
+                <option key={owner} value={owner}>
+                  {store.nameOf(owner)}
+                </option>
+              ))}
+            </select>
+          </label>
+        )}
+      </div>
       <ul class="stack">
-        {store.subscriptions.value.map((subscription) => (
+        {wanted.slice(0, MOST_SHOWN).map((subscription) => (
           <SubscriptionCard key={subscription.id} subscription={subscription} />
         ))}
       </ul>
+      {wanted.length > MOST_SHOWN && <p class="soft">The first {MOST_SHOWN} of {wanted.length}. Choose whose you want to see.</p>}
     </section>
   );
 }
