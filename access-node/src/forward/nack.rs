@@ -1,9 +1,6 @@
 //! Which packets of a received source to ask for again (generic NACK, RFC 4585 §6.2.1).
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// A hole is asked for only after this time, in case the packet is merely late. Costs that much delay for each loss.
 const REORDERING: Duration = Duration::from_millis(10);
@@ -16,6 +13,7 @@ const MAX_MISSING: usize = 300;
 
 #[derive(Debug)]
 struct Hole {
+    sequence: u64,
     due: Instant,
     tries: u8,
 }
@@ -23,7 +21,8 @@ struct Hole {
 /// The holes of one source.
 #[derive(Debug, Default)]
 pub(super) struct NackTracker {
-    missing: BTreeMap<u64, Hole>,
+    /// Ascending.
+    missing: Vec<Hole>,
 }
 
 impl NackTracker {
@@ -31,7 +30,10 @@ impl NackTracker {
     /// frame is wanted instead.
     #[must_use]
     pub(super) fn arrived(&mut self, now: Instant, sequence: u64, gap: u64) -> bool {
-        self.missing.remove(&sequence);
+        let found = self.missing.binary_search_by_key(&sequence, |hole| hole.sequence);
+        if let Ok(place) = found {
+            self.missing.remove(place);
+        }
         if gap == 0 {
             return false;
         }
@@ -39,28 +41,28 @@ impl NackTracker {
             self.missing.clear();
             return true;
         }
-        for missing in sequence - gap..sequence {
-            self.missing.insert(missing, Hole { due: now + REORDERING, tries: 0 });
-        }
+        // A gap is before the newest packet, so after all other holes.
+        let hole = |sequence| Hole { sequence, due: now + REORDERING, tries: 0 };
+        self.missing.extend((sequence - gap..sequence).map(hole));
         false
     }
 
     /// When [`Self::take_due`] has something to say.
     #[must_use]
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.missing.values().map(|hole| hole.due).min()
+        self.missing.iter().map(|hole| hole.due).min()
     }
 
     /// The packets to ask for now, ascending.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<u16> {
-        self.missing.retain(|_, hole| hole.due > now || hole.tries < MAX_TRIES);
+        self.missing.retain(|hole| hole.due > now || hole.tries < MAX_TRIES);
         self.missing
             .iter_mut()
-            .filter(|(_, hole)| hole.due <= now)
-            .map(|(sequence, hole)| {
+            .filter(|hole| hole.due <= now)
+            .map(|hole| {
                 hole.due = now + INTERVAL;
                 hole.tries += 1;
-                *sequence as u16
+                hole.sequence as u16
             })
             .collect()
     }

@@ -2,7 +2,7 @@
 //! (draft-holmer-rmcat-transport-wide-cc-extensions-01).
 
 use std::{
-    collections::BTreeMap,
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
@@ -24,8 +24,8 @@ const REFERENCE_US: i64 = 64_000;
 pub struct TransportCcReceiver {
     epoch: Instant,
     unwrapper: Unwrapper,
-    /// Microseconds since `epoch` by extended number.
-    pending: BTreeMap<u64, i64>,
+    /// Extended numbers, ascending, and microseconds since `epoch`.
+    pending: VecDeque<(u64, i64)>,
     next_base: Option<u64>,
     due: Option<Instant>,
     count: u8,
@@ -38,7 +38,7 @@ impl TransportCcReceiver {
         Self {
             epoch: now,
             unwrapper: Unwrapper::default(),
-            pending: BTreeMap::new(),
+            pending: VecDeque::new(),
             next_base: None,
             due: None,
             count: 0,
@@ -53,7 +53,12 @@ impl TransportCcReceiver {
             return;
         }
         let at = i64::try_from(now.saturating_duration_since(self.epoch).as_micros()).unwrap_or(i64::MAX);
-        self.pending.entry(sequence).or_insert(at);
+        // Most come in order.
+        if self.pending.back().is_none_or(|(last, _)| *last < sequence) {
+            self.pending.push_back((sequence, at));
+        } else if let Err(place) = self.pending.binary_search_by_key(&sequence, |(number, _)| *number) {
+            self.pending.insert(place, (sequence, at));
+        }
         self.due.get_or_insert(now + INTERVAL);
     }
 
@@ -66,7 +71,7 @@ impl TransportCcReceiver {
     /// The next feedback packet (plain RTCP) on what arrived; call until there is none.
     pub fn feedback(&mut self, sender_ssrc: u32, media_ssrc: u32) -> Option<Vec<u8>> {
         self.due = None;
-        let (&first, &first_at) = self.pending.first_key_value()?;
+        let &(first, first_at) = self.pending.front()?;
         // Of a hole larger than one feedback only the end is reported.
         let base = self.next_base.filter(|base| first - base < MAX_STATUSES).unwrap_or(first);
         let reference = first_at / REFERENCE_US;
@@ -74,7 +79,7 @@ impl TransportCcReceiver {
         let mut symbols = Vec::new();
         let mut deltas = Vec::new();
         let mut next = base;
-        while let Some((&sequence, &at)) = self.pending.first_key_value() {
+        while let Some(&(sequence, at)) = self.pending.front() {
             if sequence - base >= MAX_STATUSES {
                 break;
             }
@@ -93,7 +98,7 @@ impl TransportCcReceiver {
             }
             clock += ticks * TICK_US;
             next = sequence + 1;
-            self.pending.pop_first();
+            self.pending.pop_front();
         }
         self.next_base = Some(next);
         let mut packet = vec![0x8f, 205, 0, 0];

@@ -48,3 +48,38 @@ impl Arrivals {
         received > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket as StdUdpSocket;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_datagram_comes_with_its_addresses_and_without_an_allocation() {
+        for (bound, own) in [("127.0.0.1", "127.0.0.1"), ("::", "127.0.0.1"), ("::", "::1")] {
+            let socket = StdUdpSocket::bind((bound, 0)).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            let udp = Udp::open(socket).unwrap();
+            let sender = StdUdpSocket::bind((own, 0)).unwrap();
+            for size in 1..=50 {
+                sender.send_to(&vec![7; size], (own, port)).unwrap();
+            }
+            let from = sender.local_addr().unwrap();
+            let local: IpAddr = own.parse().unwrap();
+            let (mut arrivals, mut sizes) = (Arrivals::default(), Vec::with_capacity(50));
+            while sizes.len() < 50 {
+                udp.socket.readable().await.unwrap();
+                let info = allocation_counter::measure(|| {
+                    arrivals.receive(&udp, |peer, to, bytes| {
+                        assert_eq!((peer, to), (from, Some(local)));
+                        sizes.push(bytes.len());
+                    });
+                });
+                assert_eq!(info.count_total, 0);
+            }
+            assert_eq!(sizes, (1..=50).collect::<Vec<_>>());
+        }
+    }
+}

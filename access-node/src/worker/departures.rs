@@ -247,6 +247,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_is_allocated_once_the_buffers_have_grown() {
+        let udp = sender("127.0.0.1").await;
+        let receivers: Vec<_> = (0..20).map(|_| Receiver::new("127.0.0.1")).collect();
+        let (mut datagrams, mut departures) = (Datagrams::default(), Departures::default());
+        let mut send = || {
+            for (index, receiver) in (0..).zip(&receivers).cycle().take(100) {
+                datagrams.push(receiver.path(), transport(index), &[1; 1000]);
+            }
+            departures.send(&udp, &mut datagrams, no_tcp);
+        };
+        send();
+        assert_eq!(allocation_counter::measure(send).count_total, 0);
+        assert_eq!(departures.dropped(), 0);
+    }
+
+    #[tokio::test]
     async fn what_the_kernel_refuses_to_cut_is_sent_one_by_one() {
         let mut udp = sender("127.0.0.1").await;
         udp.max_segments = 1000;

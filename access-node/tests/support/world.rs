@@ -177,7 +177,7 @@ impl World {
         loop {
             self.node.run_data(self.now);
             let output = self.node.output();
-            let datagrams = std::mem::take(&mut output.datagrams);
+            let mut datagrams = std::mem::take(&mut output.datagrams);
             for (agent, event) in output.events.drain(..) {
                 self.events.push((agent.to_string(), event.transport_id, event.event.unwrap()));
             }
@@ -199,6 +199,9 @@ impl World {
                 client.receive(self.now, bytes);
                 replies.extend(client.outgoing.drain(..).map(|reply| (*address, reply)));
             }
+            // Their buffer is used again, as by the worker.
+            datagrams.clear();
+            self.node.output().datagrams = datagrams;
             if replies.is_empty() && self.node.output().datagrams.is_empty() {
                 // Data leave in turns.
                 let Some(at) = self.node.data_due() else { return };
