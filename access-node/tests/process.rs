@@ -368,6 +368,8 @@ async fn a_stream_is_published_by_udp_and_received_by_tcp() {
     let (mut subscriber, mut by_tcp) = process.subscriber("tcp").await;
 
     for number in 0..20 {
+        // Packets after which their frame should go on are not kept for ever if it does not.
+        publisher.frame_goes_on = number > 10;
         let packet = publisher.media(0, &vp8(number == 0, number), 3000, number.into());
         by_udp.send(&packet).await;
     }

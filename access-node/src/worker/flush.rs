@@ -16,6 +16,9 @@ use crate::{
 
 /// Datagrams that wait to be sent at most, before more are received. At 1.2 kB each 5 MB.
 const MAX_WAITING: usize = 4096;
+/// The packets of a frame wait that long for the rest of it, so that all leave together. A decoder can't begin before the last, which
+/// never waits, so this delays no frame, unless its last packet is lost or out of order.
+const PATIENCE: Duration = Duration::from_millis(1);
 /// Deadline of calls to other nodes.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -30,6 +33,8 @@ pub(super) struct Exit {
     pub(super) calls: Handle,
     /// How their answers come back.
     pub(super) back: WorkerHandle,
+    /// Until when datagrams wait for the rest of their frame.
+    pub(super) held_until: Option<Instant>,
 }
 
 impl Exit {
@@ -41,15 +46,19 @@ impl Exit {
         }
     }
 
-    /// Sends what is to be sent and begins the calls that are to be made.
+    /// Sends what is to be sent, but what waits for the rest of its frame, and begins the calls that are to be made.
     pub(super) fn flush(&mut self, node: &mut Node, sockets: &Open) {
         let now = Instant::now();
-        let Self { departures, connections, events, .. } = self;
+        let Self { departures, connections, events, held_until, .. } = self;
         let output = node.output();
         for (agent, event) in output.events.drain(..) {
             events.send(now, &agent, event);
         }
-        if !output.datagrams.is_empty() {
+        let may_wait = output.datagrams.may_wait() && output.datagrams.len() < MAX_WAITING;
+        if may_wait && now < *held_until.get_or_insert(now + PATIENCE) {
+            // The next flush will find more of the frame.
+        } else if !output.datagrams.is_empty() {
+            *held_until = None;
             departures.send(&sockets.udp, &mut output.datagrams, |id, bytes| {
                 connections.send(id, bytes);
             });

@@ -174,6 +174,7 @@ impl Worker {
                 channels: parts.channels,
                 calls,
                 back,
+                held_until: None,
             },
             frames,
             paths: HashMap::new(),
@@ -188,7 +189,7 @@ impl Worker {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let deadline = self.node.next_timeout();
+            let deadline = [self.node.next_timeout(), self.exit.held_until].into_iter().flatten().min();
             let due = async {
                 match deadline {
                     Some(at) => tokio::time::sleep_until(at.into()).await,

@@ -117,6 +117,8 @@ pub struct Client {
     pub without_transport_cc: bool,
     /// What stands before the number in the mids of the offers.
     pub mid_prefix: &'static str,
+    /// Packets of media are not the last of their frame.
+    pub frame_goes_on: bool,
     /// Counts ICE restarts; the credentials have it in them.
     pub ice: u32,
     version: u32,
@@ -142,6 +144,7 @@ impl Client {
             is_closed: false,
             without_transport_cc: false,
             mid_prefix: "",
+            frame_goes_on: false,
             ice: 0,
             version: 1,
             transaction: 0,
@@ -360,7 +363,10 @@ impl Client {
         next.1 = next.1.wrapping_add(timestamp_step);
         let (sequence, timestamp) = *next;
         let payload_type = if line.kind == "audio" { OPUS } else { VP8 };
-        let plain = packet(line.ssrc, payload_type, sequence, timestamp, transport_cc, payload);
+        let mut plain = packet(line.ssrc, payload_type, sequence, timestamp, transport_cc, payload);
+        if self.frame_goes_on {
+            plain[1] &= 0x7f;
+        }
         self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap()
     }
 
