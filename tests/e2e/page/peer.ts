@@ -44,7 +44,7 @@ export class Peer {
 
   /** Username fragments: of the last offer, its answer, and the local one of the pair that carries the media. */
   async ice(): Promise<{ local: string; remote: string; selected: string | undefined; state: string }> {
-    const stats = [...((await this.connection.getStats()) as unknown as Map<string, Record<string, string>>).values()];
+    const stats = await this.#stats();
     const of = (id: string | undefined): Record<string, string> | undefined => stats.find((one) => one.id === id);
     const pair = of(stats.find(({ type }) => type === 'transport')?.selectedCandidatePairId);
     return {
@@ -53,6 +53,15 @@ export class Peer {
       selected: of(pair?.localCandidateId)?.usernameFragment,
       state: this.connection.connectionState,
     };
+  }
+
+  /** What protects the media, by the name of RFC 7714 or RFC 5764. */
+  async cipher(): Promise<string | undefined> {
+    return (await this.#stats()).find(({ type }) => type === 'transport')?.srtpCipher;
+  }
+
+  async #stats(): Promise<Record<string, string>[]> {
+    return [...((await this.connection.getStats()) as unknown as Map<string, Record<string, string>>).values()];
   }
 
   #candidate({ candidate, sdpMid, sdpMLineIndex }: RTCIceCandidate): Promise<unknown> {

@@ -186,6 +186,10 @@ export class Raw {
     return this.#peer().ice();
   }
 
+  cipher(): ReturnType<Peer['cipher']> {
+    return this.#peer().cipher();
+  }
+
   /** Of all transceivers so far. */
   directions(): Direction[] {
     const all = [...this.#sessions.values(), ...this.#ended];

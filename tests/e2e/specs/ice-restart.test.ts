@@ -31,6 +31,12 @@ afterAll(async () => {
   await kaigi?.stop();
 });
 
+describe('media', () => {
+  it('are protected by AES-GCM, the cheapest that a browser has', async () => {
+    expect([await one.call('cipher'), await two.call('cipher')]).toEqual(Array(2).fill('SRTP_AEAD_AES_128_GCM'));
+  });
+});
+
 describe('an ICE restart', () => {
   it.each([1, 2, 3])('(number %i) has new credentials on both sides, a new pair, and the same media', async () => {
     const before = await one.call('ice');
