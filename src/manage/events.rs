@@ -16,6 +16,8 @@ use super::{
 };
 use crate::backoff::Backoff;
 
+/// What the stream says when events that were asked for are not kept any more.
+const GAP: &str = "gap";
 /// Longest line looked at, in bytes; an event is one line.
 const MAX_LINE: u64 = 4 << 20;
 
@@ -92,7 +94,9 @@ fn print(
         let text = String::from_utf8_lossy(&line);
         let Some(message) = parser.line(text.trim_end_matches(['\n', '\r'])) else { continue };
         writeln!(out, "{}", shown(&message, json)).and_then(|()| out.flush()).map_err(ManageError::Output)?;
-        left -= 1;
+        if message.event != GAP {
+            left -= 1;
+        }
         if left == 0 {
             return Ok(0);
         }
@@ -102,6 +106,7 @@ fn print(
 /// One line.
 fn shown(message: &Message, json: bool) -> String {
     match serde_json::from_str::<Value>(&message.data) {
+        Ok(_) if !json && message.event == GAP => "(some events before are not kept any more)".to_owned(),
         Ok(event) if json => event.to_string(),
         Ok(event) => {
             let text = |name: &str| event[name].as_str().unwrap_or("-").to_owned();
@@ -135,6 +140,15 @@ mod tests {
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!((left, lines.len(), last.as_str()), (7, 2, "2"));
         assert_eq!((&lines[0]["type"], &lines[1]["data"]), (&"room.started".into(), &"y".into()));
+    }
+
+    #[test]
+    fn what_is_not_kept_any_more_is_said_and_does_not_count() {
+        let text = format!("event: gap\ndata: {{\"type\":\"gap\"}}\n\n{STREAM}");
+        let (mut parser, mut out) = (Parser::default(), Vec::new());
+        assert_eq!(print(text.as_bytes(), &mut parser, 1, false, &mut out).unwrap(), 0);
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.starts_with("(some events before are not kept any more)\n2023-11-14"), "{out}");
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(super) fn run(api: &Api, command: WebhookCommand) -> Result<Shown, ManageErr
     let all = api::path(&["services", own, "webhooks"]);
     let one = |id: &str| api::path(&["services", own, "webhooks", id]);
     Ok(match command {
-        WebhookCommand::List => Shown::rows(api.get(&all)?, WEBHOOKS),
+        WebhookCommand::List => table(api.get(&all)?),
         WebhookCommand::Show { webhook } => Shown::Document(api.get(&one(&webhook))?),
         WebhookCommand::Create { target, events, secret } => {
             let mut body = json!({ "url": target });
@@ -87,7 +87,7 @@ pub(super) fn run(api: &Api, command: WebhookCommand) -> Result<Shown, ManageErr
         }
         WebhookCommand::Update { webhook, target, events, all_events, active } => {
             let body = changes(target, events, all_events, active);
-            Shown::rows(api.put(&one(&webhook), &body)?, WEBHOOKS)
+            table(api.put(&one(&webhook), &body)?)
         }
         WebhookCommand::Delete { webhook } => {
             api.delete(&one(&webhook))?;
@@ -101,6 +101,19 @@ pub(super) fn run(api: &Api, command: WebhookCommand) -> Result<Shown, ManageErr
             Shown::Nothing
         }
     })
+}
+
+/// An empty list of events stands for all.
+fn table(answer: Value) -> Shown {
+    let items = answer.as_array().map_or(std::slice::from_ref(&answer), Vec::as_slice);
+    let rows = items.iter().map(|item| {
+        let mut row = item.clone();
+        if row["events"] == json!([]) {
+            row["events"] = "all".into();
+        }
+        row
+    });
+    Shown::table(rows.collect(), WEBHOOKS, answer)
 }
 
 /// What is to be other; an empty list of events stands for all.
@@ -121,6 +134,12 @@ fn changes(target: Option<String>, events: Vec<String>, all_events: bool, active
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_list_of_events_is_all_of_them() {
+        let shown = table(json!([{ "id": "a", "url": "http://x/", "events": [], "active": true }]));
+        assert_eq!(shown.text(false).lines().nth(1), Some("a   http://x/  all     true"));
+    }
 
     #[test]
     fn only_what_is_given_is_changed() {

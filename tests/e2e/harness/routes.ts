@@ -11,6 +11,8 @@ export interface Route {
   filtered: boolean;
   /** For the super service alone. */
   superOnly: boolean;
+  /** Its answer does not end. */
+  endless: boolean;
 }
 
 const VERSIONS = ['/v1', '/v1.1'];
@@ -63,6 +65,13 @@ const OF_SERVICES: Given[] = [
   ['GET', '/{service}'],
   ['PUT', '/{service}', { name: 'other' }],
   ['POST', '/{service}/key', {}],
+  ['GET', '/{service}/webhooks'],
+  ['POST', '/{service}/webhooks', { url: 'http://127.0.0.1:9/' }],
+  ['GET', '/{service}/webhooks/{webhook}'],
+  ['PUT', '/{service}/webhooks/{webhook}', { active: false }],
+  ['DELETE', '/{service}/webhooks/{webhook}'],
+  ['POST', '/{service}/webhooks/{webhook}/secret'],
+  ['POST', '/{service}/webhooks/{webhook}/ping'],
 ];
 
 /** Below OWT's stream engine, which Kaigi has not. */
@@ -79,7 +88,7 @@ const OF_STREAM_ENGINE: Given[] = [
   ['PATCH', '/subscriptions/{id}', []],
 ];
 
-const route = ([method, path, body]: Given, more: Partial<Route> = {}): Route => ({ method, path, body, room: false, filtered: false, superOnly: false, ...more });
+const route = ([method, path, body]: Given, more: Partial<Route> = {}): Route => ({ method, path, body, room: false, filtered: false, superOnly: false, endless: false, ...more });
 
 /** All operations that need a proof of who asks. */
 export const ROUTES: Route[] = [
@@ -94,6 +103,7 @@ export const ROUTES: Route[] = [
   ...OF_SERVICES.map(([method, path, body]) => route([method, `/services${path}`, body])),
   ...OF_STREAM_ENGINE.map(([method, path, body]) => route([method, `/v1.1/stream-engine${path}`, body])),
   route(['GET', '/cluster/nodes'], { superOnly: true }),
+  route(['GET', '/v1/events'], { filtered: true, endless: true }),
 ];
 
 /** A route's path with these in the place of its parameters; an id that names nothing for those that are not given. */

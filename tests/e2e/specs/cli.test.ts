@@ -1,13 +1,17 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BLUE, RED } from '../harness/colours';
 import { PROGRAM } from '../harness/kaigi';
+import { Receiver } from '../harness/receiver';
 import { Signaling } from '../harness/signaling';
 import { Stage } from '../harness/stage';
+import { until } from '../harness/until';
 
 let stage: Stage;
 let scratch: string;
@@ -148,6 +152,58 @@ describe('streams', () => {
     expect(await cli('stream', 'remove', stage.room, blue)).toBe('done\n');
     expect(await shown(blue)).toBeUndefined();
     expect(await refusal('stream', 'show', stage.room, blue)).toEqual([4, 'kaigi: Stream not found (404)\n']);
+  });
+});
+
+describe('what happens', () => {
+  it('is told to webhooks, which are made, tried, changed and deleted', async () => {
+    const receiver = await Receiver.listen();
+    try {
+      const { id, secret } = await json('webhook', 'create', receiver.url, '--event', 'room.*');
+      receiver.secrets.push(secret as string);
+      expect(await table('webhook', 'list')).toEqual([{ ID: id, URL: receiver.url, EVENTS: 'room.*', ACTIVE: 'true' }]);
+      expect(await cli('webhook', 'ping', id)).toBe('done\n');
+      await until('the ping has come', () => receiver.types.includes('ping'));
+      await until('it is counted', async () => (await json('webhook', 'show', id)).status.delivered === 1);
+
+      const { secret: fresh } = await json('webhook', 'rotate-secret', id);
+      expect(fresh).toMatch(/^whsec_/);
+      expect(fresh).not.toBe(secret);
+      expect(await table('webhook', 'update', id, '--all-events', '--active', 'false')).toMatchObject([{ EVENTS: 'all', ACTIVE: 'false' }]);
+      expect(await refusal('webhook', 'ping', id)).toEqual([1, 'kaigi: The webhook is not active (400)\n']);
+      expect(await cli('webhook', 'delete', id)).toBe('done\n');
+      expect((await refusal('webhook', 'show', id))[0]).toBe(4);
+    } finally {
+      await receiver.close();
+    }
+  });
+
+  it('is printed as it happens, until there is enough', async () => {
+    const listening = (...args: string[]): { lines: string[]; ended: Promise<unknown> } => {
+      const child = spawn(PROGRAM, ['events', ...args, ...where()], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const lines: string[] = [];
+      createInterface(child.stdout).on('line', (line) => lines.push(line));
+      return { lines, ended: once(child, 'close') };
+    };
+    const [programs, people] = [listening('--json', '--type', 'room.*', '--count', '2'), listening('--type', 'room.*', '--count', '2')];
+    // Until both listen, each room that is made may be one too early.
+    const made: string[] = [];
+    await until('both have heard of a room', async () => {
+      made.push(await stage.kaigi.rest.createRoom('told'));
+      return programs.lines.length > 0 && people.lines.length > 0;
+    }, 10_000, 200); // prettier-ignore
+    await stage.kaigi.rest.createRoom('told');
+    expect(await Promise.all([programs.ended, people.ended])).toEqual([[0, null], [0, null]]);
+    expect(programs.lines.map((line) => JSON.parse(line))).toMatchObject([{ type: 'room.created', data: { room: { name: 'told' } } }, { type: 'room.created' }]);
+    expect(people.lines).toHaveLength(2);
+    for (const line of people.lines) expect(line).toMatch(/^20\d\d-\d\d-\d\d \d\d:\d\d:\d\d {2}room\.created +[0-9a-f]{24} {2}\{"room":/);
+    expect(made).toContain((JSON.parse(programs.lines[0]!) as { room: string }).room);
+  });
+
+  it('is told again from where one wants', async () => {
+    const first = JSON.parse((await run(PROGRAM, ['events', '--json', '--after', '1', '--type', 'room.*', '--count', '2', ...where()])).stdout.split('\n').filter((line) => !line.includes('"gap"'))[0]!) as { id: string };
+    const [next] = (await cli('events', '--json', '--after', first.id, '--type', 'room.*', '--count', '1')).split('\n');
+    expect(BigInt((JSON.parse(next!) as { id: string }).id)).toBeGreaterThan(BigInt(first.id));
   });
 });
 

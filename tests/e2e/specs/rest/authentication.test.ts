@@ -186,7 +186,7 @@ describe('tokens with less than all rights', () => {
     expect(await call(route, bearer(tenant.service, { readOnly: true }))).toEqual(REFUSED.forbidden);
   });
 
-  it.each(named(harmless.filter(({ method, superOnly }) => method === 'GET' && !superOnly)))('that are for looking look: %s', async (_, route) => {
+  it.each(named(harmless.filter(({ method, superOnly, endless }) => method === 'GET' && !superOnly && !endless)))('that are for looking look: %s', async (_, route) => {
     expect(await call(route, bearer(tenant.service, { readOnly: true }))).toSatisfy(letsIn);
   });
 
