@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import http from 'node:http';
+import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { matches } from './matches';
 import { until } from './until';
@@ -15,27 +16,38 @@ export interface Event {
   data: any;
 }
 
+/** A server's certificate and its key (PEM). */
+export interface Tls {
+  cert: string;
+  key: string;
+}
+
 /** Where webhooks are sent: keeps what came, and looks at each signature with its own HMAC. */
 export class Receiver {
   /** Messages that were answered with 200, in the order of their coming. */
   readonly accepted: Event[] = [];
   /** Secrets as the management API told them; a message has to be signed with one of them. */
   readonly secrets: string[] = [];
+  /** What came last, as it came. */
+  last?: { headers: http.IncomingHttpHeaders; body: string };
   /** What messages are answered with. */
   status = 200;
   private server?: http.Server;
   private readonly sockets = new Set<Socket>();
 
-  private constructor(private port: number) {}
+  private port = 0;
 
-  static async listen(): Promise<Receiver> {
-    const receiver = new Receiver(0);
+  private constructor(private readonly tls?: Tls) {}
+
+  /** On a free port; by HTTPS with that certificate. */
+  static async listen(tls?: Tls): Promise<Receiver> {
+    const receiver = new Receiver(tls);
     await receiver.open();
     return receiver;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.port}/hook`;
+    return `${this.tls ? 'https' : 'http'}://127.0.0.1:${this.port}/hook`;
   }
 
   get types(): string[] {
@@ -44,16 +56,18 @@ export class Receiver {
 
   /** Listens, again on the same port if it has listened before. */
   async open(): Promise<void> {
-    const server = http.createServer((request, response) => {
+    const listener: http.RequestListener = (request, response) => {
       const chunks: Buffer[] = [];
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
         const body = Buffer.concat(chunks).toString('utf8');
+        this.last = { headers: request.headers, body };
         const status = this.isSigned(request.headers, body) ? this.status : 401;
         if (status === 200) this.accepted.push(JSON.parse(body) as Event);
         response.writeHead(status).end();
       });
-    });
+    };
+    const server = this.tls ? https.createServer(this.tls, listener) : http.createServer(listener);
     server.on('connection', (socket) => {
       this.sockets.add(socket);
       socket.once('close', () => this.sockets.delete(socket));

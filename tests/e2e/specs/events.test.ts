@@ -1,3 +1,8 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Api, bearer, jwt, refusal, seconds } from '../harness/api';
 import { Chromium } from '../harness/browser';
@@ -5,26 +10,45 @@ import { RED } from '../harness/colours';
 import { Feed } from '../harness/feed';
 import { Kaigi } from '../harness/kaigi';
 import { type Member, enter } from '../harness/member';
-import { Receiver } from '../harness/receiver';
+import { Receiver, type Tls } from '../harness/receiver';
 import { type Credentials, mauth } from '../harness/rest';
 import { until } from '../harness/until';
 import { ROOM_WITH_ADMIN } from '../harness/wishes';
 
 const DIALECT = { protocol: '1.2', connect: {}, login: {} } as const;
 
+const GUIDE = fileURLToPath(new URL('../../../docs/webhooks.md', import.meta.url));
+
+const dir = mkdtempSync(path.join(tmpdir(), 'kaigi-events-'));
 let kaigi: Kaigi;
 let superApi: Api;
+/** A certificate for 127.0.0.1 that Kaigi's system trusts, and one that it does not. */
+let trusted: Tls;
+let strange: Tls;
 const open: { close(): unknown }[] = [];
 
 beforeAll(async () => {
   // A participant whose portal is killed has left at once.
-  kaigi = await Kaigi.start({ name: 'events', env: { KAIGI_RECONNECTION_TIMEOUT: '0' } });
+  [trusted, strange] = [certificate('trusted'), certificate('strange')];
+  const env = { KAIGI_RECONNECTION_TIMEOUT: '0', SSL_CERT_FILE: path.join(dir, 'trusted.pem') };
+  kaigi = await Kaigi.start({ name: 'events', env });
   superApi = new Api(kaigi.managementUrl, kaigi.service);
 });
 afterEach(async () => {
   for (const one of open.splice(0)) await one.close();
 });
-afterAll(() => kaigi?.stop());
+afterAll(async () => {
+  await kaigi?.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+function certificate(name: string): Tls {
+  const [cert, key] = [path.join(dir, `${name}.pem`), path.join(dir, `${name}.key`)];
+  const extensions = ['subjectAltName=IP:127.0.0.1', 'basicConstraints=critical,CA:FALSE'].flatMap((extension) => ['-addext', extension]);
+  const made = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-keyout', key, '-out', cert];
+  execFileSync('openssl', ['req', '-x509', ...made, '-subj', `/CN=${name}`, ...extensions], { stdio: 'ignore' });
+  return { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') };
+}
 
 /** A service of its own with a room; webhooks and streams of events of others tell nothing of it. */
 async function tenant(name: string): Promise<{ api: Api; service: Credentials; room: string }> {
@@ -33,8 +57,8 @@ async function tenant(name: string): Promise<{ api: Api; service: Credentials; r
   return { api, service, room: await api.room(ROOM_WITH_ADMIN, name) };
 }
 
-async function receiver(): Promise<Receiver> {
-  const listening = await Receiver.listen();
+async function receiver(tls?: Tls): Promise<Receiver> {
+  const listening = await Receiver.listen(tls);
   open.push(listening);
   return listening;
 }
@@ -199,6 +223,50 @@ describe('a webhook', () => {
     await api.ok('POST', `${path}/ping`);
     await after.gets({ type: 'ping' });
     expect(JSON.stringify(await api.ok('GET', path))).not.toContain('whsec_');
+  });
+
+  it('is told by HTTPS, if the certificate is good', async () => {
+    const { api } = await tenant('https');
+    const [good, bad] = [await receiver(trusted), await receiver(strange)];
+    const path = await webhook(api, good);
+    await api.ok('POST', `${path}/ping`);
+    await good.gets({ type: 'ping' });
+    const refused = await webhook(api, bad);
+    await api.ok('POST', `${refused}/ping`);
+    const failing = await until('it fails', async () => {
+      const now = await status(api, refused);
+      return now.failures > 0 && now;
+    });
+    expect(failing.lastError).toMatch(/certificate/i);
+    expect(bad.last).toBeUndefined();
+  });
+
+  it('is verified by the programs of the guide', async () => {
+    const { api } = await tenant('guide');
+    const to = await receiver();
+    const path = await webhook(api, to);
+    await api.ok('POST', `${path}/ping`);
+    await to.gets({ type: 'ping' });
+    const guide = readFileSync(GUIDE, 'utf8');
+    const program = (language: string): string => new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'ms').exec(guide)?.[1] ?? '';
+    const { headers, body } = to.last ?? { headers: {}, body: '' };
+    const given = JSON.stringify({ headers, body, secret: to.secrets[0] });
+    const node = `${program('js')}
+      const { headers, body, secret } = JSON.parse(require('node:fs').readFileSync(0, 'utf8'));
+      console.log(verify(secret, headers, body).type);
+      try { verify(secret, headers, body + ' '); } catch (error) { console.log(error.message); }`;
+    const python = `${program('python')}
+import sys
+given = json.load(sys.stdin)
+print(verify(given["secret"], given["headers"], given["body"].encode())["type"])
+try:
+    verify(given["secret"], given["headers"], given["body"].encode() + b" ")
+except ValueError as error:
+    print(error)
+`;
+    const run = (command: string, flag: string, text: string): string => execFileSync(command, [flag, text], { input: given, encoding: 'utf8' });
+    expect(run(process.execPath, '-e', node)).toBe('ping\nwrong signature\n');
+    expect(run('python3', '-c', python)).toBe('ping\nwrong signature\n');
   });
 
   it('goes to http or https only, and there are 16 at most', async () => {
