@@ -61,6 +61,27 @@ export interface VideoStats {
   keyFrames: number;
 }
 
+/** What a browser counts of a track. */
+export interface Counters {
+  /** When, in ms of the page's clock. */
+  at: number;
+  packets: number;
+  /** Headers among them. */
+  bytes: number;
+  /** As it sees it; of what it sends, as the other side has said. */
+  lost: number;
+  retransmitted: number;
+  /** Requests, each for one packet or several. */
+  nacks: number;
+  frames: number;
+  keyFrames: number;
+  size: { width: number; height: number };
+  /** ms. */
+  jitter: number;
+  /** ms, by the checks of ICE. */
+  rtt: number;
+}
+
 /** A transceiver, and what it belongs to. */
 export interface Direction {
   session: string;
@@ -228,6 +249,32 @@ export class Raw {
       frames: inbound.framesDecoded ?? 0,
       bytes: inbound.bytesReceived ?? 0,
       keyFrames: inbound.keyFramesDecoded ?? 0,
+    };
+  }
+
+  /** What the browser counts of a session's track of a kind, and hears of the other side. */
+  async counters(id: string, kind: 'audio' | 'video'): Promise<Counters> {
+    const is = ({ sender, receiver }: RTCRtpTransceiver): boolean => (sender.track ?? receiver.track).kind === kind;
+    const transceiver = this.#of(id).transceivers.find(is);
+    if (!transceiver) throw new Error(`no ${kind}`);
+    const { sender, receiver } = transceiver;
+    const stats = [...((await (sender.track ? sender : receiver).getStats()) as unknown as Map<string, Record<string, never>>).values()];
+    const of = (type: string): Record<string, never> => stats.find((one) => one.type === type) ?? {};
+    const [rtp, remote] = sender.track ? [of('outbound-rtp'), of('remote-inbound-rtp')] : [of('inbound-rtp'), {}];
+    const pair = stats.find((one) => one.type === 'candidate-pair' && one.nominated) ?? {};
+    const sum = (...numbers: (number | undefined)[]): number => numbers.reduce<number>((all, one) => all + (one ?? 0), 0);
+    return {
+      at: performance.now(),
+      packets: sum(rtp.packetsSent, rtp.packetsReceived),
+      bytes: sum(rtp.bytesSent, rtp.headerBytesSent, rtp.bytesReceived, rtp.headerBytesReceived),
+      lost: sum(rtp.packetsLost, remote.packetsLost),
+      retransmitted: sum(rtp.retransmittedPacketsSent, rtp.retransmittedPacketsReceived),
+      nacks: sum(rtp.nackCount),
+      frames: sum(rtp.framesSent, rtp.framesReceived),
+      keyFrames: sum(rtp.keyFramesEncoded, rtp.keyFramesDecoded),
+      size: { width: sum(rtp.frameWidth), height: sum(rtp.frameHeight) },
+      jitter: sum(rtp.jitter, remote.jitter) * 1000,
+      rtt: sum(pair.currentRoundTripTime) * 1000,
     };
   }
 

@@ -1,0 +1,87 @@
+import dgram from 'node:dgram';
+
+/** A direction of media: from clients to Kaigi, or to them. */
+type Direction = 'up' | 'down';
+
+/** What becomes of the media of one direction. */
+interface Way {
+  /** Each so-manieth RTP packet is lost; 0 = none. */
+  losesEach: number;
+  /** ms. */
+  delay: number;
+  /** RTP packets that came, and those that were lost. */
+  came: number;
+  lost: number;
+}
+
+const way = (): Way => ({ losesEach: 0, delay: 0, came: 0, lost: 0 });
+
+/** A piece of network between clients and the media port that loses and delays, by UDP. What is not RTP is delayed only. */
+export class MediaRelay {
+  readonly up = way();
+  readonly down = way();
+  readonly #sockets: dgram.Socket[] = [];
+
+  private constructor(readonly address: string) {}
+
+  /** Listens at an address of this machine other than Kaigi's, which is to announce it, with the same port. */
+  static async start(port: number, address: string): Promise<MediaRelay> {
+    const relay = new MediaRelay(address);
+    const outside = relay.#socket();
+    const inside = new Map<string, dgram.Socket>();
+    outside.on('message', (datagram, client) => {
+      const key = `${client.address}:${client.port}`;
+      let socket = inside.get(key);
+      if (!socket) {
+        socket = relay.#socket();
+        socket.on('message', (reply) => relay.#pass('down', reply, () => outside.send(reply, client.port, client.address, () => undefined)));
+        inside.set(key, socket);
+      }
+      const to = socket;
+      relay.#pass('up', datagram, () => to.send(datagram, port, '127.0.0.1', () => undefined));
+    });
+    await new Promise<void>((resolve, reject) => {
+      outside.once('error', reject);
+      outside.bind(port, address, resolve);
+    });
+    return relay;
+  }
+
+  /** Nothing is lost any more, and nothing delayed. */
+  heal(): void {
+    Object.assign(this.up, { losesEach: 0, delay: 0 });
+    Object.assign(this.down, { losesEach: 0, delay: 0 });
+  }
+
+  stop(): void {
+    for (const socket of this.#sockets) socket.close();
+  }
+
+  #socket(): dgram.Socket {
+    const socket = dgram.createSocket('udp4');
+    this.#sockets.push(socket);
+    return socket;
+  }
+
+  #pass(direction: Direction, datagram: Buffer, send: () => void): void {
+    const one = this[direction];
+    if (isRtp(datagram) && ++one.came % one.losesEach === 0) {
+      one.lost++;
+      return;
+    }
+    const guarded = (): void => {
+      // What is under way when the relay stops goes nowhere.
+      try {
+        send();
+      } catch {}
+    };
+    if (one.delay > 0) setTimeout(guarded, one.delay);
+    else guarded();
+  }
+}
+
+/** RTP, and not RTCP (RFC 5761 §4), STUN or DTLS (RFC 7983 §7). */
+function isRtp(datagram: Buffer): boolean {
+  const [first = 0, second = 0] = datagram;
+  return first >= 128 && first < 192 && !(second >= 192 && second < 224);
+}
