@@ -1,11 +1,14 @@
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Chromium } from '../harness/browser';
+import { BLUE, GREEN, RED } from '../harness/colours';
 import { Console, PHONE } from '../harness/console';
 import { request } from '../harness/http';
 import { Kaigi } from '../harness/kaigi';
 import { Rest } from '../harness/rest';
+import { SMALL_VIEW, publisher } from '../harness/room';
 import { until } from '../harness/until';
 
 let kaigi: Kaigi;
@@ -55,12 +58,20 @@ describe('services', () => {
   });
 
   it('get another key, with which the old one is void', async () => {
+    const theirs = await Console.open(kaigi, browser, 'their console');
+    await theirs.signIn(credentials);
+    await theirs.get('sign-out').waitFor();
     await card().getByTestId('rotate-key').click();
     await desk.get('confirm-action').click();
     await desk.get('new-key').waitFor();
     const key = await desk.get('new-key').inputValue();
     expect((await new Rest(kaigi.managementUrl, credentials).call('GET', '/v1/rooms')).status).toBe(401);
     expect(await new Rest(kaigi.managementUrl, { ...credentials, key }).rooms()).toEqual([]);
+    await theirs.get('create-room').click();
+    await theirs.get('new-room-name').fill('too late');
+    await theirs.page.keyboard.press('Enter');
+    expect(await theirs.get('sign-in-error').textContent()).toContain('signed out');
+    await theirs.page.context().close();
     await desk.page.keyboard.press('Escape');
   });
 
@@ -130,7 +141,7 @@ describe('webhooks', () => {
 
   it('can be limited, switched off, and deleted', async () => {
     await desk.get('webhook-edit').click();
-    await desk.page.getByText('Only some').click();
+    await desk.page.getByRole('radio', { name: 'Only some' }).check();
     await desk.page.getByRole('checkbox', { name: /room\.\*/ }).check();
     await desk.get('webhook-save').click();
     await desk.get('webhook').getByText('room.*').waitFor();
@@ -253,4 +264,35 @@ it('works by https as well', async () => {
   } finally {
     await secure.stop();
   }
+});
+
+/** The pictures in the manual; only made anew on request. */
+describe.runIf(process.env.UPDATE_SCREENSHOT === '1')('the manual', () => {
+  const picture = (name: string) => fileURLToPath(new URL(`../../../docs/images/${name}.png`, import.meta.url));
+  const area = (left: string, top: string, width: string, height: string) => ({ left, top, width, height });
+  const regions = [area('0', '0', '2/3', '1'), area('2/3', '0', '1/3', '1/2'), area('2/3', '1/2', '1/3', '1/2')];
+  const custom = [{ region: regions.map((one, i) => ({ id: String(i + 1), shape: 'rectangle', area: one })) }];
+  const view = { ...SMALL_VIEW, video: { ...SMALL_VIEW.video, parameters: { ...SMALL_VIEW.video.parameters, resolution: { width: 640, height: 360 } }, layout: { fitPolicy: 'crop', templates: { base: 'lecture', custom } } } };
+
+  it('shows a running room and the layout editor', { timeout: 180_000 }, async () => {
+    const console = await Console.open(kaigi, browser, 'manual', { width: 1280, height: 1000 });
+    await console.signIn(kaigi.service);
+    await console.get('rooms').waitFor();
+    const room = await kaigi.rest.createRoom('Weekly planning', { autoMix: true, views: [view] });
+    await console.page.emulateMedia({ colorScheme: 'light' });
+    await console.go(`/rooms/${room}/live`, 'event-state');
+    for (const [name, look] of [['Aiko', RED], ['Botan', GREEN], ['Chiyo', BLUE]] as const) await publisher(browser, kaigi, room, name, look);
+    const viewer = await browser.open(kaigi, 'Dai');
+    await viewer.join(await kaigi.rest.token(room, 'Dai', 'viewer'));
+    await viewer.subscribe(await viewer.mixedStream());
+    const line = console.get('stream').first().getByTestId('spark-bitrate').locator('polyline').first();
+    await until('there are two minutes to be seen', async () => ((await line.getAttribute('points')) ?? '').split(' ').length > 75, 150_000, 1000);
+    await console.page.screenshot({ path: picture('console-live') });
+    await console.go(`/rooms/${room}/settings/views`, 'layout-3');
+    await console.get('layout-3').click();
+    await console.get('region').nth(1).click();
+    await console.get('bench').evaluate((bench) => bench.scrollIntoView({ block: 'end' }));
+    await console.page.evaluate(() => scrollBy(0, 40));
+    await console.page.screenshot({ path: picture('console-layout') });
+  });
 });

@@ -32,6 +32,8 @@ export interface Answer<T> {
 /** The management API, as one service sees it. */
 export class Api {
   readonly #signer: Signer;
+  /** Told when the credentials are refused. */
+  onUnauthorized: (error: ApiError) => void = () => {};
 
   constructor(
     readonly base: string,
@@ -64,7 +66,11 @@ export class Api {
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
     const text = await response.text();
-    if (!response.ok) throw readError(response.status, text);
+    if (!response.ok) {
+      const error = readError(response.status, text);
+      if (error.isUnauthorized) this.onUnauthorized(error);
+      throw error;
+    }
     const isJson = response.headers.get('content-type')?.includes('json') ?? false;
     return { value: (isJson && text !== '' ? JSON.parse(text) : text) as T, etag: response.headers.get('etag') ?? undefined };
   }

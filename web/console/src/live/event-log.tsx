@@ -50,6 +50,7 @@ function words(event: KaigiEvent, store: LiveStore): string {
   if (stream) parts.push(store.streamName(id(stream)));
   if (typeof subscription === 'object') parts.push(String(subscription.participant ? store.nameOf(String(subscription.participant)) : id(subscription)));
   if (reason) parts.push(String(reason));
-  if (change) parts.push(typeof change === 'string' ? change : Object.keys(change).join(', '));
+  // “.” is everything else.
+  if (typeof change === 'string' && change !== '.') parts.push(change);
   return parts.join(' · ');
 }

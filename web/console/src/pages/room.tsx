@@ -5,7 +5,7 @@ import { LivePanel } from '../live/panel.js';
 import type { Room } from '../model/room.js';
 import { EditorContext, SettingsEditor } from '../settings/editor.js';
 import { SettingsPanel } from '../settings/panel.js';
-import { go, link } from '../state/router.js';
+import { go, guardLeaving, link } from '../state/router.js';
 import { useApi } from '../state/session.js';
 import { Action } from '../ui/buttons.js';
 import { Icon } from '../ui/icons.js';
@@ -27,6 +27,17 @@ export function RoomPage({ id, tab, rest }: { id: string; tab: string; rest: str
     );
     return () => end.abort();
   }, [api, id]);
+  useEffect(() => {
+    const isDirty = () => editor.value?.isDirty.value ?? false;
+    const leaves = () => !location.hash.startsWith(link('rooms', id));
+    guardLeaving(() => !leaves() || !isDirty() || confirm('There are changes that are not saved. Leave without them?'));
+    const beforeUnload = (event: BeforeUnloadEvent) => isDirty() && event.preventDefault();
+    addEventListener('beforeunload', beforeUnload);
+    return () => {
+      guardLeaving(undefined);
+      removeEventListener('beforeunload', beforeUnload);
+    };
+  }, [id]);
   const now = editor.value;
   if (!now) {
     return (
@@ -74,7 +85,7 @@ export function RoomPage({ id, tab, rest }: { id: string; tab: string; rest: str
         <section role="tabpanel" id={`panel-${tab}`} aria-labelledby={`tab-${tab}`}>
           {tab === 'settings' ? <SettingsPanel section={rest[0] ?? 'general'} /> : tab === 'invite' ? <InvitePanel room={room} /> : <LivePanel room={room} />}
         </section>
-        {isDeleting.value && <DeleteRoom room={room} onClose={() => (isDeleting.value = false)} onDeleted={() => go('#/rooms')} />}
+        {isDeleting.value && <DeleteRoom room={room} onClose={() => (isDeleting.value = false)} onDeleted={() => (now.revert(), go('#/rooms'))} />}
       </div>
     </EditorContext.Provider>
   );

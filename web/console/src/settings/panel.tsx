@@ -1,8 +1,8 @@
 import type { ComponentType } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useRef } from 'preact/hooks';
 import { explain } from '../api/error.js';
 import { complain, tell } from '../state/notices.js';
-import { go, guardLeaving, link, path } from '../state/router.js';
+import { go, link } from '../state/router.js';
 import { ConflictDialog } from './conflict.js';
 import { useEditor } from './editor.js';
 import { GeneralSection } from './general.js';
@@ -37,19 +37,6 @@ export function SettingsPanel({ section }: { section: string }) {
   const current = SECTIONS.find(({ id }) => id === section) ?? SECTIONS[0];
   const isDirty = editor.isDirty.value;
   const problems = Object.entries(editor.problems.value);
-
-  useEffect(() => {
-    const here = `/rooms/${room._id}`;
-    const ask = () => !location.hash.startsWith(`#${here}`) && editor.isDirty.value;
-    guardLeaving(() => !ask() || confirm('There are changes that are not saved. Leave without them?'));
-    const beforeUnload = (event: BeforeUnloadEvent) => editor.isDirty.value && event.preventDefault();
-    addEventListener('beforeunload', beforeUnload);
-    return () => {
-      // Another tab of the same room keeps what is not saved.
-      if (!path.value.startsWith(here)) guardLeaving(undefined);
-      removeEventListener('beforeunload', beforeUnload);
-    };
-  }, [editor]);
 
   const save = async () => {
     try {

@@ -41,7 +41,15 @@ export async function signIn(credentials: Credentials): Promise<void> {
   const api = new Api(apiBase(found, location.hostname), credentials);
   const service = await api.get<Service>(`/services/${encodeURIComponent(credentials.id)}`);
   remember(credentials);
-  session.value = { service, api, credentials, config: found };
+  session.value = { service, api: watched(api), credentials, config: found };
+}
+
+/** Who is refused while signed in, has another key by now. */
+function watched(api: Api): Api {
+  api.onUnauthorized = (error) => {
+    if (session.value?.api === api) signOut(`You have been signed out: the server refused the key. ${error.message}`);
+  };
+  return api;
 }
 
 /** Forgets everything. `why` is told on the page for signing in. */
@@ -74,7 +82,7 @@ export function renew(change: { key?: string; service?: Service }): void {
   session.value = {
     ...now,
     credentials,
-    api: change.key ? new Api(now.api.base, credentials) : now.api,
+    api: change.key ? watched(new Api(now.api.base, credentials)) : now.api,
     service: change.service ?? now.service,
   };
 }
