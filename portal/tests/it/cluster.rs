@@ -12,6 +12,7 @@ use kaigi_proto::{
     v1::{
         cluster_server::{Cluster as ClusterService, ClusterServer},
         conference_server::{Conference, ConferenceServer},
+        events_server::EventsServer,
         store_server::{Store, StoreServer},
         *,
     },
@@ -63,6 +64,8 @@ pub(crate) struct State {
     pub(crate) pages: u32,
     /// What is counted in the room.
     pub(crate) stats: RoomStatsReply,
+    /// The hub of events.
+    pub(crate) hub: super::events::Hub,
     /// Events told within the next `publish`, before its answer.
     pub(crate) told_early: Vec<join_event::Event>,
 }
@@ -96,6 +99,7 @@ impl Cluster {
         let server = Server::builder()
             .add_service(InterceptedService::new(ClusterServer::new(cluster.clone()), guard()))
             .add_service(InterceptedService::new(StoreServer::new(cluster.clone()), guard()))
+            .add_service(InterceptedService::new(EventsServer::new(cluster.clone()), guard()))
             .add_service(InterceptedService::new(ConferenceServer::new(cluster.clone()), guard()));
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
         cluster

@@ -5,6 +5,7 @@ mod client;
 mod cluster;
 mod documents;
 mod entity_tags;
+mod events;
 mod http;
 
 mod malformed;
