@@ -7,6 +7,7 @@ mod media;
 mod resolution;
 #[cfg(feature = "schema")]
 mod schema;
+pub mod strict;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -197,7 +198,7 @@ impl RoomConfig {
         document.insert("_id".into(), self.id.clone().into());
         document.insert("service".into(), self.service.clone().into());
         document.insert("__v".into(), self.version.into());
-        let room: Self = serde_json::from_value(Value::Object(document)).map_err(invalid)?;
+        let room: Self = strict::from_value(Value::Object(document)).map_err(invalid)?;
         room.validate()?;
         Ok(room)
     }
@@ -320,5 +321,9 @@ mod tests {
             refuse(json!({"views": [{"video": {"bgColor": {"r": 300, "g": 0, "b": 0}}}]})).contains("300")
         );
         assert!(refuse(json!({"inputLimit": "many"})).starts_with("ValidationError"));
+        for list in [json!({"views": [[null]]}), json!({"views": [{"video": []}]}), json!({"notifying": []})]
+        {
+            assert!(refuse(list).contains("sequence"), "a list is no object");
+        }
     }
 }

@@ -368,7 +368,7 @@ mod or_false {
     ) -> Result<Option<T>, D::Error> {
         match Value::deserialize(d)? {
             Value::Bool(flag) => Ok(flag.then(T::default)),
-            value => T::deserialize(value).map(Some).map_err(D::Error::custom),
+            value => crate::strict::from_value(value).map(Some).map_err(D::Error::custom),
         }
     }
 }

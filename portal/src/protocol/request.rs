@@ -4,6 +4,7 @@ use kaigi_proto::{
     ids::{ParticipantId, SessionId, StreamId, TransportId},
     v1::{IceCandidate, PublishTrack, SubscribeTrack},
 };
+use kaigi_room_config::strict::Strict;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -54,7 +55,7 @@ impl RequestError {
 
 /// Reads `data` into `T`; the error names the path of what doesn't fit.
 pub(crate) fn read<T: DeserializeOwned>(data: Value) -> Result<T, RequestError> {
-    serde_path_to_error::deserialize(data).map_err(|error| {
+    serde_path_to_error::deserialize(Strict(data)).map_err(|error| {
         let path = match error.path().to_string().as_str() {
             "." => String::new(),
             path => format!(".{path}"),

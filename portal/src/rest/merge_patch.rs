@@ -29,6 +29,9 @@ pub(super) fn patched(room: &RoomConfig, patch: &Value) -> Result<RoomConfig, Re
 
 fn operate(document: &mut Value, patch: &Value) -> Result<(), RestError> {
     let refused = |why: &dyn std::fmt::Display| RestError::BadRequest(format!("Invalid patch: {why}"));
+    if !patch.as_array().is_some_and(|operations| operations.iter().all(Value::is_object)) {
+        return Err(refused(&"operations are objects"));
+    }
     let patch: json_patch::Patch = serde_json::from_value(patch.clone()).map_err(|error| refused(&error))?;
     if patch.0.len() > MAX_OPERATIONS {
         return Err(refused(&format!("more than {MAX_OPERATIONS} operations")));
@@ -130,6 +133,7 @@ mod tests {
         for bad in [
             json!("x"),
             json!([1]),
+            json!([["replace", "/inputLimit", 3]]),
             json!([{"op": "replace", "path": "/enableMixing", "value": 0}]),
             json!([{"op": "test", "path": "/name", "value": "other"}]),
             json!([{"op": "replace", "path": "", "value": 1}]),

@@ -1,5 +1,6 @@
 //! What streaming-outs, recordings and analytics have in common: subscriptions by the server itself, with OWT's rules.
 
+use kaigi_room_config::strict;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Value, json};
@@ -131,7 +132,7 @@ impl<'de, T: serde::de::DeserializeOwned> Deserialize<'de> for OrFalse<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
             Value::Bool(false) => Ok(Self::Not),
-            value => T::deserialize(value).map(Self::Wanted).map_err(D::Error::custom),
+            value => strict::from_value(value).map(Self::Wanted).map_err(D::Error::custom),
         }
     }
 }
@@ -177,7 +178,7 @@ fn is_change(item: &Value, prefix: &str) -> bool {
     let fits = match path {
         "/media/audio/status" | "/media/video/status" => is_one_of(json!(["active", "inactive"])),
         "/media/audio/from" | "/media/video/from" => value.is_string(),
-        "/media/video/parameters/resolution" => serde_json::from_value::<SizeRequest>(value.clone()).is_ok(),
+        "/media/video/parameters/resolution" => strict::from_value::<SizeRequest>(value.clone()).is_ok(),
         "/media/video/parameters/framerate" => is_one_of(json!(FRAMERATES)),
         "/media/video/parameters/bitrate" => is_one_of(json!(FACTORS)),
         "/media/video/parameters/keyFrameInterval" => is_one_of(json!(INTERVALS)),

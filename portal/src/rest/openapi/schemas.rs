@@ -88,9 +88,13 @@ fn rename(value: &mut Value, name: &impl Fn(&str) -> String) {
     }
 }
 
-/// Says the bounds of integers, which are the types' here and a mere word in a schema.
+/// Says the bounds of integers, which are the types' here and a mere word in a schema, and no default that is none.
 fn bounded(schema: &mut Schema) {
     let Some(members) = schema.as_object_mut() else { return };
+    // A member that is left out is no `null`.
+    if members.get("default").is_some_and(Value::is_null) {
+        members.remove("default");
+    }
     let bounds: (Value, Value) = match members.get("format").and_then(Value::as_str) {
         Some("uint8") => (0.into(), u8::MAX.into()),
         Some("uint16") => (0.into(), u16::MAX.into()),
