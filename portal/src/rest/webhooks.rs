@@ -33,7 +33,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .more("The answer tells the secret that messages are signed with, which is told this once. A service has 16 webhooks at most.")
             .takes::<NewWebhook>()
             .gives::<WebhookWithSecret>()
-            .makes("webhook"),
+            .makes("webhook")
+            .can(429),
         service(Method::GET, "/services/{service}/webhooks", "listWebhooks", list)
             .doc(TAG, "List a service's webhooks, oldest first")
             .gives::<Vec<Webhook>>(),
