@@ -48,9 +48,9 @@ impl NewWebhook {
 /// What of a webhook is to be another.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct WebhookChange {
-    #[schemars(schema_with = "url_schema")]
+    #[schemars(default, schema_with = "url_or_none_schema")]
     url: Option<String>,
-    #[schemars(schema_with = "filter_schema")]
+    #[schemars(default, schema_with = "filter_schema")]
     events: Option<Vec<String>>,
     /// Whether it is told anything.
     pub(super) active: Option<bool>,
@@ -188,7 +188,7 @@ pub(in crate::rest) fn filter_names() -> Vec<String> {
 
 fn filter_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
-        "type": "array",
+        "type": ["array", "null"],
         "items": { "enum": filter_names() },
         "maxItems": 32,
         "description": "Types, and families of them; empty = all",
@@ -197,6 +197,10 @@ fn filter_schema(_: &mut SchemaGenerator) -> Schema {
 
 fn url_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "uri", "maxLength": MAX_URL })
+}
+
+fn url_or_none_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "null"], "format": "uri", "maxLength": MAX_URL })
 }
 
 fn checked_url(text: &str) -> Result<String, RestError> {
