@@ -97,8 +97,9 @@ describe('settings', () => {
     await desk.get('inputLimit').fill('12');
     await desk.get('section-roles').click();
     await desk.get('roles.1.publish.audio').check();
-    const { body } = await desk.saves(() => desk.get('save').click());
+    const { body, ifMatch } = await desk.saves(() => desk.get('save').click());
     expect(Object.keys(body as object).sort()).toEqual(['inputLimit', 'roles']);
+    expect(ifMatch).toMatch(/^".+"$/);
     await desk.get('save-bar').waitFor({ state: 'hidden' });
     const saved = await document();
     expect(saved.inputLimit).toBe(12);

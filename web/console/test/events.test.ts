@@ -58,18 +58,18 @@ describe('following a room', () => {
     await vi.advanceTimersByTimeAsync(60_000);
     await done;
     expect(events.map(({ id }) => id)).toEqual(['1', '2', '3']);
-    expect(asked).toEqual(['/v1/events?room=r', '/v1/events?room=r&after=2', '/v1/events?room=r&after=3']);
+    expect(asked).toEqual(['/v1/events?room=r&after=0', '/v1/events?room=r&after=2', '/v1/events?room=r&after=3']);
     // That a stream ended and went on is nobody's business.
     expect(states).toEqual(['connecting', 'live', 'live', 'absent']);
   });
 
-  it('tells that events were missed', async () => {
-    const { api } = server('id: 9\nevent: gap\ndata: {}\n\n', 404);
+  it('tells that events were missed, but not of the time before it began', async () => {
+    const { api } = server(`event: gap\ndata: {}\n\n${message('1', 'a')}`, 'event: gap\ndata: {}\n\n', 404);
     const types: string[] = [];
     const done = followEvents(api, 'r', { event: ({ type }) => types.push(type), state: () => {} }, new AbortController().signal);
     await vi.advanceTimersByTimeAsync(10_000);
     await done;
-    expect(types).toEqual(['gap']);
+    expect(types).toEqual(['a', 'gap']);
   });
 
   it('tries again, ever less often', async () => {

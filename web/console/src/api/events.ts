@@ -30,7 +30,7 @@ const LASTING = 10_000;
 const SILENCE = 40_000;
 
 /**
- * Follows the events of a room until `signal` is aborted. A broken stream is taken up again after the last event that came;
+ * Follows the events of a room until `signal` is aborted, beginning with those that the server still keeps. A broken stream is taken up again after the last event that came;
  * a server that has no events ends it with `absent`.
  */
 export async function followEvents(api: Api, room: string, listener: EventListener, signal: AbortSignal): Promise<void> {
@@ -52,6 +52,8 @@ export async function followEvents(api: Api, room: string, listener: EventListen
           listener.state('live');
         },
         event: (event) => {
+          // Of the time before, something is always missing.
+          if (event.type === 'gap' && last === '') return;
           last = event.id || last;
           pause = FIRST_PAUSE;
           hasTold = true;
@@ -80,7 +82,7 @@ async function readStream(
   signal: AbortSignal,
   to: { opened(): void; event(event: KaigiEvent): void },
 ): Promise<void> {
-  const query = new URLSearchParams({ room, ...(after && { after }) });
+  const query = new URLSearchParams({ room, after: after || '0' });
   const silence = new AbortController();
   const give = AbortSignal.any([signal, silence.signal]);
   let watch = setTimeout(() => silence.abort(), SILENCE);

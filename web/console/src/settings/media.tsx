@@ -16,21 +16,21 @@ export function MediaSection() {
   return (
     <>
       <Group title="Publications" hint="In which formats streams may be sent to the room, the preferred ones first.">
-        <div class="row">
+        <div class="row wide">
           <FormatList path={['mediaIn', 'audio']} kind="audio" label="Audio in" />
           <FormatList path={['mediaIn', 'video']} kind="video" label="Video in" />
         </div>
       </Group>
       <Group title="Subscriptions" hint="What clients may ask for. The formats of views are among these.">
-        <div class="row">
+        <div class="row wide">
           <FormatList path={['mediaOut', 'audio']} kind="audio" label="Audio out" />
           <FormatList path={['mediaOut', 'video', 'format']} kind="video" label="Video out" />
         </div>
-        <div class="row">
+        <div class="row wide">
           <ValueList path={['mediaOut', 'video', 'parameters', 'resolution']} label="Sizes" hint="A name such as hd720p, x1/2 of the source, or r640x360" read={(text) => (SIZE.test(text) ? text : undefined)} />
           <ValueList path={['mediaOut', 'video', 'parameters', 'framerate']} label="Frame rates" hint="Frames per second" read={whole} />
         </div>
-        <div class="row">
+        <div class="row wide">
           <ValueList path={['mediaOut', 'video', 'parameters', 'bitrate']} label="Bitrates" hint="Factors on the usual bitrate, such as x0.8" read={(text) => (/^x\d+(\.\d+)?$/.test(text) ? text : undefined)} />
           <ValueList path={['mediaOut', 'video', 'parameters', 'keyFrameInterval']} label="Key frame intervals" hint="Seconds" read={whole} />
         </div>

@@ -31,7 +31,7 @@ function ViewGroup({ index, view, onRemove }: { index: number; view: View; onRem
   const path = ['views', index];
   return (
     <Group title={`View “${view.label}”`} hint="One mixed stream, of sound and perhaps a picture." tools={<Action icon="trash" label={`Remove view ${view.label}`} onClick={onRemove} />}>
-      <div class="row">
+      <div class="row wide">
         <BoundText path={[...path, 'label']} label="Label" />
         <BoundChoice path={[...path, 'audio', 'format']} label="Sound" choices={room.mediaOut.audio} same={sameFormat} name={formatName} />
       </div>

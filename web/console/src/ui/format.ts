@@ -35,10 +35,12 @@ export function ago(time: number, now: number): string {
   return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h ago`;
 }
 
-/** The time of day, with seconds. Unix ms, or RFC 3339. */
-export function clock(time: number | string): string {
+/** The time of day, with seconds, and the date if that was another day. Unix ms, or RFC 3339. */
+export function clock(time: number | string, now = Date.now()): string {
   const date = new Date(time);
-  return Number.isNaN(date.getTime()) ? '' : date.toLocaleTimeString(undefined, { hour12: false });
+  if (Number.isNaN(date.getTime())) return '';
+  const isToday = date.toDateString() === new Date(now).toDateString();
+  return isToday ? date.toLocaleTimeString(undefined, { hour12: false }) : dateTime(time);
 }
 
 /** Date and time. Unix ms, or RFC 3339. */

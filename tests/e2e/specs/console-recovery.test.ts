@@ -1,0 +1,76 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Chromium } from '../harness/browser';
+import { Console } from '../harness/console';
+import { Kaigi } from '../harness/kaigi';
+import { type Member, enter } from '../harness/member';
+import { until } from '../harness/until';
+
+let kaigi: Kaigi;
+let browser: Chromium;
+let desk: Console;
+const members: Member[] = [];
+const join = async (user: string) => members.push(await enter(kaigi, kaigi.service.room, { protocol: '1.2', connect: {}, login: {} }, 'presenter', user));
+
+beforeAll(async () => {
+  kaigi = await Kaigi.start({ name: 'console-recovery' });
+  browser = await Chromium.launch('console-recovery');
+  desk = await Console.open(kaigi, browser, 'console');
+  await desk.signIn(kaigi.service);
+  await desk.get('rooms').waitFor();
+});
+afterAll(async () => {
+  for (const { client } of members) client.close();
+  await browser?.close();
+  await kaigi?.stop();
+});
+
+it('goes on when the portal has died, and has missed nothing', async () => {
+  const state = (wanted: string) => until(`it is ${wanted}`, async () => (await desk.get('event-state').getAttribute('data-state')) === wanted, 30_000);
+  await join('Aiko');
+  await desk.go(`/rooms/${kaigi.service.room}/live`, 'participant');
+  await state('live');
+  const portal = kaigi.child('kaigi-portal');
+  process.kill(portal?.pid ?? 0, 'SIGKILL');
+  await state('broken');
+  await until('there is a portal again', () => kaigi.isReady());
+  await join('Botan');
+  await desk.page.locator('[data-testid=participant][data-user=Botan]').waitFor({ timeout: 20_000 });
+  await state('live');
+  await until('who came is told', async () => (await desk.get('event-log').textContent())?.includes('Botan'));
+  expect(await desk.page.getByRole('alert').count()).toBe(0);
+  expect(desk.complaints).toEqual([]);
+});
+
+it('looks again and again where the events can’t be had', async () => {
+  const other = await Console.open(kaigi, browser, 'without events');
+  await other.page.route('**/v1/events?*', (route) => route.fulfill({ status: 404, headers: { 'access-control-allow-origin': '*' }, body: '' }));
+  await other.signIn(kaigi.service);
+  await other.go(`/rooms/${kaigi.service.room}/live`, 'event-state');
+  await until('it does without', async () => (await other.get('event-state').getAttribute('data-state')) === 'absent');
+  await join('Chiyo');
+  await other.page.locator('[data-testid=participant][data-user=Chiyo]').waitFor({ timeout: 10_000 });
+  await other.page.context().close();
+});
+
+it('draws layouts with a finger', async () => {
+  const devtools = await desk.page.context().newCDPSession(desk.page);
+  await devtools.send('Emulation.setTouchEmulationEnabled', { enabled: true });
+  const touch = (type: 'touchStart' | 'touchMove' | 'touchEnd', at?: { x: number; y: number }) => devtools.send('Input.dispatchTouchEvent', { type, touchPoints: at ? [at] : [] });
+  await desk.go(`/rooms/${kaigi.service.room}/settings/views`, 'new-layout');
+  await desk.get('new-layout').click();
+  const canvas = desk.get('layout-canvas');
+  await canvas.evaluate((element) => element.scrollIntoView({ block: 'center' }));
+  const box = (await canvas.boundingBox())!;
+  const at = (x: number, y: number) => ({ x: box.x + box.width * x, y: box.y + box.height * y });
+  // The right half goes down by its lower edge's handle, up to the middle.
+  await desk.get('region').nth(1).click();
+  await touch('touchStart', at(0.75, 0.995));
+  await touch('touchMove', at(0.75, 0.8));
+  await touch('touchMove', at(0.75, 0.51));
+  await touch('touchEnd');
+  const row = desk.get('region-row').nth(1);
+  expect(await row.getByTestId('side-height').inputValue()).toBe('1/2');
+  expect(await row.getByTestId('side-top').inputValue()).toBe('0');
+  await desk.get('undo').click();
+  await desk.get('revert').click();
+});
