@@ -56,6 +56,8 @@ pub(crate) use input::{
     Subscribe, SubscribeTrack, SubscriptionUpdate, TrackUpdate,
 };
 pub(crate) use layout::RequestedLayout;
+#[cfg(test)]
+pub(crate) use media::Feed;
 pub(crate) use media::{Format, Kind, Kinds, Node, Source, VideoParameters, resolution_from_wire};
 pub(crate) use output::{CallId, CallRequest, Callee, Note, Output, Reply};
 pub(crate) use outputs::MadeOutputs;

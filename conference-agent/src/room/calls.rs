@@ -11,7 +11,7 @@ use super::{
     Room,
     decisions::Flowing,
     input::{CallError, CallReply, RequestId},
-    media::{Kind, Node, Source},
+    media::{Feed, Kind, Node},
     mixer::Part,
     output::{CallId, CallRequest, Callee, Output, Reply},
     refusal::Refusal,
@@ -55,7 +55,7 @@ pub(super) enum Pending {
     SetSource {
         subscription: SubscriptionId,
         kind: Kind,
-        source: Source,
+        feed: Feed,
     },
     SetPart {
         part: Part,
@@ -159,8 +159,8 @@ impl Room {
                 self.subscription_activated(request, &subscription, kinds, flowing, done(result), now);
             }
             Pending::TellFlow { session, kind } => self.flow_told(&session, kind, &done(result), now),
-            Pending::SetSource { subscription, kind, source } => {
-                self.source_set(&subscription, kind, source, done(result), now);
+            Pending::SetSource { subscription, kind, feed } => {
+                self.source_set(&subscription, kind, feed, done(result), now);
             }
             Pending::SetPart { part, revision, mixer } => {
                 self.part_set(&part, revision, &mixer, result, now);

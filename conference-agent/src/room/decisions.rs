@@ -16,7 +16,7 @@ use kaigi_room_config::Resolution;
 use super::{
     Room,
     feeds::Tap,
-    media::{Kind, Source},
+    media::{Feed, Kind, LayerWish},
     outputs::OutputSpec,
     state::{Choice, Origin},
     wish::Wish,
@@ -64,7 +64,7 @@ impl Served {
         match (from, tap) {
             (Origin::View(_), _) => Self::Mixed,
             (Origin::Track { .. }, Some(Tap::Output(_))) => Self::Transcoded,
-            (Origin::Track { .. }, Some(Tap::Plain) | None) => Self::Forward,
+            (Origin::Track { .. }, Some(Tap::Plain | Tap::Layers(_)) | None) => Self::Forward,
         }
     }
 }
@@ -84,6 +84,11 @@ pub(super) enum Why {
         track: TrackId,
         served: Served,
         before: bool,
+    },
+    /// The node is told to choose among so many layers.
+    Chooses {
+        layers: usize,
+        wanted: LayerWish,
     },
     /// The node has not taken it; it is told again.
     NotTaken,
@@ -124,6 +129,16 @@ impl fmt::Display for Why {
                     true => write!(f, "switched to {track}, {what}, when it was ready"),
                     false => write!(f, "takes {track}, {what}"),
                 }
+            }
+            Self::Chooses { layers, wanted } => {
+                write!(f, "takes the best of {layers} layers that the network carries")?;
+                let most = [
+                    wanted.resolution.map(size),
+                    wanted.framerate.map(|rate| format!("{rate} fps")),
+                    wanted.bitrate.map(|kbps| format!("{kbps} kbit/s")),
+                ];
+                let most: Vec<_> = most.into_iter().flatten().collect();
+                if most.is_empty() { Ok(()) } else { write!(f, ", at most {}", most.join(", ")) }
             }
             Self::NotTaken => f.write_str("the access-node did not take the source, it is told again"),
             Self::NotChanged => f.write_str("change failed, as it was before"),
@@ -181,7 +196,9 @@ impl Decisions {
             Why::Paused(_) | Why::Permitted(_, false) => v1::Limit::Paused,
             Why::SourcePaused(_) | Why::SourcePermitted(_, false) => v1::Limit::Source,
             Why::Asked(..) | Why::Making(..) => v1::Limit::Asked,
-            Why::Takes { .. } | Why::Resumed(_) | Why::Permitted(_, true) => v1::Limit::None,
+            Why::Takes { .. } | Why::Chooses { .. } | Why::Resumed(_) | Why::Permitted(_, true) => {
+                v1::Limit::None
+            }
             Why::SourceResumed(_) | Why::SourcePermitted(_, true) => v1::Limit::None,
             Why::Subscribed(_) | Why::SourceChanged(..) | Why::NotTaken | Why::NotChanged => {
                 v1::Limit::Unspecified
@@ -218,7 +235,11 @@ impl Room {
     pub(super) fn decided(&mut self, id: &SubscriptionId, kind: Kind, why: Why) {
         let Some(subscription) = self.state.subscriptions.get(id) else { return };
         let track = subscription.tracks.iter().find(|track| track.kind == kind);
-        let current = track.and_then(|track| track.source.as_ref()).map(|source| source.track.clone());
+        let current = track.and_then(|track| match track.feed.as_ref()? {
+            Feed::Track(source) => Some(source.track.clone()),
+            // Which one it is the node knows.
+            Feed::Layers(..) => None,
+        });
         self.decisions.add(id, kind, current, why);
     }
 
@@ -247,7 +268,7 @@ impl Room {
     pub(super) fn origin_id(&self, from: &Origin, kind: Kind) -> String {
         match from {
             Origin::View(label) => self.view(label).map(|view| view.stream.to_string()).unwrap_or_default(),
-            Origin::Track { stream, track } => {
+            Origin::Track { stream, track, .. } => {
                 let publication = self.state.publications.get(stream);
                 let first = publication.and_then(|publication| publication.first_track(kind));
                 if first.is_some_and(|first| first.id == *track) {
@@ -260,11 +281,15 @@ impl Room {
     }
 
     /// The access-node is told to take that.
-    pub(super) fn decided_source(&mut self, id: &SubscriptionId, source: &Source, before: bool) {
+    pub(super) fn decided_feed(&mut self, id: &SubscriptionId, kind: Kind, feed: &Feed, before: bool) {
         let Some(subscription) = self.state.subscriptions.get(id) else { return };
-        let Some(track) = subscription.tracks.iter().find(|track| track.kind == source.kind) else { return };
+        let Some(track) = subscription.tracks.iter().find(|track| track.kind == kind) else { return };
         let served = Served::of(&track.from, self.tap_of(subscription, track).as_ref());
-        self.decided(id, source.kind, Why::Takes { track: source.track.clone(), served, before });
+        let why = match feed {
+            Feed::Track(source) => Why::Takes { track: source.track.clone(), served, before },
+            Feed::Layers(layers, wanted) => Why::Chooses { layers: layers.len(), wanted: *wanted },
+        };
+        self.decided(id, kind, why);
     }
 
     /// What is negotiated, or chosen, has to be made first.
@@ -279,7 +304,7 @@ impl Room {
             };
             let tap = self.tap(owner, track.kind, from, conversion, track.negotiated.as_ref());
             let Some(tap @ Tap::Output(spec)) = &tap else { continue };
-            if self.source_of_tap(owner, track.kind, from, tap).is_none() {
+            if self.feed_of_tap(owner, track.kind, from, tap).is_none() {
                 making.push((track.kind, Why::Making(Served::of(from, Some(tap)), described(spec))));
             }
         }

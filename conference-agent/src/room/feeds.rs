@@ -8,7 +8,7 @@ use kaigi_room_config::{Resolution, ViewVideo, default_bitrate};
 
 use super::{
     Room,
-    media::{Format, Kind, Source, VideoParameters},
+    media::{Feed, Format, Kind, LayerWish, Source, VideoParameters},
     outputs::{AudioSpec, Factor, OutputSpec, OutputSpecs, VideoSpec, limit, most},
     state::{Origin, Phase, SubscribedTrack, Subscription},
     stream_info::{audio_options, video_options},
@@ -19,11 +19,16 @@ use super::{
 /// need it; more of them cost bitrate.
 const KEY_FRAME_INTERVAL: u32 = 100;
 
+/// Frames per second of a camera of which no rate is known, for the bitrate that a factor is of.
+const FRAMERATE: u32 = 30;
+
 /// What of its origin a track takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Tap {
     /// The stream's own track; of a view's sound, the participant's own mix where it has one.
     Plain,
+    /// Of the layers of the stream's picture, the one that the access node sees fit.
+    Layers(LayerWish),
     Output(OutputSpec),
 }
 
@@ -32,9 +37,14 @@ impl Room {
     pub(super) fn original(&self, origin: &Origin, kind: Kind) -> Option<(Format, VideoParameters)> {
         match origin {
             Origin::View(label) => self.view(label)?.track(&self.config, kind),
-            Origin::Track { stream, track } => {
+            Origin::Track { stream, track, .. } => {
                 let tracks = &self.state.publications.get(stream)?.tracks;
-                tracks.iter().find(|t| t.id == *track).map(|t| (t.format.clone(), t.parameters()))
+                let track = tracks.iter().find(|t| t.id == *track)?;
+                let mut parameters = track.parameters();
+                let area = |size: &Resolution| u64::from(size.width) * u64::from(size.height);
+                let largest = self.layers(origin).filter_map(|layer| layer.resolution).max_by_key(area);
+                parameters.resolution = largest.or(parameters.resolution);
+                Some((track.format.clone(), parameters))
             }
         }
     }
@@ -59,10 +69,14 @@ impl Room {
         conversion: &Conversion,
         negotiated: Option<&Format>,
     ) -> Option<Tap> {
-        let Some(negotiated) = negotiated else { return conversion.is_none().then_some(Tap::Plain) };
-        if let Origin::Track { stream, track } = from {
+        let Some(negotiated) = negotiated else { return self.tap_before(from, kind, conversion) };
+        if let Origin::Track { stream, track, layered } = from {
             // Most tracks of a large room end here.
             let own = self.state.publications.get(stream)?.tracks.iter().find(|t| t.id == *track)?;
+            if *layered && conversion.key_frame_interval.is_none() && own.format.is_within(negotiated) {
+                let (format, parameters) = self.original(from, kind)?;
+                return Some(Tap::Layers(layer_wish(conversion, &parameters, &format)));
+            }
             if conversion.keeps_parameters() && own.format.is_within(negotiated) {
                 return Some(Tap::Plain);
             }
@@ -87,6 +101,19 @@ impl Room {
         }))
     }
 
+    /// The same before anything is negotiated: what flows at once if it is in the stream's own format.
+    fn tap_before(&self, from: &Origin, kind: Kind, conversion: &Conversion) -> Option<Tap> {
+        match from {
+            Origin::Track { layered: true, .. }
+                if !conversion.format && conversion.key_frame_interval.is_none() =>
+            {
+                let (format, parameters) = self.original(from, kind)?;
+                Some(Tap::Layers(layer_wish(conversion, &parameters, &format)))
+            }
+            Origin::Track { .. } | Origin::View(_) => conversion.is_none().then_some(Tap::Plain),
+        }
+    }
+
     pub(super) fn tap_of(&self, subscription: &Subscription, track: &SubscribedTrack) -> Option<Tap> {
         let negotiated = track.negotiated.as_ref();
         if negotiated.is_none() && subscription.phase == Phase::Established {
@@ -97,28 +124,34 @@ impl Room {
     }
 
     /// Where that is; `None` while a mixer has not made it.
-    pub(super) fn source_of_tap(
+    pub(super) fn feed_of_tap(
         &self,
         owner: &ParticipantId,
         kind: Kind,
         from: &Origin,
         tap: &Tap,
-    ) -> Option<Source> {
+    ) -> Option<Feed> {
         let spec = match tap {
-            Tap::Plain => return self.source(owner, kind, from),
+            Tap::Plain => return self.source(owner, kind, from).map(Feed::Track),
+            Tap::Layers(wish) => return self.layer_sources(from).map(|layers| Feed::Layers(layers, *wish)),
             Tap::Output(spec) => spec,
         };
         let made = match from {
             Origin::View(label) => &self.view(label)?.outputs.as_ref()?.others,
             Origin::Track { track, .. } => &self.state.transcoders.get(track)?.outputs,
         };
-        made.sources.get(&spec.id()).cloned()
+        made.sources.get(&spec.id()).cloned().map(Feed::Track)
+    }
+
+    fn layer_sources(&self, from: &Origin) -> Option<Vec<Source>> {
+        let Origin::Track { stream, .. } = from else { return None };
+        self.layers(from).map(|layer| self.track_source(stream, &layer.id)).collect()
     }
 
     /// Where a subscription's track is to be taken now; `None` if it waits for that.
-    pub(super) fn source_of(&self, subscription: &Subscription, track: &SubscribedTrack) -> Option<Source> {
+    pub(super) fn feed_of(&self, subscription: &Subscription, track: &SubscribedTrack) -> Option<Feed> {
         let tap = self.tap_of(subscription, track)?;
-        self.source_of_tap(&subscription.owner, track.kind, &track.from, &tap)
+        self.feed_of_tap(&subscription.owner, track.kind, &track.from, &tap)
     }
 
     /// Everything that is taken by somebody, and what updates would have taken, or took before, until that is over.
@@ -156,7 +189,7 @@ impl Room {
             (Origin::View(label), Tap::Output(spec)) => {
                 demand.views.entry(label.clone()).or_default().outputs.insert(spec.id(), spec);
             }
-            (Origin::Track { stream, track }, Tap::Output(spec)) => {
+            (Origin::Track { stream, track, .. }, Tap::Output(spec)) => {
                 let (_, outputs) = demand
                     .tracks
                     .entry(track.clone())
@@ -166,7 +199,7 @@ impl Room {
             (Origin::View(label), Tap::Plain) if kind == Kind::Audio && self.has_own_mix(owner) => {
                 demand.views.entry(label.clone()).or_default().own_mixes.insert(owner.clone());
             }
-            (Origin::View(_) | Origin::Track { .. }, Tap::Plain) => {}
+            (Origin::View(_) | Origin::Track { .. }, Tap::Plain | Tap::Layers(_)) => {}
         });
         for (label, view) in &mut demand.views {
             let made = self.view(label).and_then(|view| view.outputs.as_ref()).map(|made| &made.others);
@@ -259,5 +292,18 @@ fn of_track(wanted: &Conversion, negotiated: &Format) -> VideoSpec {
         factor: if bitrate.is_some() { Factor::ONE } else { factor },
         bitrate,
         key_frame_interval: wanted.key_frame_interval.unwrap_or(KEY_FRAME_INTERVAL),
+    }
+}
+
+/// What is wanted of layers: nothing has to be made for it.
+fn layer_wish(wanted: &Conversion, own: &VideoParameters, format: &Format) -> LayerWish {
+    let size = wanted.resolution.or(own.resolution);
+    let rate = wanted.framerate.or(own.framerate).unwrap_or(FRAMERATE);
+    let bitrate = wanted.bitrate.filter(|factor| *factor != Factor::ONE).zip(size);
+    LayerWish {
+        resolution: wanted.resolution,
+        framerate: wanted.framerate,
+        bitrate: bitrate
+            .map(|(factor, size)| factor.of(f64::from(default_bitrate(size, rate, &format.codec, 1.0)))),
     }
 }

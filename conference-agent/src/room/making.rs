@@ -183,7 +183,7 @@ impl Room {
     fn outputs_failed(&mut self, part: &Part, failures: &BTreeMap<String, String>) {
         let reason = |tap: Option<Tap>| match tap {
             Some(Tap::Output(spec)) => failures.get(&spec.id()).cloned(),
-            Some(Tap::Plain) | None => None,
+            Some(Tap::Plain | Tap::Layers(_)) | None => None,
         };
         let failed = |(id, subscription, track, choice): (_, &Subscription, &SubscribedTrack, &Choice)| {
             let negotiated = track.negotiated.as_ref();

@@ -205,6 +205,57 @@ impl Source {
     }
 }
 
+/// What a subscriber wants of a picture that there are several layers of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LayerWish {
+    /// `None` = the largest.
+    pub(crate) resolution: Option<Resolution>,
+    /// Frames per second, at most; `None` = all there are.
+    pub(crate) framerate: Option<u32>,
+    /// kbit/s, at most; `None` = all there are.
+    pub(crate) bitrate: Option<u32>,
+}
+
+impl LayerWish {
+    fn to_wire(self) -> v1::LayerWish {
+        v1::LayerWish {
+            resolution: self.resolution.map(resolution_to_wire),
+            framerate: self.framerate.unwrap_or(0),
+            bitrate: u64::from(self.bitrate.unwrap_or(0)) * 1000,
+            priority: 0,
+        }
+    }
+}
+
+/// Where an access node takes what it sends to a subscriber.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Feed {
+    Track(Source),
+    /// One of these at a time, as it sees fit.
+    Layers(Vec<Source>, LayerWish),
+}
+
+impl Feed {
+    /// The tracks that it may be.
+    #[cfg(test)]
+    pub(crate) fn sources(&self) -> &[Source] {
+        match self {
+            Self::Track(source) => std::slice::from_ref(source),
+            Self::Layers(layers, _) => layers,
+        }
+    }
+
+    /// Source, layers and wish as calls have them.
+    pub(crate) fn to_wire(&self) -> (Option<v1::TrackSource>, Vec<v1::TrackSource>, Option<v1::LayerWish>) {
+        match self {
+            Self::Track(source) => (Some(source.to_wire()), Vec::new(), None),
+            Self::Layers(layers, wish) => {
+                (None, layers.iter().map(Source::to_wire).collect(), Some(wish.to_wire()))
+            }
+        }
+    }
+}
+
 pub(crate) fn resolution_to_wire(resolution: Resolution) -> v1::Resolution {
     v1::Resolution { width: resolution.width, height: resolution.height }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     input::Negotiated,
-    media::{Format, Kind, Kinds, Node, Source, VideoParameters},
+    media::{Feed, Format, Kind, Kinds, Node, VideoParameters},
     outputs::MadeOutputs,
     views::View,
     wish::{Conversion, Wish},
@@ -115,6 +115,13 @@ impl Publication {
         self.tracks.iter().find(|track| track.kind == kind)
     }
 
+    /// The layers of the picture that a track is one of; none if it is the only one.
+    pub(crate) fn layers<'p>(&'p self, of: &TrackId) -> impl Iterator<Item = &'p Track> + use<'p> {
+        let of = self.tracks.iter().find(|track| track.id == *of && !track.rid().is_empty());
+        let same = move |track: &&Track| of.is_some_and(|of| (of.kind, &of.mid) == (track.kind, &track.mid));
+        self.tracks.iter().filter(same)
+    }
+
     pub(crate) fn set_active(&mut self, kind: Kind, active: bool) {
         self.tracks.iter_mut().filter(|track| track.kind == kind).for_each(|track| track.active = active);
     }
@@ -208,7 +215,7 @@ pub(crate) struct SubscribedTrack {
     /// What the client receives; `None` until established.
     pub(crate) negotiated: Option<Format>,
     /// Where the access node was told to take it; `None` if it was not told yet, or the last attempt failed.
-    pub(crate) source: Option<Source>,
+    pub(crate) feed: Option<Feed>,
     pub(crate) active: bool,
 }
 
@@ -247,6 +254,9 @@ pub(crate) enum Origin {
     Track {
         stream: StreamId,
         track: TrackId,
+        /// The track stands for all layers of its picture.
+        #[serde(default)]
+        layered: bool,
     },
     /// View label.
     View(String),
@@ -255,5 +265,15 @@ pub(crate) enum Origin {
 impl Origin {
     pub(crate) fn is_of(&self, of: &StreamId) -> bool {
         matches!(self, Self::Track { stream, .. } if stream == of)
+    }
+
+    /// Whether both are all layers of one stream's picture, whichever stands for them.
+    pub(crate) fn has_layers_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Track { stream: a, layered: true, .. }, Self::Track { stream: b, layered: true, .. }) => {
+                a == b
+            }
+            _ => false,
+        }
     }
 }

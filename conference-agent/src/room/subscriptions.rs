@@ -13,11 +13,11 @@ use super::{
     decisions::{Flowing, Why},
     feeds::Tap,
     input::{CallError, Negotiated, RequestId, Subscribe, SubscribeTrack},
-    media::{Format, Kind, Kinds, Source},
+    media::{Feed, Format, Kind, Kinds, Source},
     output::{CallRequest, Callee, Note, Output, Reply},
     refusal::Refusal,
     sessions::{NewSession, SessionKey},
-    state::{Origin, Participant, Phase, SubscribedTrack, Subscription},
+    state::{Origin, Participant, Phase, Publication, SubscribedTrack, Subscription, Track},
     wish::{self, Conversion},
 };
 
@@ -58,7 +58,7 @@ impl Room {
                 wish: track.wish,
                 conversion,
                 negotiated: None,
-                source: None,
+                feed: None,
                 active: true,
             });
         let subscription = Subscription {
@@ -89,9 +89,34 @@ impl Room {
         let kind = track.kind;
         let origin = self.named_origin(&track.from, kind, track.rid.as_deref());
         let origin = origin.ok_or(Refusal::NoSuchSource(kind))?;
-        let (format, parameters) = self.original(&origin, kind).ok_or(Refusal::NoSuchSource(kind))?;
-        let conversion = wish::check(&track.wish, kind, &self.config, &format, &parameters)?;
+        let conversion = self.conversion(&origin, kind, &track.wish)?;
         Ok((origin, conversion))
+    }
+
+    /// What of a wish an origin is not already.
+    ///
+    /// # Errors
+    /// If the origin is gone, or the wish is not offered.
+    pub(super) fn conversion(
+        &self,
+        origin: &Origin,
+        kind: Kind,
+        wished: &wish::Wish,
+    ) -> Result<Conversion, Refusal> {
+        let (format, parameters) = self.original(origin, kind).ok_or(Refusal::NoSuchSource(kind))?;
+        let sizes: Vec<_> = self.layers(origin).filter_map(|layer| layer.resolution).collect();
+        wish::check(wished, kind, &self.config, &format, &parameters, &sizes)
+    }
+
+    /// The layers that an origin stands for; none if it is a single track.
+    pub(super) fn layers(&self, origin: &Origin) -> impl Iterator<Item = &Track> {
+        let publication = match origin {
+            Origin::Track { stream, track, layered: true } => {
+                self.state.publications.get(stream).map(|publication| (publication, track))
+            }
+            Origin::Track { .. } | Origin::View(_) => None,
+        };
+        publication.into_iter().flat_map(|(publication, track)| publication.layers(track))
     }
 
     /// The mixed stream of that id, or the track of the kind of that forward stream, or of that id.
@@ -100,19 +125,18 @@ impl Room {
             return Some(Origin::View(view.label.clone()));
         }
         let (stream, track) = self.forward_source(id, kind, rid)?;
-        Some(Origin::Track { stream: stream.clone(), track: track.id.clone() })
+        let is_stream = stream.as_str() == id && rid.is_none();
+        let layers = |publication: &Publication| publication.layers(&track.id).count();
+        let layered = is_stream
+            && self.state.publications.get(stream).is_some_and(|publication| layers(publication) > 1);
+        Some(Origin::Track { stream: stream.clone(), track: track.id.clone(), layered })
     }
 
     /// The first track of the kind of that stream (the one of the `rid`, if given), or the track of that id.
-    fn forward_source(
-        &self,
-        id: &str,
-        kind: Kind,
-        rid: Option<&str>,
-    ) -> Option<(&StreamId, &super::state::Track)> {
+    fn forward_source(&self, id: &str, kind: Kind, rid: Option<&str>) -> Option<(&StreamId, &Track)> {
         if let Some((stream, publication)) = self.state.publications.get_key_value(id) {
             if let Some(rid) = rid {
-                let layer = |track: &&super::state::Track| track.kind == kind && track.rid() == rid;
+                let layer = |track: &&Track| track.kind == kind && track.rid() == rid;
                 return publication.tracks.iter().find(layer).map(|track| (stream, track));
             }
             return publication.first_track(kind).map(|track| (stream, track));
@@ -124,7 +148,7 @@ impl Room {
     /// Where the own track of a stream is; `None` if that is not known yet.
     pub(super) fn source(&self, owner: &ParticipantId, kind: Kind, origin: &Origin) -> Option<Source> {
         match origin {
-            Origin::Track { stream, track } => self.track_source(stream, track),
+            Origin::Track { stream, track, .. } => self.track_source(stream, track),
             Origin::View(label) => {
                 let outputs = self.view(label)?.outputs.as_ref()?;
                 match kind {
@@ -153,30 +177,32 @@ impl Room {
     pub(super) fn open_subscription(&mut self, id: &SubscriptionId) {
         let Some(subscription) = self.state.subscriptions.get(id) else { return };
         let Some(node) = self.node_of(&subscription.transport) else { return };
-        let mut tracks = Vec::new();
+        let (mut tracks, mut feeds) = (Vec::new(), Vec::new());
         for track in &subscription.tracks {
             if self.source(&subscription.owner, track.kind, &track.from).is_none() {
                 return;
             }
             let formats = self.formats(&track.from, track.kind, &track.wish);
+            let feed = self.feed_of(subscription, track);
+            let (source, layers, wanted) = feed.as_ref().map(Feed::to_wire).unwrap_or_default();
             tracks.push(v1::SubscriptionTrack {
                 kind: track.kind.to_wire(),
                 mid: track.mid.clone(),
-                source: self.source_of(subscription, track).as_ref().map(Source::to_wire),
+                source,
                 formats: formats.iter().map(Format::to_wire).collect(),
                 client_order: matches!(track.from, Origin::View(_)),
-                layers: Vec::new(),
-                wanted: None,
+                layers,
+                wanted,
             });
+            feeds.push(feed);
         }
         let data = subscription.data.as_ref().and_then(|stream| self.data_source(stream));
-        let sources: Vec<_> =
-            subscription.tracks.iter().map(|track| self.source_of(subscription, track)).collect();
         let Some(subscription) = self.state.subscriptions.get_mut(id) else { return };
         subscription.phase = Phase::Opening;
-        for (track, source) in subscription.tracks.iter_mut().zip(&sources) {
-            track.source.clone_from(source);
+        for (track, feed) in subscription.tracks.iter_mut().zip(&feeds) {
+            track.feed.clone_from(feed);
         }
+        let kinds: Vec<Kind> = subscription.tracks.iter().map(|track| track.kind).collect();
         let call = v1::OpenSubscriptionRequest {
             agent_id: self.settings.agent.to_string(),
             room_id: self.id.to_string(),
@@ -189,8 +215,10 @@ impl Room {
         };
         let pending = Pending::OpenSubscription(id.clone());
         self.call(Callee::Access(node), CallRequest::OpenSubscription(call), pending);
-        for source in sources.iter().flatten() {
-            self.decided_source(id, source, false);
+        for (kind, feed) in kinds.into_iter().zip(feeds) {
+            if let Some(feed) = feed {
+                self.decided_feed(id, kind, &feed, false);
+            }
         }
         Kind::ALL.into_iter().for_each(|kind| self.order_flow(&SessionKey::Subscription(id.clone()), kind));
     }
@@ -248,7 +276,7 @@ impl Room {
         let Some(subscription) = self.state.subscriptions.get(id) else { return };
         let too_many = |track: &SubscribedTrack| match self.tap_of(subscription, track) {
             Some(Tap::Output(spec)) => !self.has_room_for(&track.from, &spec),
-            Some(Tap::Plain) | None => false,
+            Some(Tap::Plain | Tap::Layers(_)) | None => false,
         };
         if subscription.tracks.iter().any(too_many) {
             self.end_session(&SessionKey::Subscription(id.clone()), Some("Too many outputs"), true);
@@ -263,7 +291,8 @@ impl Room {
 
     fn is_mixing_for(&self, subscription: &Subscription) -> bool {
         let plain = |track: &SubscribedTrack| {
-            matches!(track.from, Origin::Track { .. }) && self.tap_of(subscription, track) == Some(Tap::Plain)
+            matches!(track.from, Origin::Track { .. })
+                && matches!(self.tap_of(subscription, track), Some(Tap::Plain | Tap::Layers(_)))
         };
         !subscription.tracks.iter().all(plain)
     }
@@ -383,29 +412,28 @@ impl Room {
             Phase::Connecting | Phase::Established => {}
         }
         let Some(node) = self.node_of(&subscription.transport) else { return };
-        let moved: Vec<Source> = subscription
+        let moved: Vec<(Kind, Feed)> = subscription
             .tracks
             .iter()
             .filter_map(|track| {
-                let source = self.source_of(subscription, track)?;
-                (track.source.as_ref() != Some(&source)).then_some(source)
+                let feed = self.feed_of(subscription, track)?;
+                (track.feed.as_ref() != Some(&feed)).then_some((track.kind, feed))
             })
             .collect();
         let transport_id = subscription.transport.to_string();
-        for source in moved {
-            let kind = source.kind;
-            let before =
-                self.subscribed_track(id, kind).and_then(|track| track.source.replace(source.clone()));
-            self.decided_source(id, &source, before.is_some());
+        for (kind, feed) in moved {
+            let before = self.subscribed_track(id, kind).and_then(|track| track.feed.replace(feed.clone()));
+            self.decided_feed(id, kind, &feed, before.is_some());
+            let (source, layers, wanted) = feed.to_wire();
             let call = v1::SetSourceRequest {
                 transport_id: transport_id.clone(),
                 session_id: id.to_string(),
                 kind: kind.to_wire(),
-                source: Some(source.to_wire()),
-                layers: Vec::new(),
-                wanted: None,
+                source,
+                layers,
+                wanted,
             };
-            let pending = Pending::SetSource { subscription: id.clone(), kind, source };
+            let pending = Pending::SetSource { subscription: id.clone(), kind, feed };
             self.call(Callee::Access(node.clone()), CallRequest::SetSource(call), pending);
         }
     }
@@ -414,14 +442,14 @@ impl Room {
         &mut self,
         id: &SubscriptionId,
         kind: Kind,
-        source: Source,
+        feed: Feed,
         result: Result<(), CallError>,
         now: Instant,
     ) {
-        self.update_moved(id, kind, &source, result.is_ok(), now);
+        self.update_moved(id, kind, &feed, result.is_ok(), now);
         let Err(error) = result else { return };
-        if let Some(track) = self.subscribed_track(id, kind).filter(|t| t.source.as_ref() == Some(&source)) {
-            track.source = None;
+        if let Some(track) = self.subscribed_track(id, kind).filter(|t| t.feed.as_ref() == Some(&feed)) {
+            track.feed = None;
             self.decided(id, kind, Why::NotTaken);
             self.mixer.repoint_later(now);
             let note = Note::SourceNotChanged { subscription: id.to_string(), reason: error.to_string() };

@@ -4,6 +4,7 @@ mod controls;
 mod data;
 mod encodings;
 mod happenings;
+mod layers;
 mod mixing;
 mod participants;
 mod permissions;

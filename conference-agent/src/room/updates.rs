@@ -17,7 +17,7 @@ use super::{
     decisions::{By, Why},
     feeds::Tap,
     input::{CallError, RequestId, SubscriptionUpdate, TrackUpdate},
-    media::{Kind, Source},
+    media::{Feed, Kind},
     output::{CallRequest, Callee, Reply},
     refusal::{Refusal, Unsatisfied},
     sessions::SessionKey,
@@ -68,7 +68,7 @@ enum Stage {
     Moving {
         former: BTreeMap<Kind, Choice>,
         /// What the access node was told and has not answered.
-        left: BTreeMap<Kind, Source>,
+        left: BTreeMap<Kind, Feed>,
     },
 }
 
@@ -168,7 +168,10 @@ impl Room {
     ) -> Result<Option<Choice>, Refusal> {
         let kind = track.kind;
         let from = match &change.from {
-            Some(from) => self.named_origin(from, kind, None).ok_or(Refusal::NoSuchSource(kind))?,
+            Some(from) => {
+                let named = self.named_origin(from, kind, None).ok_or(Refusal::NoSuchSource(kind))?;
+                if named.has_layers_of(&track.from) { track.from.clone() } else { named }
+            }
             None => track.from.clone(),
         };
         let moved = from != track.from;
@@ -177,8 +180,7 @@ impl Room {
         if !moved && wish == track.wish {
             return Ok(None);
         }
-        let (own, parameters) = self.original(&from, kind).ok_or(Refusal::NoSuchSource(kind))?;
-        let conversion = wish::check(&wish, kind, &self.config, &own, &parameters)?;
+        let conversion = self.conversion(&from, kind, &wish)?;
         // Before, it is not known what the client receives, and there is nothing to keep.
         let negotiated = track.negotiated.as_ref().ok_or(Refusal::UpdateFailed)?;
         let formats = self.formats(&from, kind, &wish::Wish::default());
@@ -188,9 +190,9 @@ impl Room {
         let tap = self.tap(owner, kind, &from, &conversion, Some(negotiated));
         let fits = match &tap {
             Some(Tap::Output(spec)) => self.has_room_for(&from, spec),
-            Some(Tap::Plain) | None => true,
+            Some(Tap::Plain | Tap::Layers(_)) | None => true,
         };
-        let there = tap.and_then(|tap| self.source_of_tap(owner, kind, &from, &tap));
+        let there = tap.and_then(|tap| self.feed_of_tap(owner, kind, &from, &tap));
         let waits_in_vain = self.is_mixer_failing(&from) || !fits;
         if there.is_none() && waits_in_vain {
             return Err(Refusal::UpdateFailed);
@@ -214,7 +216,7 @@ impl Room {
             let Some(choice) = next.get(&track.kind) else { continue };
             let (owner, kind) = (&subscription.owner, track.kind);
             let tap = self.tap(owner, kind, &choice.from, &choice.conversion, track.negotiated.as_ref());
-            match tap.and_then(|tap| self.source_of_tap(owner, kind, &choice.from, &tap)) {
+            match tap.and_then(|tap| self.feed_of_tap(owner, kind, &choice.from, &tap)) {
                 Some(source) => sources.insert(kind, source),
                 None => return,
             };
@@ -225,7 +227,7 @@ impl Room {
         for track in &mut subscription.tracks {
             if let Some(choice) = next.remove(&track.kind) {
                 former.insert(track.kind, track.choose(choice));
-                if track.source == sources.get(&track.kind).cloned() {
+                if track.feed == sources.get(&track.kind).cloned() {
                     sources.remove(&track.kind);
                 }
             }
@@ -245,14 +247,14 @@ impl Room {
         &mut self,
         id: &SubscriptionId,
         kind: Kind,
-        source: &Source,
+        feed: &Feed,
         moved: bool,
         now: Instant,
     ) {
         let Some(Update { stage: Stage::Moving { former, left }, .. }) = self.updates.get_mut(id) else {
             return;
         };
-        if left.get(&kind) != Some(source) {
+        if left.get(&kind) != Some(feed) {
             return;
         }
         if !moved {
@@ -346,7 +348,7 @@ impl Room {
         let waiting = |(id, subscription, track, choice): (_, &Subscription, &SubscribedTrack, &Choice)| {
             let (owner, kind) = (&subscription.owner, track.kind);
             let tap = self.tap(owner, kind, &choice.from, &choice.conversion, track.negotiated.as_ref());
-            let there = tap.and_then(|tap| self.source_of_tap(owner, kind, &choice.from, &tap));
+            let there = tap.and_then(|tap| self.feed_of_tap(owner, kind, &choice.from, &tap));
             (of(&choice.from) && there.is_none()).then(|| SubscriptionId::clone(id))
         };
         self.making().filter_map(waiting).collect()

@@ -64,7 +64,7 @@ impl Conversion {
     }
 }
 
-/// Checks a wish against a track.
+/// Checks a wish against a track, or against the largest of `layers` of these sizes, each of which can be had.
 ///
 /// # Errors
 /// [`Refusal::Unsatisfied`] if OWT's rules do not offer it.
@@ -74,6 +74,7 @@ pub(crate) fn check(
     room: &RoomConfig,
     current: &Format,
     parameters: &VideoParameters,
+    layers: &[Resolution],
 ) -> Result<Conversion, Refusal> {
     let mut conversion = Conversion::default();
     let offer = |offered: bool, what| if offered { Ok(()) } else { Err(Refusal::Unsatisfied(kind, what)) };
@@ -91,7 +92,8 @@ pub(crate) fn check(
     }
     let wanted = &wish.parameters;
     if let Some(size) = wanted.resolution.filter(|size| parameters.resolution != Some(*size)) {
-        let offered = parameters.resolution.is_none() || options.resolutions.contains(&size);
+        let offered =
+            parameters.resolution.is_none() || options.resolutions.contains(&size) || layers.contains(&size);
         offer(offered, Unsatisfied::Resolution)?;
         conversion.resolution = Some(size);
     }
@@ -137,7 +139,7 @@ mod tests {
     fn ask(change: impl FnOnce(&mut Wish)) -> Result<Conversion, Refusal> {
         let mut wish = Wish::default();
         change(&mut wish);
-        check(&wish, Kind::Video, &RoomConfig::new("0", "r", "s"), &vp8(), &mixed())
+        check(&wish, Kind::Video, &RoomConfig::new("0", "r", "s"), &vp8(), &mixed(), &[])
     }
 
     fn unsatisfied(what: Unsatisfied) -> Result<Conversion, Refusal> {
@@ -186,7 +188,7 @@ mod tests {
         let mut wish = Wish::default();
         wish.parameters.resolution = Some(Resolution { width: 1000, height: 600 });
         let room = RoomConfig::new("0", "r", "s");
-        let conversion = check(&wish, Kind::Video, &room, &vp8(), &VideoParameters::default()).unwrap();
+        let conversion = check(&wish, Kind::Video, &room, &vp8(), &VideoParameters::default(), &[]).unwrap();
         assert_eq!(conversion.resolution, wish.parameters.resolution);
     }
 }

@@ -305,7 +305,7 @@ fn a_room_without_views_finds_a_mixer_when_it_needs_one() {
     assert_eq!(mixers(&mut world), 0);
     world.establish_as(&subscription, &[codec("vp9")]);
     assert_eq!(mixers(&mut world), 1);
-    assert!(world.room.state.subscriptions[&subscription].tracks[0].source.is_some());
+    assert!(world.room.state.subscriptions[&subscription].tracks[0].feed.is_some());
     world.run(Command::Destroy { reason: "over".into() }).unwrap();
     let made = world.made();
     assert!(made.iter().any(|call| matches!(call, CallRequest::RemoveTranscoder(_))), "{made:?}");
@@ -326,8 +326,8 @@ fn when_the_mixer_dies_outputs_are_made_by_the_next() {
     world.put(Input::NodeLost(node("mixer-1").worker));
     world.answer_all();
     for id in [forward, mixed] {
-        let source = world.room.state.subscriptions[&id].tracks[0].source.clone().unwrap();
-        assert_eq!(source.node, node("mixer-2"));
+        let feed = world.room.state.subscriptions[&id].tracks[0].feed.clone().unwrap();
+        assert_eq!(feed.sources()[0].node, node("mixer-2"));
     }
     assert!(world.told("bob").is_empty(), "clients are told nothing");
 }

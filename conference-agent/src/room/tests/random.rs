@@ -30,6 +30,9 @@ const NAMES: [&str; 4] = ["ann", "bob", "cat", "dan"];
 /// Between two rests.
 const STEPS: usize = 100;
 
+/// Source, layers and wish of a subscription's track.
+type Told = (Option<v1::TrackSource>, Vec<v1::TrackSource>, Option<v1::LayerWish>);
+
 /// What the nodes know from the calls that they were made.
 #[derive(Debug, Default)]
 struct NodeModel {
@@ -38,7 +41,7 @@ struct NodeModel {
     views: BTreeMap<String, v1::ViewDescription>,
     transcoders: BTreeMap<String, v1::TranscoderDescription>,
     /// Where each kind of a subscription is taken.
-    sources: BTreeMap<(String, i32), Option<v1::TrackSource>>,
+    feeds: BTreeMap<(String, i32), Told>,
     /// Session and kind of what does not flow.
     stopped: BTreeSet<(String, i32)>,
     /// Where the data of subscriptions comes from.
@@ -56,7 +59,8 @@ impl NodeModel {
                 open(&call.transport_id, &call.session_id);
                 self.data.insert(call.session_id.clone(), call.data.clone());
                 for track in &call.tracks {
-                    self.sources.insert((call.session_id.clone(), track.kind), track.source.clone());
+                    let told = (track.source.clone(), track.layers.clone(), track.wanted);
+                    self.feeds.insert((call.session_id.clone(), track.kind), told);
                 }
             }
             CallRequest::CloseSession(call) => {
@@ -84,7 +88,8 @@ impl NodeModel {
             }
             CallRequest::RemoveTranscoder(call) => drop(self.transcoders.remove(&call.id)),
             CallRequest::SetSource(call) => {
-                self.sources.insert((call.session_id.clone(), call.kind), call.source.clone());
+                let told = (call.source.clone(), call.layers.clone(), call.wanted);
+                self.feeds.insert((call.session_id.clone(), call.kind), told);
             }
             CallRequest::RemoveView(call) => drop(self.views.remove(&call.label)),
             CallRequest::Schedule(_)
@@ -266,18 +271,25 @@ impl Play {
 
     /// Mostly of a session that waits for it.
     fn establish(&mut self) {
-        let any = self.rng.random_bool(0.1);
+        let (any, layers) = (self.rng.random_bool(0.1), self.rng.random_bool(0.3));
         let (audio, video) = (self.published(Kind::Audio), self.published(Kind::Video));
         let state = &self.world.room.state;
         let due = |phase: &Phase| any || *phase == Phase::Connecting;
         let publications = state.publications.iter().filter(|(_, p)| due(&p.phase)).map(|(id, p)| {
-            let negotiated = |track: &crate::room::state::RequestedTrack| Negotiated {
-                track: Some(TrackId::new(format!("{}-{}", p.transport, track.mid)).unwrap()),
-                mid: track.mid.clone(),
-                kind: track.kind,
-                format: if track.kind == Kind::Audio { audio.clone() } else { video.clone() },
+            let negotiated = |track: &crate::room::state::RequestedTrack| {
+                let rids: &[&str] = match track.kind {
+                    Kind::Video if layers => &[":q", ":h", ":f"],
+                    Kind::Video | Kind::Audio => &[""],
+                };
+                let layer = |rid: &&str| Negotiated {
+                    track: Some(TrackId::new(format!("{}-{}{rid}", p.transport, track.mid)).unwrap()),
+                    mid: track.mid.clone(),
+                    kind: track.kind,
+                    format: if track.kind == Kind::Audio { audio.clone() } else { video.clone() },
+                };
+                rids.iter().map(layer).collect::<Vec<_>>()
             };
-            (id.to_string(), p.transport.clone(), p.requested.iter().map(negotiated).collect::<Vec<_>>())
+            (id.to_string(), p.transport.clone(), p.requested.iter().flat_map(negotiated).collect::<Vec<_>>())
         });
         let subscriptions = state.subscriptions.iter().filter(|(_, s)| due(&s.phase));
         let rng = &mut self.rng;
@@ -451,7 +463,7 @@ impl Play {
                 );
             }
             for track in &subscription.tracks {
-                if let crate::room::state::Origin::Track { stream, track } = &track.from {
+                if let crate::room::state::Origin::Track { stream, track, .. } = &track.from {
                     assert!(state.publications[stream].tracks.iter().any(|t| t.id == *track));
                 }
             }

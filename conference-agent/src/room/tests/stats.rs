@@ -198,7 +198,8 @@ fn the_way_to_what_is_sent_is_remembered() {
     assert_eq!((decisions[1].time_ms, &decisions[1].track_id), (WALL - 700, &track));
 
     world.run(update(Some("bob"), &id, small())).unwrap();
-    let made = world.room.state.subscriptions[&id].tracks[1].source.as_ref().unwrap().track.to_string();
+    let made =
+        world.room.state.subscriptions[&id].tracks[1].feed.as_ref().unwrap().sources()[0].track.to_string();
     let expected = [
         "320×240 asked by its participant".to_owned(),
         "transcoding asked: vp8 320×240".to_owned(),

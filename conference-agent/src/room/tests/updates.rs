@@ -50,7 +50,8 @@ fn track<'w>(world: &'w World, id: &SubscriptionId, kind: Kind) -> &'w crate::ro
 }
 
 fn source(world: &World, id: &SubscriptionId, kind: Kind) -> String {
-    track(world, id, kind).source.as_ref().unwrap().track.to_string()
+    let feed = track(world, id, kind).feed.as_ref().unwrap();
+    feed.sources()[0].track.to_string()
 }
 
 /// Answers the calls that wait now, as good nodes do, but not those that follow from them.

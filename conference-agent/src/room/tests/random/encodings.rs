@@ -5,7 +5,7 @@ use rand::{Rng, seq::IndexedRandom};
 
 use super::Play;
 use crate::room::{
-    Command, Format, Kind, SubscriptionUpdate, TrackUpdate, VideoParameters, Wish,
+    Command, Feed, Format, Kind, SubscriptionUpdate, TrackUpdate, VideoParameters, Wish,
     feeds::Demand,
     mixer::{Description, Part},
     state::Phase,
@@ -101,14 +101,14 @@ impl Play {
         for (id, subscription) in &room.state.subscriptions {
             let at = room.node_of(&subscription.transport).unwrap().worker;
             for track in &subscription.tracks {
-                let source = room.source_of(subscription, track);
-                assert_eq!(track.source, source, "{id} takes its {:?} elsewhere", track.kind);
-                let told = &self.nodes[at.as_str()].sources[&(id.to_string(), track.kind.to_wire())];
-                assert_eq!(*told, source.as_ref().map(crate::room::Source::to_wire), "at the access node");
+                let feed = room.feed_of(subscription, track);
+                assert_eq!(track.feed, feed, "{id} takes its {:?} elsewhere", track.kind);
+                let told = &self.nodes[at.as_str()].feeds[&(id.to_string(), track.kind.to_wire())];
+                assert_eq!(*told, feed.as_ref().map(Feed::to_wire).unwrap_or_default(), "at the access node");
                 if subscription.phase == Phase::Established {
-                    let (source, negotiated) =
-                        (source.expect("a source"), track.negotiated.as_ref().unwrap());
-                    assert!(source.format.is_within(negotiated), "{source:?} is not {negotiated:?}");
+                    let (feed, negotiated) = (feed.expect("a feed"), track.negotiated.as_ref().unwrap());
+                    let fits = feed.sources().iter().all(|source| source.format.is_within(negotiated));
+                    assert!(fits && !feed.sources().is_empty(), "{feed:?} is not {negotiated:?}");
                 }
             }
         }
