@@ -22,7 +22,7 @@ use crate::{
 /// Largest message of an agent, in bytes: an offer and what is around it.
 pub const MAX_MESSAGE: usize = MAX_SDP + 4096;
 
-/// Transports whose counters are told by one call: media wait while they are read.
+/// Transports whose counters are told by one call.
 pub const MAX_COUNTED: usize = 100;
 
 /// All services.
@@ -145,7 +145,12 @@ impl AccessNode for Service {
         }
         let ids: Result<Vec<_>, _> = ids.iter().map(TransportId::new).collect();
         let ids = ids.map_err(bad_id)?;
-        let transports = self.worker.call(move |node, now| node.stats(now, SystemTime::now(), &ids)).await?;
+        let mut transports = Vec::new();
+        // One by one: media wait while a transport is counted, which may have hundreds of tracks.
+        for id in ids {
+            let counted = self.worker.call(move |node, now| node.stats(now, SystemTime::now(), &[id]));
+            transports.extend(counted.await?);
+        }
         Ok(Response::new(v1::StatsReply { transports }))
     }
 

@@ -126,15 +126,34 @@ impl Rooms {
     }
 
     /// What is counted of a running room.
-    pub(crate) async fn stats(&self, room: &RoomId, of: Counted) -> Result<v1::RoomStatsReply, Status> {
+    pub(crate) async fn stats(
+        self: &Arc<Self>,
+        room: &RoomId,
+        of: Counted,
+    ) -> Result<v1::RoomStatsReply, Status> {
         let desk = self.running(room).ok_or_else(|| Status::not_found("Room not found"))?.desk;
+        match of {
+            Counted::All => {
+                let (rooms, room, asking) = (Arc::clone(self), room.clone(), Arc::clone(&desk));
+                desk.whole(async move { rooms.count(&room, of, &asking).await }).await
+            }
+            Counted::Stream(_) | Counted::Subscription(_) => self.count(room, of, &desk).await,
+        }
+    }
+
+    async fn count(
+        &self,
+        room: &RoomId,
+        of: Counted,
+        desk: &Arc<Desk>,
+    ) -> Result<v1::RoomStatsReply, Status> {
         let wall_ms = || {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
         };
         match self.request(room, Command::Stats { of, wall_ms: wall_ms() }).await? {
             Reply::Stats(mut plan) => {
-                let counted = Desk::ask(&desk, std::mem::take(&mut plan.questions)).await;
+                let counted = Desk::ask(desk, std::mem::take(&mut plan.questions)).await;
                 Ok(plan.complete(wall_ms(), &counted))
             }
             other => Err(Status::internal(format!("the room gave another kind of reply: {other:?}"))),

@@ -4,7 +4,10 @@
 
 mod cluster;
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use cluster::{Cluster, Listener, ROOM};
 use futures::future::join_all;
@@ -103,7 +106,9 @@ async fn a_node_is_asked_once_a_second_however_many_want_to_know() {
             let subscription_id = if n % 2 == 0 { String::new() } else { id.clone() };
             async move { client.room_stats(v1::RoomStatsRequest { subscription_id, ..all() }).await }
         });
-        assert!(join_all(calls).await.iter().all(Result::is_ok));
+        let told = join_all(calls).await.into_iter().map(|reply| reply.unwrap().into_inner());
+        let whole: BTreeSet<u64> = told.filter(|r| !r.streams.is_empty()).map(|r| r.time_ms).collect();
+        assert!(whole.len() <= 2, "the room is looked at once a second, too: {whole:?}");
     }
     let seconds = since.elapsed().as_secs() as usize + 1;
     let asked = cluster.everything.known.lock().unwrap().counted.len();
