@@ -155,7 +155,7 @@ impl RoomConfig {
     }
 
     /// A room from the `options` of a create request: attributes given at top level replace the defaults, `null`s are dropped,
-    /// unknown ones ignored.
+    /// unknown ones ignored. A name among them does not count, but is one.
     ///
     /// # Errors
     /// See [`RoomConfigError`].
@@ -165,6 +165,9 @@ impl RoomConfig {
         service: &str,
         options: &Map<String, Value>,
     ) -> Result<Self, RoomConfigError> {
+        if options.get("name").is_some_and(|name| !name.is_null() && !name.is_string()) {
+            return Err(RoomConfigError::Invalid("name: not a string".into()));
+        }
         let mut document = options.clone();
         document.insert("name".into(), name.into());
         Self::new(id, name, service).updated(&document)
@@ -321,6 +324,7 @@ mod tests {
             refuse(json!({"views": [{"video": {"bgColor": {"r": 300, "g": 0, "b": 0}}}]})).contains("300")
         );
         assert!(refuse(json!({"inputLimit": "many"})).starts_with("ValidationError"));
+        assert!(refuse(json!({"name": {}})).starts_with("ValidationError"));
         for list in [json!({"views": [[null]]}), json!({"views": [{"video": []}]}), json!({"notifying": []})]
         {
             assert!(refuse(list).contains("sequence"), "a list is no object");
