@@ -43,6 +43,9 @@ pub enum ServeError {
     /// Nothing can be sent to webhooks.
     #[error("{0}")]
     Client(String),
+    /// The hub of events ended by itself, which is a fault in it. What it had taken in is in the store.
+    #[error("the hub of events has failed")]
+    Events,
     /// The listener broke.
     #[error(transparent)]
     Transport(#[from] tonic::transport::Error),
@@ -87,6 +90,12 @@ pub async fn serve(
     tokio::spawn(sweep(store.clone(), stop_all.clone()));
     let sender = events::Sender::new(events.targets).map_err(|e| ServeError::Client(e.to_string()))?;
     let (events, passing_on) = events::start(store.clone(), events, sender, stop_all.clone()).await?;
+    let passed_on = CancellationToken::new();
+    let ended = passed_on.clone().drop_guard();
+    tokio::spawn(async move {
+        let _ended = ended;
+        passing_on.await
+    });
 
     let require = Require(secret);
     let cluster = ClusterService::new(hub.clone(), store.clone());
@@ -108,18 +117,25 @@ pub async fn serve(
         stop_all.cancelled().await;
         tokio::time::sleep(STOP_TIMEOUT).await;
     };
+    let failed = async {
+        passed_on.cancelled().await;
+        if stop_all.is_cancelled() {
+            std::future::pending().await
+        }
+    };
     let served = tokio::select! {
-        served = serving => served,
+        served = serving => served.map_err(ServeError::from),
         () = stopped_long_ago => Ok(()),
+        () = failed => Err(ServeError::Events),
     };
     stop_all.cancel();
     if tokio::time::timeout(STOP_TIMEOUT, journal).await.is_err() {
         tracing::warn!("the last changes of who is alive were not recorded");
     }
-    if tokio::time::timeout(STOP_TIMEOUT, passing_on).await.is_err() {
+    if tokio::time::timeout(STOP_TIMEOUT, passed_on.cancelled()).await.is_err() {
         tracing::warn!("how far the webhooks are was not recorded");
     }
-    Ok(served?)
+    served
 }
 
 async fn sweep(store: Arc<dyn Store>, stop: CancellationToken) {

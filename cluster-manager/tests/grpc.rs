@@ -18,7 +18,8 @@ use kaigi_cluster_manager::{
 use kaigi_proto::{
     auth::ClusterSecret,
     v1::{
-        self, Collection, Purpose, cluster_client::ClusterClient, cluster_event, store_client::StoreClient,
+        self, Collection, Purpose, cluster_client::ClusterClient, cluster_event, event_delivery::Delivery,
+        events_client::EventsClient, store_client::StoreClient,
     },
 };
 use kaigi_telemetry::Health;
@@ -63,6 +64,10 @@ impl Manager {
 
     fn cluster(&self) -> ClusterClient<Channel> {
         ClusterClient::new(self.channel())
+    }
+
+    fn events(&self) -> EventsClient<Channel> {
+        EventsClient::new(self.channel())
     }
 
     fn store(&self) -> StoreClient<Channel> {
@@ -445,4 +450,64 @@ async fn the_process_serves_what_it_says_and_stops() {
     let shows = |text: &str| stored.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(shows(credentials["room"].as_str().unwrap()), "the file is looked into");
     assert!(!shows(credentials["key"].as_str().unwrap()), "credentials are sealed in it");
+}
+
+fn events(first_seq: u64, rooms: &[&str]) -> v1::PublishEventsRequest {
+    let event = |room: &&str| v1::Event {
+        service_id: "s".into(),
+        room_id: (*room).into(),
+        r#type: "room.started".into(),
+        time_ms: 1,
+        data: "{}".into(),
+        ..v1::Event::default()
+    };
+    let events = rooms.iter().map(event).collect();
+    v1::PublishEventsRequest { publisher: "agent-1".into(), first_seq, events }
+}
+
+#[tokio::test]
+async fn events_are_published_once_and_watched_by_service_after_a_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), "127.0.0.1:0").await;
+    let mut hub = manager.events();
+    hub.publish(events(1, &["a", "b"])).await.unwrap();
+    hub.publish(events(2, &["b", "c"])).await.unwrap();
+    let watch = |service: &str, after| v1::WatchEventsRequest { service_id: service.into(), after };
+    let mut all = hub.watch(watch("", 1)).await.unwrap().into_inner();
+    let mut next = async || match within(all.message()).await.unwrap().unwrap().delivery.unwrap() {
+        Delivery::Event(event) => (event.id, event.room_id),
+        Delivery::Gap(_) => (0, "gap".into()),
+    };
+    assert_eq!(next().await.1, "gap", "what was before this process is not known");
+    let (first, _) = next().await;
+    assert_eq!([next().await.1, next().await.1], ["b", "c"]);
+
+    let mut own = hub.watch(watch("s", first)).await.unwrap().into_inner();
+    let mut others = hub.watch(watch("another", first)).await.unwrap().into_inner();
+    for room in ["b", "c"] {
+        let delivery = within(own.message()).await.unwrap().unwrap().delivery.unwrap();
+        assert!(matches!(delivery, Delivery::Event(event) if event.room_id == room && event.id > first));
+    }
+    manager.stop().await;
+    let end = within(others.message()).await.unwrap_err();
+    assert_eq!(end.code(), Code::Unavailable, "and nothing before");
+}
+
+#[tokio::test]
+async fn what_is_no_publication_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), "127.0.0.1:0").await;
+    let mut hub = manager.events();
+    let nobody = v1::PublishEventsRequest { publisher: String::new(), ..events(1, &["a"]) };
+    for bad in [nobody, events(0, &["a"]), events(1, &[]), events(1, &["a"; 257])] {
+        assert_eq!(hub.publish(bad).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    let no_service = v1::WebhookStatusRequest { service_id: "a/b".into() };
+    assert_eq!(hub.webhook_status(no_service).await.unwrap_err().code(), Code::InvalidArgument);
+    // What is no event is left out; the others count.
+    let mut watch = hub.watch(v1::WatchEventsRequest::default()).await.unwrap().into_inner();
+    hub.publish(events(1, &["a b", "c"])).await.unwrap();
+    let delivery = within(watch.message()).await.unwrap().unwrap().delivery.unwrap();
+    assert!(matches!(delivery, Delivery::Event(event) if event.room_id == "c"));
+    manager.stop().await;
 }
