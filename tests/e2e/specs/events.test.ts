@@ -376,4 +376,12 @@ describe('a stream of events', () => {
     all.find((one) => one.status === 200)?.close();
     await until('there is room again', async () => (await feed(service)).status === 200);
   });
+
+  it('is one of hundreds, which hold up nothing else', async () => {
+    const tenants = await Promise.all(Array.from({ length: 10 }, (_, i) => tenant(`of-many-${i}`)));
+    const all = await Promise.all(tenants.flatMap(({ service }) => Array.from({ length: 32 }, () => feed(service))));
+    expect(all.filter((one) => one.status === 200)).toHaveLength(320);
+    for (const { room } of tenants) await member(room, 'ann');
+    for (const one of all) await one.gets({ type: 'participant.joined' });
+  });
 });
