@@ -165,8 +165,9 @@ impl RoomConfig {
         service: &str,
         options: &Map<String, Value>,
     ) -> Result<Self, RoomConfigError> {
-        if options.get("name").is_some_and(|name| !name.is_null() && !name.is_string()) {
-            return Err(RoomConfigError::Invalid("name: not a string".into()));
+        if options.get("name").is_some_and(|name| !name.is_null() && name.as_str().is_none_or(str::is_empty))
+        {
+            return Err(RoomConfigError::Invalid("name: no text, or an empty one".into()));
         }
         let mut document = options.clone();
         document.insert("name".into(), name.into());
@@ -325,6 +326,7 @@ mod tests {
         );
         assert!(refuse(json!({"inputLimit": "many"})).starts_with("ValidationError"));
         assert!(refuse(json!({"name": {}})).starts_with("ValidationError"));
+        assert!(refuse(json!({"name": ""})).starts_with("ValidationError"));
         for list in [json!({"views": [[null]]}), json!({"views": [{"video": []}]}), json!({"notifying": []})]
         {
             assert!(refuse(list).contains("sequence"), "a list is no object");
