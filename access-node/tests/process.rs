@@ -6,12 +6,13 @@ mod support;
 
 use std::{
     net::SocketAddr,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use clap::Parser;
 use kaigi_access_node::{
     Args, run,
+    service::MAX_COUNTED,
     transport::{Deframer, frame},
 };
 use kaigi_proto::{
@@ -415,6 +416,29 @@ async fn calls_without_the_secret_are_refused_and_bad_ones_named() {
     assert_eq!(empty.code(), Code::InvalidArgument);
     let close = v1::CloseSessionRequest { transport_id: "t".into(), session_id: "s".into() };
     process.agent.close_session(close).await.unwrap();
+    for transport_ids in [vec!["no id!".to_owned()], vec!["t".to_owned(); MAX_COUNTED + 1]] {
+        let refused = process.agent.stats(v1::StatsRequest { transport_ids }).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_is_told_what_is_counted_of_its_transports() {
+    let mut process = Process::start().await;
+    let (mut publisher, mut by_udp) = process.publisher().await;
+    let (mut subscriber, mut wire) = process.subscriber("udp").await;
+    by_udp.send(&publisher.media(0, &vp8(true, 1), 3000, 0)).await;
+    wire.until(&mut subscriber, has_rtp).await;
+    let transport_ids = ["t2", "nobody", "t1"].map(str::to_owned).to_vec();
+    let told = process.agent.stats(v1::StatsRequest { transport_ids }).await.unwrap().into_inner();
+    let counted = told.transports.iter().map(|transport| {
+        let track = &transport.sessions[0].tracks[0];
+        (transport.transport_id.as_str(), track.packets, track.key_frames, track.flowing)
+    });
+    assert_eq!(counted.collect::<Vec<_>>(), [("t2", 1, 1, true), ("t1", 1, 1, true)]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    let choices = &told.transports[0].sessions[0].tracks[0].choices;
+    assert!(!choices.is_empty() && choices.iter().all(|choice| now.abs_diff(choice.time_ms) < 60_000));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
