@@ -81,6 +81,8 @@ pub(super) struct Feed {
     last: u64,
     /// The last that the client knows of.
     told: u64,
+    /// See [`STALLED`].
+    stalled: Duration,
 }
 
 impl Feed {
@@ -98,7 +100,7 @@ impl Feed {
         // The hub's 0 stands for the next one; a client's for all.
         let after = after.map_or(0, |after| after.max(1));
         let source = Source::Hub(Box::new(backend.watch_events(scope(&service), after).await?));
-        Ok(Self { backend, service, wanted, expires, source, last: after, told: after })
+        Ok(Self { backend, service, wanted, expires, source, last: after, told: after, stalled: STALLED })
     }
 
     /// Sends what comes until the client, the portal, or the caller's right to it is gone.
@@ -136,7 +138,7 @@ impl Feed {
         let mut text = Some(HELLO.to_owned());
         loop {
             if let Some(text) = text.take() {
-                match tokio::time::timeout(STALLED, out.send(Ok(text.into()))).await {
+                match tokio::time::timeout(self.stalled, out.send(Ok(text.into()))).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return End::Over,
                     Err(_) => return End::TooSlow,
@@ -227,5 +229,80 @@ async fn next(source: &mut Source) -> Result<Option<Delivery>, Status> {
             tokio::time::sleep_until(*until).await;
             Ok(None)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kaigi_proto::auth::ClusterSecret;
+    use kaigi_worker::Channels;
+
+    use super::*;
+    use crate::rest::events::places::Places;
+
+    type Out = mpsc::Receiver<Result<Bytes, Infallible>>;
+
+    /// A stream whose hub is away for good.
+    fn feed(expires: Option<UnixMillis>) -> Feed {
+        let channels = Channels::new(ClusterSecret::default());
+        let nobody = channels.to("http://127.0.0.1:1").unwrap();
+        let service = serde_json::json!({"id": "s", "key": "k"});
+        Feed {
+            backend: Backend::new(channels, nobody),
+            service: serde_json::from_value(service).unwrap(),
+            wanted: Wanted {
+                room: None,
+                types: EventFilter::new(["room.*"]).unwrap(),
+                grants: serde_json::from_str(r#"{"rooms": ["a", "b"]}"#).unwrap(),
+            },
+            expires,
+            source: Source::Away(Instant::now() + Duration::from_secs(1_000_000)),
+            last: 0,
+            told: 0,
+            stalled: STALLED,
+        }
+    }
+
+    fn event(id: u64, room: &str, kind: &str) -> Event {
+        let (room_id, r#type) = (room.to_owned(), kind.to_owned());
+        Event { id, service_id: "s".into(), room_id, r#type, time_ms: 1, data: "{}".into() }
+    }
+
+    async fn text(out: &mut Out) -> Option<String> {
+        out.recv().await.map(|piece| String::from_utf8(piece.unwrap().to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_is_not_wanted_need_not_be_asked_for_again() {
+        let mut feed = feed(None);
+        let told = feed.take(&event(5, "a", "room.started")).unwrap();
+        assert!(told.starts_with("id: 5\nevent: room.started\ndata: {") && told.ends_with("}\n\n"), "{told}");
+        assert_eq!(feed.heartbeat(), ":\n\n");
+        assert_eq!(feed.take(&event(6, "a", "stream.added")), None);
+        assert_eq!(feed.take(&event(7, "not granted", "room.started")), None);
+        assert_eq!(feed.heartbeat(), ":\nid: 7\n\n");
+        assert_eq!(feed.heartbeat(), ":\n\n");
+        feed.wanted.room = Some(RoomId::new("b").unwrap());
+        assert_eq!(feed.take(&event(8, "a", "room.ended")), None);
+        assert!(feed.take(&event(9, "b", "room.ended")).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_is_cut_off() {
+        let (out, _unread) = mpsc::channel(1);
+        out.send(Ok(Bytes::new())).await.unwrap();
+        let mut feed = Feed { stalled: Duration::from_millis(20), ..feed(None) };
+        assert_eq!(feed.send(&out).await, End::TooSlow);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_not_believed_any_more_hears_no_more() {
+        let (out, mut heard) = mpsc::channel(1);
+        let place = Places::default().take("s").unwrap();
+        let expires = UnixMillis(UnixMillis::now().0 + 50);
+        tokio::spawn(feed(Some(expires)).run(out, CancellationToken::new(), place));
+        assert_eq!(text(&mut heard).await.as_deref(), Some(HELLO));
+        assert_eq!(text(&mut heard).await, None);
+        assert!(UnixMillis::now() >= expires);
     }
 }
