@@ -272,7 +272,7 @@ describe.runIf(process.env.UPDATE_SCREENSHOT === '1')('the manual', () => {
   const area = (left: string, top: string, width: string, height: string) => ({ left, top, width, height });
   const regions = [area('0', '0', '2/3', '1'), area('2/3', '0', '1/3', '1/2'), area('2/3', '1/2', '1/3', '1/2')];
   const custom = [{ region: regions.map((one, i) => ({ id: String(i + 1), shape: 'rectangle', area: one })) }];
-  const view = { ...SMALL_VIEW, video: { ...SMALL_VIEW.video, parameters: { ...SMALL_VIEW.video.parameters, resolution: { width: 640, height: 360 } }, layout: { fitPolicy: 'crop', templates: { base: 'lecture', custom } } } };
+  const view = { ...SMALL_VIEW, video: { ...SMALL_VIEW.video, parameters: { ...SMALL_VIEW.video.parameters, resolution: { width: 480, height: 270 } }, layout: { fitPolicy: 'crop', templates: { base: 'lecture', custom } } } };
 
   it('shows a running room and the layout editor', { timeout: 180_000 }, async () => {
     const console = await Console.open(kaigi, browser, 'manual', { width: 1280, height: 1000 });

@@ -74,3 +74,38 @@ it('draws layouts with a finger', async () => {
   await desk.get('undo').click();
   await desk.get('revert').click();
 });
+
+it('asks before what is not saved is left, and keeps it until then', async () => {
+  const { page } = desk;
+  const answers: boolean[] = [];
+  page.on('dialog', (dialog) => void (answers.shift() ? dialog.accept() : dialog.dismiss()));
+  await desk.go(`/rooms/${kaigi.service.room}/settings/general`, 'inputLimit');
+  await desk.get('inputLimit').fill('3');
+  // Other places of the same room are no leaving.
+  await page.getByRole('tab', { name: 'Live' }).click();
+  await desk.get('event-state').waitFor();
+  answers.push(false);
+  await desk.get('nav-services').click();
+  expect(new URL(page.url()).hash).toBe(`#/rooms/${kaigi.service.room}/live`);
+  await page.getByRole('tab', { name: 'Settings' }).click();
+  expect(await desk.get('inputLimit').inputValue()).toBe('3');
+  answers.push(true);
+  await desk.get('nav-services').click();
+  await desk.get('services').waitFor();
+  // It is asked once.
+  await desk.get('nav-rooms').click();
+  await desk.get('rooms').waitFor();
+  expect(answers).toEqual([]);
+});
+
+it('tells things beside the buttons that are pressed next', async () => {
+  await desk.go(`/rooms/${kaigi.service.room}/settings/general`, 'inputLimit');
+  await desk.get('inputLimit').fill('4');
+  await desk.saves(() => desk.page.keyboard.press('Control+s'));
+  const notice = desk.get('notices').getByText('Saved');
+  await notice.waitFor();
+  await desk.get('inputLimit').fill('5');
+  const [told, bar] = [await notice.boundingBox(), await desk.get('save-bar').boundingBox()];
+  expect((told?.y ?? 0) + (told?.height ?? 0)).toBeLessThan(bar?.y ?? 0);
+  await desk.get('revert').click();
+});

@@ -253,6 +253,14 @@ describe('a running room', () => {
     await showsLayout(viewer, mixed, subscription, publishers);
   });
 
+  it('filters the mixed picture', async () => {
+    const filter = async () => (await kaigi.rest.stream(room, mixed)).info.filter ?? 'none';
+    await desk.get('filter').click();
+    await until('the filter is on', async () => (await filter()) === 'edgedetect');
+    await desk.page.getByRole('button', { name: 'Edge filter on common', pressed: true }).click();
+    await until('the filter is off', async () => (await filter()) === 'none');
+  });
+
   it('gets another layout while it runs', async () => {
     await desk.get('edit-layout').click();
     const dialog = desk.get('layout-dialog');
@@ -299,6 +307,12 @@ describe('a running room', () => {
     await botan.getByTestId('drop').click();
     await desk.get('confirm-action').click();
     await until('Botan is gone', async () => (await botan.count()) === 0 && (await kaigi.rest.participants(room)).length === 2);
+  });
+
+  it('ends streams', async () => {
+    await stream(2).getByTestId('remove-stream').click();
+    await desk.get('confirm-action').click();
+    await until('it is gone', async () => (await stream(2).count()) === 0 && !(await kaigi.rest.streams(room)).some(({ id }) => id === publishers[2]!.stream));
   });
 
   it('says why what is not served does not start', async () => {

@@ -65,7 +65,7 @@ function MixedCard({ stream }: { stream: Stream }) {
           <Places stream={stream} />
         </div>
       )}
-      <StatsRow id={stream.id} />
+      <StatsRow id={stream.id} isMade />
       {isEditing.value && <LayoutDialog stream={stream} onClose={() => (isEditing.value = false)} />}
     </li>
   );

@@ -39,6 +39,7 @@ export function SettingsPanel({ section }: { section: string }) {
   const problems = Object.entries(editor.problems.value);
 
   const save = async () => {
+    if (!editor.isDirty.value) return;
     try {
       if (await editor.save()) tell('Saved. A room that runs takes it up when it starts anew.');
       else if (!editor.conflict.value) showFirstProblem();
@@ -61,6 +62,11 @@ export function SettingsPanel({ section }: { section: string }) {
     <form
       class="settings"
       noValidate
+      onKeyDown={(event) => {
+        if (event.key.toLowerCase() !== 's' || !(event.ctrlKey || event.metaKey)) return;
+        event.preventDefault();
+        void save();
+      }}
       onSubmit={(event) => {
         event.preventDefault();
         void save();
