@@ -23,8 +23,17 @@ pub(super) fn patched(room: &RoomConfig, patch: &Value) -> Result<RoomConfig, Re
         Value::Object(_) => json_patch::merge(&mut document, patch),
         _ => return Err(refused("Invalid request body".to_owned())),
     }
+    // What is stored has to be read again, and readers of JSON go only so deep.
+    let text = document.to_string();
+    if text.len() > MAX_ROOM || serde_json::from_str::<Value>(&text).is_err() {
+        return Err(too_large());
+    }
     let Value::Object(document) = document else { return Err(refused("Not a room".to_owned())) };
     room.replaced(document).map_err(|error| refused(error.to_string()))
+}
+
+fn too_large() -> RestError {
+    RestError::BadRequest("Invalid patch: the room would be too large, or too deep".to_owned())
 }
 
 fn operate(document: &mut Value, patch: &Value) -> Result<(), RestError> {
@@ -39,7 +48,7 @@ fn operate(document: &mut Value, patch: &Value) -> Result<(), RestError> {
     for operation in &patch.0 {
         json_patch::patch(document, std::slice::from_ref(operation)).map_err(|error| refused(&error))?;
         if document.to_string().len() > MAX_ROOM {
-            return Err(refused(&"the room would be too large"));
+            return Err(too_large());
         }
     }
     Ok(())
@@ -130,6 +139,10 @@ mod tests {
         for i in 0..40 {
             doubled.push(json!({"op": "copy", "from": "/sip", "path": format!("/sip/{i}")}));
         }
+        let mut deepened = vec![json!({"op": "add", "path": "/sip", "value": {}})];
+        for _ in 0..200 {
+            deepened.push(json!({"op": "copy", "from": "/sip", "path": "/sip/a"}));
+        }
         for bad in [
             json!("x"),
             json!([1]),
@@ -142,6 +155,8 @@ mod tests {
             json!({"name": ""}),
             json!({"mediaOut": {"video": {"format": []}}}),
             json!(doubled),
+            json!(deepened),
+            json!({"sip": {"a": "x".repeat(300_000)}}),
             json!(vec![json!({"op": "test", "path": "/name", "value": "r"}); 257]),
         ] {
             assert!(patched(&room(), &bad).is_err(), "{bad}");

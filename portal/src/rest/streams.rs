@@ -18,7 +18,7 @@ const TAG: &str = "streams";
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         room(Method::GET, "/streams", "listStreams", list)
-            .doc(TAG, "List the streams of the room, the mixes first")
+            .doc(TAG, "List the streams of the room")
             .gives_either::<Vec<Stream>, Vec<StreamV1_1>>(),
         room(Method::GET, "/streams/{stream}", "getStream", get)
             .doc(TAG, "Get a stream")
