@@ -17,7 +17,8 @@ const HOOKS = path.join(PROJECT, 'tests/e2e/schemathesis');
 
 /** The same requests each time. */
 const SEED = '20261121';
-const LIMIT = 90_000;
+/** Of a run, in ms; on a machine that does nothing else it takes a fraction of that. */
+const LIMIT = 240_000;
 
 let stage: Stage;
 let api: Api;
@@ -72,7 +73,7 @@ const CHECKS = ['refusals_are_no_failures', 'status_code_conformance', 'content_
 
 it.each([
   // Below both versions are the same operations with the same forms of requests.
-  ['every form that a request may have or may not', ['--phases', 'examples,coverage', '--include-path-regex', '^/(v1\\.1|services|cluster)']],
+  ['every form that a request may have or may not', ['--phases', 'examples,coverage', '--include-path-regex', '^/(v1\\.1/rooms|services|cluster)']],
   ['what nobody thought of', ['--phases', 'fuzzing', '--max-examples', '6']],
 ])('says what is answered to %s', { timeout: LIMIT + 10_000 }, async (_, phases) => {
   expect(existsSync(SCHEMATHESIS), 'scripts/setup.sh --test brings it').toBe(true);
