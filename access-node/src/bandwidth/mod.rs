@@ -152,6 +152,12 @@ impl BandwidthEstimator {
         self.rate.get().map(|rate| rate as u64)
     }
 
+    /// Whether the way was ever found too narrow for what was sent. Until then the estimate says how much was sent, and little more.
+    #[must_use]
+    pub fn has_fallen(&self) -> bool {
+        self.rate.has_fallen()
+    }
+
     fn micros(&self, at: Instant) -> i64 {
         i64::try_from(at.saturating_duration_since(self.epoch).as_micros()).unwrap_or(i64::MAX)
     }

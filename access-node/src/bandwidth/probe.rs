@@ -3,14 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a probe lasts. Longer is more exact, and a longer queue where the way does not carry it.
-const TIME: Duration = Duration::from_millis(40);
+/// How long a probe lasts. Longer is more exact where packets are held up by the way, by busy machines and by browsers, all of them good
+/// for tens of milliseconds; and it is a longer queue where the way does not carry it.
+const TIME: Duration = Duration::from_millis(100);
 /// Fewer bytes say nothing: a probe of little goes on until there are so many.
 const LEAST_BYTES: u64 = 1_500;
 /// How often padding is sent during one.
 const TICK: Duration = Duration::from_millis(5);
 /// What is sent for a while after a probe meets the queue that it made. It is no sign of congestion.
-const AFTERMATH: Duration = Duration::from_millis(100);
+const AFTERMATH: Duration = Duration::from_millis(150);
 /// Longest wait for the client's report.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Until the next one, if the way carried what was asked about: it may carry still more.
@@ -24,6 +25,8 @@ const ARRIVED: f64 = 0.8;
 /// If they arrive slower than this share of the rate at which they were sent, the way was full, and that share of what arrived is sure
 /// to be carried.
 const FULL: (f64, f64) = (0.9, 0.95);
+/// If that many times what was known arrives, it was worth it, and there may be still more.
+const WORTH: f64 = 1.15;
 /// Packets that arrive that much faster than they were sent were held up on the way: they say nothing.
 const COMPRESSED: f64 = 2.0;
 
@@ -41,6 +44,8 @@ enum State {
 struct Cluster {
     /// bit/s
     target: u64,
+    /// What was known to be carried, in bit/s.
+    known: u64,
     began: Instant,
     ended: Instant,
     bytes: u64,
@@ -100,6 +105,7 @@ impl Prober {
         let time = TIME.max(Duration::from_secs_f64(LEAST_BYTES as f64 * 8.0 / target as f64));
         self.state = State::Sending(Cluster {
             target,
+            known: estimate.unwrap_or(0),
             began: now,
             ended: now + time,
             bytes: 0,
@@ -169,7 +175,10 @@ impl Prober {
         }
         let carried = cluster.seen.carried(cluster.target);
         match carried {
-            Some(carried) if carried.rate as f64 >= FULL.0 * cluster.target as f64 => {
+            Some(Carried { rate, .. })
+                if rate as f64 >= FULL.0 * cluster.target as f64
+                    || (cluster.known > 0 && rate as f64 >= WORTH * cluster.known as f64) =>
+            {
                 (self.state, self.failures) = (State::Idle, 0);
                 self.not_before = Some(now + NEXT);
             }

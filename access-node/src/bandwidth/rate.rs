@@ -97,6 +97,7 @@ pub(super) struct Rate {
     held: bool,
     updated: i64,
     decreased: Option<i64>,
+    fell: bool,
     lost: u32,
     reported: u32,
     losses_seen: i64,
@@ -107,6 +108,11 @@ impl Rate {
     pub(super) fn get(&self) -> Option<f64> {
         let by_delay = self.by_delay?;
         Some(self.by_loss.map_or(by_delay, |by_loss| by_loss.min(by_delay)))
+    }
+
+    /// Whether the way was ever found too narrow for what was sent.
+    pub(super) fn has_fallen(&self) -> bool {
+        self.fell
     }
 
     /// So many packets were reported on, of which so many were lost; both may be corrections.
@@ -131,7 +137,7 @@ impl Rate {
                     self.limit = None;
                 }
                 self.limit = Some(Limit::learn(self.limit, acknowledged));
-                (self.decreased, self.held) = (Some(now), true);
+                (self.decreased, self.held, self.fell) = (Some(now), true, true);
                 rate.min(DECREASE * acknowledged)
             }
             // Queues are to drain before it is tried again.
@@ -187,6 +193,7 @@ impl Rate {
         (self.losses_seen, self.lost, self.reported) = (now, 0, 0);
         let (high, low) = LOSSES;
         if share > high {
+            self.fell = true;
             let cut = self.get().map(|rate| rate * (1.0 - share / 2.0));
             self.by_loss = cut.map(|cut| cut.max(DECREASE * acknowledged).max(LEAST));
         } else if share < low {

@@ -16,9 +16,10 @@ use crate::{
 
 /// How often it is looked at what layers send and what the way carries. Falls of the estimate are acted on at once.
 const TICK: Duration = Duration::from_millis(200);
-/// What is taken for granted until a client that reports has reported, in bit/s, but for the smallest layer of each picture.
+/// What is taken for granted of a client that reports at first, until its reports say otherwise, in bit/s; more if it takes more to show the
+/// smallest layer of each picture.
 const START: u64 = 800_000;
-/// A client that has not reported for that long does not.
+/// How long. A client that has not reported by then does not.
 const START_TIME: Duration = Duration::from_secs(3);
 /// If so many times what there is is sent, a layer is left before the smaller one has a key frame: nothing for a moment is better than
 /// a queue for seconds.
@@ -209,10 +210,11 @@ fn changes(now: Instant, key: TransportKey, net: &mut Net, forward: &mut Forward
     let demands: Vec<_> = pictures.iter().map(Wanted::demand).collect();
     let began = *layering.since.get_or_insert(now);
     layering.since = Some(if connected { began } else { now });
-    let starts = reports && (!connected || now < began + START_TIME);
+    let starts = reports && (!connected || now < began + START_TIME) && !transport.bandwidth.has_fallen();
     let smallest = || demands.iter().filter_map(|demand| Some(demand.rungs.first()?.bitrate)).sum::<u64>();
     let start = || starts.then(|| START.max(2 * smallest()) + reserved);
-    let estimate = transport.bandwidth.estimate(now).or_else(start);
+    // `None` is less than any.
+    let estimate = transport.bandwidth.estimate(now).max(start());
     let sent = reserved + demands.iter().filter_map(Demand::bitrate).sum::<u64>();
     let floods = estimate.is_some_and(|estimate| sent as f64 > FLOOD * estimate as f64);
     let basis = Basis { estimate, floods };

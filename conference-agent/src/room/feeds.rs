@@ -41,9 +41,13 @@ impl Room {
                 let tracks = &self.state.publications.get(stream)?.tracks;
                 let track = tracks.iter().find(|t| t.id == *track)?;
                 let mut parameters = track.parameters();
-                let area = |size: &Resolution| u64::from(size.width) * u64::from(size.height);
-                let largest = self.layers(origin).filter_map(|layer| layer.resolution).max_by_key(area);
-                parameters.resolution = largest.or(parameters.resolution);
+                let sizes: Vec<_> = self.layers(origin).map(|layer| layer.resolution).collect();
+                if !sizes.is_empty() {
+                    // Of those that do not flow yet it is not known, and they may be the largest.
+                    let all: Option<Vec<Resolution>> = sizes.into_iter().collect();
+                    let area = |size: &Resolution| u64::from(size.width) * u64::from(size.height);
+                    parameters.resolution = all.and_then(|all| all.into_iter().max_by_key(area));
+                }
                 Some((track.format.clone(), parameters))
             }
         }

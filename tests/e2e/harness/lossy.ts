@@ -16,11 +16,28 @@ interface Way {
 
 const way = (): Way => ({ losesEach: 0, delay: 0, came: 0, lost: 0 });
 
-/** A piece of network between clients and the media port that loses and delays, by UDP. What is not RTP is delayed only. */
+/** What waits longer for a narrow way is lost, in ms. */
+const QUEUE = 300;
+
+/** A client's way from Kaigi. */
+interface Client {
+  /** RTP packets that it was sent. */
+  packets: number;
+  /** bit/s; infinite = as much as comes. */
+  capacity: number;
+  /** When what waits will have gone, in ms. */
+  freeAt: number;
+}
+
+/**
+ * A piece of network between clients and the media port that loses and delays, by UDP. What is not RTP is delayed only. The way to one
+ * client can be made narrow.
+ */
 export class MediaRelay {
   readonly up = way();
   readonly down = way();
   readonly #sockets: dgram.Socket[] = [];
+  readonly #clients = new Map<string, Client>();
 
   private constructor(readonly address: string) {}
 
@@ -34,7 +51,10 @@ export class MediaRelay {
       let socket = inside.get(key);
       if (!socket) {
         socket = relay.#socket();
-        socket.on('message', (reply) => relay.#pass('down', reply, () => outside.send(reply, client.port, client.address, () => undefined)));
+        const narrow = { packets: 0, capacity: Infinity, freeAt: 0 };
+        relay.#clients.set(key, narrow);
+        const deliver = (reply: Buffer): void => outside.send(reply, client.port, client.address, () => undefined);
+        socket.on('message', (reply) => relay.#pass('down', reply, () => queue(narrow, reply, deliver)));
         inside.set(key, socket);
       }
       const to = socket;
@@ -47,8 +67,21 @@ export class MediaRelay {
     return relay;
   }
 
-  /** Nothing is lost any more, and nothing delayed. */
+  /** The clients that have been sent media so far. */
+  receivers(): string[] {
+    return [...this.#clients].filter(([, { packets }]) => packets > 0).map(([key]) => key);
+  }
+
+  /** Lets a client have so many bit/s and no more. */
+  narrow(client: string, capacity: number): void {
+    const one = this.#clients.get(client);
+    if (!one) throw new Error(`no client ${client}`);
+    one.capacity = capacity;
+  }
+
+  /** Nothing is lost any more, and nothing delayed or narrow. */
   heal(): void {
+    for (const client of this.#clients.values()) client.capacity = Infinity;
     Object.assign(this.up, { losesEach: 0, delay: 0 });
     Object.assign(this.down, { losesEach: 0, delay: 0 });
   }
@@ -78,6 +111,22 @@ export class MediaRelay {
     if (one.delay > 0) setTimeout(guarded, one.delay);
     else guarded();
   }
+}
+
+/** Sends a datagram when those before have gone, or never. */
+function queue(client: Client, datagram: Buffer, deliver: (datagram: Buffer) => void): void {
+  client.packets += Number(isRtp(datagram));
+  if (client.capacity === Infinity) return deliver(datagram);
+  const now = performance.now();
+  const wait = Math.max(client.freeAt - now, 0);
+  if (wait > QUEUE) return;
+  client.freeAt = now + wait + ((datagram.length + 28) * 8000) / client.capacity;
+  setTimeout(() => {
+    // What is under way when the relay stops goes nowhere.
+    try {
+      deliver(datagram);
+    } catch {}
+  }, client.freeAt - now);
 }
 
 /** RTP, and not RTCP (RFC 5761 §4), STUN or DTLS (RFC 7983 §7). */

@@ -36,6 +36,8 @@ export interface PublishWish {
   framerate?: number;
   /** Makes the picture hard to encode. */
   noise?: boolean;
+  /** Sends the picture in several sizes at once (simulcast), the smallest first. */
+  layers?: RTCRtpEncodingParameters[];
   /** Only this video codec is offered. */
   codec?: string;
   /** Opens a data channel of this kind, too. */
@@ -141,14 +143,17 @@ export class Raw {
   }
 
   /** Publishes; the stream's id. */
-  publish({ look, audio = true, video = true, size, framerate, noise = false, codec, data }: PublishWish): Promise<string> {
+  publish({ look, audio = true, video = true, size, framerate, noise = false, layers, codec, data }: PublishWish): Promise<string> {
     return this.#alone(async () => {
       const peer = this.#peer();
       const transceivers: RTCRtpTransceiver[] = [];
-      const add = (track: MediaStreamTrack): void =>
-        void transceivers.push(peer.connection.addTransceiver(track, { direction: 'sendonly', streams: [new MediaStream([track])] }));
+      const add = (track: MediaStreamTrack, encodings: { sendEncodings?: RTCRtpEncodingParameters[] } = {}): void =>
+        void transceivers.push(
+          peer.connection.addTransceiver(track, { direction: 'sendonly', streams: [new MediaStream([track])], ...encodings }),
+        );
       if (look && audio) add(hum(look.tone));
-      if (look && video) add(paint(look.colour, { ...size, noise, ...(framerate !== undefined && { framerate }) }));
+      const picture = { ...size, noise, ...(framerate !== undefined && { framerate }) };
+      if (look && video) add(paint(look.colour, picture), layers && { sendEncodings: layers });
       prefer(transceivers, codec);
       for (const { sender } of transceivers) await keepSize(sender);
       const describe = (): object => {
