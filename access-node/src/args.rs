@@ -21,6 +21,9 @@ pub struct Args {
     /// Port for clients' media, UDP and TCP; 0 takes a free one
     #[arg(long, env = "KAIGI_MEDIA_PORT", default_value_t = 10_000)]
     pub media_port: u16,
+    /// Threads that forward media, each with rooms of its own and a port of its own: --media-port and those after it
+    #[arg(long, env = "KAIGI_MEDIA_WORKERS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: u16,
     /// IP addresses that clients are told, separated by commas; default: that of --bind, or those of all interfaces
     #[arg(long, env = "KAIGI_ANNOUNCE", value_delimiter = ',')]
     pub announce: Vec<IpAddr>,
@@ -29,7 +32,27 @@ pub struct Args {
     pub link_address: IpAddr,
 }
 
+/// There are no ports left for all workers.
+#[derive(Debug, thiserror::Error)]
+#[error("--workers {workers} need as many ports from {first} on, and the last is 65535")]
+pub struct TooFewPorts {
+    workers: u16,
+    first: u16,
+}
+
 impl Args {
+    /// The media port of a worker; 0 for any.
+    ///
+    /// # Errors
+    /// If there is no such port.
+    pub fn port_of(&self, number: u16) -> Result<u16, TooFewPorts> {
+        if self.media_port == 0 {
+            return Ok(0);
+        }
+        let too_few = TooFewPorts { workers: self.workers, first: self.media_port };
+        self.media_port.checked_add(number).ok_or(too_few)
+    }
+
     /// The addresses to announce: those given, else the one listened on, else those of all interfaces, loopback last.
     ///
     /// # Errors
@@ -84,6 +107,18 @@ mod tests {
         assert_eq!(announced(&["--announce", "192.0.2.1,2001:db8::1"]), [ip("192.0.2.1"), ip("2001:db8::1")]);
         assert_eq!(announced(&["--bind", "127.0.0.1"]), [ip("127.0.0.1")]);
         assert_eq!(announced(&[]).last(), Some(&ip("127.0.0.1")));
+    }
+
+    #[test]
+    fn each_worker_has_a_port() {
+        let ports = |port: &str| {
+            let args = Args::parse_from(["kaigi-access-node", "--workers", "3", "--media-port", port]);
+            [0, 1, 2].map(|number| args.port_of(number).ok())
+        };
+        assert_eq!(ports("10000"), [Some(10_000), Some(10_001), Some(10_002)]);
+        assert_eq!(ports("65534"), [Some(65_534), Some(65_535), None]);
+        assert_eq!(ports("0"), [Some(0); 3]);
+        assert!(Args::try_parse_from(["kaigi-access-node", "--workers", "0"]).is_err());
     }
 
     #[test]

@@ -48,7 +48,7 @@ use crate::{
     node::{Limits, NodeConfig},
     service::{MAX_MESSAGE, Service},
     transport::Certificate,
-    worker::{DataConsumers, Sockets, WorkerHandle, WorkerParts},
+    worker::{DataConsumers, Placement, Sockets, WorkerHandle, WorkerParts, Workers},
 };
 
 /// How often absent agents are looked for.
@@ -66,31 +66,44 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
         .await
         .with_context(|| format!("can't listen on {}", args.worker.listen))?;
     let endpoint = args.worker.endpoint(listener.local_addr()?);
-    let sockets = Sockets::bind(SocketAddr::new(args.bind, args.media_port), args.link_address)?;
-    let (media, link) = (sockets.media_address(), sockets.link_address());
+    let sockets = (0..args.workers)
+        .map(|number| {
+            Ok(Sockets::bind(SocketAddr::new(args.bind, args.port_of(number)?), args.link_address)?)
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let media: Vec<_> = sockets.iter().map(Sockets::media_address).collect();
     let announced = args.announced().context("network interfaces can't be read")?;
     let worker_id = new_worker_id(v1::Purpose::Access);
     let channels = Channels::new(args.worker.secret());
-    let (events, data, load) = (EventHub::default(), DataConsumers::default(), LoadGauge::default());
-    let parts = WorkerParts {
-        config: NodeConfig {
-            worker: worker_id.clone(),
-            certificate: Certificate::generate()?,
-            candidates: candidates(&announced, media.port()),
-            link_address: link,
-            limits: Limits::default(),
-        },
-        sockets,
-        events: events.clone(),
-        data: data.clone(),
-        channels: channels.clone(),
-        load: load.clone(),
-        stop: stop.clone(),
-    };
-    let worker = worker::start(parts, tokio::runtime::Handle::current())?;
-    tracing::info!(worker = %worker_id, endpoint, %media, ?announced, %link, "access-node runs");
+    let (events, data) = (EventHub::default(), DataConsumers::default());
+    let loads: Vec<_> = sockets.iter().map(|_| LoadGauge::default()).collect();
+    let (load, placement) = (LoadGauge::default(), Placement::new(sockets.len()));
+    let certificate = Certificate::generate()?;
+    let mut handles = Vec::new();
+    for (number, (sockets, load)) in sockets.into_iter().zip(&loads).enumerate() {
+        let parts = WorkerParts {
+            number,
+            config: NodeConfig {
+                worker: worker_id.clone(),
+                certificate: certificate.clone(),
+                candidates: candidates(&announced, sockets.media_address().port()),
+                link_address: sockets.link_address(),
+                limits: Limits::default(),
+            },
+            sockets,
+            events: events.clone(),
+            data: data.clone(),
+            channels: channels.clone(),
+            placement: placement.clone(),
+            load: load.clone(),
+            stop: stop.clone(),
+        };
+        handles.push(worker::start(parts, tokio::runtime::Handle::current())?);
+    }
+    let workers = Workers::new(handles, placement);
+    tracing::info!(worker = %worker_id, endpoint, ?media, ?announced, "access-node runs");
 
-    let service = Service { worker: worker.clone(), events: events.clone(), data: data.clone() };
+    let service = Service { workers: workers.clone(), events: events.clone(), data: data.clone() };
     let require = Require(args.worker.secret());
     let access = AccessNodeServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE);
     let server = Server::builder()
@@ -112,7 +125,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
             regions: args.worker.regions.clone(),
             ..v1::Worker::default()
         },
-        load,
+        load: load.clone(),
         tasks: Tasks::default(),
     };
     let ready = health.clone();
@@ -120,33 +133,52 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
     tokio::select! {
         served = server => served?,
         served = health_server.run() => served?,
-        () = watch(worker.clone(), events, data) => anyhow::bail!("the media worker has ended"),
+        () = watch(workers.clone(), events, data, Loads { each: loads, all: load }) => anyhow::bail!("the media worker has ended"),
         () = stop.cancelled() => {}
     }
     health.set_ready(false);
-    let _: Result<_, _> =
-        tokio::time::timeout(GRACE, async { tokio::join!(registered, worker.ended()) }).await;
+    let _: Result<_, _> = tokio::time::timeout(GRACE, async {
+        let _ = registered.await;
+        for worker in workers.iter() {
+            worker.ended().await;
+        }
+    })
+    .await;
     Ok(())
 }
 
-/// Closes what agents and other nodes leave behind that are gone. Returns if the worker has ended.
-async fn watch(worker: WorkerHandle, events: EventHub, data: DataConsumers) {
+/// The load of each worker, and of all: what the process can take more of.
+struct Loads {
+    each: Vec<LoadGauge>,
+    all: LoadGauge,
+}
+
+impl Loads {
+    fn combine(&self) {
+        let sum: f64 = self.each.iter().map(LoadGauge::get).sum();
+        self.all.set(sum / self.each.len() as f64);
+    }
+}
+
+/// Closes what agents and other nodes leave behind that are gone. Returns if a worker has ended.
+async fn watch(workers: Workers, events: EventHub, data: DataConsumers, loads: Loads) {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        loads.combine();
         for agent in events.take_absent(Instant::now()) {
             tracing::warn!(worker = %agent, "agent is gone, its transports are closed");
-            if worker.call(move |node, now| node.close_agent(now, &agent)).await.is_err() {
+            if workers.all(move |node, now| node.close_agent(now, &agent)).await.is_err() {
                 return;
             }
         }
         for consumer in data.take_closed() {
-            if worker.call(move |node, _| node.close_data_consumer(consumer)).await.is_err() {
+            if workers.all(move |node, _| node.close_data_consumer(consumer)).await.is_err() {
                 return;
             }
         }
-        if worker.is_gone() {
+        if workers.iter().any(WorkerHandle::is_gone) {
             return;
         }
     }

@@ -14,9 +14,9 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     events::EventHub,
-    node::{NodeError, request},
+    node::{Node, NodeError, request},
     sdp::{MAX_SDP, Offer},
-    worker::{DataConsumers, DataStream, WorkerHandle},
+    worker::{DataConsumers, DataStream, Workers},
 };
 
 /// Largest message of an agent, in bytes: an offer and what is around it.
@@ -29,7 +29,7 @@ pub const MAX_COUNTED: usize = 100;
 #[derive(Clone, Debug)]
 pub struct Service {
     /// Does the work.
-    pub worker: WorkerHandle,
+    pub workers: Workers,
     /// Tells the agents.
     pub events: EventHub,
     /// Carries data to other nodes.
@@ -48,7 +48,9 @@ impl AccessNode for Service {
     ) -> Result<Response<v1::OpenSessionReply>, Status> {
         let (opened, tracks) = request::publication(request.into_inner())?;
         self.events.expect(Instant::now(), &opened.agent);
-        self.worker.call(move |node, now| node.open_publication(now, &opened, tracks)).await??;
+        let (room, transport) = (opened.room.clone(), opened.transport.clone());
+        let open = move |node: &mut Node, now| node.open_publication(now, &opened, tracks);
+        self.workers.open(&room, &transport, open).await??;
         Ok(Response::new(v1::OpenSessionReply {}))
     }
 
@@ -58,7 +60,9 @@ impl AccessNode for Service {
     ) -> Result<Response<v1::OpenSessionReply>, Status> {
         let (opened, tracks) = request::subscription(request.into_inner())?;
         self.events.expect(Instant::now(), &opened.agent);
-        self.worker.call(move |node, now| node.open_subscription(now, &opened, tracks)).await??;
+        let (room, transport) = (opened.room.clone(), opened.transport.clone());
+        let open = move |node: &mut Node, now| node.open_subscription(now, &opened, tracks);
+        self.workers.open(&room, &transport, open).await??;
         Ok(Response::new(v1::OpenSessionReply {}))
     }
 
@@ -72,7 +76,10 @@ impl AccessNode for Service {
         let kind = request::kind(request.kind)?;
         let feed = request::feed(request.source, request.layers, request.wanted, kind)?;
         let feed = feed.ok_or_else(|| Status::invalid_argument("source is missing"))?;
-        self.worker.call(move |node, now| node.set_source(now, &transport, &session, kind, feed)).await??;
+        self.workers
+            .of(&transport)
+            .call(move |node, now| node.set_source(now, &transport, &session, kind, feed))
+            .await??;
         Ok(Response::new(v1::SetSourceReply {}))
     }
 
@@ -83,7 +90,7 @@ impl AccessNode for Service {
         let request = request.into_inner();
         let transport = TransportId::new(&request.transport_id).map_err(bad_id)?;
         let session = SessionId::new(&request.session_id).map_err(bad_id)?;
-        self.worker.call(move |node, _| node.close_session(&transport, &session)).await?;
+        self.workers.of(&transport).call(move |node, _| node.close_session(&transport, &session)).await?;
         Ok(Response::new(v1::CloseSessionReply {}))
     }
 
@@ -92,7 +99,7 @@ impl AccessNode for Service {
         request: Request<v1::CloseTransportRequest>,
     ) -> Result<Response<v1::CloseTransportReply>, Status> {
         let transport = TransportId::new(&request.into_inner().transport_id).map_err(bad_id)?;
-        self.worker.call(move |node, now| node.close_transport(now, &transport)).await?;
+        self.workers.of(&transport).call(move |node, now| node.close_transport(now, &transport)).await?;
         Ok(Response::new(v1::CloseTransportReply {}))
     }
 
@@ -105,10 +112,13 @@ impl AccessNode for Service {
         match request.signal {
             Some(Signal::Offer(sdp)) => {
                 let offer = Offer::parse(&sdp).map_err(NodeError::from)?;
-                self.worker.call(move |node, now| node.offer(now, &transport, &offer)).await??;
+                self.workers
+                    .of(&transport)
+                    .call(move |node, now| node.offer(now, &transport, &offer))
+                    .await??;
             }
             Some(Signal::Candidate(_)) => {
-                self.worker.call(move |node, now| node.candidate(now, &transport)).await??;
+                self.workers.of(&transport).call(move |node, now| node.candidate(now, &transport)).await??;
             }
             // Candidates that go away were never kept.
             Some(Signal::RemovedCandidates(_)) => {}
@@ -122,7 +132,8 @@ impl AccessNode for Service {
         request: Request<v1::EstimateBandwidthRequest>,
     ) -> Result<Response<v1::EstimateBandwidthReply>, Status> {
         let transport = TransportId::new(&request.into_inner().transport_id).map_err(bad_id)?;
-        let estimate = self.worker.call(move |node, now| node.estimate_bandwidth(now, &transport));
+        let estimate =
+            self.workers.of(&transport).call(move |node, now| node.estimate_bandwidth(now, &transport));
         Ok(Response::new(v1::EstimateBandwidthReply { bitrate: estimate.await?? }))
     }
 
@@ -134,7 +145,10 @@ impl AccessNode for Service {
         let transport = TransportId::new(&request.transport_id).map_err(bad_id)?;
         let session = SessionId::new(&request.session_id).map_err(bad_id)?;
         let (kind, active) = (request::kind(request.kind)?, request.active);
-        self.worker.call(move |node, now| node.set_active(now, &transport, &session, kind, active)).await??;
+        self.workers
+            .of(&transport)
+            .call(move |node, now| node.set_active(now, &transport, &session, kind, active))
+            .await??;
         Ok(Response::new(v1::SetActiveReply {}))
     }
 
@@ -148,7 +162,8 @@ impl AccessNode for Service {
         let mut transports = Vec::new();
         // One by one: media wait while a transport is counted, which may have hundreds of tracks.
         for id in ids {
-            let counted = self.worker.call(move |node, now| node.stats(now, SystemTime::now(), &[id]));
+            let worker = self.workers.of(&id);
+            let counted = worker.call(move |node, now| node.stats(now, SystemTime::now(), &[id]));
             transports.extend(counted.await?);
         }
         Ok(Response::new(v1::StatsReply { transports }))
@@ -170,13 +185,14 @@ impl AccessNode for Service {
 impl MediaLink for Service {
     async fn attach(&self, request: Request<v1::AttachRequest>) -> Result<Response<v1::AttachReply>, Status> {
         let request = request.into_inner();
-        let reply = self.worker.call(move |node, now| node.attach(now, &request)).await??;
+        let attach = move |node: &mut Node, now| node.attach(now, &request);
+        let reply = self.workers.find(NodeError::UnknownTrack, attach).await??;
         Ok(Response::new(reply))
     }
 
     async fn detach(&self, request: Request<v1::DetachRequest>) -> Result<Response<v1::DetachReply>, Status> {
         let id = AttachmentId::new(&request.into_inner().attachment_id).map_err(bad_id)?;
-        self.worker.call(move |node, _| node.detach(&id)).await?;
+        self.workers.all(move |node, _| node.detach(&id)).await?;
         Ok(Response::new(v1::DetachReply {}))
     }
 }
@@ -189,7 +205,8 @@ impl DataLink for Service {
         let stream = StreamId::new(&request.into_inner().stream_id).map_err(bad_id)?;
         let (consumer, messages) = self.data.open();
         // If this is refused, or the caller goes away, the consumer is found closed.
-        self.worker.call(move |node, _| node.open_data_consumer(consumer, &stream)).await??;
+        let open = move |node: &mut Node, _| node.open_data_consumer(consumer, &stream);
+        self.workers.find(NodeError::UnknownStream, open).await??;
         Ok(Response::new(messages))
     }
 }

@@ -5,6 +5,7 @@
 mod support;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -15,6 +16,7 @@ use kaigi_access_node::{
     service::MAX_COUNTED,
     transport::{Deframer, frame},
 };
+use kaigi_media::link::LinkKeys;
 use kaigi_proto::{
     auth::{ClusterSecret, Present},
     v1::{
@@ -23,6 +25,7 @@ use kaigi_proto::{
         access_node_client::AccessNodeClient,
         cluster_server::{Cluster, ClusterServer},
         data_link_client::DataLinkClient,
+        media_link_client::MediaLinkClient,
         signal_transport_request::Signal,
     },
 };
@@ -108,6 +111,7 @@ impl Process {
             "kaigi-access-node",
             "--bind=127.0.0.1",
             "--media-port=0",
+            "--workers=2",
             &format!("--cluster={cluster}"),
             &format!("--cluster-secret={SECRET}"),
         ]);
@@ -311,13 +315,18 @@ fn publication(mid: String) -> v1::OpenPublicationRequest {
 impl Process {
     /// A client that publishes video by UDP, connected.
     async fn publisher(&mut self) -> (Client, Wire) {
+        self.publish(publication("0".into())).await
+    }
+
+    async fn publish(&mut self, request: v1::OpenPublicationRequest) -> (Client, Wire) {
+        let (transport, session) = (request.transport_id.clone(), request.session_id.clone());
         let mut client = Client::new();
-        let mid = client.add("video", Way::Send);
-        self.agent.open_publication(publication(mid)).await.unwrap();
-        self.negotiate("t1", &mut client).await;
+        assert_eq!(client.add("video", Way::Send), request.tracks[0].mid);
+        self.agent.open_publication(request).await.unwrap();
+        self.negotiate(&transport, &mut client).await;
         let mut wire = Wire::open(&client.answer, "udp").await;
         wire.connect(&mut client).await;
-        let established = self.established("s1").await;
+        let established = self.established(&session).await;
         assert_eq!(established.tracks[0].format.as_ref().unwrap().codec, "vp8");
         (client, wire)
     }
@@ -390,6 +399,82 @@ async fn a_stream_is_published_by_udp_and_received_by_tcp() {
     by_tcp.until(&mut subscriber, |client| client.is_closed).await;
     let ended = tokio::time::timeout(Duration::from_secs(2), process.ended).await;
     ended.expect("it ends within two seconds").unwrap().unwrap();
+}
+
+/// Of the candidates that a client was told, each once.
+fn ports(client: &Client) -> BTreeSet<u16> {
+    client.answer.candidates.iter().map(|c| c.split(' ').nth(5).unwrap().parse().unwrap()).collect()
+}
+
+/// A publication in another room than [`publication`]'s.
+fn publication_elsewhere() -> v1::OpenPublicationRequest {
+    let mut elsewhere = publication("0".into());
+    elsewhere.room_id = "elsewhere".into();
+    (elsewhere.transport_id, elsewhere.session_id) = ("t9".into(), "s9".into());
+    elsewhere.tracks[0].track_id = "t9-0".into();
+    elsewhere
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_are_divided_among_the_workers_and_calls_find_theirs() {
+    let mut process = Process::start().await;
+    let (mut here, mut by_udp) = process.publisher().await;
+    let (mut subscriber, mut to_subscriber) = process.subscriber("udp").await;
+    let (mut there, mut by_other) = process.publish(publication_elsewhere()).await;
+    assert_eq!(ports(&here).len(), 1);
+    assert_eq!(ports(&here), ports(&subscriber), "a room is one worker's");
+    assert_ne!(ports(&here), ports(&there));
+
+    let packet = here.media(0, &vp8(true, 1), 3000, 1);
+    by_udp.send(&packet).await;
+    to_subscriber.until(&mut subscriber, has_rtp).await;
+    let packet = there.media(0, &vp8(true, 1), 3000, 1);
+    by_other.send(&packet).await;
+
+    let transports = ["t9", "nobody", "t1", "t2"].map(str::to_owned);
+    let counted = async {
+        loop {
+            let request = v1::StatsRequest { transport_ids: transports.to_vec() };
+            let stats = process.agent.stats(request).await.unwrap().into_inner().transports;
+            let mut ids: Vec<_> = stats.iter().map(|transport| transport.transport_id.as_str()).collect();
+            ids.sort_unstable();
+            assert_eq!(ids, ["t1", "t2", "t9"]);
+            let packets = |t: &v1::TransportStats| t.sessions[0].tracks[0].packets;
+            if stats.iter().all(|transport| packets(transport) == 1) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, counted).await.expect("packets on both workers are counted");
+
+    let channels = Channels::new(ClusterSecret::new(SECRET));
+    let mut link = MediaLinkClient::new(channels.to(&process.worker.endpoint).unwrap());
+    let consumer = "127.0.0.1:9".parse().unwrap();
+    let mut producers = BTreeSet::new();
+    for (number, track) in (10..).zip(["t1-0", "t9-0"]) {
+        let request = LinkKeys::random().attach_request(&format!("a{number}"), track, consumer, number);
+        producers.insert(link.attach(request).await.unwrap().into_inner().producer_address);
+        let request = v1::DetachRequest { attachment_id: format!("a{number}") };
+        link.detach(request).await.unwrap();
+    }
+    assert_eq!(producers.len(), 2, "each worker sends by itself");
+    let request = LinkKeys::random().attach_request("a1", "nothing", consumer, 1);
+    assert_eq!(link.attach(request).await.unwrap_err().code(), Code::NotFound);
+
+    // What belongs to a transport that is there is not taken for another room's.
+    let mut wrong = publication_elsewhere();
+    (wrong.transport_id, wrong.session_id) = ("t1".into(), "s10".into());
+    assert_eq!(process.agent.open_publication(wrong).await.unwrap_err().code(), Code::FailedPrecondition);
+
+    // Rooms that ended are forgotten: the first free worker is the first again.
+    for transport in ["t1", "t2", "t9"] {
+        let request = v1::CloseTransportRequest { transport_id: transport.into() };
+        process.agent.close_transport(request).await.unwrap();
+    }
+    by_other.until(&mut there, |client| client.is_closed).await;
+    let (again, _) = process.publish(publication_elsewhere()).await;
+    assert_eq!(ports(&again), ports(&here));
+    process.stop.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

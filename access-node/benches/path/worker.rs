@@ -11,7 +11,7 @@ use kaigi_access_node::{
     node::{Limits, Node, NodeConfig, request},
     sdp::Offer,
     transport::Certificate,
-    worker::{self, DataConsumers, Sockets, WorkerHandle, WorkerParts},
+    worker::{self, DataConsumers, Placement, Sockets, WorkerHandle, WorkerParts},
 };
 use kaigi_proto::{
     auth::ClusterSecret,
@@ -75,6 +75,8 @@ pub(crate) fn start(subscribers: &Subscribers) -> Worker {
     let sockets = Sockets::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1".parse().unwrap()).unwrap();
     let media = sockets.media_address();
     let parts = WorkerParts {
+        number: 0,
+        placement: Placement::new(1),
         config: NodeConfig {
             worker: WorkerId::new("access-1").unwrap(),
             certificate: Certificate::generate().unwrap(),

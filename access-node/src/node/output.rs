@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 use kaigi_proto::{
-    ids::{AttachmentId, WorkerId},
+    ids::{AttachmentId, TransportId, WorkerId},
     v1,
 };
 
@@ -39,6 +39,8 @@ pub struct Output {
     pub datagrams: Datagrams,
     /// To other nodes.
     pub link_datagrams: Vec<(SocketAddr, BytesMut)>,
+    /// Transports that have ended.
+    pub ended: Vec<TransportId>,
     /// For the agent that serves the room.
     pub events: Vec<(WorkerId, v1::AccessEvent)>,
     /// To other nodes.

@@ -391,6 +391,7 @@ impl Node {
         self.net.say_farewell(key);
         let Some(transport) = self.net.transports.remove(key) else { return };
         self.by_id.remove(&transport.id);
+        self.net.output.ended.push(transport.id.clone());
         for ufrag in transport.ice.ufrags() {
             self.net.by_ufrag.remove(ufrag);
         }

@@ -7,7 +7,8 @@ use kaigi_worker::Channels;
 use tokio::runtime::Handle;
 
 use super::{
-    WorkerGone, WorkerHandle, data::DataExit, departures::Departures, sockets::Open, tcp::Connections,
+    WorkerGone, WorkerHandle, data::DataExit, departures::Departures, placement::Placement, sockets::Open,
+    tcp::Connections,
 };
 use crate::{
     events::EventHub,
@@ -28,6 +29,7 @@ pub(super) struct Exit {
     pub(super) connections: Connections,
     pub(super) events: EventHub,
     pub(super) data: DataExit,
+    pub(super) placement: Placement,
     pub(super) channels: Channels,
     /// Where calls to other nodes run.
     pub(super) calls: Handle,
@@ -69,6 +71,12 @@ impl Exit {
         for call in output.calls.drain(..) {
             self.call(call);
         }
+        // One that was opened again meanwhile is there.
+        let mut ended = std::mem::take(&mut node.output().ended);
+        for transport in ended.drain(..).filter(|transport| !node.has_transport(transport)) {
+            self.placement.ended(&transport);
+        }
+        node.output().ended = ended;
         self.flush_data(node);
     }
 

@@ -13,12 +13,18 @@ use super::departures::Departures;
 use crate::node::Node;
 
 /// What was measured last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Metrics {
+    /// The worker's number, by which its metrics are told from the others'.
+    worker: String,
     measured: Option<(Instant, Duration)>,
 }
 
 impl Metrics {
+    pub(super) fn new(number: usize) -> Self {
+        Self { worker: number.to_string(), measured: None }
+    }
+
     /// Publishes what the node has counted, and the share of a core that this thread has used since the last time.
     pub(super) fn publish(&mut self, node: &Node, departures: &Departures, load: &LoadGauge) {
         let c = node.counters();
@@ -51,12 +57,12 @@ impl Metrics {
             ("kaigi_access_transports_failed_total", c.transports_failed),
         ];
         for (name, sum) in sums {
-            counter!(name).absolute(sum);
+            counter!(name, "worker" => self.worker.clone()).absolute(sum);
         }
         let (tracks, streams) = node.streams();
-        gauge!("kaigi_access_transports").set(node.transports() as f64);
-        gauge!("kaigi_access_tracks").set(tracks as f64);
-        gauge!("kaigi_access_streams").set(streams as f64);
+        gauge!("kaigi_access_transports", "worker" => self.worker.clone()).set(node.transports() as f64);
+        gauge!("kaigi_access_tracks", "worker" => self.worker.clone()).set(tracks as f64);
+        gauge!("kaigi_access_streams", "worker" => self.worker.clone()).set(streams as f64);
         self.measure(load);
     }
 
@@ -67,7 +73,7 @@ impl Metrics {
         if let Some((at, used)) = self.measured.replace(now) {
             let wall = now.0.duration_since(at).as_secs_f64();
             load.set(now.1.saturating_sub(used).as_secs_f64() / wall);
-            gauge!("kaigi_access_worker_cpu_load").set(load.get());
+            gauge!("kaigi_access_worker_cpu_load", "worker" => self.worker.clone()).set(load.get());
         }
     }
 }

@@ -1,17 +1,21 @@
 //! The thread that moves packets: one [`Node`] with its sockets. Everything of a client happens on one worker, so nothing is shared
-//! and nothing is locked; several workers could run side by side, each with a port of its own.
+//! and nothing is locked. Several run side by side, each with rooms and a port of its own ([`Placement`]).
 
 mod arrivals;
 mod data;
 mod departures;
 mod flush;
 mod metrics;
+mod placement;
 mod sendmmsg;
 mod sockets;
 mod tcp;
+mod workers;
 
 pub use data::{DataConsumers, DataStream};
+pub use placement::Placement;
 pub use sockets::{BindError, Sockets};
+pub use workers::Workers;
 
 use std::{
     collections::HashMap,
@@ -102,6 +106,8 @@ impl WorkerHandle {
 /// What a worker is started with.
 #[derive(Debug)]
 pub struct WorkerParts {
+    /// Which of the process's workers it is, from 0.
+    pub number: usize,
     /// Where it listens.
     pub sockets: Sockets,
     /// What its node is.
@@ -112,6 +118,8 @@ pub struct WorkerParts {
     pub data: DataConsumers,
     /// To other nodes.
     pub channels: Channels,
+    /// Where it says which transports have ended.
+    pub placement: Placement,
     /// Its load, of one core.
     pub load: LoadGauge,
     /// When to end.
@@ -127,7 +135,7 @@ pub fn start(parts: WorkerParts, calls: Handle) -> std::io::Result<WorkerHandle>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = WorkerHandle { jobs };
     let back = handle.clone();
-    std::thread::Builder::new().name("media".to_owned()).spawn(move || {
+    std::thread::Builder::new().name(format!("media-{}", parts.number)).spawn(move || {
         runtime.block_on(async move {
             match Worker::new(parts, receiver, back, calls) {
                 Ok(worker) => worker.run().await,
@@ -171,6 +179,7 @@ impl Worker {
                 connections: Connections::new(sender),
                 events: parts.events,
                 data: DataExit::new(parts.data),
+                placement: parts.placement,
                 channels: parts.channels,
                 calls,
                 back,
@@ -180,7 +189,7 @@ impl Worker {
             paths: HashMap::new(),
             jobs,
             load: parts.load,
-            metrics: Metrics::default(),
+            metrics: Metrics::new(parts.number),
             stop: parts.stop,
         })
     }
