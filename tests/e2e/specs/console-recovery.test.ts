@@ -1,3 +1,5 @@
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Chromium } from '../harness/browser';
 import { Console } from '../harness/console';
@@ -39,6 +41,24 @@ it('goes on when the portal has died, and has missed nothing', async () => {
   await until('who came is told', async () => (await desk.get('event-log').textContent())?.includes('Botan'));
   expect(await desk.page.getByRole('alert').count()).toBe(0);
   expect(desk.complaints).toEqual([]);
+});
+
+it('rests while nobody looks, and goes on where it was', async () => {
+  const hide = (hidden: boolean) =>
+    desk.page.evaluate((isHidden) => {
+      Object.defineProperty(document, 'hidden', { configurable: true, get: () => isHidden });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, hidden);
+  const streams = () => desk.requests.filter((one) => one.url().includes('/v1/events?'));
+  const before = streams().length;
+  await hide(true);
+  await until('the stream is given up', async () => (await streams().at(-1)?.response()) !== null && streams().at(-1)?.failure() !== null);
+  await join('Daisuke');
+  await hide(false);
+  await until('who came meanwhile is told', async () => (await desk.get('event-log').textContent())?.includes('Daisuke'));
+  await desk.page.locator('[data-testid=participant][data-user=Daisuke]').waitFor();
+  expect(streams().length).toBe(before + 1);
+  expect(streams().at(-1)?.url()).toMatch(/after=[1-9]/);
 });
 
 it('looks again and again where the events can’t be had', async () => {
@@ -108,4 +128,34 @@ it('tells things beside the buttons that are pressed next', async () => {
   const [told, bar] = [await notice.boundingBox(), await desk.get('save-bar').boundingBox()];
   expect((told?.y ?? 0) + (told?.height ?? 0)).toBeLessThan(bar?.y ?? 0);
   await desk.get('revert').click();
+});
+
+it('finds the management API behind a proxy', async () => {
+  let target = '';
+  const proxy = http.createServer((incoming, answer) => {
+    const path = incoming.url?.replace(/^\/api/, '') ?? '/';
+    const outgoing = http.request(target + path, { method: incoming.method, headers: incoming.headers }, (got) => {
+      answer.writeHead(got.statusCode ?? 502, got.headers);
+      got.pipe(answer);
+    });
+    outgoing.on('error', () => answer.destroy());
+    incoming.pipe(outgoing);
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  const api = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}/api`;
+  const hidden = await Kaigi.start({ name: 'console-proxy', env: { KAIGI_CONSOLE_API: api } });
+  try {
+    target = hidden.managementUrl;
+    const page = await Console.open(hidden, browser, 'behind a proxy');
+    await page.signIn(hidden.service);
+    await page.go(`/rooms/${hidden.service.room}/live`, 'event-state');
+    await until('events come through', async () => (await page.get('event-state').getAttribute('data-state')) === 'live');
+    expect(page.complaints).toEqual([]);
+    expect(page.requests.some((one) => one.url().startsWith(hidden.managementUrl))).toBe(false);
+    await page.page.context().close();
+  } finally {
+    await hidden.stop();
+    proxy.closeAllConnections();
+    proxy.close();
+  }
 });

@@ -29,12 +29,16 @@ const LASTING = 10_000;
 /** Comments come every 15 s; a stream that is silent for so long is dead, in ms. */
 const SILENCE = 40_000;
 
+/** How far somebody has followed: the id of the last event, empty before the first. */
+export interface Cursor {
+  last: string;
+}
+
 /**
  * Follows the events of a room until `signal` is aborted, beginning with those that the server still keeps. A broken stream is taken up again after the last event that came;
  * a server that has no events ends it with `absent`.
  */
-export async function followEvents(api: Api, room: string, listener: EventListener, signal: AbortSignal): Promise<void> {
-  let last = '';
+export async function followEvents(api: Api, room: string, listener: EventListener, signal: AbortSignal, cursor: Cursor = { last: '' }): Promise<void> {
   let pause = FIRST_PAUSE;
   /** The last stream came to its end, as each does when its token is too old: nobody needs to know. */
   let isSeamless = false;
@@ -45,7 +49,7 @@ export async function followEvents(api: Api, room: string, listener: EventListen
     let opened: number | undefined;
     let hasTold = false;
     try {
-      await readStream(api, room, last, signal, {
+      await readStream(api, room, cursor.last, signal, {
         opened: () => {
           opened = Date.now();
           if (!wasSeamless) pause = FIRST_PAUSE;
@@ -53,8 +57,8 @@ export async function followEvents(api: Api, room: string, listener: EventListen
         },
         event: (event) => {
           // Of the time before, something is always missing.
-          if (event.type === 'gap' && last === '') return;
-          last = event.id || last;
+          if (event.type === 'gap' && cursor.last === '') return;
+          cursor.last = event.id || cursor.last;
           pause = FIRST_PAUSE;
           hasTold = true;
           listener.event(event);

@@ -44,24 +44,36 @@ export class LiveStore {
 
   /** Follows the room until `signal` is aborted. */
   async run(signal: AbortSignal): Promise<void> {
-    const events = followEvents(
-      this.api,
-      this.room,
-      {
-        event: (event) => {
-          this.events.value = [event, ...this.events.value].slice(0, MOST_EVENTS);
-          this.refresh();
-        },
-        state: (state) => {
-          const was = this.eventState.value;
-          this.eventState.value = state;
-          // Something may have been missed.
-          if (state === 'live' && was !== 'live') this.refresh();
-        },
-      },
-      signal,
-    );
-    await Promise.all([events, this.#look(signal)]);
+    await Promise.all([this.#follow(signal), this.#look(signal)]);
+  }
+
+  /** Follows the events while the page is seen: browsers have few connections to one server, for all pages together. */
+  async #follow(signal: AbortSignal): Promise<void> {
+    const cursor = { last: '' };
+    const listener = { event: (event: KaigiEvent) => this.#onEvent(event), state: (state: StreamState) => this.#onState(state) };
+    while (!signal.aborted) {
+      const changed = new AbortController();
+      const onChange = () => changed.abort();
+      document.addEventListener('visibilitychange', onChange, { once: true });
+      const end = AbortSignal.any([signal, changed.signal]);
+      if (document.hidden) await aborted(end);
+      else await followEvents(this.api, this.room, listener, end, cursor);
+      document.removeEventListener('visibilitychange', onChange);
+      // It ended by itself: there are no events.
+      if (!end.aborted) return;
+    }
+  }
+
+  #onEvent(event: KaigiEvent): void {
+    this.events.value = [event, ...this.events.value].slice(0, MOST_EVENTS);
+    this.refresh();
+  }
+
+  #onState(state: StreamState): void {
+    const was = this.eventState.value;
+    this.eventState.value = state;
+    // Something may have been missed.
+    if (state === 'live' && was !== 'live') this.refresh();
   }
 
   /** Looks at the lists again, soon. */
@@ -152,4 +164,8 @@ export class LiveStore {
     const who = stream.info.owner && stream.info.owner !== 'admin' ? this.nameOf(stream.info.owner) : (stream.info.type ?? 'server');
     return source && source !== 'camera' && source !== 'mic' ? `${who} (${source})` : who;
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => (signal.aborted ? resolve() : signal.addEventListener('abort', () => resolve(), { once: true })));
 }
