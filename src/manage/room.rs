@@ -35,6 +35,9 @@ pub enum RoomCommand {
         room: String,
         /// JSON file with the attributes to replace (- = standard input)
         attributes: PathBuf,
+        /// Merge into the attributes instead, member by member (JSON Merge Patch); null brings a default back
+        #[arg(long)]
+        merge: bool,
     },
     /// Delete a room; whoever is in it is dropped
     Delete {
@@ -79,8 +82,10 @@ pub(super) fn run(api: &Api, command: RoomCommand) -> Result<Shown, ManageError>
             }
             Shown::rows(api.post("v1/rooms", &body)?, ROOMS)
         }
-        RoomCommand::Update { room, attributes } => {
-            Shown::Document(api.put(&one(&room), &api::document(&attributes)?)?)
+        RoomCommand::Update { room, attributes, merge } => {
+            let attributes = api::document(&attributes)?;
+            let change = if merge { Api::patch } else { Api::put };
+            Shown::Document(change(api, &one(&room), &attributes)?)
         }
         RoomCommand::Delete { room } => {
             api.delete(&one(&room))?;

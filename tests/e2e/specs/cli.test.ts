@@ -82,6 +82,9 @@ it("gives a room other attributes than the defaults, and others in their place l
   const made = await json('room', 'create', 'Webinar', '--options', file({ inputLimit: 3, autoMix: true }));
   expect(made).toMatchObject({ name: 'Webinar', inputLimit: 3, autoMix: true });
   expect(await json('room', 'update', made._id, file({ inputLimit: 4, notifying: { streamChange: false } }))).toMatchObject({ inputLimit: 4, autoMix: true });
+  expect(await json('room', 'update', made._id, '--merge', file({ notifying: { participantActivities: false } }))).toMatchObject({ notifying: { participantActivities: false, streamChange: false } });
+  expect(await json('room', 'update', made._id, '--merge', file({ notifying: null }))).toMatchObject({ notifying: { participantActivities: true, streamChange: true } });
+  expect(await json('room', 'update', made._id, file({ notifying: { streamChange: false } }))).toMatchObject({ inputLimit: 4 });
   expect(await json('room', 'show', made._id)).toMatchObject({ inputLimit: 4, notifying: { participantActivities: true, streamChange: false } });
 });
 

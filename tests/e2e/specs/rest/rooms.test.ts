@@ -270,9 +270,9 @@ describe('at the same time', () => {
       }
     };
     const worker = async (i: number): Promise<void> => {
-      for (let n = 0; n < 10; n++) await increment(i);
+      for (let n = 0; n < 20; n++) await increment(i);
     };
-    await Promise.all(Array.from({ length: 10 }, (_, i) => worker(i)));
+    await Promise.all(Array.from({ length: 5 }, (_, i) => worker(i)));
     expect((await api.get(path)).json.inputLimit).toBe(100);
   });
 
