@@ -106,7 +106,7 @@ it('asks before what is not saved is left, and keeps it until then', async () =>
   await desk.get('event-state').waitFor();
   answers.push(false);
   await desk.get('nav-services').click();
-  expect(new URL(page.url()).hash).toBe(`#/rooms/${kaigi.service.room}/live`);
+  await until('the address is what it was', () => answers.length === 0 && new URL(page.url()).hash === `#/rooms/${kaigi.service.room}/live`);
   await page.getByRole('tab', { name: 'Settings' }).click();
   expect(await desk.get('inputLimit').inputValue()).toBe('3');
   answers.push(true);
