@@ -29,7 +29,8 @@ use kaigi_proto::{
     auth::Require,
     v1::{
         self, access_node_server::AccessNodeServer, cluster_client::ClusterClient,
-        data_link_server::DataLinkServer, media_link_server::MediaLinkServer,
+        data_link_server::DataLinkServer, layer_link_server::LayerLinkServer,
+        media_link_server::MediaLinkServer,
     },
 };
 use kaigi_telemetry::{Health, HealthServer};
@@ -112,6 +113,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .add_service(InterceptedService::new(access, require.clone()))
         .add_service(InterceptedService::new(MediaLinkServer::new(service.clone()), require.clone()))
+        .add_service(InterceptedService::new(LayerLinkServer::new(service.clone()), require.clone()))
         .add_service(InterceptedService::new(DataLinkServer::new(service), require))
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
     let registration = Registration {

@@ -5,8 +5,8 @@ use std::time::{Instant, SystemTime};
 use kaigi_proto::{
     ids::{AttachmentId, IdError, SessionId, StreamId, TransportId, WorkerId},
     v1::{
-        self, access_node_server::AccessNode, data_link_server::DataLink, media_link_server::MediaLink,
-        signal_transport_request::Signal,
+        self, access_node_server::AccessNode, data_link_server::DataLink, layer_link_server::LayerLink,
+        media_link_server::MediaLink, signal_transport_request::Signal,
     },
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -194,6 +194,18 @@ impl MediaLink for Service {
         let id = AttachmentId::new(&request.into_inner().attachment_id).map_err(bad_id)?;
         self.workers.all(move |node, _| node.detach(&id)).await?;
         Ok(Response::new(v1::DetachReply {}))
+    }
+}
+
+#[tonic::async_trait]
+impl LayerLink for Service {
+    async fn describe(
+        &self,
+        request: Request<v1::DescribeLayersRequest>,
+    ) -> Result<Response<v1::DescribeLayersReply>, Status> {
+        let request = request.into_inner();
+        let reply = self.worker.call(move |node, now| node.describe_layers(now, &request)).await?;
+        Ok(Response::new(reply))
     }
 }
 

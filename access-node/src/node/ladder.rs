@@ -7,13 +7,32 @@ use kaigi_proto::v1;
 use super::{LayerWish, TrackSource};
 use crate::{
     allocate::Rung,
-    forward::{Forwarder, Rates, Size},
+    forward::{Forwarder, Rates, Size, Source},
 };
 
 /// A layer of which nothing came for that long has stopped. Screens that show nothing new are sent once a second.
 const SILENCE: Duration = Duration::from_millis(1_500);
 
-/// What is known of a layer that flows.
+/// What is known of a track that flows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Known {
+    pub(super) size: Option<Size>,
+    pub(super) rates: Rates,
+}
+
+impl Known {
+    /// `None` if nothing flows.
+    pub(super) fn of(now: Instant, source: &mut Source) -> Option<Self> {
+        let heard = source.last_packet().is_some_and(|at| now < at + SILENCE);
+        if !heard || !source.active || source.supply.is_none() {
+            return None;
+        }
+        let rates = source.rates(now).filter(|rates| rates.bitrate() > 0)?;
+        Some(Self { size: source.size(), rates })
+    }
+}
+
+/// A layer that flows.
 #[derive(Clone, Copy, Debug)]
 struct Flowing {
     /// Which of those named.
@@ -32,15 +51,24 @@ pub(super) struct Ladder {
 }
 
 impl Ladder {
-    /// Looks at what flows now.
+    /// Looks at what flows now; `elsewhere` knows of what is published on other nodes.
     pub(super) fn new(
         now: Instant,
         layers: &[TrackSource],
         wish: &LayerWish,
         forward: &mut Forwarder,
+        mut elsewhere: impl FnMut(&TrackSource) -> Option<Known>,
     ) -> Self {
-        let mut flowing: Vec<_> =
-            layers.iter().zip(0..).filter_map(|(layer, index)| flows(now, layer, index, forward)).collect();
+        let mut flowing: Vec<_> = layers
+            .iter()
+            .zip(0..)
+            .filter_map(|(layer, index)| {
+                let told = elsewhere(layer);
+                let source = forward.find(&layer.track).and_then(|key| forward.source_mut(key));
+                let Known { size, rates } = source.and_then(|source| Known::of(now, source)).or(told)?;
+                Some(Flowing { layer: index, size, rates })
+            })
+            .collect();
         let sized = flowing.iter().all(|layer| layer.size.is_some());
         let value = |layer: &Flowing| match layer.size {
             // What a picture shows grows with its sides rather than with its area: small ones become larger before large ones do.
@@ -85,16 +113,6 @@ impl Ladder {
             v1::Limit::None
         }
     }
-}
-
-fn flows(now: Instant, layer: &TrackSource, index: usize, forward: &mut Forwarder) -> Option<Flowing> {
-    let source = forward.find(&layer.track).and_then(|key| forward.source_mut(key))?;
-    let heard = source.last_packet().is_some_and(|at| now < at + SILENCE);
-    if !heard || !source.active || source.supply.is_none() {
-        return None;
-    }
-    let rates = source.rates(now).filter(|rates| rates.bitrate() > 0)?;
-    Some(Flowing { layer: index, size: source.size(), rates })
 }
 
 /// How many of the layers, from the smallest on, are not more than what is asked for; the smallest always is.

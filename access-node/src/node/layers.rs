@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use kaigi_proto::{ids::TrackId, v1};
+use kaigi_proto::{
+    ids::{TrackId, WorkerId},
+    v1,
+};
 
 use super::{
     Feed, LayerWish, Node, TrackSource, ladder::Ladder, net::Net, transport::Role, transport::Transport,
@@ -164,7 +167,9 @@ impl Node {
 
     /// Decides anew what a transport's subscriptions with layers get.
     pub(super) fn allocate(&mut self, now: Instant, key: TransportKey) {
-        let changes = changes(now, key, &mut self.net, &mut self.forward);
+        let changes = changes(now, key, &self.config.worker, &mut self.net, &mut self.forward);
+        let questions = self.net.remote.questions(now);
+        self.net.output.calls.extend(questions);
         for Change { sink, layer, chosen } in changes {
             match layer {
                 Some(layer) => {
@@ -181,8 +186,15 @@ impl Node {
     }
 }
 
-fn changes(now: Instant, key: TransportKey, net: &mut Net, forward: &mut Forwarder) -> Vec<Change> {
-    let Some(transport) = net.transports.get_mut(key) else { return Vec::new() };
+fn changes(
+    now: Instant,
+    key: TransportKey,
+    own: &WorkerId,
+    net: &mut Net,
+    forward: &mut Forwarder,
+) -> Vec<Change> {
+    let Net { transports, remote, .. } = net;
+    let Some(transport) = transports.get_mut(key) else { return Vec::new() };
     let connected = transport.is_connected();
     let mut reserved = 0;
     let mut reports = false;
@@ -197,7 +209,9 @@ fn changes(now: Instant, key: TransportKey, net: &mut Net, forward: &mut Forward
             Fed::Layers(layered) => {
                 let negotiated = transport.negotiation.negotiated(&track.mid);
                 reports |= negotiated.is_some_and(|agreed| agreed.extensions.transport_cc.is_some());
-                let ladder = Ladder::new(now, &layered.layers, &layered.wish, forward);
+                let elsewhere =
+                    |layer: &TrackSource| (layer.worker != *own).then(|| remote.look(now, layer)).flatten();
+                let ladder = Ladder::new(now, &layered.layers, &layered.wish, forward, elsewhere);
                 pictures.push(Wanted { sink: *sink, layered, ladder });
             }
         }

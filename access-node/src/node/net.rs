@@ -16,6 +16,7 @@ use super::{
     Counters, Output,
     data::Data,
     links::Links,
+    remote::RemoteLayers,
     transport::{Role, Transport},
 };
 use crate::{
@@ -42,6 +43,7 @@ pub(super) struct Net {
     pub(super) by_peer: HashMap<Peer, TransportKey>,
     pub(super) timers: Timers<TransportKey>,
     pub(super) links: Links,
+    pub(super) remote: RemoteLayers,
     pub(super) data: Data,
     pub(super) output: Output,
     pub(super) counters: Counters,
@@ -58,6 +60,7 @@ impl Net {
             by_peer: HashMap::new(),
             timers: Timers::default(),
             links,
+            remote: RemoteLayers::default(),
             data: Data::default(),
             output: Output::default(),
             counters: Counters::default(),

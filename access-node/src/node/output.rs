@@ -30,6 +30,13 @@ pub enum LinkCall {
         /// Which flow.
         attachment: AttachmentId,
     },
+    /// Ask for what layers there are; the answer goes to [`super::Node::described`].
+    Describe {
+        /// The producing node.
+        endpoint: String,
+        /// Which.
+        request: v1::DescribeLayersRequest,
+    },
 }
 
 /// Everything to be done, in order; to be emptied after each call or batch of datagrams.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kaigi_proto::v1::{self, media_link_client::MediaLinkClient};
+use kaigi_proto::v1::{self, layer_link_client::LayerLinkClient, media_link_client::MediaLinkClient};
 use kaigi_worker::Channels;
 use tokio::runtime::Handle;
 
@@ -88,6 +88,17 @@ impl Exit {
                     let reply = attach(&channels, &endpoint, request.clone()).await;
                     let done = move |node: &mut Node, now| node.attached(now, flow, &request, reply);
                     // The worker has ended: there is nobody to tell.
+                    let _: Result<(), WorkerGone> = back.call(done).await;
+                });
+            }
+            LinkCall::Describe { endpoint, request } => {
+                self.calls.spawn(async move {
+                    let Ok(channel) = channels.to(&endpoint) else { return };
+                    let call = async { LayerLinkClient::new(channel).describe(request).await };
+                    // It is asked again before long.
+                    let Ok(Ok(reply)) = tokio::time::timeout(CALL_TIMEOUT, call).await else { return };
+                    let done =
+                        move |node: &mut Node, now| node.described(now, &endpoint, &reply.into_inner());
                     let _: Result<(), WorkerGone> = back.call(done).await;
                 });
             }
