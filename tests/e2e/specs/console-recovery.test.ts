@@ -89,7 +89,7 @@ it('draws layouts with a finger', async () => {
   await touch('touchMove', at(0.75, 0.51));
   await touch('touchEnd');
   const row = desk.get('region-row').nth(1);
-  expect(await row.getByTestId('side-height').inputValue()).toBe('1/2');
+  await until('it is half as high', async () => (await row.getByTestId('side-height').inputValue()) === '1/2');
   expect(await row.getByTestId('side-top').inputValue()).toBe('0');
   await desk.get('undo').click();
   await desk.get('revert').click();

@@ -124,14 +124,14 @@ describe('settings', () => {
     await desk.go(inPage('settings/json'), 'json');
     const json = desk.get('json');
     await json.fill('{ "name": ');
-    expect(await desk.get('json-error').textContent()).not.toBe('');
+    await until('it is told that this is no JSON', async () => (await desk.get('json-error').textContent()) !== '');
     const wrong = await document();
     Object.assign(wrong.views[0]!.video, { bgColor: { r: 300, g: 0, b: 0 } });
     await json.fill(JSON.stringify(wrong));
     await desk.saves(() => desk.get('save').click());
     await until('the refusal is told', async () => (await desk.page.locator('.section-content').textContent())?.includes('300') ?? false);
     await desk.get('revert').click();
-    expect(await desk.get('save-bar').isVisible()).toBe(false);
+    await desk.get('save-bar').waitFor({ state: 'hidden' });
   });
 
   it('of two who change the same are not lost silently', async () => {
@@ -167,7 +167,7 @@ describe('the layout editor', () => {
     await page.keyboard.press('Shift+ArrowRight');
     await page.keyboard.press('Shift+ArrowRight');
     for (let n = 0; n < 4; n++) await page.keyboard.press('Shift+ArrowUp');
-    expect(await desk.get('overlap').count()).toBe(1);
+    await until('they overlap', async () => (await desk.get('overlap').count()) === 1);
     // The second to the right edge, by mouse: by its left edge, from the middle to two thirds.
     await region(1).click();
     await desk.get('layout-canvas').evaluate((canvas) => canvas.scrollIntoView({ block: 'center' }));
@@ -177,7 +177,7 @@ describe('the layout editor', () => {
     await page.mouse.move(canvas.x + canvas.width * 0.6, canvas.y + canvas.height / 2, { steps: 4 });
     await page.mouse.move(canvas.x + canvas.width * 0.665, canvas.y + canvas.height / 2, { steps: 4 });
     await page.mouse.up();
-    expect(await desk.get('overlap').count()).toBe(0);
+    await until('they do not overlap any more', async () => (await desk.get('overlap').count()) === 0);
     // A third one on the free space below the first, then exactly by numbers.
     await page.mouse.move(canvas.x + canvas.width * 0.05, canvas.y + canvas.height * 0.8);
     await page.mouse.down();
@@ -198,9 +198,9 @@ describe('the layout editor', () => {
 
   it('shows what so many inputs would look like', async () => {
     await desk.get('preview-inputs').fill('3');
-    expect(await desk.get('preview-words').textContent()).toContain('Custom layout of 3');
+    await desk.get('preview-words').getByText('Custom layout of 3').waitFor();
     await desk.get('preview-inputs').fill('9');
-    expect(await desk.get('preview-words').textContent()).toContain('Built-in layout of 9');
+    await desk.get('preview-words').getByText('Built-in layout of 9').waitFor();
   });
 });
 
