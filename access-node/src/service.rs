@@ -204,8 +204,13 @@ impl LayerLink for Service {
         request: Request<v1::DescribeLayersRequest>,
     ) -> Result<Response<v1::DescribeLayersReply>, Status> {
         let request = request.into_inner();
-        let reply = self.worker.call(move |node, now| node.describe_layers(now, &request)).await?;
-        Ok(Response::new(reply))
+        let mut layers = Vec::new();
+        for worker in self.workers.iter() {
+            let request = request.clone();
+            let reply = worker.call(move |node, now| node.describe_layers(now, &request)).await?;
+            layers.extend(reply.layers);
+        }
+        Ok(Response::new(v1::DescribeLayersReply { layers }))
     }
 }
 
