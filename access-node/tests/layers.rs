@@ -461,6 +461,7 @@ fn layers_of_another_node_are_known_before_they_are_brought() {
     let mut stage = Stage::new();
     stage.run(seconds(2));
     let mut consumer = World::with_worker("access-2", "127.0.0.1:7001", 9);
+    consumer.now = stage.world.now;
     let client = consumer.client();
     let video = consumer.clients[client].1.add("video", Way::Receive);
     let track = v1::SubscriptionTrack {
