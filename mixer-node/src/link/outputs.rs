@@ -16,7 +16,9 @@ use kaigi_proto::{
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{MAX_DATAGRAM, OutputTrack, TrackDescription, bind};
+use kaigi_intake::{MAX_DATAGRAM, bind};
+
+use super::{OutputTrack, TrackDescription};
 
 /// Attachments of this node at most. One takes some kilobytes, and each costs a copy of its track.
 const MAX_ATTACHMENTS: usize = 2000;

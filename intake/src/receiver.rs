@@ -20,10 +20,10 @@ use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
-use super::{MAX_DATAGRAM, bind};
+use crate::{Arrival, MAX_DATAGRAM, bind};
 
-/// Takes a track's RTP packets; must not block.
-pub(super) type Sink = Box<dyn Fn(BytesMut, Instant) + Send + Sync>;
+/// Takes what comes of a track; must not block.
+pub(crate) type Sink = Box<dyn Fn(Arrival, Instant) + Send + Sync>;
 
 /// See the module.
 pub struct Receiver {
@@ -41,7 +41,7 @@ struct Route {
 }
 
 /// One track's flow to this node; ends when dropped.
-pub struct Flow {
+pub(crate) struct Flow {
     receiver: Arc<Receiver>,
     route: Arc<Route>,
     keys: LinkKeys,
@@ -69,7 +69,7 @@ impl Receiver {
     ///
     /// # Errors
     /// If no SRTP context can be made.
-    pub(super) fn open(self: &Arc<Self>, sink: Sink) -> Result<Flow, LinkError> {
+    pub(crate) fn open(self: &Arc<Self>, sink: Sink) -> Result<Flow, LinkError> {
         let keys = LinkKeys::random();
         let mut routes = self.routes.lock();
         let ssrc = std::iter::repeat_with(rand::random::<u32>)
@@ -111,9 +111,12 @@ impl Receiver {
         match plain {
             Ok(FromProducer::Rtp(packet)) => {
                 route.last_packet.store(self.age(now), Ordering::Relaxed);
-                (route.sink)(packet, now);
+                (route.sink)(Arrival::Packet(packet), now);
             }
-            Ok(FromProducer::SenderReport { .. } | FromProducer::Other) => {}
+            Ok(FromProducer::SenderReport { ntp, rtp }) => {
+                (route.sink)(Arrival::SenderReport { ntp, rtp }, now)
+            }
+            Ok(FromProducer::Other) => {}
             Err(error) => tracing::trace!(%error, "datagram refused"),
         }
     }
@@ -125,29 +128,34 @@ impl Receiver {
 
 impl Flow {
     /// What to ask the producer for.
-    #[must_use]
-    pub(super) fn attach_request(&self, attachment: &str, track: &str) -> kaigi_proto::v1::AttachRequest {
+    pub(crate) fn attach_request(&self, attachment: &str, track: &str) -> kaigi_proto::v1::AttachRequest {
         self.keys.attach_request(attachment, track, self.receiver.address, self.ssrc)
     }
 
     /// How long no packet has come.
-    #[must_use]
-    pub(super) fn silence(&self, now: Instant) -> Duration {
+    pub(crate) fn silence(&self, now: Instant) -> Duration {
         let last = self.route.last_packet.load(Ordering::Relaxed);
         Duration::from_millis(self.receiver.age(now).saturating_sub(last))
     }
 
     /// Tells the producer that somebody is still here.
-    pub(super) fn report(&self, producer: SocketAddr) {
+    pub(crate) fn report(&self, producer: SocketAddr) {
         let report = self.route.link.lock().report();
         self.transmit(report, producer);
     }
 
     /// Asks the producer for a key frame.
-    pub(super) fn request_key_frame(&self, producer: SocketAddr) {
+    pub(crate) fn request_key_frame(&self, producer: SocketAddr) {
         let request = self.route.link.lock().request_key_frame();
         self.transmit(request, producer);
-        metrics::counter!("kaigi_mixer_key_frame_requests_total").increment(1);
+        metrics::counter!("kaigi_intake_key_frame_requests_total").increment(1);
+    }
+
+    /// Asks the producer for packets again; `missing` ascending.
+    pub(crate) fn request_packets(&self, producer: SocketAddr, missing: &[u16]) {
+        let request = self.route.link.lock().nack(missing);
+        self.transmit(request, producer);
+        metrics::counter!("kaigi_intake_nacked_packets_total").increment(missing.len() as u64);
     }
 
     fn transmit(&self, datagram: Result<BytesMut, LinkError>, producer: SocketAddr) {
