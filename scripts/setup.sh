@@ -16,7 +16,7 @@ build_packages=(build-essential cmake pkg-config libgstreamer1.0-dev libgstreame
 run_packages=(gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav ca-certificates)
 # Fonts are for the pages that the tests take pictures of.
-test_packages=(chromium curl ffmpeg fonts-liberation jq openssl python3-venv redis-server)
+test_packages=(chromium curl ffmpeg fonts-liberation jq libnginx-mod-rtmp nginx openssl python3-venv redis-server)
 
 with_tests=false
 for argument in "$@"; do
@@ -116,7 +116,7 @@ check_elsewhere() {
   have_node || missing+=("Node.js $MIN_NODE or newer with npm")
   if $with_tests; then
     [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || missing+=("chromium (or set CHROMIUM to a Chromium or Chrome)")
-    for tool in curl ffmpeg jq openssl redis-server; do
+    for tool in curl ffmpeg jq nginx openssl redis-server; do
       command -v "$tool" >/dev/null || missing+=("$tool")
     done
     have_python || missing+=("Python $MIN_PYTHON or newer with its module venv")

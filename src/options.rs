@@ -63,13 +63,16 @@ pub struct Options {
     /// Whether the sample application may give everybody a token [default: true]
     #[arg(long, env = "KAIGI_SAMPLE", value_name = "BOOL", action = ArgAction::Set)]
     pub sample: Option<bool>,
+    /// Folder of recordings [default: recordings in the data directory]
+    #[arg(long, env = "KAIGI_RECORDINGS", value_name = "DIR")]
+    pub recordings: Option<PathBuf>,
     /// What the processes log: a level, or `module=level` separated by commas [default: info]
     #[arg(long, env = "KAIGI_LOG", value_name = "FILTER")]
     pub log: Option<String>,
     /// How the processes' log lines look [default: text]
     #[arg(long, env = "KAIGI_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
-    /// Directory of the five programs [default: where this one is]
+    /// Directory of the programs [default: where this one is]
     #[arg(long, env = "KAIGI_BIN_DIR", value_name = "DIR")]
     pub bin_dir: Option<PathBuf>,
 
@@ -85,6 +88,9 @@ pub struct Options {
     /// File only: what is passed on to the mixer-node.
     #[arg(skip)]
     pub mixer_node: ProcessOptions,
+    /// File only: what is passed on to the streaming-node.
+    #[arg(skip)]
+    pub streaming_node: ProcessOptions,
     /// File only: what is passed on to the portal.
     #[arg(skip)]
     pub portal: ProcessOptions,
@@ -200,6 +206,7 @@ impl Options {
             tls_key: self.tls_key.or(other.tls_key),
             web_root: self.web_root.or(other.web_root),
             sample: self.sample.or(other.sample),
+            recordings: self.recordings.or(other.recordings),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
             bin_dir: self.bin_dir.or(other.bin_dir),
@@ -207,6 +214,7 @@ impl Options {
             conference_agent: self.conference_agent.or(other.conference_agent),
             access_node: self.access_node.or(other.access_node),
             mixer_node: self.mixer_node.or(other.mixer_node),
+            streaming_node: self.streaming_node.or(other.streaming_node),
             portal: self.portal.or(other.portal),
         }
     }
@@ -219,6 +227,7 @@ impl Options {
             Process::ConferenceAgent => &self.conference_agent,
             Process::AccessNode => &self.access_node,
             Process::MixerNode => &self.mixer_node,
+            Process::StreamingNode => &self.streaming_node,
             Process::Portal => &self.portal,
         }
     }

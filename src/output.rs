@@ -105,6 +105,7 @@ fn colour(process: Process) -> u8 {
         Process::ConferenceAgent => 36,
         Process::AccessNode => 32,
         Process::MixerNode => 33,
+        Process::StreamingNode => 31,
         Process::Portal => 34,
     }
 }

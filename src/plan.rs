@@ -35,7 +35,7 @@ pub struct Spec {
     pub health: SocketAddr,
 }
 
-/// All five, with internal ports that are free now and a new cluster secret.
+/// All of them, with internal ports that are free now and a new cluster secret.
 ///
 /// # Errors
 /// If there are no free ports.
@@ -75,6 +75,9 @@ fn spec(
             }
         }
         Process::ConferenceAgent | Process::MixerNode => {}
+        Process::StreamingNode => {
+            args.put("--recordings", &settings.recordings);
+        }
         Process::AccessNode => {
             args.put("--bind", settings.bind.to_string())
                 .put("--media-port", settings.media_port.to_string());
@@ -202,7 +205,7 @@ mod tests {
         let by_file = planned("seal-key-file = \"/etc/kaigi/seal.key\"");
         assert_eq!(value(&by_file[0], "--seal-key-file").unwrap(), "/etc/kaigi/seal.key");
         assert_eq!(value(&by_file[4], "--seal-key-file"), None);
-        let (access, mixer, portal) = (&specs[2], &specs[3], &specs[4]);
+        let (access, mixer, portal) = (&specs[2], &specs[3], &specs[5]);
         assert_eq!(value(access, "--announce").unwrap(), "198.51.100.1,198.51.100.2");
         assert_eq!(value(access, "--media-port").unwrap(), "10001");
         assert_eq!(value(portal, "--tls-key").unwrap(), "k.pem");

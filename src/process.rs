@@ -1,4 +1,4 @@
-//! The five processes that make a Kaigi.
+//! The six processes that make a Kaigi.
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,14 +11,22 @@ pub enum Process {
     AccessNode,
     /// Mixed streams.
     MixerNode,
+    /// Recordings and broadcasts.
+    StreamingNode,
     /// The edge for clients.
     Portal,
 }
 
 impl Process {
     /// All of them, in the order in which they start.
-    pub const ALL: [Self; 5] =
-        [Self::ClusterManager, Self::ConferenceAgent, Self::AccessNode, Self::MixerNode, Self::Portal];
+    pub const ALL: [Self; 6] = [
+        Self::ClusterManager,
+        Self::ConferenceAgent,
+        Self::AccessNode,
+        Self::MixerNode,
+        Self::StreamingNode,
+        Self::Portal,
+    ];
 
     /// Its name in logs and in the configuration file.
     #[must_use]
@@ -28,6 +36,7 @@ impl Process {
             Self::ConferenceAgent => "conference-agent",
             Self::AccessNode => "access-node",
             Self::MixerNode => "mixer-node",
+            Self::StreamingNode => "streaming-node",
             Self::Portal => "portal",
         }
     }

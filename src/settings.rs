@@ -108,6 +108,8 @@ pub struct Settings {
     pub tls: Tls,
     /// The built web pages, if there are any.
     pub web_root: Option<PathBuf>,
+    /// Folder of recordings.
+    pub recordings: PathBuf,
     /// Whether the sample application gives tokens to everybody.
     pub sample: bool,
     /// Log filter.
@@ -129,8 +131,8 @@ impl Settings {
         let given = options.clone();
         let bin_dir =
             given.bin_dir.or_else(|| program_dir.map(Path::to_owned)).ok_or(SettingsError::NoBinDir)?;
+        let data_dir = given.data_dir.unwrap_or_else(default_data_dir);
         let settings = Self {
-            data_dir: given.data_dir.unwrap_or_else(default_data_dir),
             redis: given.redis,
             seal_key: match (given.seal_key_file, given.seal_key) {
                 (None, None) => SealKey::InDataDir,
@@ -151,6 +153,8 @@ impl Settings {
                 (TlsMode::Files, _, _) => return Err(SettingsError::TlsFilesMissing),
                 (TlsMode::Off | TlsMode::SelfSigned, _, _) => return Err(SettingsError::TlsFilesUnused),
             },
+            recordings: given.recordings.unwrap_or_else(|| data_dir.join("recordings")),
+            data_dir,
             web_root: given.web_root.or_else(|| find_web_root(&bin_dir)),
             sample: given.sample.unwrap_or(true),
             log: given.log.unwrap_or_else(|| "info".to_owned()),

@@ -26,7 +26,7 @@ const OTHERS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Who stops with whom, in this order: first nobody comes in any more, then rooms and media end, and what all need ends last.
 const STOP_ORDER: [&[Process]; 3] = [
     &[Process::Portal],
-    &[Process::ConferenceAgent, Process::AccessNode, Process::MixerNode],
+    &[Process::ConferenceAgent, Process::AccessNode, Process::MixerNode, Process::StreamingNode],
     &[Process::ClusterManager],
 ];
 

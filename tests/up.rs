@@ -1,4 +1,4 @@
-//! `kaigi up` with five small scripts in place of the programs.
+//! `kaigi up` with small scripts in place of the programs.
 #![allow(clippy::unwrap_used, reason = "a failing test says where")]
 
 use std::{
@@ -73,7 +73,7 @@ struct Kaigi {
 }
 
 impl Kaigi {
-    /// Starts it with `program` for one of the five and [`PROGRAM`] for the others.
+    /// Starts it with `program` for one of them and [`PROGRAM`] for the others.
     fn start(special: Option<(Process, &str)>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for process in Process::ALL {
@@ -171,7 +171,7 @@ async fn it_starts_in_order_tells_when_it_is_ready_and_stops_in_order() {
     until("the first one starts", || (!kaigi.file("started").is_empty()).then_some(())).await;
     assert_eq!(kaigi.file("started"), "kaigi-cluster-manager\n");
     let _answering = kaigi.until_ready().await;
-    assert_eq!(kaigi.file("started").lines().count(), 5);
+    assert_eq!(kaigi.file("started").lines().count(), Process::ALL.len());
     let result = kaigi.result.text();
     assert_eq!(result.lines().count(), 1, "{result}");
     assert!(result.contains(&format!("http://localhost:{}/", kaigi.settings.http_port)), "{result}");
@@ -199,7 +199,7 @@ async fn a_process_that_is_killed_comes_back_at_the_same_address() {
     until("it runs again", || (kaigi.file("kaigi-cluster-manager.pids").lines().count() == 2).then_some(()))
         .await;
     assert_eq!(kaigi.file("kaigi-cluster-manager.health"), health);
-    assert_eq!(kaigi.file("started").lines().count(), 6);
+    assert_eq!(kaigi.file("started").lines().count(), Process::ALL.len() + 1);
     let (_dir, _, log) = kaigi.end().await;
     assert!(
         log.contains("cluster-manager has ended (signal: 9 (SIGKILL)); starting it again in 100 ms"),

@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, env = "KAIGI_LEASE_MS", default_value_t = 1500, value_parser = clap::value_parser!(u64).range(300..=60_000))]
     pub lease_ms: u64,
     /// Who gets a new task: last-used, least-used, most-used, round-robin or randomly-pick; for one purpose alone:
-    /// mixer=most-used (portal, conference, access, mixer). Separated by commas; default: least-used
+    /// mixer=most-used (portal, conference, access, mixer, streaming). Separated by commas; default: least-used
     #[arg(long, env = "KAIGI_STRATEGY", value_delimiter = ',')]
     pub strategy: Vec<StrategyOption>,
     /// Events that are kept for those who come back and ask what they missed; each costs a kilobyte or so

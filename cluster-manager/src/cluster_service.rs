@@ -154,7 +154,9 @@ impl Cluster for ClusterService {
         let task = TaskId::new(&asked.task)?;
         let worker = match purpose {
             Purpose::Conference => self.room_at(&task).await?,
-            Purpose::Portal | Purpose::Access | Purpose::Mixer => self.hub.lookup(purpose, &task),
+            Purpose::Portal | Purpose::Access | Purpose::Mixer | Purpose::Streaming => {
+                self.hub.lookup(purpose, &task)
+            }
         };
         Ok(Response::new(v1::LookupReply { worker: worker.map(Into::into) }))
     }

@@ -223,6 +223,7 @@ impl Actor {
         let input = match news {
             News::Access(event) => Input::Access { node: worker, event },
             News::Mixer(event) => Input::Mixer { node: worker, event },
+            News::Streaming(event) => Input::Streaming { node: worker, event },
             News::Resumed => Input::NodeResumed(worker),
             News::MixersChanged => Input::MixersChanged,
             News::Lost => {
@@ -433,7 +434,7 @@ impl Actor {
     fn call(&mut self, call: CallId, callee: Callee, request: CallRequest) {
         let worker = match &callee {
             Callee::Cluster => None,
-            Callee::Access(node) | Callee::Mixer(node) => Some(node.worker.clone()),
+            Callee::Access(node) | Callee::Mixer(node) | Callee::Streaming(node) => Some(node.worker.clone()),
         };
         let start = || CallQueue::start(self.shared.clone(), callee, self.results_to.clone());
         let queue = self.queues.entry(worker.clone()).or_insert_with(start);
@@ -462,6 +463,9 @@ impl Actor {
             Note::MixerFailed { part, reason } => tracing::warn!(%room, part, reason, "mixer failed"),
             Note::TranscoderFailed { transcoder, reason } => {
                 tracing::warn!(%room, transcoder, reason, "transcoder failed, goes on trying");
+            }
+            Note::EgressFailed { egress, reason } => {
+                tracing::warn!(%room, egress, reason, "recording or broadcast interrupted");
             }
             Note::UnreadableTemplates { view, count } => {
                 tracing::warn!(%room, view, count, "custom layout templates left out: unreadable");

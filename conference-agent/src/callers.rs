@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use kaigi_proto::{
     ids::WorkerId,
-    v1::{access_node_client::AccessNodeClient, mixer_node_client::MixerNodeClient},
+    v1::{
+        access_node_client::AccessNodeClient, mixer_node_client::MixerNodeClient,
+        streaming_node_client::StreamingNodeClient,
+    },
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -108,12 +111,14 @@ impl Caller {
             Callee::Cluster => self.shared.cluster_permits.clone(),
             Callee::Access(node) => self.node(node, NodeKind::Access).await?,
             Callee::Mixer(node) => self.node(node, NodeKind::Mixer).await?,
+            Callee::Streaming(node) => self.node(node, NodeKind::Streaming).await?,
         };
         let _permit = permits.acquire().await.map_err(|_| Status::unavailable("closed"))?;
         match &self.callee {
             Callee::Cluster => self.call_cluster(request).await,
             Callee::Access(node) => self.call_access(node, request).await,
             Callee::Mixer(node) => self.call_mixer(node, request).await,
+            Callee::Streaming(node) => self.call_streaming(node, request).await,
         }
     }
 
@@ -175,6 +180,21 @@ impl Caller {
             }
             CallRequest::RemoveTranscoder(request) => {
                 mixer.remove_transcoder(request).await?;
+                Ok(CallReply::Done)
+            }
+            other => Err(misdirected(&other)),
+        }
+    }
+
+    async fn call_streaming(&self, node: &Node, request: CallRequest) -> Result<CallReply, Status> {
+        let mut streaming = StreamingNodeClient::new(self.shared.channels.to(&node.endpoint)?);
+        match request {
+            CallRequest::SetOutput(output) => {
+                let reply = streaming.set_output(*output).await?.into_inner();
+                Ok(CallReply::Egress { host: reply.host, file: reply.file })
+            }
+            CallRequest::RemoveOutput(request) => {
+                streaming.remove_output(request).await?;
                 Ok(CallReply::Done)
             }
             other => Err(misdirected(&other)),

@@ -9,7 +9,7 @@ use kaigi_proto::ids::{RoomId, WorkerId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::room::{AccessEvent, MixerEvent};
+use crate::room::{AccessEvent, EgressEvent, MixerEvent};
 
 /// Most events of nodes that wait for a room. A room handles one in microseconds, so that one which lets so many pile up is stuck.
 pub(crate) const MAX_NEWS: usize = 4096;
@@ -19,6 +19,7 @@ pub(crate) const MAX_NEWS: usize = 4096;
 pub(crate) enum News {
     Access(AccessEvent),
     Mixer(MixerEvent),
+    Streaming(EgressEvent),
     Lost,
     Resumed,
     /// A mixer came or went.

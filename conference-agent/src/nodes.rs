@@ -8,7 +8,10 @@ use std::{
 
 use kaigi_proto::{
     ids::{RoomId, WorkerId},
-    v1::{self, access_node_client::AccessNodeClient, mixer_node_client::MixerNodeClient},
+    v1::{
+        self, access_node_client::AccessNodeClient, mixer_node_client::MixerNodeClient,
+        streaming_node_client::StreamingNodeClient,
+    },
 };
 use kaigi_worker::Channels;
 use tokio::sync::{Semaphore, watch};
@@ -34,6 +37,7 @@ const REOPEN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(
 pub(crate) enum NodeKind {
     Access,
     Mixer,
+    Streaming,
 }
 
 /// The nodes in use.
@@ -127,6 +131,7 @@ impl Listener {
             let result = match self.kind {
                 NodeKind::Access => self.hear_access(&mut heard_before).await,
                 NodeKind::Mixer => self.hear_mixer(&mut heard_before).await,
+                NodeKind::Streaming => self.hear_streaming(&mut heard_before).await,
             };
             let was_open = self.open.send_replace(false);
             if was_open {
@@ -157,6 +162,17 @@ impl Listener {
         self.opened(heard_before);
         while let Some(event) = events.message().await? {
             self.tell(parse::mixer_event(event).map(|(room, event)| (room, News::Mixer(event))));
+        }
+        Ok(())
+    }
+
+    async fn hear_streaming(&self, heard_before: &mut bool) -> Result<(), Status> {
+        let mut client = StreamingNodeClient::new(self.nodes.channels.to(&self.node.endpoint)?);
+        let request = v1::StreamingEventsRequest { agent_id: self.nodes.agent.to_string() };
+        let mut events = opened(client.events(request)).await?.into_inner();
+        self.opened(heard_before);
+        while let Some(event) = events.message().await? {
+            self.tell(parse::egress_event(event).map(|(room, event)| (room, News::Streaming(event))));
         }
         Ok(())
     }

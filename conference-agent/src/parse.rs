@@ -1,5 +1,9 @@
 //! The door for what comes from other processes: protocol messages become the room's own types, or are refused.
 
+mod egress;
+
+pub(crate) use egress::{egress_event, start_egress, update_egress};
+
 use kaigi_proto::{
     ids::{IdError, ParticipantId, RoomId, SessionId, StreamId, SubscriptionId, TrackId, TransportId},
     v1,

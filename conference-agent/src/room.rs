@@ -6,6 +6,7 @@ mod controls;
 mod data;
 mod decisions;
 mod describe;
+mod egress;
 mod events;
 mod feeds;
 mod flow;
@@ -47,13 +48,14 @@ use kaigi_proto::{
 };
 use kaigi_room_config::RoomConfig;
 
+pub(crate) use egress::{Condition, EgressTarget};
 #[cfg(test)]
 pub(crate) use happenings::StreamPart;
 pub(crate) use happenings::{Happening, Leaving, SubscriptionFacts};
 pub(crate) use input::{
-    AccessChange, AccessEvent, CallError, CallReply, Command, Input, Join, LayoutAssignment, MixerChange,
-    MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack, Receiver, RequestId, StreamOperation,
-    Subscribe, SubscribeTrack, SubscriptionUpdate, TrackUpdate,
+    AccessChange, AccessEvent, CallError, CallReply, Command, EgressEvent, EgressMedia, Input, Join,
+    LayoutAssignment, MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack, Receiver,
+    RequestId, StartEgress, StreamOperation, Subscribe, SubscribeTrack, SubscriptionUpdate, TrackUpdate,
 };
 pub(crate) use layout::RequestedLayout;
 #[cfg(test)]
@@ -69,6 +71,7 @@ pub(crate) use wish::Wish;
 use calls::Pending;
 use controls::Script;
 use decisions::Decisions;
+use egress::EgressLink;
 use flow::FlowLink;
 use ids::IdSource;
 use mixer::MixerLink;
@@ -119,6 +122,7 @@ pub(crate) struct Room {
     mixer: MixerLink,
     flows: FlowLink,
     decisions: Decisions,
+    egress: EgressLink,
     /// Something that the descriptions of views and transcoders are made of has changed.
     views_changed: bool,
     /// When the room ends if nobody joins.
@@ -156,6 +160,7 @@ impl Room {
             mixer: MixerLink::new(&config),
             flows: FlowLink::default(),
             decisions: Decisions::new(now),
+            egress: EgressLink::default(),
             state: State { views, ..State::default() },
             id,
             config,
@@ -189,8 +194,12 @@ impl Room {
             Input::CallDone { call, result } => self.call_done(call, result, now),
             Input::Access { node, event } => self.access_event(&node, event),
             Input::Mixer { node, event } => self.mixer_event(&node, event),
+            Input::Streaming { node, event } => self.egress_event(&node, event),
             Input::NodeLost(worker) => self.node_lost(&worker, now),
-            Input::NodeResumed(worker) => self.mixer_resumed(&worker),
+            Input::NodeResumed(worker) => {
+                self.mixer_resumed(&worker);
+                self.streaming_resumed(&worker);
+            }
             Input::MixersChanged => self.mixer.retry_now(),
             Input::Gone(participant) => self.remove_participant(&participant, Leaving::Lost, now),
             Input::Abandoned { participant, session } => self.abandon(&participant, &session),
@@ -210,6 +219,7 @@ impl Room {
         }
         self.mixer_timeout(now);
         self.flow_timeout(now);
+        self.egress_timeout(now);
         self.linger_timeout(now);
         self.settle();
     }
@@ -220,6 +230,7 @@ impl Room {
             return None;
         }
         let links = self.mixer.next_deadline().into_iter().chain(self.flows.next_deadline());
+        let links = links.chain(self.egress.next_deadline());
         self.idle_until.into_iter().chain(links).chain(self.linger_deadline()).min()
     }
 
@@ -257,6 +268,7 @@ impl Room {
             }
         }
         self.leave_mixer();
+        self.leave_streaming();
         self.all_gone();
         self.ended = true;
         self.output(Output::Ended);
@@ -296,6 +308,12 @@ impl Room {
                 self.unsubscribe(&participant, &subscription).map(Some)
             }
             Command::DeleteStream { stream } => self.delete_stream(&stream).map(Some),
+            Command::StartEgress(start) => self.start_egress(request, start),
+            Command::UpdateEgress { egress, update, active } => {
+                self.update_egress(&egress, &update, active).map(Some)
+            }
+            Command::StopEgress { egress } => self.stop_egress(request, &egress),
+            Command::ListEgresses => Ok(Some(Reply::Egresses(self.describe_egresses()))),
             Command::Text { from, to, message } => self.text(&from, to, &message).map(Some),
             Command::ListParticipants => Ok(Some(Reply::Participants(self.describe_participants()))),
             Command::Stats { of, wall_ms } => self.plan_stats(&of, wall_ms).map(Some),
@@ -318,6 +336,7 @@ impl Room {
         if !self.ended {
             self.refresh_views();
             self.advance_mixer();
+            self.advance_egresses();
         }
     }
 
@@ -343,7 +362,9 @@ impl Room {
         let scripts = std::mem::take(&mut self.scripts).into_keys();
         let calls = std::mem::take(&mut self.calls).into_values().filter_map(|(_, p)| p.request());
         let updates = self.take_updates();
-        let waiting: Vec<RequestId> = opening.chain(scripts).chain(calls).chain(updates).collect();
+        let egresses = self.egress.take_requests();
+        let waiting: Vec<RequestId> =
+            opening.chain(scripts).chain(calls).chain(updates).chain(egresses).collect();
         for request in waiting {
             self.refuse(request, refusal.clone());
         }

@@ -160,6 +160,19 @@ impl Rooms {
         }
     }
 
+    /// Makes a request to a room, starting it if it does not run.
+    pub(crate) async fn request_starting(
+        self: &Arc<Self>,
+        room: &RoomId,
+        command: Command,
+    ) -> Result<Reply, Status> {
+        match tokio::time::timeout(JOIN_TIMEOUT, self.started(room)).await {
+            Ok(started) => started.map(drop)?,
+            Err(_) => return Err(Status::unavailable("Joining room failed")),
+        }
+        self.request(room, command).await
+    }
+
     async fn ask(&self, room: &RoomId, mail: impl FnOnce(ReplyTo) -> Mail) -> Result<Reply, Status> {
         let not_found = || Status::not_found("Room not found");
         let handle = self.running(room).ok_or_else(not_found)?;

@@ -48,6 +48,13 @@ impl ConferenceService {
     }
 }
 
+fn egress(reply: Reply) -> Answer<v1::Egress> {
+    match reply {
+        Reply::Egress(egress) => Ok(Response::new(*egress)),
+        other => Err(unexpected(&other)),
+    }
+}
+
 fn unexpected(reply: &Reply) -> Status {
     Status::internal(format!("the room gave another kind of reply: {reply:?}"))
 }
@@ -198,6 +205,30 @@ impl Conference for ConferenceService {
     async fn delete_stream(&self, request: Request<v1::StreamRequest>) -> Answer<v1::DeleteStreamReply> {
         let request = request.into_inner();
         self.order(&request.room_id, parse::delete_stream(&request)?).await
+    }
+
+    async fn start_egress(&self, request: Request<v1::StartEgressRequest>) -> Answer<v1::Egress> {
+        let request = request.into_inner();
+        let room = parse::room_id(&request.room_id)?;
+        egress(self.rooms.request_starting(&room, parse::start_egress(request)?).await?)
+    }
+
+    async fn update_egress(&self, request: Request<v1::UpdateEgressRequest>) -> Answer<v1::Egress> {
+        let request = request.into_inner();
+        let room = request.room_id.clone();
+        egress(self.ask(&room, parse::update_egress(request)?).await?)
+    }
+
+    async fn stop_egress(&self, request: Request<v1::EgressRequest>) -> Answer<v1::StopEgressReply> {
+        let request = request.into_inner();
+        self.order(&request.room_id, Command::StopEgress { egress: request.egress_id }).await
+    }
+
+    async fn list_egresses(&self, request: Request<v1::RoomRequest>) -> Answer<v1::ListEgressesReply> {
+        match self.ask(&request.into_inner().room_id, Command::ListEgresses).await? {
+            Reply::Egresses(egresses) => Ok(Response::new(v1::ListEgressesReply { egresses })),
+            other => Err(unexpected(&other)),
+        }
     }
 
     async fn destroy_room(&self, request: Request<v1::RoomRequest>) -> Answer<v1::DestroyRoomReply> {

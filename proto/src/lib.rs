@@ -4,6 +4,7 @@
 pub mod auth;
 pub mod events;
 pub mod ids;
+pub mod redact;
 pub mod shape;
 
 /// Messages, clients and servers generated from `proto/kaigi/v1/*.proto`; the comments there are the reference.

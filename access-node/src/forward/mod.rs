@@ -6,7 +6,6 @@ mod choices;
 mod clock;
 mod connect;
 mod continuity;
-mod h264_sps;
 mod meter;
 mod nack;
 mod padding;

@@ -150,7 +150,9 @@ fn h264(payload: &[u8]) -> Picture {
 fn h264_unit(unit: &[u8]) -> Picture {
     match unit.first().map(|b| b & 0x1f) {
         Some(5) => Picture { key_frame: true, ..Picture::default() },
-        Some(7) => Picture { key_frame: true, size: super::h264_sps::size(&unit[1..]), ..Picture::default() },
+        Some(7) => {
+            Picture { key_frame: true, size: kaigi_media::h264_sps::size(&unit[1..]), ..Picture::default() }
+        }
         _ => Picture::default(),
     }
 }

@@ -42,7 +42,7 @@ pub enum StrategyError {
     #[error("{0} is no strategy: last-used, least-used, most-used, round-robin or randomly-pick")]
     Strategy(String),
     /// The purpose before the equals sign.
-    #[error("{0} is no purpose: portal, conference, access or mixer")]
+    #[error("{0} is no purpose: portal, conference, access, mixer or streaming")]
     Purpose(String),
 }
 

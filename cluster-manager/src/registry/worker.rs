@@ -49,11 +49,13 @@ pub enum Purpose {
     Access,
     /// Mixing and transcoding.
     Mixer,
+    /// Recordings and broadcasts.
+    Streaming,
 }
 
 impl Purpose {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Portal, Self::Conference, Self::Access, Self::Mixer];
+    pub const ALL: [Self; 5] = [Self::Portal, Self::Conference, Self::Access, Self::Mixer, Self::Streaming];
 
     /// The name in options, logs and metrics.
     #[must_use]
@@ -63,6 +65,7 @@ impl Purpose {
             Self::Conference => "conference",
             Self::Access => "access",
             Self::Mixer => "mixer",
+            Self::Streaming => "streaming",
         }
     }
 
@@ -70,7 +73,7 @@ impl Purpose {
     #[must_use]
     pub fn is_matched(self) -> bool {
         match self {
-            Self::Portal | Self::Access | Self::Mixer => true,
+            Self::Portal | Self::Access | Self::Mixer | Self::Streaming => true,
             Self::Conference => false,
         }
     }
@@ -85,6 +88,7 @@ impl TryFrom<i32> for Purpose {
             Ok(v1::Purpose::Conference) => Ok(Self::Conference),
             Ok(v1::Purpose::Access) => Ok(Self::Access),
             Ok(v1::Purpose::Mixer) => Ok(Self::Mixer),
+            Ok(v1::Purpose::Streaming) => Ok(Self::Streaming),
             Ok(v1::Purpose::Unspecified) | Err(_) => Err(InvalidInput::Purpose(number)),
         }
     }
@@ -97,6 +101,7 @@ impl From<Purpose> for v1::Purpose {
             Purpose::Conference => Self::Conference,
             Purpose::Access => Self::Access,
             Purpose::Mixer => Self::Mixer,
+            Purpose::Streaming => Self::Streaming,
         }
     }
 }

@@ -70,6 +70,16 @@ pub(super) enum Pending {
         request: RequestId,
         transport: TransportId,
     },
+    PlaceStreaming,
+    SetEgress {
+        egress: String,
+        revision: u64,
+        node: WorkerId,
+    },
+    RemoveEgress {
+        egress: String,
+        node: WorkerId,
+    },
 }
 
 impl Pending {
@@ -88,7 +98,10 @@ impl Pending {
             | Self::TellFlow { .. }
             | Self::SetSource { .. }
             | Self::SetPart { .. }
-            | Self::RemovePart { .. } => None,
+            | Self::RemovePart { .. }
+            | Self::PlaceStreaming
+            | Self::SetEgress { .. }
+            | Self::RemoveEgress { .. } => None,
         }
     }
 }
@@ -130,7 +143,7 @@ impl Room {
     pub(super) fn fail_calls_to(&mut self, worker: &WorkerId, now: Instant) {
         let to_it = |callee: &Callee| match callee {
             Callee::Cluster => false,
-            Callee::Access(node) | Callee::Mixer(node) => node.worker == *worker,
+            Callee::Access(node) | Callee::Mixer(node) | Callee::Streaming(node) => node.worker == *worker,
         };
         let lost: Vec<CallId> =
             self.calls.iter().filter(|(_, (callee, _))| to_it(callee)).map(|(id, _)| *id).collect();
@@ -169,6 +182,11 @@ impl Room {
             Pending::Bandwidth { request, transport } => {
                 self.bandwidth_estimated(request, &transport, estimated(result));
             }
+            Pending::PlaceStreaming => self.streaming_placed(scheduled(result), now),
+            Pending::SetEgress { egress, revision, node } => {
+                self.egress_set(&egress, revision, &node, started(result), now);
+            }
+            Pending::RemoveEgress { egress, node } => self.egress_removed(&egress, &node, done(result), now),
         }
     }
 }
@@ -185,27 +203,29 @@ pub(super) fn node_refusal(error: CallError, transport: &TransportId) -> Refusal
 fn done(result: Result<CallReply, CallError>) -> Result<(), CallError> {
     match result? {
         CallReply::Done => Ok(()),
-        CallReply::Scheduled(_) | CallReply::View(_) | CallReply::Outputs(_) | CallReply::Bandwidth(_) => {
-            Err(unexpected())
-        }
+        _ => Err(unexpected()),
     }
 }
 
 fn scheduled(result: Result<CallReply, CallError>) -> Result<Node, CallError> {
     match result? {
         CallReply::Scheduled(node) => Ok(node),
-        CallReply::Done | CallReply::View(_) | CallReply::Outputs(_) | CallReply::Bandwidth(_) => {
-            Err(unexpected())
-        }
+        _ => Err(unexpected()),
     }
 }
 
 fn estimated(result: Result<CallReply, CallError>) -> Result<u64, CallError> {
     match result? {
         CallReply::Bandwidth(bitrate) => Ok(bitrate),
-        CallReply::Done | CallReply::Scheduled(_) | CallReply::View(_) | CallReply::Outputs(_) => {
-            Err(unexpected())
-        }
+        _ => Err(unexpected()),
+    }
+}
+
+/// Host and file.
+fn started(result: Result<CallReply, CallError>) -> Result<(String, String), CallError> {
+    match result? {
+        CallReply::Egress { host, file } => Ok((host, file)),
+        _ => Err(unexpected()),
     }
 }
 

@@ -167,6 +167,7 @@ impl Room {
                 }
             }
         }
+        self.for_each_egress_tap(&mut each);
         let updates = self.updates.iter().flat_map(|(id, update)| {
             Kind::ALL.into_iter().filter_map(move |kind| update.choice(kind).map(|choice| (id, kind, choice)))
         });

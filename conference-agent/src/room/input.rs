@@ -7,6 +7,7 @@ use kaigi_proto::{
 use kaigi_room_config::Resolution;
 
 use super::{
+    egress::{Condition, EgressTarget},
     layout::RequestedLayout,
     media::{Format, Kind, Kinds, Node, VideoParameters},
     output::CallId,
@@ -40,6 +41,10 @@ pub(crate) enum Input {
     Mixer {
         node: WorkerId,
         event: MixerEvent,
+    },
+    Streaming {
+        node: WorkerId,
+        event: EgressEvent,
     },
     /// The node is dead or can't be reached; its calls will not be answered any more.
     NodeLost(WorkerId),
@@ -131,6 +136,19 @@ pub(crate) enum Command {
     DeleteStream {
         stream: StreamId,
     },
+    StartEgress(StartEgress),
+    UpdateEgress {
+        /// Its id.
+        egress: String,
+        update: SubscriptionUpdate,
+        /// Which kinds are to flow, if that is to change.
+        active: [Option<bool>; 2],
+    },
+    StopEgress {
+        /// Its id.
+        egress: String,
+    },
+    ListEgresses,
     Destroy {
         reason: String,
     },
@@ -232,6 +250,22 @@ pub(crate) enum Receiver {
     One(ParticipantId),
 }
 
+/// A recording or a broadcast that is to begin.
+#[derive(Clone, Debug)]
+pub(crate) struct StartEgress {
+    pub(crate) target: EgressTarget,
+    /// At least one, at most one of each kind.
+    pub(crate) media: Vec<EgressMedia>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct EgressMedia {
+    pub(crate) kind: Kind,
+    /// Id of a stream or of a track.
+    pub(crate) from: String,
+    pub(crate) wish: Wish,
+}
+
 /// A change of a stream.
 #[derive(Clone, Debug)]
 pub(crate) enum StreamOperation {
@@ -274,6 +308,11 @@ pub(crate) enum CallReply {
     Outputs(MadeOutputs),
     /// bit/s
     Bandwidth(u64),
+    /// Of a recording: host and path of its first file.
+    Egress {
+        host: String,
+        file: String,
+    },
 }
 
 /// Why a call to a node or to the cluster failed.
@@ -315,6 +354,13 @@ pub(crate) struct Negotiated {
     pub(crate) mid: String,
     pub(crate) kind: Kind,
     pub(crate) format: Format,
+}
+
+/// How a streaming node's output is.
+#[derive(Clone, Debug)]
+pub(crate) struct EgressEvent {
+    pub(crate) egress: String,
+    pub(crate) condition: Condition,
 }
 
 /// What a mixer node tells of a view or a transcoder.

@@ -162,7 +162,13 @@ impl Room {
             }
             (Part::View(_), CallReply::Outputs(_))
             | (Part::Transcoder(_), CallReply::View(_))
-            | (_, CallReply::Done | CallReply::Scheduled(_) | CallReply::Bandwidth(_)) => Err(unexpected()),
+            | (
+                _,
+                CallReply::Done
+                | CallReply::Scheduled(_)
+                | CallReply::Bandwidth(_)
+                | CallReply::Egress { .. },
+            ) => Err(unexpected()),
         }
     }
 
@@ -200,6 +206,10 @@ impl Room {
             let failed = tracks.filter_map(|track| reason(self.tap_of(subscription, track))).next();
             ended.extend(failed.map(|reason| (id.clone(), reason)));
         }
+        self.egress_lacks(|kind, from, tap| match tap {
+            Tap::Output(spec) if part.is_of(from) && spec.kind() == kind => failures.get(&spec.id()).cloned(),
+            Tap::Output(_) | Tap::Layers(_) | Tap::Plain => None,
+        });
         for (id, reason) in ended {
             self.end_session(&SessionKey::Subscription(id), Some(&reason), true);
         }

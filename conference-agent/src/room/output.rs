@@ -54,6 +54,7 @@ pub(crate) enum Note {
     UnreadableTemplates { view: String, count: usize },
     SourceNotChanged { subscription: String, reason: String },
     SessionFailed { participant: String, session: String, reason: String },
+    EgressFailed { egress: String, reason: String },
 }
 
 /// Answer to a request.
@@ -73,6 +74,8 @@ pub(crate) enum Reply {
     /// bit/s
     Bandwidth(u64),
     Stats(Box<StatsPlan>),
+    Egress(Box<v1::Egress>),
+    Egresses(Vec<v1::Egress>),
     Done,
 }
 
@@ -81,6 +84,7 @@ pub(crate) enum Callee {
     Cluster,
     Access(Node),
     Mixer(Node),
+    Streaming(Node),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +103,8 @@ pub(crate) enum CallRequest {
     SetTranscoder(Box<v1::TranscoderDescription>),
     RemoveTranscoder(v1::RemoveTranscoderRequest),
     EstimateBandwidth(v1::EstimateBandwidthRequest),
+    SetOutput(Box<v1::OutputDescription>),
+    RemoveOutput(v1::RemoveOutputRequest),
 }
 
 impl CallRequest {
@@ -109,7 +115,8 @@ impl CallRequest {
             | Self::CloseSession(_)
             | Self::CloseTransport(_)
             | Self::RemoveView(_)
-            | Self::RemoveTranscoder(_) => true,
+            | Self::RemoveTranscoder(_)
+            | Self::RemoveOutput(_) => true,
             Self::Schedule(_)
             | Self::OpenPublication(_)
             | Self::OpenSubscription(_)
@@ -118,7 +125,8 @@ impl CallRequest {
             | Self::SetActive(_)
             | Self::SetView(_)
             | Self::SetTranscoder(_)
-            | Self::EstimateBandwidth(_) => false,
+            | Self::EstimateBandwidth(_)
+            | Self::SetOutput(_) => false,
         }
     }
 }

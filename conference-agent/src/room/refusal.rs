@@ -60,6 +60,12 @@ pub(crate) enum Refusal {
     UnknownStream,
     #[error("Subscription does NOT exist")]
     UnknownSubscription,
+    #[error("Egress does NOT exist")]
+    UnknownEgress,
+    #[error("Too many egresses")]
+    TooManyEgresses,
+    #[error("No streaming node is available")]
+    NoStreamingNode,
     #[error("Stream is NOT ready")]
     StreamNotReady,
     #[error("Stream is Mixed")]
@@ -125,6 +131,7 @@ impl Refusal {
             | Self::UnknownTransport(_)
             | Self::UnknownStream
             | Self::UnknownSubscription
+            | Self::UnknownEgress
             | Self::NoSuchSource(_)
             | Self::NoSuchData
             | Self::SourceReleased(_)
@@ -132,7 +139,9 @@ impl Refusal {
             | Self::UnknownReceiver(_)
             | Self::EarlyLeft => Class::NotFound,
             Self::Unauthorized | Self::InvalidRole => Class::PermissionDenied,
-            Self::RoomFull | Self::TooManyInputs | Self::TooManySessions => Class::ResourceExhausted,
+            Self::RoomFull | Self::TooManyInputs | Self::TooManySessions | Self::TooManyEgresses => {
+                Class::ResourceExhausted
+            }
             Self::InvalidView
             | Self::InvalidStream
             | Self::InvalidInput
@@ -151,9 +160,11 @@ impl Refusal {
             | Self::UpdateFailed
             | Self::NodeRefused(_)
             | Self::SessionFailed(_) => Class::FailedPrecondition,
-            Self::MixerUnavailable | Self::NoAccessNode | Self::NodeLost | Self::RoomEnds => {
-                Class::Unavailable
-            }
+            Self::MixerUnavailable
+            | Self::NoAccessNode
+            | Self::NoStreamingNode
+            | Self::NodeLost
+            | Self::RoomEnds => Class::Unavailable,
         }
     }
 }

@@ -7,6 +7,7 @@ use kaigi_room_config::Resolution;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    egress::Egress,
     input::Negotiated,
     media::{Feed, Format, Kind, Kinds, Node, VideoParameters},
     outputs::MadeOutputs,
@@ -29,6 +30,10 @@ pub(crate) struct State {
     pub(crate) transcoder_revision: u64,
     /// Where the views and the transcoders are.
     pub(crate) mixer: Option<Node>,
+    /// Recordings and broadcasts, by their ids.
+    pub(crate) egresses: BTreeMap<String, Egress>,
+    /// Where they are made.
+    pub(crate) streaming: Option<Node>,
     /// Rises with each participant and publication, so that lists can be told in the order of their coming.
     pub(crate) arrivals: u64,
 }

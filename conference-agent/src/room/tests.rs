@@ -2,6 +2,7 @@
 
 mod controls;
 mod data;
+mod egress;
 mod encodings;
 mod happenings;
 mod layers;

@@ -1,6 +1,7 @@
 //! The rest of the cluster, as the portal calls it: every call has a deadline and a typed error.
 
 mod call;
+mod egress;
 mod events;
 mod rooms;
 mod store;

@@ -94,7 +94,7 @@ impl Backend {
         if_running(reply).map(|_| ())
     }
 
-    async fn running_room(&self, room: &RoomId) -> Result<super::Conference, CallError> {
+    pub(super) async fn running_room(&self, room: &RoomId) -> Result<super::Conference, CallError> {
         self.lookup_room(room).await?.ok_or_else(|| CallError::Refused {
             code: tonic::Code::NotFound,
             message: "Room is not active".to_owned(),
@@ -103,7 +103,7 @@ impl Backend {
 }
 
 /// An agent that does not have the room says NOT_FOUND: it has ended since it was looked up.
-fn if_running<T>(reply: Result<T, CallError>) -> Result<Option<T>, CallError> {
+pub(super) fn if_running<T>(reply: Result<T, CallError>) -> Result<Option<T>, CallError> {
     match reply {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.is_not_found() => Ok(None),

@@ -9,8 +9,7 @@ use super::{
     call::RoomCall,
     error::RestError,
     operation::{Answered, Operation, Reply, room},
-    server_side::{MediaRequest, bad_request},
-    streaming_outs,
+    server_side::{self, MediaRequest, bad_request},
 };
 
 const TAG: &str = "analytics";
@@ -18,7 +17,7 @@ const TAG: &str = "analytics";
 /// What can be asked of analytics.
 pub(super) fn operations() -> Vec<Operation> {
     vec![
-        room(Method::GET, "/analytics", "listAnalytics", streaming_outs::list)
+        room(Method::GET, "/analytics", "listAnalytics", server_side::none)
             .doc(TAG, "List what is analysed: nothing yet")
             .gives::<Vec<Value>>(),
         room(Method::POST, "/analytics", "createAnalytics", create)

@@ -69,6 +69,7 @@ enum NodePurpose {
     Conference,
     Access,
     Mixer,
+    Streaming,
 }
 
 impl Node {
@@ -80,6 +81,7 @@ impl Node {
             Purpose::Conference => NodePurpose::Conference,
             Purpose::Access => NodePurpose::Access,
             Purpose::Mixer => NodePurpose::Mixer,
+            Purpose::Streaming => NodePurpose::Streaming,
         };
         Some(Self {
             purpose,

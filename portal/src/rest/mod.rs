@@ -11,6 +11,7 @@ mod body;
 mod call;
 mod cascading;
 mod cluster;
+mod egress;
 mod error;
 mod etag;
 mod events;

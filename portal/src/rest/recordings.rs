@@ -1,16 +1,16 @@
-//! Streams kept in files. Nothing keeps them here yet: what is asked is checked, and refused.
+//! Streams kept in files.
 
 use axum::http::Method;
+use kaigi_proto::v1::{RecordingTarget, start_egress_request::Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::{
     call::RoomCall,
+    egress::{self, Class, Recording},
     error::RestError,
-    operation::{Answered, Operation, Reply, room},
-    server_side::{MediaRequest, SubscriptionPatch, bad_request, check_changes},
-    streaming_outs,
+    operation::{Answered, Operation, room},
+    server_side::{MediaRequest, SubscriptionPatch, bad_request},
 };
 
 const TAG: &str = "recordings";
@@ -18,29 +18,27 @@ const TAG: &str = "recordings";
 /// What can be asked of recordings.
 pub(super) fn operations() -> Vec<Operation> {
     vec![
-        room(Method::GET, "/recordings", "listRecordings", streaming_outs::list)
-            .doc(TAG, "List what is recorded: nothing yet")
-            .gives::<Vec<Value>>(),
+        room(Method::GET, "/recordings", "listRecordings", list)
+            .doc(TAG, "List what is recorded")
+            .gives::<Vec<Recording>>(),
         room(Method::POST, "/recordings", "createRecording", create)
             .doc(TAG, "Record")
-            .more("Not available yet.")
+            .more("Into Matroska; MP4 and MPEG-TS are not available yet.")
             .takes::<RecordingRequest>()
-            .replies(Reply::Never),
+            .gives::<Recording>()
+            .makes("recording"),
         room(Method::PATCH, "/recordings/{recording}", "updateRecording", update)
             .doc(TAG, "Change what is recorded")
-            .more("Not available yet.")
             .takes::<SubscriptionPatch>()
-            .replies(Reply::Never),
+            .gives::<Recording>(),
         room(Method::DELETE, "/recordings/{recording}", "deleteRecording", delete)
             .doc(TAG, "Record no more")
-            .more("Not available yet.")
-            .replies(Reply::Never),
+            .more("The file is complete when this is answered."),
     ]
 }
 
 /// OWT's rules.
 #[derive(Deserialize, JsonSchema)]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
 struct RecordingRequest {
     /// `auto` if not given.
     container: Option<Container>,
@@ -56,16 +54,26 @@ enum Container {
     Auto,
 }
 
+async fn list(call: RoomCall) -> Answered {
+    egress::list(call, Class::Recording).await
+}
+
 async fn create(call: RoomCall) -> Answered {
-    call.read::<RecordingRequest>(bad_request)?;
-    Err(RestError::NotAvailable("recordings"))
+    let request: RecordingRequest = call.read(bad_request)?;
+    match request.container.unwrap_or(Container::Auto) {
+        Container::Mkv | Container::Auto => {}
+        Container::Mp4 | Container::Ts => {
+            return Err(RestError::NotAvailable("recordings in other containers than mkv"));
+        }
+    }
+    let target = Target::Recording(RecordingTarget { container: "mkv".to_owned() });
+    egress::start(call, request.media, target).await
 }
 
 async fn update(call: RoomCall) -> Answered {
-    check_changes(&call.body, "")?;
-    Err(RestError::NotAvailable("recordings"))
+    egress::update(call, Class::Recording, "recording").await
 }
 
-async fn delete(_: RoomCall) -> Answered {
-    Err(RestError::NotAvailable("recordings"))
+async fn delete(call: RoomCall) -> Answered {
+    egress::stop(call, Class::Recording, "recording").await
 }

@@ -2,10 +2,15 @@
 
 use kaigi_room_config::strict;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Value, json};
 
-use super::{error::RestError, shapes::resolution};
+use super::{
+    call::RoomCall,
+    error::RestError,
+    operation::{Answered, json_response},
+    shapes::resolution,
+};
 
 /// Most changes of one request.
 const MAX_CHANGES: usize = 64;
@@ -13,47 +18,43 @@ const MAX_CHANGES: usize = 64;
 /// What is taken: both kinds are named.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
 pub(super) struct MediaRequest {
-    audio: OrFalse<AudioRequest>,
-    video: OrFalse<VideoRequest>,
+    pub(super) audio: OrFalse<AudioRequest>,
+    pub(super) video: OrFalse<VideoRequest>,
 }
 
 /// A source of sound.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
 pub(super) struct AudioRequest {
     /// Stream id.
-    from: String,
-    format: Option<AudioFormatRequest>,
+    pub(super) from: String,
+    pub(super) format: Option<AudioFormatRequest>,
 }
 
 /// A source of pictures.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
 pub(super) struct VideoRequest {
     /// Stream id.
-    from: String,
-    format: Option<VideoFormatRequest>,
-    parameters: Option<ParametersRequest>,
+    pub(super) from: String,
+    pub(super) format: Option<VideoFormatRequest>,
+    pub(super) parameters: Option<ParametersRequest>,
 }
 
 /// A codec for sound.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
-struct AudioFormatRequest {
-    codec: AudioCodec,
+pub(super) struct AudioFormatRequest {
+    pub(super) codec: AudioCodec,
     /// Hz.
-    sample_rate: Option<f64>,
-    channel_num: Option<f64>,
+    pub(super) sample_rate: Option<f64>,
+    pub(super) channel_num: Option<f64>,
 }
 
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum AudioCodec {
+pub(super) enum AudioCodec {
     Pcmu,
     Pcma,
     Opus,
@@ -68,24 +69,23 @@ enum AudioCodec {
 /// A codec for pictures.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
-struct VideoFormatRequest {
-    codec: VideoCodec,
-    profile: Option<Profile>,
+pub(super) struct VideoFormatRequest {
+    pub(super) codec: VideoCodec,
+    pub(super) profile: Option<Profile>,
 }
 
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum VideoCodec {
+pub(super) enum VideoCodec {
     H264,
     H265,
     Vp8,
     Vp9,
 }
 
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
-enum Profile {
+pub(super) enum Profile {
     B,
     Cb,
     M,
@@ -96,28 +96,25 @@ enum Profile {
 /// What pictures are to be like.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
 pub(super) struct ParametersRequest {
-    resolution: Option<SizeRequest>,
-    framerate: Option<f64>,
-    bitrate: Option<BitrateRequest>,
+    pub(super) resolution: Option<SizeRequest>,
+    pub(super) framerate: Option<f64>,
+    pub(super) bitrate: Option<BitrateRequest>,
     /// Seconds.
-    key_frame_interval: Option<f64>,
+    pub(super) key_frame_interval: Option<f64>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
-struct SizeRequest {
-    width: f64,
-    height: f64,
+pub(super) struct SizeRequest {
+    pub(super) width: f64,
+    pub(super) height: f64,
 }
 
 /// kbit/s, or a factor such as `x0.8`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
-enum BitrateRequest {
+pub(super) enum BitrateRequest {
     Number(f64),
     Factor(String),
 }
@@ -149,6 +146,11 @@ impl<T: JsonSchema> JsonSchema for OrFalse<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({ "anyOf": [generator.subschema_for::<T>(), { "const": false }] })
     }
+}
+
+/// Of what is not made here there is none.
+pub(super) async fn none(_: RoomCall) -> Answered {
+    Ok(json_response(json!([])))
 }
 
 /// OWT tells no more of what is wrong.

@@ -9,8 +9,7 @@ use super::{
     call::RoomCall,
     error::RestError,
     operation::{Answered, Operation, Reply, room},
-    server_side::{OrFalse, ParametersRequest, SipCallPatch, bad_request, check_changes},
-    streaming_outs,
+    server_side::{self, OrFalse, ParametersRequest, SipCallPatch, bad_request, check_changes},
 };
 
 const TAG: &str = "sip";
@@ -18,7 +17,7 @@ const TAG: &str = "sip";
 /// What can be asked of SIP calls.
 pub(super) fn operations() -> Vec<Operation> {
     vec![
-        room(Method::GET, "/sipcalls", "listSipCalls", streaming_outs::list)
+        room(Method::GET, "/sipcalls", "listSipCalls", server_side::none)
             .doc(TAG, "List the calls: none yet")
             .gives::<Vec<Value>>(),
         room(Method::POST, "/sipcalls", "createSipCall", create)

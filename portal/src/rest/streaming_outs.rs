@@ -1,15 +1,16 @@
-//! Streams to other servers. Nothing sends them from here yet: what is asked is checked, and refused.
+//! Streams to other servers.
 
 use axum::http::Method;
+use kaigi_proto::v1::{BroadcastTarget, start_egress_request::Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::{
     call::RoomCall,
+    egress::{self, Class, StreamingOut},
     error::RestError,
-    operation::{Answered, Operation, Reply, json_response, room},
-    server_side::{MediaRequest, SubscriptionPatch, bad_request, check_changes},
+    operation::{Answered, Operation, room},
+    server_side::{MediaRequest, SubscriptionPatch, bad_request},
 };
 
 const TAG: &str = "streaming";
@@ -18,22 +19,20 @@ const TAG: &str = "streaming";
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         room(Method::GET, "/streaming-outs", "listStreamingOuts", list)
-            .doc(TAG, "List what is sent to other servers: nothing yet")
-            .gives::<Vec<Value>>(),
+            .doc(TAG, "List what is sent to other servers")
+            .gives::<Vec<StreamingOut>>(),
         room(Method::POST, "/streaming-outs", "createStreamingOut", create)
             .doc(TAG, "Send a stream to another server")
-            .more("Not available yet.")
+            .more("By RTMP or RTMPS; RTSP, HLS and DASH are not available yet.")
             .takes::<StreamingOutRequest>()
-            .replies(Reply::Never),
+            .gives::<StreamingOut>()
+            .makes("streamingOut"),
         room(Method::PATCH, "/streaming-outs/{streamingOut}", "updateStreamingOut", update)
             .doc(TAG, "Change what is sent")
-            .more("Not available yet.")
             .takes::<SubscriptionPatch>()
-            .replies(Reply::Never),
+            .gives::<StreamingOut>(),
         room(Method::DELETE, "/streaming-outs/{streamingOut}", "deleteStreamingOut", delete)
-            .doc(TAG, "Send no more")
-            .more("Not available yet.")
-            .replies(Reply::Never),
+            .doc(TAG, "Send no more"),
     ]
 }
 
@@ -41,14 +40,14 @@ pub(super) fn operations() -> Vec<Operation> {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("anyOf" = [
     { "required": ["protocol"], "properties": { "protocol": { "type": "string" } } },
-    { "properties": { "url": { "pattern": r"^rtmp://|^rtsp://|\.m3u8$|\.mpd$" } } },
+    { "properties": { "url": { "pattern": r"^rtmps?://|^rtsp://|\.m3u8$|\.mpd$" } } },
 ]))]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
 struct StreamingOutRequest {
     /// If not given, the URL says it: `rtmp://…`, `rtsp://…`, `….m3u8` or `….mpd`.
     protocol: Option<Protocol>,
     url: String,
     /// Of HLS and DASH.
+    #[expect(dead_code, reason = "their form is checked; nobody serves them here yet")]
     parameters: Option<SegmentParameters>,
     media: MediaRequest,
 }
@@ -90,7 +89,7 @@ impl StreamingOutRequest {
     /// What is given, or what the URL looks like.
     fn protocol(&self) -> Option<Protocol> {
         let by_url = || match self.url.as_str() {
-            url if url.starts_with("rtmp://") => Some(Protocol::Rtmp),
+            url if url.starts_with("rtmp://") || url.starts_with("rtmps://") => Some(Protocol::Rtmp),
             url if url.starts_with("rtsp://") => Some(Protocol::Rtsp),
             url if url.ends_with(".m3u8") => Some(Protocol::Hls),
             url if url.ends_with(".mpd") => Some(Protocol::Dash),
@@ -100,28 +99,34 @@ impl StreamingOutRequest {
     }
 }
 
-/// Of what is not made here there is none.
-pub(super) async fn list(_: RoomCall) -> Answered {
-    Ok(json_response(json!([])))
+async fn list(call: RoomCall) -> Answered {
+    egress::list(call, Class::Broadcast).await
 }
 
 async fn create(call: RoomCall) -> Answered {
     let request: StreamingOutRequest = call.read(bad_request)?;
-    request.protocol().ok_or_else(|| bad_request(String::new()))?;
-    Err(RestError::NotAvailable("streaming-outs"))
+    match request.protocol().ok_or_else(|| bad_request(String::new()))? {
+        Protocol::Rtmp => {}
+        Protocol::Rtsp | Protocol::Hls | Protocol::Dash => {
+            return Err(RestError::NotAvailable("streaming-outs by other protocols than RTMP"));
+        }
+    }
+    let broadcast = BroadcastTarget { protocol: "rtmp".to_owned(), url: request.url };
+    egress::start(call, request.media, Target::Broadcast(broadcast)).await
 }
 
 async fn update(call: RoomCall) -> Answered {
-    check_changes(&call.body, "")?;
-    Err(RestError::NotAvailable("streaming-outs"))
+    egress::update(call, Class::Broadcast, "streamingOut").await
 }
 
-async fn delete(_: RoomCall) -> Answered {
-    Err(RestError::NotAvailable("streaming-outs"))
+async fn delete(call: RoomCall) -> Answered {
+    egress::stop(call, Class::Broadcast, "streamingOut").await
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn protocol(value: Value) -> Option<Protocol> {

@@ -62,6 +62,8 @@ pub(crate) struct State {
     pub(crate) restless: Vec<i32>,
     /// How many pages of documents were asked for.
     pub(crate) pages: u32,
+    /// Recordings and broadcasts.
+    pub(crate) egresses: Vec<Egress>,
     /// What is counted in the room.
     pub(crate) stats: RoomStatsReply,
     /// The hub of events.
@@ -329,6 +331,50 @@ impl Conference for Cluster {
         stats.streams.retain(|s| all || s.stream_id == stream_id);
         stats.subscriptions.retain(|s| all || s.subscription_id == subscription_id);
         Ok(Response::new(stats))
+    }
+
+    async fn start_egress(&self, request: Request<StartEgressRequest>) -> Result<Response<Egress>, Status> {
+        use kaigi_proto::v1::{egress, start_egress_request::Target};
+        let StartEgressRequest { media, target, .. } = request.into_inner();
+        self.asked("start_egress", json!(media.iter().map(|m| &m.from).collect::<Vec<_>>()))?;
+        let tracks = media.into_iter().map(|media| EgressTrack {
+            kind: media.kind,
+            from: media.from,
+            format: media.format,
+            parameters: media.parameters,
+            bitrate_multiplier: media.bitrate_multiplier,
+            active: true,
+        });
+        let mut state = self.state();
+        let egress = Egress {
+            id: format!("e{}", state.egresses.len() + 1),
+            tracks: tracks.collect(),
+            target: target.map(|target| match target {
+                Target::Recording(recording) => egress::Target::Recording(recording),
+                Target::Broadcast(broadcast) => egress::Target::Broadcast(broadcast),
+            }),
+            ..Egress::default()
+        };
+        state.egresses.push(egress.clone());
+        Ok(Response::new(egress))
+    }
+    async fn update_egress(&self, request: Request<UpdateEgressRequest>) -> Result<Response<Egress>, Status> {
+        let UpdateEgressRequest { egress_id, video_active, .. } = request.into_inner();
+        self.asked("update_egress", json!({"id": egress_id, "video": video_active}))?;
+        let found = self.state().egresses.iter().find(|egress| egress.id == egress_id).cloned();
+        found.map(Response::new).ok_or(Status::not_found("Egress does NOT exist"))
+    }
+    async fn stop_egress(
+        &self,
+        request: Request<EgressRequest>,
+    ) -> Result<Response<StopEgressReply>, Status> {
+        let EgressRequest { egress_id, .. } = request.into_inner();
+        self.asked("stop_egress", json!(egress_id))?;
+        self.state().egresses.retain(|egress| egress.id != egress_id);
+        Ok(Response::new(StopEgressReply {}))
+    }
+    async fn list_egresses(&self, _: Request<RoomRequest>) -> Result<Response<ListEgressesReply>, Status> {
+        Ok(Response::new(ListEgressesReply { egresses: self.state().egresses.clone() }))
     }
 
     async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Self::ResumeStream>, Status> {

@@ -307,24 +307,72 @@ async fn a_live_room_shows_and_changes_what_is_in_it() {
 }
 
 #[tokio::test]
+async fn recordings_and_broadcasts_are_begun_listed_changed_and_ended() {
+    let house = House::new().await;
+    house.cluster.state().live = true;
+    let video =
+        json!({"from": "s", "parameters": {"resolution": {"width": 320, "height": 240}, "bitrate": "x0.6"}});
+    let media = json!({"audio": {"from": "m", "format": {"codec": "aac"}}, "video": video});
+    let wanted = json!({"url": "rtmp://u:p@live.example/app/key", "media": media});
+    let broadcast = house.rest("POST", &of_room("/streaming-outs"), wanted).await.json();
+    assert_eq!(
+        (&broadcast["id"], &broadcast["protocol"], &broadcast["state"]),
+        (&json!("e1"), &json!("rtmp"), &json!("starting"))
+    );
+    assert_eq!(
+        broadcast["media"]["video"]["parameters"],
+        json!({"resolution": {"width": 320, "height": 240}, "bitrate": "x0.6"})
+    );
+    assert_eq!(broadcast["media"]["audio"]["format"]["codec"], "aac");
+    let wanted = json!({"media": {"audio": {"from": "m"}, "video": false}});
+    let recording = house.rest("POST", &of_room("/recordings"), wanted).await.json();
+    assert_eq!((&recording["id"], &recording["container"]), (&json!("e2"), &json!("mkv")));
+    assert!(recording["media"].get("video").is_none() && recording["storage"].is_object());
+
+    let ids = async |path: &str| {
+        let list = house.rest("GET", &of_room(path), Value::Null).await.json();
+        list.as_array().unwrap().iter().map(|one| one["id"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (ids("/streaming-outs").await, ids("/recordings").await),
+        (vec![json!("e1")], vec![json!("e2")])
+    );
+
+    let patch = json!([{"op": "replace", "path": "/media/video/status", "value": "inactive"}]);
+    let changed = house.rest("PATCH", &of_room("/streaming-outs/e1"), patch.clone()).await;
+    assert_eq!(changed.status, 200);
+    assert_eq!(house.cluster.calls("update_egress"), [json!({"id": "e1", "video": false})]);
+    for (method, path) in [
+        ("PATCH", "/recordings/e1"),
+        ("PATCH", "/recordings/none"),
+        ("DELETE", "/streaming-outs/e2"),
+        ("DELETE", "/recordings/none"),
+    ] {
+        let answer = house.rest(method, &of_room(path), patch.clone()).await;
+        assert_eq!(answer.code(), (500, 1301), "{method} {path}");
+    }
+    let nothing = json!({"media": {"audio": false, "video": false}});
+    assert_eq!(house.rest("POST", &of_room("/recordings"), nothing).await.code(), (400, 1201));
+    assert_eq!(house.rest("DELETE", &of_room("/recordings/e2"), Value::Null).await.status, 200);
+    assert_eq!(ids("/recordings").await, [0; 0].map(Value::from));
+}
+
+#[tokio::test]
 async fn what_is_not_served_is_checked_and_says_so() {
     let house = House::new().await;
     let media = json!({"audio": {"from": "s"}, "video": false});
     let streaming_in = json!({"connection": {"url": "rtsp://a"}, "media": {"audio": "auto", "video": true}});
     let call = json!({"peerURI": "a@b", "mediaIn": {"audio": true, "video": false}, "mediaOut": media});
     let joined = json!({"options": {"evIP": "a", "evPort": 1, "room": "r", "token": "t"}});
-    let patch = json!([{"op": "replace", "path": "/media/audio/from", "value": "s"}]);
     let of_call = json!([{"op": "replace", "path": "/output/media/audio/from", "value": "s"}]);
     let media = json!({"media": media});
     for (method, path, body, to_nonsense) in [
         ("POST", "/streaming-ins/", streaming_in, (500, 1301)),
-        ("POST", "/streaming-outs", json!({"url": "rtmp://a", "media": media["media"]}), (400, 1201)),
-        ("POST", "/recordings/", media.clone(), (400, 1201)),
+        ("POST", "/streaming-outs", json!({"url": "rtsp://a", "media": media["media"]}), (400, 1201)),
+        ("POST", "/recordings/", json!({"container": "ts", "media": media["media"]}), (400, 1201)),
         ("POST", "/analytics", media, (400, 1201)),
         ("POST", "/sipcalls", call, (400, 1201)),
         ("POST", "/cascading", joined, (500, 1301)),
-        ("PATCH", "/streaming-outs/1", patch.clone(), (500, 1301)),
-        ("PATCH", "/recordings/1", patch, (500, 1301)),
         ("PATCH", "/sipcalls/1", of_call, (500, 1301)),
     ] {
         let answer = house.rest(method, &of_room(path), body).await;
@@ -336,7 +384,7 @@ async fn what_is_not_served_is_checked_and_says_so() {
         let elsewhere = format!("/v1.1/rooms/655b9af6e53c84ffd6009999{path}");
         assert_eq!(house.rest(method, &elsewhere, json!({})).await.code(), (404, 1003), "{method} {path}");
     }
-    for path in ["/streaming-outs/1", "/recordings/1", "/analytics/1", "/sipcalls/1"] {
+    for path in ["/analytics/1", "/sipcalls/1"] {
         assert_eq!(house.rest("DELETE", &of_room(path), Value::Null).await.code(), (500, 1301), "{path}");
     }
     assert_eq!(

@@ -316,7 +316,7 @@ describe('a running room', () => {
   });
 
   it('says why what is not served does not start', async () => {
-    await desk.get('start-recordings').click();
+    await desk.get('start-analytics').click();
     await desk.get('output-start').click();
     await until('the server’s words are told', async () => (await desk.get('output-error').textContent())?.includes('not available'));
     await desk.page.keyboard.press('Escape');

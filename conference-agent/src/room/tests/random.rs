@@ -92,7 +92,9 @@ impl NodeModel {
                 self.feeds.insert((call.session_id.clone(), call.kind), told);
             }
             CallRequest::RemoveView(call) => drop(self.views.remove(&call.label)),
-            CallRequest::Schedule(_)
+            CallRequest::SetOutput(_)
+            | CallRequest::RemoveOutput(_)
+            | CallRequest::Schedule(_)
             | CallRequest::Release(_)
             | CallRequest::EstimateBandwidth(_)
             | CallRequest::Signal(_) => {}
@@ -118,7 +120,7 @@ const VIEWS: [&str; 2] = ["common", "other"];
 fn callee_worker(callee: &Callee) -> Option<WorkerId> {
     match callee {
         Callee::Cluster => None,
-        Callee::Access(node) | Callee::Mixer(node) => Some(node.worker.clone()),
+        Callee::Access(node) | Callee::Mixer(node) | Callee::Streaming(node) => Some(node.worker.clone()),
     }
 }
 

@@ -47,6 +47,9 @@ pub(super) struct World {
     /// Which node the cluster picks next; `None` = there is none.
     pub(super) access: Option<&'static str>,
     pub(super) mixer: Option<&'static str>,
+    pub(super) streaming: Option<&'static str>,
+    /// Outputs are refused.
+    pub(super) refusing: bool,
     pub(super) ended: bool,
     /// What the room's service is told.
     pub(super) happened: Vec<Happening>,
@@ -129,6 +132,8 @@ impl World {
             omitting: false,
             access: Some("access-1"),
             mixer: Some("mixer-1"),
+            streaming: Some("streaming-1"),
+            refusing: false,
             ended: false,
             happened: Vec::new(),
         };
@@ -218,8 +223,11 @@ impl World {
         let nobody = || CallError::Unavailable("none is alive".into());
         match request {
             CallRequest::Schedule(schedule) => {
-                let is_access = schedule.purpose == i32::from(v1::Purpose::Access);
-                let picked = if is_access { self.access } else { self.mixer };
+                let picked = match v1::Purpose::try_from(schedule.purpose) {
+                    Ok(v1::Purpose::Access) => self.access,
+                    Ok(v1::Purpose::Streaming) => self.streaming,
+                    _ => self.mixer,
+                };
                 picked.map(|name| CallReply::Scheduled(node(name))).ok_or_else(nobody)
             }
             CallRequest::SetView(view) => {
@@ -241,6 +249,10 @@ impl World {
                 assert_ne!(video.is_empty(), audio.is_empty(), "of one kind");
                 Ok(CallReply::Outputs(self.make(at, &transcoder.id, video, audio)))
             }
+            CallRequest::SetOutput(output) if self.refusing => {
+                Err(CallError::Refused(format!("{} may not be", output.id.len())))
+            }
+            CallRequest::SetOutput(_) => Ok(CallReply::Egress { host: "host".into(), file: "file".into() }),
             CallRequest::EstimateBandwidth(_) => Ok(CallReply::Bandwidth(1_200_000)),
             _ => Ok(CallReply::Done),
         }

@@ -33,11 +33,11 @@ const AUDIO = { from: 'RUNNING-common' };
 const MEDIA = { audio: AUDIO, video: false };
 const AREA = { width: 640, height: 480 };
 const IN = { connection: { url: 'rtsp://127.0.0.1:9/x' }, media: { audio: 'auto', video: true } };
-const OUT = { protocol: 'rtmp', url: 'rtmp://127.0.0.1:9/x', media: MEDIA };
+const OUT = { protocol: 'rtsp', url: 'rtsp://127.0.0.1:9/x', media: MEDIA };
 const CALL = { peerURI: 'a@b', mediaIn: { audio: true, video: false }, mediaOut: { audio: AUDIO, video: false } };
 
 /** Requests of the right form, and others; with what the others are answered. */
-const RESOURCES: [what: string, right: object[], wrong: unknown[], answer: object][] = [
+const RESOURCES: [what: string, right: object[], wrong: unknown[], answer: object, named?: string][] = [
   [
     'streaming-ins',
     [IN, { ...IN, connection: { ...IN.connection, transportProtocol: 'udp', bufferSize: 4096 }, attributes: { a: 1 } }],
@@ -49,12 +49,14 @@ const RESOURCES: [what: string, right: object[], wrong: unknown[], answer: objec
     [OUT, { url: 'http://127.0.0.1/x.m3u8', media: MEDIA }, { ...OUT, media: { audio: false, video: { from: 'x', parameters: { resolution: AREA, bitrate: 'x0.8' } } } }],
     [{}, { ...OUT, media: {} }, { ...OUT, media: { audio: {}, video: false } }, { ...OUT, protocol: 'carrier pigeon' }, { ...OUT, url: undefined }, { ...OUT, media: { ...MEDIA, audio: { from: 'x', format: { codec: 'mp3' } } } }],
     BAD,
+    'streaming-outs by other protocols than RTMP',
   ],
   [
     'recordings',
-    [{ media: MEDIA }, { container: 'mkv', media: MEDIA }, { container: 'auto', media: { audio: false, video: { from: 'x', format: { codec: 'h264', profile: 'CB' } } } }],
+    [{ container: 'mp4', media: MEDIA }, { container: 'ts', media: { audio: false, video: { from: 'x', format: { codec: 'h264', profile: 'CB' } } } }],
     [undefined, {}, { container: 'avi', media: MEDIA }, { media: { audio: AUDIO } }, { media: { audio: true, video: false } }],
     BAD,
+    'recordings in other containers than mkv',
   ],
   ['analytics', [{ algorithm: 'x', media: { audio: false, video: { from: 'x' } } }], [{}, { algorithm: 7, media: MEDIA }, { algorithm: 'x' }], BAD],
   ['sipcalls', [CALL], [{}, { ...CALL, peerURI: 7 }, { ...CALL, mediaIn: { audio: false, video: false } }, { ...CALL, mediaOut: { audio: false, video: false } }], BAD],
@@ -63,9 +65,9 @@ const RESOURCES: [what: string, right: object[], wrong: unknown[], answer: objec
 describe.each(['/v1', '/v1.1'])('%s', (version) => {
   const of = (room: string): string => `${version}/rooms/${room}`;
 
-  describe.each(RESOURCES)('%s', (what, right, wrong, answer) => {
+  describe.each(RESOURCES)('%s', (what, right, wrong, answer, named = what) => {
     it.each(right)('of the right form: %j', async (body) => {
-      for (const room of [running, idle]) expect(await api.post(`${of(room)}/${what}`, body)).toEqual(notAvailable(what));
+      for (const room of [running, idle]) expect(await api.post(`${of(room)}/${what}`, body)).toEqual(notAvailable(named));
     });
 
     it.each(wrong.map((body) => [body]))('of another form: %j', async (body) => {

@@ -1,12 +1,11 @@
 //! The picture size in an H.264 sequence parameter set (ITU-T H.264 §7.3.2.1.1).
 
-use super::size::Size;
-
 /// Most bytes read of one; the size stands in the first few dozen.
 const MAX_SPS: usize = 256;
 
-/// The size after cropping, from the bytes after the NAL unit's first.
-pub(super) fn size(unit: &[u8]) -> Option<Size> {
+/// Width and height in pixels after cropping, from the bytes after the NAL unit's first.
+#[must_use]
+pub fn size(unit: &[u8]) -> Option<(u32, u32)> {
     let bytes = without_emulation_prevention(unit);
     let mut bits = Bits { bytes: &bytes, at: 0 };
     let profile = bits.fixed(8)?;

@@ -1,0 +1,62 @@
+//! Recordings and broadcasts.
+
+use kaigi_proto::{ids::RoomId, v1};
+
+use super::{MAX_NAME, Parsed, bounded, invalid, kind, some, subscription_update};
+use crate::room::{
+    Command, Condition, EgressEvent, EgressMedia, EgressTarget, Format, StartEgress, VideoParameters, Wish,
+};
+
+/// Longest URL, in bytes.
+const MAX_URL: usize = 2048;
+
+/// The room and how an output is; `None` for an event that makes no sense.
+pub(crate) fn egress_event(event: v1::OutputEvent) -> Option<(RoomId, EgressEvent)> {
+    let condition = match event.state() {
+        v1::OutputState::Unspecified => return None,
+        v1::OutputState::Starting => Condition::Starting,
+        v1::OutputState::Active => Condition::Active,
+        v1::OutputState::Trouble => Condition::Trouble(event.reason),
+        v1::OutputState::Failed => Condition::Failed(event.reason),
+    };
+    Some((RoomId::new(event.room_id).ok()?, EgressEvent { egress: event.id, condition }))
+}
+
+pub(crate) fn start_egress(request: v1::StartEgressRequest) -> Parsed<Command> {
+    use v1::start_egress_request::Target;
+    let mut media: Vec<EgressMedia> = Vec::new();
+    for one in request.media {
+        let kind = kind(one.kind)?;
+        if media.iter().any(|other| other.kind == kind) {
+            return Err(invalid("two tracks of a kind"));
+        }
+        media.push(EgressMedia {
+            kind,
+            from: bounded(one.from, kaigi_proto::ids::MAX_ID_LENGTH, "from")?,
+            wish: Wish {
+                format: one.format.filter(|format| !format.codec.is_empty()).map(Format::from_wire),
+                parameters: one.parameters.map(VideoParameters::from_wire).unwrap_or_default(),
+                bitrate_multiplier: some(bounded(one.bitrate_multiplier, MAX_NAME, "bitrate")?),
+            },
+        });
+    }
+    if media.is_empty() {
+        return Err(invalid("neither audio nor video"));
+    }
+    let target = match request.target.ok_or_else(|| invalid("no target"))? {
+        Target::Recording(recording) => EgressTarget::Recording { container: recording.container },
+        Target::Broadcast(broadcast) => EgressTarget::Broadcast {
+            protocol: broadcast.protocol,
+            url: bounded(broadcast.url, MAX_URL, "url")?,
+        },
+    };
+    Ok(Command::StartEgress(StartEgress { target, media }))
+}
+
+pub(crate) fn update_egress(request: v1::UpdateEgressRequest) -> Parsed<Command> {
+    Ok(Command::UpdateEgress {
+        egress: request.egress_id,
+        update: subscription_update(request.update.unwrap_or_default())?,
+        active: [request.audio_active, request.video_active],
+    })
+}

@@ -1,0 +1,34 @@
+//! The command line.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::Parser;
+use kaigi_telemetry::LogArgs;
+use kaigi_worker::WorkerArgs;
+
+/// Records streams, and pushes them to live servers
+#[derive(Clone, Debug, Parser)]
+#[command(name = "kaigi-streaming-node", version)]
+pub struct Args {
+    /// How it logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// Where the cluster is.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+    /// IP address for media between nodes, reachable from all of them
+    #[arg(long, env = "KAIGI_LINK_ADDRESS", default_value = "127.0.0.1")]
+    pub link_address: IpAddr,
+    /// Folder of recordings
+    #[arg(long, env = "KAIGI_RECORDINGS", default_value = "recordings", value_name = "DIR")]
+    pub recordings: PathBuf,
+    /// Let broadcasts go to servers with private, loopback or link-local addresses
+    #[arg(long, env = "KAIGI_PRIVATE_TARGETS")]
+    pub private_targets: bool,
+    /// Host names that broadcasts may go to, separated by commas; empty = all
+    #[arg(long, env = "KAIGI_BROADCAST_HOSTS", value_delimiter = ',')]
+    pub broadcast_hosts: Vec<String>,
+    /// Check that all needed GStreamer elements are installed, then end: with status 0, or with 1 and a line for each missing one
+    #[arg(long)]
+    pub check_plugins: bool,
+}

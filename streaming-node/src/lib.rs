@@ -1,0 +1,195 @@
+//! Streams of rooms out of the conference: recordings and live broadcasts.
+//!
+//! The conference-agent describes an [`output`] whole; the [`node`] makes it so. Its sound and picture are pulled over the media link
+//! ([`lanes`]), put in order ([`reorder`]), made frames ([`depacketize`]) at their times ([`timeline`]), and then written to files without
+//! being encoded again ([`recording`], [`matroska`]) or pushed to a server ([`broadcast`]), in a thread that nothing else waits for.
+
+mod args;
+pub mod broadcast;
+pub mod depacketize;
+pub mod events;
+pub mod frame;
+pub mod lanes;
+pub mod matroska;
+pub mod node;
+pub mod output;
+pub mod plugins;
+pub mod recording;
+pub mod reorder;
+pub mod service;
+pub mod target;
+pub mod timeline;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kaigi_intake::{LinkContext, Receiver};
+use kaigi_proto::{
+    auth::Require,
+    v1::{self, cluster_client::ClusterClient, streaming_node_server::StreamingNodeServer},
+};
+use kaigi_telemetry::{Health, HealthServer};
+use kaigi_worker::{ChannelError, Channels, LoadGauge, Registration, Tasks, new_worker_id, process_cpu_load};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::{service::interceptor::InterceptedService, transport::server::TcpIncoming};
+
+pub use args::Args;
+use node::Node;
+use service::Service;
+use target::Policy;
+
+/// Between looks at agents that are away.
+const TICK: Duration = Duration::from_secs(1);
+/// Time for calls under way when the process ends.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Why the process ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// GStreamer does not start.
+    #[error("GStreamer: {0}")]
+    GStreamer(#[from] gstreamer::glib::Error),
+    /// Elements are missing.
+    #[error("GStreamer elements are missing: {0}; --check-plugins tells where they are")]
+    Plugins(String),
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What happened.
+        reason: String,
+    },
+    /// No socket for the media link.
+    #[error("no media link on {address}: {source}")]
+    Link {
+        /// The address.
+        address: IpAddr,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// The folder of recordings can't be made.
+    #[error("no folder {}: {source}", folder.display())]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// The cluster-manager's endpoint is none.
+    #[error(transparent)]
+    Cluster(#[from] ChannelError),
+    /// While serving.
+    #[error(transparent)]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// The whole process, until `stop`. Ready when it is registered.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<(), RunError> {
+    gstreamer::init()?;
+    let missing: Vec<_> = plugins::missing().into_iter().map(|(element, _)| element).collect();
+    if !missing.is_empty() {
+        return Err(RunError::Plugins(missing.join(", ")));
+    }
+    let not_listening = |address: SocketAddr| move |reason: String| RunError::Listen { address, reason };
+    let health_address = args.worker.health_listen;
+    let health_server = HealthServer::bind(health_address, health.clone())
+        .await
+        .map_err(|error| not_listening(health_address)(error.to_string()))?;
+    let listener = TcpListener::bind(args.worker.listen)
+        .await
+        .map_err(|error| not_listening(args.worker.listen)(error.to_string()))?;
+    let listening =
+        listener.local_addr().map_err(|error| not_listening(args.worker.listen)(error.to_string()))?;
+
+    let worker_id = new_worker_id(v1::Purpose::Streaming);
+    let channels = Channels::new(args.worker.secret());
+    let node = bind_node(&args, channels.clone(), listening)?;
+    let load = LoadGauge::default();
+    let registration = Registration {
+        cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
+        worker: v1::Worker {
+            worker_id: worker_id.to_string(),
+            purpose: v1::Purpose::Streaming.into(),
+            endpoint: args.worker.endpoint(listening),
+            max_load: args.worker.max_load,
+            isps: args.worker.isps.clone(),
+            regions: args.worker.regions.clone(),
+            ..Default::default()
+        },
+        load: load.clone(),
+        tasks: Tasks::default(),
+    };
+    tracing::info!(worker = %worker_id, %listening, link = %args.link_address, "streaming-node runs");
+
+    tokio::spawn(health_server.run());
+    tokio::spawn(process_cpu_load(load, stop.clone()));
+    let registered = tokio::spawn(registration.run(stop.clone(), move || health.set_ready(true)));
+    serve(&node, listener, &args, stop).await?;
+    let _left = tokio::time::timeout(GRACE, registered).await;
+    // Recordings are completed, whatever else happens.
+    let _finished = tokio::task::spawn_blocking(move || node.finish()).await;
+    Ok(())
+}
+
+fn bind_node(args: &Args, channels: Channels, listening: SocketAddr) -> Result<Arc<Node>, RunError> {
+    let address = args.link_address;
+    let receiver = Arc::new(Receiver::bind(address).map_err(|source| RunError::Link { address, source })?);
+    let folder = args.recordings.clone();
+    let no_folder = |source| RunError::Folder { folder: folder.clone(), source };
+    std::fs::create_dir_all(&folder).map_err(no_folder)?;
+    let recordings = folder.canonicalize().map_err(no_folder)?;
+    let policy = Policy {
+        recordings,
+        private_targets: args.private_targets,
+        allowed_hosts: args.broadcast_hosts.clone(),
+    };
+    let host = args.worker.internal_host.clone().unwrap_or_else(|| listening.ip().to_string());
+    Ok(Arc::new(Node::new(LinkContext { receiver, channels }, policy, host)))
+}
+
+/// Serves a node until `stop`.
+async fn serve(
+    node: &Arc<Node>,
+    listener: TcpListener,
+    args: &Args,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let receiver = Arc::clone(&node.link().receiver);
+    tokio::spawn({
+        let stop = stop.clone();
+        async move { receiver.run(stop).await }
+    });
+    tokio::spawn({
+        let (node, stop) = (Arc::clone(node), stop.clone());
+        async move {
+            let mut tick = tokio::time::interval(TICK);
+            while !stop.is_cancelled() {
+                tick.tick().await;
+                let node = Arc::clone(&node);
+                let _ticked = tokio::task::spawn_blocking(move || node.tick(Instant::now())).await;
+            }
+        }
+    });
+    let (service, door) = (Service(Arc::clone(node)), Require(args.worker.secret()));
+    let asked = stop.clone();
+    let serving = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .add_service(InterceptedService::new(StreamingNodeServer::new(service), door))
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+            asked.cancelled().await
+        });
+    tokio::select! {
+        result = serving => Ok(result?),
+        // Event streams never end by themselves.
+        () = async { stop.cancelled().await; tokio::time::sleep(GRACE / 2).await } => Ok(()),
+    }
+}

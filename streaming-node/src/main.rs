@@ -1,0 +1,38 @@
+//! The `kaigi-streaming-node` process.
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+use kaigi_streaming_node::{Args, plugins, run};
+use kaigi_telemetry::{Health, init_logs};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    if args.check_plugins {
+        return check_plugins();
+    }
+    init_logs(&args.log);
+    let health = Health::install()?;
+    let stop = CancellationToken::new();
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            kaigi_worker::shutdown_signal().await;
+            tracing::info!("stopping");
+            stop.cancel();
+        }
+    });
+    run(args, health, stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_plugins() -> anyhow::Result<ExitCode> {
+    gstreamer::init()?;
+    let missing = plugins::missing();
+    for (element, package) in &missing {
+        writeln!(std::io::stdout(), "{element} is missing: install {package}")?;
+    }
+    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

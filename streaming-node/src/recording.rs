@@ -1,0 +1,230 @@
+//! Recording into files: one, and another whenever what is recorded changes so that the first can't go on. A manifest lists them.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    frame::{Format, Frame},
+    lanes::{Kind, LaneFrame},
+    matroska::{Matroska, TrackEntry},
+};
+
+/// How long the other kind is waited for before a file begins without it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// What follows the recording's name in the manifest's.
+const MANIFEST: &str = ".json";
+/// Most frames kept meanwhile.
+const MAX_WAITING: usize = 1024;
+
+/// Why a recording ends.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// Disk full, no right to write…
+    #[error("the recording can't be written: {0}")]
+    File(#[from] io::Error),
+}
+
+/// One recording: frames in, files out. Blocks on the disk.
+#[derive(Debug)]
+pub struct Recording {
+    /// Without the extension.
+    base: PathBuf,
+    /// Which kinds there should be.
+    expected: Vec<Kind>,
+    /// What each kind is encoded with at present.
+    formats: [Option<Format>; 2],
+    waiting: Vec<LaneFrame>,
+    file: Option<OpenFile>,
+    /// Number of the next file.
+    next: usize,
+    /// What the manifest has of those before, of another process too.
+    segments: Vec<Value>,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    writer: Matroska<BufWriter<File>>,
+    kinds: Vec<Kind>,
+    begun: Duration,
+    end: Duration,
+}
+
+/// A file in the manifest.
+#[derive(Debug, Serialize)]
+struct Segment<'r> {
+    file: &'r str,
+    /// When it began, Unix time in milliseconds.
+    at: u64,
+    /// Where it begins and ends in the recording, in seconds.
+    begin: f64,
+    end: f64,
+    tracks: Vec<TrackShown>,
+}
+
+#[derive(Debug, Serialize)]
+struct TrackShown {
+    codec: &'static str,
+    /// Of pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u32>,
+}
+
+impl From<&Format> for TrackShown {
+    fn from(format: &Format) -> Self {
+        let side = |side: u32| format.codec.is_video().then_some(side);
+        Self { codec: format.codec.name(), width: side(format.size.0), height: side(format.size.1) }
+    }
+}
+
+impl Recording {
+    /// Nothing is written before the first frame. Files that are there already are left as they are, and gone on from.
+    #[must_use]
+    pub fn new(base: PathBuf, expected: Vec<Kind>) -> Self {
+        let next = (1..).find(|number| !path(&base, *number).exists()).unwrap_or(usize::MAX);
+        let manifest = std::fs::read(with_suffix(&base, MANIFEST)).ok();
+        let known = manifest.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        let segments = known.and_then(|known| known["segments"].as_array().cloned()).unwrap_or_default();
+        Self { base, expected, formats: [None, None], waiting: Vec::new(), file: None, next, segments }
+    }
+
+    /// The file that it begins with.
+    #[must_use]
+    pub fn first_file(&self) -> PathBuf {
+        path(&self.base, 1)
+    }
+
+    /// Whether a file is open.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Takes a frame.
+    ///
+    /// # Errors
+    /// See [`RecordingError`]: the recording is over; what was written before can be played.
+    pub fn write(&mut self, lane: LaneFrame) -> Result<(), RecordingError> {
+        let place = &mut self.formats[lane.kind as usize];
+        let changes = lane.format.as_ref().is_some_and(|format| place.as_ref() != Some(format));
+        if changes {
+            place.clone_from(&lane.format);
+            let concerns = self.file.is_some();
+            if concerns {
+                self.close()?;
+            }
+        }
+        if self.file.is_none() {
+            self.waiting.push(lane);
+            return self.begin();
+        }
+        self.append(lane.kind, lane.frame)
+    }
+
+    /// Begins a file once all kinds are there, or have been waited for long enough.
+    fn begin(&mut self) -> Result<(), RecordingError> {
+        let (Some(first), Some(last)) = (self.waiting.first(), self.waiting.last()) else { return Ok(()) };
+        let complete = self.expected.iter().all(|kind| self.formats[*kind as usize].is_some());
+        let waited = last.frame.time.saturating_sub(first.frame.time) >= PATIENCE;
+        if !complete && !waited && self.waiting.len() < MAX_WAITING {
+            return Ok(());
+        }
+        // Pictures can't begin but with a key frame, and sound before the first picture is kept.
+        let waiting = std::mem::take(&mut self.waiting);
+        let begun = waiting.iter().map(|lane| lane.frame.time).min().unwrap_or_default();
+        let kinds: Vec<Kind> =
+            Kind::ALL.into_iter().filter(|kind| self.formats[*kind as usize].is_some()).collect();
+        let tracks: Vec<Format> =
+            kinds.iter().filter_map(|kind| self.formats[*kind as usize].clone()).collect();
+        let path = path(&self.base, self.next);
+        self.next += 1;
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let entries = tracks.iter().map(|format| TrackEntry { format: format.clone() }).collect();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let writer = Matroska::begin(BufWriter::new(file), entries, wall)?;
+        let segment = Segment {
+            file: &path.file_name().unwrap_or_default().to_string_lossy(),
+            at: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+            begin: begun.as_secs_f64(),
+            end: begun.as_secs_f64(),
+            tracks: tracks.iter().map(TrackShown::from).collect(),
+        };
+        self.segments.push(serde_json::to_value(segment).map_err(io::Error::from)?);
+        self.file = Some(OpenFile { writer, kinds, begun, end: begun });
+        self.write_manifest()?;
+        for lane in waiting {
+            self.append(lane.kind, lane.frame)?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, kind: Kind, mut frame: Frame) -> Result<(), RecordingError> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let Some(track) = file.kinds.iter().position(|other| *other == kind) else { return Ok(()) };
+        file.end = file.end.max(frame.time);
+        frame.time = frame.time.saturating_sub(file.begun);
+        Ok(file.writer.write(track, frame)?)
+    }
+
+    fn close(&mut self) -> Result<(), RecordingError> {
+        let Some(file) = self.file.take() else { return Ok(()) };
+        if let Some(segment) = self.segments.last_mut() {
+            segment["end"] = file.end.as_secs_f64().into();
+        }
+        file.writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        self.write_manifest()
+    }
+
+    /// Writes what is kept, so that a crash costs no more than what has come since.
+    ///
+    /// # Errors
+    /// See [`RecordingError`].
+    pub fn flush(&mut self) -> Result<(), RecordingError> {
+        match &mut self.file {
+            Some(file) => Ok(file.writer.flush()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Completes the files.
+    ///
+    /// # Errors
+    /// See [`RecordingError`].
+    pub fn finish(mut self) -> Result<(), RecordingError> {
+        if self.file.is_none() && !self.waiting.is_empty() {
+            self.expected.retain(|kind| self.formats[*kind as usize].is_some());
+            self.begin()?;
+        }
+        self.close()
+    }
+
+    /// Replaces the manifest as a whole, so that it is never half written.
+    fn write_manifest(&self) -> Result<(), RecordingError> {
+        let text =
+            serde_json::to_vec_pretty(&json!({ "segments": self.segments })).map_err(io::Error::from)?;
+        let new = with_suffix(&self.base, ".json.new");
+        File::create(&new)?.write_all(&text)?;
+        std::fs::rename(new, with_suffix(&self.base, MANIFEST))?;
+        Ok(())
+    }
+}
+
+/// Of the files of a recording, from 1.
+fn path(base: &Path, number: usize) -> PathBuf {
+    let suffix = if number == 1 { ".mkv".to_owned() } else { format!("-{number}.mkv") };
+    with_suffix(base, &suffix)
+}
+
+fn with_suffix(base: &Path, suffix: &str) -> PathBuf {
+    let mut name = base.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

@@ -1,0 +1,204 @@
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { Chromium } from '../harness/browser';
+import { BLUE, type Look, RED, type Rgb, isNear } from '../harness/colours';
+import { Kaigi } from '../harness/kaigi';
+import { LiveServer } from '../harness/live-server';
+import { colours, levels, probe, times } from '../harness/media-file';
+import { type Publisher, hears as isHeard, mixingRoom, publisher, showsLayout } from '../harness/room';
+import { hearsExactly } from '../harness/sound';
+import { until } from '../harness/until';
+
+/** In the middle of the first two quarters, which two people have. */
+const QUARTERS = [[0.25, 0.25], [0.75, 0.25]] as const;
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+let kaigi: Kaigi;
+let browser: Chromium;
+let server: LiveServer;
+let room: string;
+let mixed: string;
+let publishers: [Publisher, Publisher];
+
+beforeAll(async () => {
+  server = await LiveServer.start();
+  kaigi = await Kaigi.start({ name: 'streaming', env: { KAIGI_PRIVATE_TARGETS: 'true' } });
+  browser = await Chromium.launch('streaming');
+  room = await mixingRoom(kaigi, 'streaming');
+  mixed = `${room}-common`;
+  publishers = [await publisher(browser, kaigi, room, 'Aiko', RED), await publisher(browser, kaigi, room, 'Botan', BLUE)];
+  const viewer = await browser.open(kaigi, 'viewer');
+  await viewer.join(await kaigi.rest.token(room, 'Chiyo', 'viewer'));
+  const subscription = await viewer.subscribe(await viewer.mixedStream());
+  await showsLayout(viewer, mixed, subscription, publishers);
+  await isHeard(viewer, subscription, [RED, BLUE], [RED, BLUE]);
+  await viewer.close();
+});
+afterAll(async () => {
+  await browser?.close();
+  await kaigi?.stop();
+  await server?.stop();
+});
+
+interface Egress {
+  id: string;
+  url?: string;
+  state: string;
+  reason?: string;
+  media: Record<'audio' | 'video', { from: string; status: string; format: { codec: string } } | undefined>;
+  storage?: { host: string; file: string };
+}
+
+async function ask<T>(method: string, place: string, body?: unknown): Promise<T> {
+  const answer = await kaigi.rest.call(method, `/v1/rooms/${room}/${place}`, body);
+  if (answer.status !== 200) throw new Error(`${answer.status} ${answer.text}`);
+  return (answer.text === '' ? undefined : JSON.parse(answer.text)) as T;
+}
+
+const record = (media: object): Promise<Egress> => ask('POST', 'recordings', { media });
+const push = (key: string, from: string): Promise<Egress> =>
+  ask('POST', 'streaming-outs', { protocol: 'rtmp', url: server.url(key), media: { audio: { from }, video: { from } } });
+const stop = (kind: string, { id }: Egress): Promise<void> => ask('DELETE', `${kind}/${id}`);
+
+async function isIn(kind: string, { id }: Egress, state: string): Promise<Egress> {
+  let found: Egress | undefined;
+  await until(`it is ${state}`, async () => {
+    found = (await ask<Egress[]>('GET', kind)).find((one) => one.id === id);
+    if (found?.state !== state) throw new Error(JSON.stringify(found));
+    return true;
+  }, 30_000);
+  if (!found) throw new Error('not listed');
+  return found;
+}
+
+/** Waits until those are seen side by side. */
+function shows(url: string, looks: Look[], at?: number): Promise<boolean> {
+  return until(`${url} shows ${looks.length}`, async () => {
+    const found: Rgb[] = await colours(url, looks.length === 1 ? [[0.5, 0.5]] : QUARTERS, at);
+    const right = looks.every((look, i) => isNear(found[i] ?? [0, 0, 0], look.colour));
+    if (!right) throw new Error(JSON.stringify(found));
+    return true;
+  }, 45_000);
+}
+
+const hears = (url: string, looks: Look[], at?: number): Promise<boolean> =>
+  hearsExactly(url, (tones) => levels(url, tones, at), looks, [RED, BLUE]);
+
+/** What a test that failed has left. */
+afterEach(async () => {
+  for (const kind of ['recordings', 'streaming-outs']) {
+    for (const one of await ask<Egress[]>('GET', kind)) await stop(kind, one);
+  }
+});
+
+describe('a recording', () => {
+  it('has the pictures and the sound of the mix, and is complete when it is stopped', async () => {
+    const recording = await record({ audio: { from: mixed }, video: { from: mixed } });
+    expect(recording.media.video?.format.codec).toBe('vp8');
+    await isIn('recordings', recording, 'active');
+    await sleep(5_000);
+    await stop('recordings', recording);
+    expect(await ask('GET', 'recordings')).toEqual([]);
+    const file = recording.storage?.file ?? '';
+    expect(path.dirname(file)).toBe(path.join(kaigi.dataDir, 'recordings'));
+    const { duration, streams } = await probe(file);
+    expect(streams.map(({ codec_name }) => codec_name).sort()).toEqual(['opus', 'vp8']);
+    expect(streams.find(({ codec_type }) => codec_type === 'video')).toMatchObject({ width: 640, height: 480 });
+    expect(duration).toBeGreaterThan(4);
+    expect(duration).toBeLessThan(12);
+    await shows(file, [RED, BLUE], 2);
+    await hears(file, [RED, BLUE], 2);
+    const [audio, video] = [await times(file, 'a'), await times(file, 'v')];
+    // 50 frames of sound and 15 pictures a second, without a gap.
+    expect(audio.length / (duration ?? 0)).toBeGreaterThan(47);
+    expect(Math.max(...audio.slice(1).map((time, i) => time - (audio[i] ?? 0)))).toBeLessThan(0.06);
+    expect(video.length / (duration ?? 0)).toBeGreaterThan(11);
+  });
+
+  it('of one person is what that person sends, without being encoded again', async () => {
+    const [aiko] = publishers;
+    const recording = await record({ audio: { from: aiko.stream }, video: { from: aiko.stream } });
+    await isIn('recordings', recording, 'active');
+    await sleep(3_000);
+    await stop('recordings', recording);
+    const file = recording.storage?.file ?? '';
+    await shows(file, [RED], 1);
+    await hears(file, [RED], 1);
+    expect((await probe(file)).streams.find(({ codec_type }) => codec_type === 'video')).toMatchObject({ width: 320, height: 240 });
+  });
+
+  it('can be played up to the end when the process that writes it is killed, and goes on in another file', async () => {
+    const recording = await record({ audio: { from: mixed }, video: { from: mixed } });
+    await isIn('recordings', recording, 'active');
+    await sleep(4_000);
+    process.kill(kaigi.children().find(({ name }) => name === 'kaigi-streaming-node')?.pid ?? 0, 'SIGKILL');
+    const file = recording.storage?.file ?? '';
+    const pictures = await times(file, 'v');
+    expect(pictures.at(-1)).toBeGreaterThan(1.9);
+    await shows(file, [RED, BLUE], 1);
+    const second = file.replace(/\.mkv$/, '-2.mkv');
+    await until('it goes on', () => Promise.resolve(existsSync(second)), 30_000);
+    await isIn('recordings', recording, 'active');
+    await sleep(2_000);
+    await stop('recordings', recording);
+    await shows(second, [RED, BLUE], 1);
+    const manifest = JSON.parse(readFileSync(file.replace(/\.mkv$/, '.json'), 'utf8')) as { segments: { file: string }[] };
+    expect(manifest.segments.map((segment) => segment.file)).toEqual([path.basename(file), path.basename(second)]);
+  });
+
+  it.each([
+    ['of a stream that is not there', { audio: { from: 'nobody' }, video: false }, 'Requested audio stream'],
+    ['in a size that is not offered', { audio: false, video: { from: 'mixed', parameters: { resolution: { width: 641, height: 480 } } } }, 'Resolution is not acceptable'],
+  ])('is refused: %s', async (_, media, why) => {
+    const named = JSON.parse(JSON.stringify(media).replace('"mixed"', JSON.stringify(mixed))) as object;
+    await expect(record(named)).rejects.toThrow(why);
+    expect(await ask('GET', 'recordings')).toEqual([]);
+  });
+});
+
+describe('a broadcast', () => {
+  it('is H.264 and AAC at the live server, with the pictures and the sound of the mix', async () => {
+    const broadcast = await push('mix', mixed);
+    expect(broadcast.url).toBe(`rtmp://127.0.0.1:${server.port}/live/…`);
+    await isIn('streaming-outs', broadcast, 'active');
+    const { streams } = await probe(server.url('mix'));
+    expect(streams.map(({ codec_name }) => codec_name).sort()).toEqual(['aac', 'h264']);
+    expect(streams.find(({ codec_type }) => codec_type === 'video')).toMatchObject({ width: 640, height: 480 });
+    await shows(server.url('mix'), [RED, BLUE]);
+    await hears(server.url('mix'), [RED, BLUE]);
+    await stop('streaming-outs', broadcast);
+    expect(await ask('GET', 'streaming-outs')).toEqual([]);
+  });
+
+  it('goes on by itself when the live server was away', async () => {
+    const broadcast = await push('again', mixed);
+    await isIn('streaming-outs', broadcast, 'active');
+    await server.kill();
+    await isIn('streaming-outs', broadcast, 'trouble');
+    await server.run();
+    await isIn('streaming-outs', broadcast, 'active');
+    await shows(server.url('again'), [RED, BLUE]);
+    await hears(server.url('again'), [RED, BLUE]);
+    await stop('streaming-outs', broadcast);
+  });
+
+  it('can be pointed at another stream while it runs', async () => {
+    const broadcast = await push('moved', mixed);
+    await isIn('streaming-outs', broadcast, 'active');
+    const [, botan] = publishers;
+    await ask('PATCH', `streaming-outs/${broadcast.id}`, [
+      { op: 'replace', path: '/media/video/from', value: botan.stream },
+      { op: 'replace', path: '/media/audio/from', value: botan.stream },
+    ]);
+    await shows(server.url('moved'), [BLUE]);
+    await hears(server.url('moved'), [BLUE]);
+    await stop('streaming-outs', broadcast);
+  });
+
+  it.each(['rtmp://127.0.0.1', 'rtmp://host with blanks/a/b'])('is refused to %s', async (url) => {
+    const media = { audio: { from: mixed }, video: false };
+    await expect(ask('POST', 'streaming-outs', { protocol: 'rtmp', url, media })).rejects.toThrow('the URL is none of the protocol');
+    expect(await ask('GET', 'streaming-outs')).toEqual([]);
+  });
+});
