@@ -542,3 +542,51 @@ fn nothing_that_another_node_says_of_layers_is_too_strange() {
     let many = v1::DescribeLayersRequest { track_ids: vec!["x y".into(); 10_000] };
     assert!(world.node.describe_layers(world.now, &many).layers.is_empty());
 }
+
+/// A VP8 picture of a temporal layer, with a 15-bit id and TL0PICIDX; upper layers can be gone on to at each of their pictures.
+fn temporal_picture(key_frame: bool, id: u16, base: u8, temporal: u8) -> Vec<u8> {
+    let [high, low] = id.to_be_bytes();
+    let layer = temporal << 6 | if temporal > 0 { 0x20 } else { 0 };
+    let mut payload =
+        vec![0x90, 0xe0, high | 0x80, low, base, layer, u8::from(!key_frame), 0, 0, 0x9d, 1, 0x2a];
+    payload.extend_from_slice(&[0x40, 1, 0xb4, 0]);
+    payload.resize(600, temporal);
+    payload
+}
+
+#[test]
+fn fewer_frames_are_sent_by_leaving_out_upper_temporal_layers() {
+    let mut stage = Stage::new();
+    let client = stage.subscriber(20e6, Some(v1::LayerWish { framerate: 13, ..Default::default() }));
+    let ssrc = stage.world.clients[client].1.answer.ssrcs[1][0];
+    let mut shown = Vec::new();
+    let mut base = 0u8;
+    for number in 0..400u16 {
+        if number == 300 {
+            stage.wants(client, v1::LayerWish::default());
+        }
+        // The lower layer and the upper one by turns, 25 frames a second.
+        let temporal = (number % 2) as u8;
+        base = base.wrapping_add(1 - temporal);
+        let payload = temporal_picture(number % 100 == 0, number + 32_700, base, temporal);
+        let packet = stage.world.clients[0].1.layer_packet(1, 0, &payload, 3600, number < 10);
+        stage.world.send(0, &packet);
+        stage.world.pass(FRAME);
+        for (header, packet) in stage.world.clients[client].1.take_rtp(ssrc) {
+            let payload = header.payload(&packet);
+            let id = u16::from_be_bytes([payload[2], payload[3]]) & 0x7fff;
+            shown.push((number, header.sequence, id, payload[4], payload[5] >> 6, header.timestamp));
+        }
+    }
+    let lower = shown.iter().filter(|frame| (100..295).contains(&frame.0));
+    assert!(lower.clone().all(|frame| frame.4 == 0));
+    assert!((90..=100).contains(&lower.count()), "every second one");
+    let upper = shown.iter().filter(|frame| frame.0 >= 310 && frame.4 == 1).count();
+    assert!(upper >= 40, "all again: {upper}");
+    for pair in shown.windows(2) {
+        assert_eq!(pair[1].1, pair[0].1.wrapping_add(1), "numbers go on");
+        assert_eq!(pair[1].2, (pair[0].2 + 1) & 0x7fff, "those of pictures, too");
+        assert_eq!(pair[1].3.wrapping_sub(pair[0].3), 1 - pair[1].4, "and those of the lowest layer");
+        assert_eq!(pair[1].5.wrapping_sub(pair[0].5) % 3600, 0, "time is the source's");
+    }
+}

@@ -155,7 +155,14 @@ impl BandwidthEstimator {
     /// Whether the way was ever found too narrow for what was sent. Until then the estimate says how much was sent, and little more.
     #[must_use]
     pub fn has_fallen(&self) -> bool {
-        self.rate.has_fallen()
+        self.rate.fell().is_some()
+    }
+
+    /// Whether it was found too narrow in that time. If not, what is sent beyond the estimate is no sign of anything.
+    #[must_use]
+    pub fn fell_within(&self, now: Instant, time: Duration) -> bool {
+        let since = self.rate.fell().map(|at| self.micros(now) - at);
+        since.is_some_and(|since| since < i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
     }
 
     fn micros(&self, at: Instant) -> i64 {

@@ -97,7 +97,7 @@ pub(super) struct Rate {
     held: bool,
     updated: i64,
     decreased: Option<i64>,
-    fell: bool,
+    fell: Option<i64>,
     lost: u32,
     reported: u32,
     losses_seen: i64,
@@ -110,8 +110,8 @@ impl Rate {
         Some(self.by_loss.map_or(by_delay, |by_loss| by_loss.min(by_delay)))
     }
 
-    /// Whether the way was ever found too narrow for what was sent.
-    pub(super) fn has_fallen(&self) -> bool {
+    /// When the way was found too narrow for what was sent the last time, in µs.
+    pub(super) fn fell(&self) -> Option<i64> {
         self.fell
     }
 
@@ -137,7 +137,7 @@ impl Rate {
                     self.limit = None;
                 }
                 self.limit = Some(Limit::learn(self.limit, acknowledged));
-                (self.decreased, self.held, self.fell) = (Some(now), true, true);
+                (self.decreased, self.held, self.fell) = (Some(now), true, Some(now));
                 rate.min(DECREASE * acknowledged)
             }
             // Queues are to drain before it is tried again.
@@ -193,7 +193,7 @@ impl Rate {
         (self.losses_seen, self.lost, self.reported) = (now, 0, 0);
         let (high, low) = LOSSES;
         if share > high {
-            self.fell = true;
+            self.fell = Some(now);
             let cut = self.get().map(|rate| rate * (1.0 - share / 2.0));
             self.by_loss = cut.map(|cut| cut.max(DECREASE * acknowledged).max(LEAST));
         } else if share < low {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use kaigi_proto::v1;
 
-use super::{Forwarder, Outlet, Source, choices::Why, sink::Destination};
+use super::{Forwarder, Outlet, Source, choices::Why, sink::Destination, sink::Sink};
 use crate::{
     keys::{SinkKey, SourceKey},
     sdp::Kind,
@@ -72,6 +72,13 @@ impl Forwarder {
         sink.limit = v1::Limit::Bandwidth;
         self.hold(now, key, true, out);
         self.chose(now, key, why);
+    }
+
+    /// The highest temporal layer that is sent to a sink, where sources tell them.
+    pub fn limit_temporal(&mut self, key: SinkKey, most: u8) {
+        if let Some(Sink { to: Destination::Client(stream), .. }) = self.sinks.get_mut(key) {
+            stream.temporal.limit(most);
+        }
     }
 
     /// What keeps more from being sent than the source that is chosen.

@@ -9,8 +9,9 @@ use super::{
 };
 use crate::keys::SourceKey;
 
-/// Segments kept to find retransmissions in: one pause, resumption or change each.
-const MAX_SEGMENTS: usize = 8;
+/// Segments kept to find retransmissions in: one pause, resumption, change or run of left out pictures each. Of half the pictures of 30 a
+/// second that is four seconds, and 4 kB.
+const MAX_SEGMENTS: usize = 64;
 
 /// Which numbering of which source: a source that starts anew keeps its key and gets another number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ struct Segment {
     first_out: u64,
     timestamp_offset: u32,
     shift: Shift,
+    /// Whether only what was left out lies between this one and the one before.
+    continues: bool,
 }
 
 /// The numbering of one outgoing stream.
@@ -39,6 +42,8 @@ pub(super) struct Continuity {
     last_timestamp: u32,
     last_at: Option<Instant>,
     last_ids: LastIds,
+    /// The picture that was left out last.
+    left_out: Option<u16>,
     broken: bool,
 }
 
@@ -69,6 +74,7 @@ impl Continuity {
             last_timestamp: timestamp,
             last_at: None,
             last_ids: LastIds::default(),
+            left_out: None,
             broken: true,
         }
     }
@@ -108,19 +114,17 @@ impl Continuity {
                 Some(last) if last.of == of => last.shift,
                 _ => ids.shift_after(&self.last_ids),
             };
-            if self.segments.len() == MAX_SEGMENTS {
-                self.segments.pop_front();
-            }
-            self.segments.push_back(Segment {
+            self.push(Segment {
                 of,
                 first_in: sequence,
                 first_out: self.highest_out + 1,
                 timestamp_offset,
                 shift,
+                continues: false,
             });
             self.broken = false;
         }
-        let segment = self.segments.back()?;
+        let segment = self.segment(sequence)?;
         let sequence_out = segment.first_out + sequence.checked_sub(segment.first_in)?;
         let timestamp_out = timestamp.wrapping_add(segment.timestamp_offset);
         if sequence_out > self.highest_out {
@@ -130,6 +134,54 @@ impl Continuity {
             ids.sent(segment.shift, &mut self.last_ids);
         }
         Some((sequence_out as u16, timestamp_out, segment.shift))
+    }
+
+    /// A packet of a picture that depends on nothing that follows is left out: what comes next takes its number, and the next picture that
+    /// of its picture.
+    pub(super) fn leave_out(&mut self, of: Numbering, sequence: u64, ids: &PictureIds) {
+        if self.is_interrupted(of) {
+            return;
+        }
+        let Some(last) = self.segments.back_mut().filter(|last| sequence >= last.first_in) else { return };
+        let mut shift = last.shift;
+        let picture = ids.picture();
+        if picture.is_some() && std::mem::replace(&mut self.left_out, picture) != picture {
+            shift = shift.one_less();
+        }
+        if sequence == last.first_in && last.continues {
+            (last.first_in, last.shift) = (sequence + 1, shift);
+            return;
+        }
+        let next = Segment {
+            first_in: sequence + 1,
+            first_out: last.first_out + (sequence - last.first_in),
+            shift,
+            continues: true,
+            ..*last
+        };
+        self.push(next);
+    }
+
+    fn push(&mut self, segment: Segment) {
+        if self.segments.len() == MAX_SEGMENTS {
+            self.segments.pop_front();
+        }
+        self.segments.push_back(segment);
+    }
+
+    /// The segment of a packet, if it is of the current one or of those that it continues, and was not left out.
+    fn segment(&self, sequence: u64) -> Option<Segment> {
+        let mut end = u64::MAX;
+        for segment in self.segments.iter().rev() {
+            if let Some(ahead) = sequence.checked_sub(segment.first_in) {
+                return (segment.first_out + ahead < end).then_some(*segment);
+            }
+            if !segment.continues {
+                return None;
+            }
+            end = segment.first_out;
+        }
+        None
     }
 
     /// The timestamp of the newest packet.
@@ -208,6 +260,33 @@ mod tests {
         assert_eq!(advance(&mut stream, later, b, 900_000, 123_456_789), Some((12, 500 + 960)));
         let restarted = Numbering { restarts: 1, ..b };
         assert_eq!(advance(&mut stream, later, restarted, 5, 9), Some((13, 500 + 961)));
+    }
+
+    #[test]
+    fn what_is_left_out_leaves_no_gap_and_what_is_lost_does() {
+        let (a, _) = two();
+        let start = Instant::now();
+        let mut stream = Continuity::new(90_000, 10, 0);
+        let ids = PictureIds::default();
+        let send = |stream: &mut Continuity, sequence| {
+            advance(stream, start, a, sequence, 0).map(|(sequence, _)| sequence)
+        };
+        assert_eq!([100, 101].map(|s| send(&mut stream, s)), [Some(11), Some(12)]);
+        for sequence in [102, 103] {
+            stream.leave_out(a, sequence, &ids);
+        }
+        assert_eq!(send(&mut stream, 104), Some(13));
+        // 105 is lost, 106 is left out, 107 comes, then 105.
+        stream.leave_out(a, 106, &ids);
+        assert_eq!(send(&mut stream, 107), Some(15));
+        assert_eq!(send(&mut stream, 105), Some(14), "there is a place for it");
+        assert_eq!(send(&mut stream, 103), None, "it was left out");
+        assert_eq!(send(&mut stream, 101), Some(12));
+        let traced = [11, 12, 13, 14, 15].map(|s| stream.trace(s).map(|o| o.sequence_in));
+        assert_eq!(traced, [100, 101, 104, 105, 107].map(Some));
+        stream.interrupt();
+        assert_eq!(send(&mut stream, 200), Some(16));
+        assert_eq!(send(&mut stream, 105), None, "from before the pause");
     }
 
     #[test]

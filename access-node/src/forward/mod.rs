@@ -19,6 +19,7 @@ mod sink;
 mod size;
 mod source;
 mod stats;
+mod temporal;
 mod transport_cc;
 
 pub use choices::Why;
@@ -365,6 +366,12 @@ impl Forwarder {
                 }
                 stream.awaits_key_frame = false;
                 stream.sent.joined(now, source, sink.limit);
+            }
+            if !stream.temporal.takes(&picture) {
+                if is_newest {
+                    stream.continuity.leave_out(of, sequence, &ids);
+                }
+                continue;
             }
             let numbers = stream.continuity.advance(now, of, sequence, header.timestamp, &ids);
             let Some((sequence, timestamp, shift)) = numbers else { continue };

@@ -74,7 +74,19 @@ fn picture(payload: &[u8], at: usize) -> Option<PictureId> {
     Some(PictureId { at, value, wide: true })
 }
 
+impl Shift {
+    /// One picture fewer was sent than the source has.
+    pub(super) fn one_less(self) -> Self {
+        Self { picture: self.picture.wrapping_sub(1), ..self }
+    }
+}
+
 impl PictureIds {
+    /// The picture's number.
+    pub(super) fn picture(&self) -> Option<u16> {
+        self.picture.map(|picture| picture.value)
+    }
+
     /// What lets these numbers follow directly on `last`.
     pub(super) fn shift_after(&self, last: &LastIds) -> Shift {
         let picture = self.picture.zip(last.picture);

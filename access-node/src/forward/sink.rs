@@ -9,6 +9,7 @@ use super::{
     continuity::Continuity,
     picture_id::{PictureIds, Shift},
     stats::Sent,
+    temporal::Temporal,
 };
 use crate::{
     ids::Ssrc,
@@ -98,6 +99,7 @@ pub(super) struct ClientStream {
     pub(super) continuity: Continuity,
     /// Video: packets are held back until a key frame begins.
     pub(super) awaits_key_frame: bool,
+    pub(super) temporal: Temporal,
     pub(super) packets: u32,
     pub(super) octets: u32,
     pub(super) sent: Sent,
@@ -126,6 +128,7 @@ impl ClientStream {
             parameters,
             continuity,
             awaits_key_frame: kind == Kind::Video,
+            temporal: Temporal::default(),
             packets: 0,
             octets: 0,
             sent: Sent::new(kind),

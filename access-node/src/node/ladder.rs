@@ -13,6 +13,9 @@ use crate::{
 /// A layer of which nothing came for that long has stopped. Screens that show nothing new are sent once a second.
 const SILENCE: Duration = Duration::from_millis(1_500);
 
+/// A rate that is measured over a second is off by a frame or two.
+const FRAMES_SWING: f64 = 1.15;
+
 /// What is known of a track that flows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Known {
@@ -45,6 +48,8 @@ struct Flowing {
 #[derive(Debug)]
 pub(super) struct Ladder {
     layers: Vec<usize>,
+    /// The highest temporal layer of each that is sent.
+    temporal: Vec<u8>,
     rungs: Vec<Rung>,
     /// How many flow that are larger than what is asked for.
     larger: usize,
@@ -77,9 +82,12 @@ impl Ladder {
         };
         flowing.sort_by(|a, b| value(a).total_cmp(&value(b)));
         let most = wanted(&flowing, wish);
-        let rung = |layer: &Flowing| Rung { bitrate: layer.rates.bitrate(), value: value(layer) };
+        let temporal = |layer: &Flowing| temporal(&layer.rates, wish.framerate);
+        let bitrate = |layer: &Flowing| layer.rates.bitrates[usize::from(temporal(layer))];
+        let rung = |layer: &Flowing| Rung { bitrate: bitrate(layer), value: value(layer) };
         Self {
             layers: flowing.iter().take(most).map(|layer| layer.layer).collect(),
+            temporal: flowing.iter().take(most).map(temporal).collect(),
             rungs: flowing.iter().take(most).map(rung).collect(),
             larger: flowing.len() - most,
         }
@@ -92,6 +100,11 @@ impl Ladder {
     /// The layer of a rung.
     pub(super) fn layer(&self, rung: usize) -> Option<usize> {
         self.layers.get(rung).copied()
+    }
+
+    /// The highest temporal layer of that layer that is to be sent.
+    pub(super) fn temporal(&self, layer: usize) -> Option<u8> {
+        self.place(layer).and_then(|place| self.temporal.get(place).copied())
     }
 
     /// The rung of a layer, if it flows and is not larger than what is asked for.
@@ -127,6 +140,12 @@ fn wanted(flowing: &[Flowing], wish: &LayerWish) -> usize {
     by_bitrate.min(flowing.len())
 }
 
+/// The highest temporal layer with which there are not more frames than wished; the lowest always is sent.
+fn temporal(rates: &Rates, wished: Option<u32>) -> u8 {
+    let fits = |frames: &f64| wished.is_none_or(|wished| *frames <= f64::from(wished) * FRAMES_SWING);
+    rates.framerates.iter().rposition(fits).unwrap_or(0) as u8
+}
+
 /// Whether a picture that is fitted into that size need not be enlarged.
 fn fills((width, height): Size, (wished_width, wished_height): Size) -> bool {
     width >= wished_width || height >= wished_height
@@ -138,6 +157,13 @@ mod tests {
 
     fn layer(layer: usize, size: Option<Size>, kbits: u64) -> Flowing {
         Flowing { layer, size, rates: Rates { bitrates: [kbits * 1000; 4], ..Rates::default() } }
+    }
+
+    #[test]
+    fn fewer_frames_are_had_by_fewer_temporal_layers() {
+        let rates = Rates { framerates: [7.5, 15.0, 30.0, 30.0], ..Rates::default() };
+        let most = |wished| temporal(&rates, wished);
+        assert_eq!([None, Some(30), Some(24), Some(15), Some(12), Some(1)].map(most), [3, 3, 1, 1, 0, 0]);
     }
 
     #[test]

@@ -24,6 +24,9 @@ const TICK: Duration = Duration::from_millis(200);
 const START: u64 = 800_000;
 /// How long. A client that has not reported by then does not.
 const START_TIME: Duration = Duration::from_secs(3);
+/// An estimate that is less than what is sent says that the way is too narrow if it has fallen within this time. Otherwise it has not yet
+/// seen that more is sent than before.
+const FALL: Duration = Duration::from_secs(3);
 /// If so many times what there is is sent, a layer is left before the smaller one has a key frame: nothing for a moment is better than
 /// a queue for seconds.
 const FLOOD: f64 = 1.3;
@@ -118,6 +121,7 @@ impl Transport {
     /// Whether less is there than was allocated.
     pub(super) fn falls_short(&self, now: Instant) -> bool {
         self.layering.next.is_some()
+            && self.bandwidth.fell_within(now, FALL)
             && self.bandwidth.estimate(now).is_some_and(|estimate| estimate < self.layering.need)
     }
 }
@@ -230,6 +234,10 @@ fn changes(
     // `None` is less than any.
     let estimate = transport.bandwidth.estimate(now).max(start());
     let sent = reserved + demands.iter().filter_map(Demand::bitrate).sum::<u64>();
+    let estimate = match estimate {
+        Some(estimate) if !transport.bandwidth.fell_within(now, FALL) => Some(estimate.max(sent)),
+        estimate => estimate,
+    };
     let floods = estimate.is_some_and(|estimate| sent as f64 > FLOOD * estimate as f64);
     let basis = Basis { estimate, floods };
     let allocation = layering.allocator.allocate(now, estimate, reserved, &demands);
@@ -247,6 +255,9 @@ fn changes(
         layering.need += rung.and_then(|rung| demand.rungs.get(rung)).map_or(0, |rung| rung.bitrate);
         changes.extend(picture.choose(*rung, demand, basis));
         forward.set_limit(picture.sink, picture.limit(*rung));
+        if let Some(most) = picture.ladder.temporal(picture.layered.layer) {
+            forward.limit_temporal(picture.sink, most);
+        }
     }
     changes
 }

@@ -77,7 +77,7 @@ impl Room {
         if let Origin::Track { stream, track, layered } = from {
             // Most tracks of a large room end here.
             let own = self.state.publications.get(stream)?.tracks.iter().find(|t| t.id == *track)?;
-            if *layered && conversion.key_frame_interval.is_none() && own.format.is_within(negotiated) {
+            if *layered && is_had_by_layers(conversion, &own.format) && own.format.is_within(negotiated) {
                 let (format, parameters) = self.original(from, kind)?;
                 return Some(Tap::Layers(layer_wish(conversion, &parameters, &format)));
             }
@@ -108,11 +108,10 @@ impl Room {
     /// The same before anything is negotiated: what flows at once if it is in the stream's own format.
     fn tap_before(&self, from: &Origin, kind: Kind, conversion: &Conversion) -> Option<Tap> {
         match from {
-            Origin::Track { layered: true, .. }
-                if !conversion.format && conversion.key_frame_interval.is_none() =>
-            {
+            Origin::Track { layered: true, .. } => {
                 let (format, parameters) = self.original(from, kind)?;
-                Some(Tap::Layers(layer_wish(conversion, &parameters, &format)))
+                let had = !conversion.format && is_had_by_layers(conversion, &format);
+                had.then(|| Tap::Layers(layer_wish(conversion, &parameters, &format)))
             }
             Origin::Track { .. } | Origin::View(_) => conversion.is_none().then_some(Tap::Plain),
         }
@@ -298,6 +297,12 @@ fn of_track(wanted: &Conversion, negotiated: &Format) -> VideoSpec {
         bitrate,
         key_frame_interval: wanted.key_frame_interval.unwrap_or(KEY_FRAME_INTERVAL),
     }
+}
+
+/// Whether an access node can serve that by choosing: key frames come when publishers send them, and fewer frames where the payload tells
+/// which can be left out.
+fn is_had_by_layers(wanted: &Conversion, format: &Format) -> bool {
+    wanted.key_frame_interval.is_none() && (wanted.framerate.is_none() || format.codec == "vp8")
 }
 
 /// What is wanted of layers: nothing has to be made for it.
