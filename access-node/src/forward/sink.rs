@@ -122,7 +122,12 @@ pub(super) struct Numbers {
 }
 
 impl ClientStream {
-    pub(super) fn new(parameters: StreamParameters, kind: Kind, random: u64) -> Self {
+    pub(super) fn new(mut parameters: StreamParameters, kind: Kind, random: u64) -> Self {
+        // Without a stream of their own, packets are sent again under the number that they had, and AES-GCM must never protect two
+        // different ones under one number (RFC 7714 §8.1): nothing in them may be new, as a transport-wide number is.
+        if parameters.nack && parameters.rtx.is_none() {
+            parameters.extensions.transport_cc = None;
+        }
         let continuity = Continuity::new(parameters.clock_rate, random as u16, (random >> 16) as u32);
         Self {
             parameters,
@@ -219,4 +224,45 @@ fn write_payload(out: &mut Vec<u8>, payload: &[u8], numbers: &Numbers) {
     out.extend_from_slice(payload);
     let (ids, shift) = &numbers.picture;
     ids.write(*shift, &mut out[begin..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::Arena;
+
+    fn stream(nack: bool, rtx: Option<(Ssrc, u8)>) -> ClientStream {
+        let parameters = StreamParameters {
+            transport: Arena::default().insert(()),
+            clock_rate: 90_000,
+            ssrc: Ssrc(1),
+            payload_type: 96,
+            rtx,
+            nack,
+            extensions: Extensions { transport_cc: Some(5), audio_level: Some(1), ..Extensions::default() },
+        };
+        ClientStream::new(parameters, Kind::Video, 7)
+    }
+
+    #[test]
+    fn a_packet_that_is_sent_again_under_its_own_number_is_the_same_packet() {
+        let mut packet = Vec::new();
+        write_header(&mut packet, true, 100, 9, 3000, 77);
+        packet.extend_from_slice(&[0x10, 1, 2, 3]);
+        let header = RtpHeader::parse(&packet).unwrap();
+        let ids = super::super::picture_id::locate(crate::sdp::Codec::Vp8, header.payload(&packet));
+        let numbers =
+            Numbers { sequence: 4, timestamp: 5, audio_level: Some(3), picture: (ids, Shift::default()) };
+        let mut plain = stream(true, None);
+        let (mut first, mut again) = (Vec::new(), Vec::new());
+        let places = [
+            plain.write(&mut first, &header, &packet, &numbers).transport_cc_at,
+            plain.write_again(&mut again, &header, &packet, &numbers).transport_cc_at,
+        ];
+        assert_eq!(first, again);
+        assert_eq!(places, [None, None], "a new transport-wide number is written into it");
+        let mut with_rtx = stream(true, Some((Ssrc(2), 97)));
+        assert!(with_rtx.write_again(&mut again, &header, &packet, &numbers).transport_cc_at.is_some());
+        assert!(stream(false, None).write(&mut first, &header, &packet, &numbers).transport_cc_at.is_some());
+    }
 }
