@@ -99,7 +99,7 @@ describe('the cluster', () => {
   it('is shown by its processes and their load', async () => {
     await desk.go('/cluster', 'node');
     const purposes = await desk.get('node').evaluateAll((nodes) => nodes.map((node) => (node as HTMLElement).dataset.purpose));
-    expect([...new Set(purposes)].sort()).toEqual(['access', 'conference', 'mixer', 'portal']);
+    expect([...new Set(purposes)].sort()).toEqual(['access', 'conference', 'mixer', 'portal', 'streaming']);
     expect(await desk.page.getByRole('meter').count()).toBe(purposes.length);
     expect(await desk.barriers()).toEqual([]);
   });

@@ -16,7 +16,7 @@ beforeAll(async () => {
   kaigi = await Kaigi.start({ name: 'hostile' });
   room = await kaigi.rest.createRoom('hostile');
   processes = kaigi.children();
-  expect(processes).toHaveLength(5);
+  expect(processes).toHaveLength(6);
 });
 afterAll(() => kaigi?.stop());
 
