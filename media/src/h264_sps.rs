@@ -1,5 +1,7 @@
 //! The picture size in an H.264 sequence parameter set (ITU-T H.264 §7.3.2.1.1).
 
+use crate::bits::Bits;
+
 /// Most bytes read of one; the size stands in the first few dozen.
 const MAX_SPS: usize = 256;
 
@@ -7,7 +9,7 @@ const MAX_SPS: usize = 256;
 #[must_use]
 pub fn size(unit: &[u8]) -> Option<(u32, u32)> {
     let bytes = without_emulation_prevention(unit);
-    let mut bits = Bits { bytes: &bytes, at: 0 };
+    let mut bits = Bits::new(&bytes);
     let profile = bits.fixed(8)?;
     bits.fixed(16)?;
     bits.unsigned()?;
@@ -92,35 +94,6 @@ fn without_emulation_prevention(unit: &[u8]) -> Vec<u8> {
         out.push(byte);
     }
     out
-}
-
-struct Bits<'b> {
-    bytes: &'b [u8],
-    at: usize,
-}
-
-impl Bits<'_> {
-    fn fixed(&mut self, count: usize) -> Option<u32> {
-        let mut value = 0;
-        for _ in 0..count {
-            let byte = self.bytes.get(self.at / 8)?;
-            value = value << 1 | u32::from(byte >> (7 - self.at % 8) & 1);
-            self.at += 1;
-        }
-        Some(value)
-    }
-
-    /// Exp-Golomb, unsigned (§9.1).
-    fn unsigned(&mut self) -> Option<u32> {
-        let mut zeros = 0;
-        while self.fixed(1)? == 0 {
-            zeros += 1;
-            if zeros > 31 {
-                return None;
-            }
-        }
-        Some((1u32 << zeros) - 1 + self.fixed(zeros)?)
-    }
 }
 
 #[cfg(test)]

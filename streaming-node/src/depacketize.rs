@@ -1,7 +1,7 @@
 //! From RTP payloads to frames: VP8 (RFC 7741), VP9 (RFC 9628), H.264 (RFC 6184), and codecs of sound, of which each packet is a frame.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kaigi_media::{h264_sps, rtp::RtpHeader};
+use kaigi_media::{bits::Bits, h264_sps, rtp::RtpHeader};
 
 use crate::frame::{Codec, Format, Unit};
 
@@ -304,55 +304,38 @@ fn vp9(payload: &[u8]) -> Option<(&[u8], bool)> {
 
 /// VP9 bitstream specification §6.2, §7.2, profile 0.
 fn vp9_key_frame(frame: &[u8]) -> (bool, Option<Format>) {
-    let mut bits = Bits { bytes: frame, at: 0 };
+    let mut bits = Bits::new(frame);
     let parsed = (|| {
-        if bits.take(2)? != 2 {
+        if bits.fixed(2)? != 2 {
             return None;
         }
-        let profile = bits.take(1)? | bits.take(1)? << 1;
+        let profile = bits.fixed(1)? | bits.fixed(1)? << 1;
         if profile == 3 {
-            bits.take(1)?;
+            bits.fixed(1)?;
         }
-        let existing = bits.take(1)? == 1;
-        let inter = bits.take(1)? == 1;
+        let existing = bits.fixed(1)? == 1;
+        let inter = bits.fixed(1)? == 1;
         if existing || inter {
             return Some((false, None));
         }
-        bits.take(2)?;
-        if bits.take(24)? != 0x49_83_42 {
+        bits.fixed(2)?;
+        if bits.fixed(24)? != 0x49_83_42 {
             return Some((true, None));
         }
         if profile >= 2 {
-            bits.take(1)?;
+            bits.fixed(1)?;
         }
-        if bits.take(3)? == 7 {
+        if bits.fixed(3)? == 7 {
             return Some((true, None));
         }
-        bits.take(1)?;
+        bits.fixed(1)?;
         if profile & 1 == 1 {
-            bits.take(3)?;
+            bits.fixed(3)?;
         }
-        let (width, height) = (bits.take(16)? + 1, bits.take(16)? + 1);
+        let (width, height) = (bits.fixed(16)? + 1, bits.fixed(16)? + 1);
         Some((true, Some(Format { codec: Codec::Vp9, size: (width, height), config: Bytes::new() })))
     })();
     parsed.unwrap_or((false, None))
-}
-
-struct Bits<'b> {
-    bytes: &'b [u8],
-    at: usize,
-}
-
-impl Bits<'_> {
-    fn take(&mut self, count: usize) -> Option<u32> {
-        let mut value = 0;
-        for _ in 0..count {
-            let byte = self.bytes.get(self.at / 8)?;
-            value = value << 1 | u32::from(byte >> (7 - self.at % 8) & 1);
-            self.at += 1;
-        }
-        Some(value)
-    }
 }
 
 #[cfg(test)]
