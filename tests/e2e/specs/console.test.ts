@@ -315,6 +315,16 @@ describe('a running room', () => {
     await until('it is gone', async () => (await stream(2).count()) === 0 && !(await kaigi.rest.streams(room)).some(({ id }) => id === publishers[2]!.stream));
   });
 
+  it('starts recordings, and stops them', async () => {
+    await desk.get('start-recordings').click();
+    await desk.get('output-start').click();
+    const running = async (): Promise<number> => (JSON.parse((await kaigi.rest.call('GET', `/v1/rooms/${room}/recordings`)).text) as unknown[]).length;
+    await until('it runs', async () => (await running()) === 1);
+    await desk.get('recordings').getByRole('button', { name: /^Stop/ }).click();
+    await desk.get('confirm-action').click();
+    await until('it has ended', async () => (await running()) === 0);
+  });
+
   it('says why what is not served does not start', async () => {
     await desk.get('start-analytics').click();
     await desk.get('output-start').click();
