@@ -31,7 +31,6 @@ pub(super) enum Handler {
 }
 
 /// Below which versions the path is.
-#[allow(dead_code, reason = "whatever the document can say, in use or not")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Versions {
     /// None: the path is whole.
@@ -56,7 +55,6 @@ pub(super) enum Needs {
 }
 
 /// Where a parameter beside those of the path stands.
-#[allow(dead_code, reason = "whatever the document can say, in use or not")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Query,
@@ -73,7 +71,6 @@ pub(super) struct Parameter {
 }
 
 /// What a success holds.
-#[allow(dead_code, reason = "whatever the document can say, in use or not")]
 #[derive(Clone, Copy)]
 pub(super) enum Reply {
     /// JSON, by version where it differs.
@@ -235,7 +232,6 @@ impl Operation {
     }
 
     /// A status beside those that every operation of its kind can have.
-    #[allow(dead_code, reason = "whatever the document can say, in use or not")]
     pub(super) fn can(mut self, status: u16) -> Self {
         self.also.push(status);
         self
