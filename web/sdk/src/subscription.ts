@@ -158,7 +158,7 @@ export class Subscription extends Emitter<SubscriptionEvents> {
     this.#fixed = video.resolution !== undefined || video.trackId !== undefined;
     this.#adaptation = new Adaptation({
       offered: () => (this.#fixed ? [] : this.#offered()),
-      request: (resolution) => this.#request({ video: this.#giving(resolution) }),
+      request: (resolution) => this.#request({ video: { resolution } }),
       hide: (hidden) => this.#hide(hidden),
     });
     const { media, attempts } = context;
@@ -361,10 +361,11 @@ export class Subscription extends Emitter<SubscriptionEvents> {
     return this.#sources.get('video')?.tracks.filter(({ kind }) => kind === 'video') ?? [];
   }
 
-  /** The one that is received. */
+  /** The one that is received; of layers the largest, which the server sends unless it is asked for less. */
   #track(): TrackInfo | undefined {
     const tracks = this.#videoTracks();
-    return tracks.find(({ id }) => id !== undefined && id === this.#trackId) ?? tracks[0];
+    const named = tracks.find(({ id }) => id !== undefined && id === this.#trackId);
+    return named ?? tracks.reduce<TrackInfo | undefined>((largest, track) => (!largest || area(track) > area(largest) ? track : largest), undefined);
   }
 
   /** Simulcast layers cost the server nothing, so that only what has none is asked for in sizes that it must make. */
@@ -376,13 +377,6 @@ export class Subscription extends Emitter<SubscriptionEvents> {
     const choices = tracks[0]?.parameterChoices.resolution ?? [];
     // One of another shape has bars, or is cut: pixels that show nothing.
     return whole ? [whole, ...choices.filter((choice) => sameShape(choice, whole))] : choices;
-  }
-
-  /** What has to be asked for to have that resolution. */
-  #giving(wanted: Resolution): NonNullable<SubscriptionUpdate['video']> {
-    const tracks = this.#videoTracks();
-    const layer = tracks.find(({ parameters }) => parameters?.resolution && sameSize(parameters.resolution, wanted));
-    return tracks.length > 1 && layer?.id !== undefined ? { trackId: layer.id } : { resolution: wanted };
   }
 
   /** What is received, as far as it is known. */
@@ -426,8 +420,9 @@ function sameShape(a: Resolution, b: Resolution): boolean {
   return Math.abs((a.width * b.height) / (a.height * b.width) - 1) < 0.02;
 }
 
-function sameSize(a: Resolution, b: Resolution): boolean {
-  return a.width === b.width && a.height === b.height;
+/** Of a track's picture, in pixels; 0 while it isn't known. */
+function area({ parameters }: TrackInfo): number {
+  return (parameters?.resolution?.width ?? 0) * (parameters?.resolution?.height ?? 0);
 }
 
 /** The parameters alone, without those that aren't given. */

@@ -163,19 +163,27 @@ describe('an attached element', () => {
     expect(bench.socket.unread).toEqual([]);
   });
 
-  it('chooses among the layers of a simulcast stream', async () => {
+  it('asks for the size of a layer of a simulcast stream, which the server may leave for a smaller one on a narrow way', async () => {
     const bench = await Bench.joined();
     const layer = (id: string, resolution: object) => ({ type: 'video', id, rid: id, parameters: { resolution }, optional: { parameters: { resolution: [{ width: 160, height: 90 }] } } });
     const layers = { ...WIDE, id: 'layers', media: { tracks: [layer('q', SMALL), layer('h', MIDDLE), layer('f', LARGE)] } };
     bench.socket.notify('stream', { id: 'layers', status: 'add', data: layers });
     const subscribing = bench.client.subscribe('layers');
     await bench.serve('subscribe', 's1', 's1');
-    (await subscribing).attach(element(300, 160));
-    await vi.advanceTimersByTimeAsync(ENLARGE_AFTER_MS);
-    expect(await nextControl(bench)).toMatchObject({ operation: 'update', data: { video: { from: 'h' } } });
+    const subscription = await subscribing;
+    const large = element(640, 360);
+    const detach = subscription.attach(large);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(bench.socket.unread, 'the largest comes anyhow').toEqual([]);
+    detach();
+
+    subscription.attach(element(300, 160));
+    await vi.advanceTimersByTimeAsync(REDUCE_AFTER_MS);
+    expect(await nextControl(bench)).toEqual({ id: 's1', operation: 'update', data: { video: { parameters: { resolution: MIDDLE } } } });
 
     bench.progress('s1', { status: 'error', data: 'Node lost' });
-    expect((await bench.serve('subscribe', 's2', 's2')).data.media.tracks).toEqual([{ type: 'video', mid: '0', from: 'h' }]);
+    const again = [{ type: 'video', mid: '0', from: 'layers', parameters: { resolution: MIDDLE } }];
+    expect((await bench.serve('subscribe', 's2', 's2')).data.media.tracks).toEqual(again);
   });
 
   it('follows the stream when its resolutions change', async () => {
