@@ -1,0 +1,143 @@
+//! A thread and its peers.
+
+use std::{
+    collections::HashMap,
+    io::ErrorKind,
+    sync::mpsc::{Receiver, TryRecvError},
+    time::{Duration, Instant},
+};
+
+use kaigi_access_node::timers::Timers;
+use mio::{Events, Interest, Poll, Registry, Token};
+
+use super::{
+    Job, PeerKey, WAKER,
+    slot::{Buffers, Slot, SlotError},
+};
+use crate::peer::Shared;
+
+/// Sockets looked at in one turn.
+const EVENTS: usize = 1024;
+/// Longest sleep.
+const SLEEP: Duration = Duration::from_millis(100);
+
+/// The peers of a thread.
+pub struct World {
+    slots: HashMap<usize, Slot>,
+    next: usize,
+    timers: Timers<usize>,
+    registry: Registry,
+    /// What they share.
+    pub shared: Shared,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("slots", &self.slots.len()).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// How many peers there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Takes a peer.
+    ///
+    /// # Errors
+    /// If its socket can't be watched.
+    pub fn add(&mut self, mut slot: Slot) -> Result<PeerKey, SlotError> {
+        let key = self.next;
+        self.registry.register(&mut slot.socket, Token(key), Interest::READABLE)?;
+        self.next += 1;
+        self.slots.insert(key, slot);
+        Ok(PeerKey(key))
+    }
+
+    /// Does something with a peer; `None` if it is gone.
+    pub fn with<T>(&mut self, key: PeerKey, job: impl FnOnce(&mut Slot, &mut Shared) -> T) -> Option<T> {
+        let slot = self.slots.get_mut(&key.0)?;
+        let done = job(slot, &mut self.shared);
+        slot.flush(&mut self.shared);
+        self.timers.set(key.0, slot.next_timeout());
+        Some(done)
+    }
+
+    /// A peer leaves, with a farewell to the server or without a word.
+    pub fn remove(&mut self, key: PeerKey, says_farewell: bool) -> Option<Slot> {
+        if says_farewell {
+            self.with(key, |slot, shared| slot.peer.close(Instant::now(), &mut shared.outbox));
+        }
+        let mut slot = self.slots.remove(&key.0)?;
+        // It is closed in any case.
+        let _ = self.registry.deregister(&mut slot.socket);
+        Some(slot)
+    }
+
+    /// All peers.
+    pub fn slots(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.slots.values_mut()
+    }
+
+    fn read(&mut self, key: usize, buffers: &mut Buffers) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.read(&mut self.shared, buffers);
+            self.timers.set(key, slot.next_timeout());
+        }
+    }
+
+    fn handle_timeouts(&mut self) {
+        let now = Instant::now();
+        while let Some(key) = self.timers.pop_due(now) {
+            if let Some(slot) = self.slots.get_mut(&key) {
+                slot.handle_timeout(now, &mut self.shared);
+                // Never twice in one turn.
+                let next = slot.next_timeout().map(|next| next.max(now + Duration::from_micros(200)));
+                self.timers.set(key, next);
+            }
+        }
+    }
+}
+
+/// Runs until nobody can give it jobs any more.
+pub(super) fn run(mut poll: Poll, jobs: &Receiver<Job>) {
+    let Ok(registry) = poll.registry().try_clone() else { return };
+    let mut world = World {
+        slots: HashMap::new(),
+        next: 0,
+        timers: Timers::default(),
+        registry,
+        shared: Shared::default(),
+    };
+    let mut events = Events::with_capacity(EVENTS);
+    let mut buffers = Buffers::default();
+    loop {
+        let sleep =
+            world.timers.earliest().map_or(SLEEP, |due| due.saturating_duration_since(Instant::now()));
+        match poll.poll(&mut events, Some(sleep.min(SLEEP))) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return,
+            _ => {}
+        }
+        for event in &events {
+            if event.token() != WAKER {
+                world.read(event.token().0, &mut buffers);
+            }
+        }
+        loop {
+            match jobs.try_recv() {
+                Ok(job) => job(&mut world),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return,
+            }
+        }
+        world.handle_timeouts();
+    }
+}

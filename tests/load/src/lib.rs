@@ -1,0 +1,13 @@
+//! The load generator: clients without browsers, thousands on a machine, that publish recorded media to a conference server and check
+//! all that they are sent.
+//!
+//! A [`peer`] is a client without I/O, which plays a [`recording`] as a [`track`] and checks what it receives; a [`driver`] runs many of
+//! them on few threads; [`signaling`] gets them into conferences; [`run`] carries out a [`scenario`] and tells what was measured
+//! ([`meter`]).
+
+pub mod driver;
+pub mod meter;
+mod payload;
+pub mod peer;
+pub mod recording;
+pub mod track;
