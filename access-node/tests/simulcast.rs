@@ -271,3 +271,24 @@ fn a_track_without_layers_takes_whatever_rid_its_packets_say() {
     world.send(client, &packet);
     assert_eq!(got(&mut world, subscriber), [7]);
 }
+
+#[test]
+fn a_layer_is_known_by_its_rid_alone_beside_another_picture() {
+    let mut world = World::new();
+    let client = world.client();
+    let lines = &mut world.clients[client].1;
+    let mids = [lines.add("video", Way::Send), lines.add("video", Way::Send)];
+    lines.lines[1].layers = RIDS.to_vec();
+    lines.omits_mid = true;
+    world.publish(client, "publication0", &[(&mids[0], v1::MediaKind::Video)]).unwrap();
+    world.publish(client, "publication1", &[(&mids[1], v1::MediaKind::Video)]).unwrap();
+    world.negotiate(client);
+    world.connect(client);
+    let plain = subscriber(&mut world, "transport0-0");
+    let layer = subscriber(&mut world, &format!("transport0-1:{}", RIDS[1]));
+    let packet = world.clients[client].1.layer_media(1, 1, &vp8(true, 8), true);
+    world.send(client, &packet);
+    world.media(client, 0, &vp8(true, 9), 3000);
+    assert_eq!(got(&mut world, layer), [8]);
+    assert_eq!(got(&mut world, plain), [9]);
+}

@@ -217,7 +217,8 @@ impl Node {
     }
 
     /// Finds out which track an unannounced source is of: by the mid that its packets carry (RFC 8843 §9.2), else by its payload type
-    /// if only one track has that. Which of a track's layers it is the rid tells (RFC 8852), or the repaired one for retransmissions.
+    /// if only one track has that, else by its rid if only one has that too. Which of a track's layers it is the rid tells (RFC 8852), or
+    /// the repaired one for retransmissions.
     fn learn(
         &mut self,
         now: Instant,
@@ -241,11 +242,16 @@ impl Node {
             let fits = line.map(|line| transport.negotiation.binding_of_line(&line) == Some(&track.mid));
             let rid = said(if rtx { extensions.repaired_rid } else { extensions.rid }).and_then(Rid::new);
             let layer = layers.iter().find(|layer| layer.rid.is_none() || layer.rid == rid);
-            candidates.push((layer.map(|layer| layer.source), rtx, fits));
+            let is_told = layer.is_some_and(|layer| layer.rid == rid);
+            candidates.push((layer.map(|layer| layer.source), rtx, fits, is_told));
         }
-        let by_mid = candidates.iter().find(|(_, _, fits)| *fits == Some(true));
-        let alone = || candidates.first().filter(|(_, _, fits)| candidates.len() == 1 && fits.is_none());
-        let &(source, rtx, _) = by_mid.or_else(alone)?;
+        let by_mid = candidates.iter().find(|(_, _, fits, _)| *fits == Some(true));
+        let alone = || candidates.first().filter(|(_, _, fits, _)| candidates.len() == 1 && fits.is_none());
+        let by_layer = || {
+            let mut told = candidates.iter().filter(|(_, _, fits, is_told)| fits.is_none() && *is_told);
+            told.next().filter(|_| told.next().is_none())
+        };
+        let &(source, rtx, _, _) = by_mid.or_else(alone).or_else(by_layer)?;
         let source = source?;
         if !rtx && !self.forward.source(source)?.accepts_new_ssrc(now, SOURCE_CHANGE) {
             return None;

@@ -154,7 +154,7 @@ fn flowing(
     let extensions = [
         (URI_AUDIO_LEVEL, negotiated.extensions.audio_level),
         (URI_TRANSPORT_CC, negotiated.extensions.transport_cc),
-        (URI_MID, negotiated.extensions.mid),
+        (URI_MID, media.extension(URI_MID)),
     ];
     extmaps(out, extensions.into_iter().chain(layer_extensions(media)));
     let direction = if negotiated.send.is_some() { Direction::SendOnly } else { Direction::RecvOnly };
@@ -186,8 +186,9 @@ fn flowing(
     }
 }
 
-/// The extensions that tell the layer, on every video m-line that offers them: a browser to which they were refused once does not offer
-/// them again on that connection, not even on a new m-line with layers, and then takes its own offer for invalid.
+/// The extensions that tell the layer, on every video m-line that offers them (as the one that tells the m-line): a browser to which they
+/// were refused once does not offer them again on that connection, not even on a new m-line with layers, and then takes its own offer for
+/// invalid, or sends packets that nobody can tell apart.
 fn layer_extensions(media: &OfferedMedia) -> impl Iterator<Item = (&'static str, Option<u8>)> {
     let offered = |uri| (uri, media.extension(uri).filter(|_| media.kind == Some(Kind::Video)));
     [URI_RID, URI_REPAIRED_RID].map(offered).into_iter()

@@ -503,7 +503,7 @@ fn layers_are_taken_up_by_rid_and_stay() {
 
 /// Chromium never again offers what was refused on any video m-line.
 #[test]
-fn the_extensions_for_layers_are_kept_on_every_video_m_line() {
+fn the_extensions_that_tell_m_lines_and_layers_are_kept_on_every_m_line() {
     let mut negotiation = negotiation(&[
         ("1", receive(Kind::Video, &[format(Codec::Vp8, None)])),
         ("3", send(Kind::Video, format(Codec::Vp8, None))),
@@ -517,6 +517,7 @@ fn the_extensions_for_layers_are_kept_on_every_video_m_line() {
         for (section, kind) in sections(&answer)[1..].iter().zip(["audio", "video", "audio", "video"]) {
             let kept = section.iter().filter(|line| line.ends_with("rtp-stream-id")).count();
             assert_eq!(kept, if kind == "video" { 2 } else { 0 });
+            assert_eq!(section.iter().filter(|line| line.ends_with("sdes:mid")).count(), 1);
         }
     }
 }

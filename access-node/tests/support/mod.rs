@@ -119,6 +119,8 @@ pub struct Client {
     pub mid_prefix: &'static str,
     /// Packets of media are not the last of their frame.
     pub frame_goes_on: bool,
+    /// Packets of layers don't tell their m-line, as browsers leave it out whose mid was refused once.
+    pub omits_mid: bool,
     /// Counts ICE restarts; the credentials have it in them.
     pub ice: u32,
     version: u32,
@@ -145,6 +147,7 @@ impl Client {
             without_transport_cc: false,
             mid_prefix: "",
             frame_goes_on: false,
+            omits_mid: false,
             ice: 0,
             version: 1,
             transaction: 0,
@@ -389,7 +392,8 @@ impl Client {
         let next = self.next.entry(ssrc).or_insert((100, 50_000));
         *next = (next.0.wrapping_add(1), next.1.wrapping_add(step));
         let said = [(4, mid.to_string()), (10, rid.to_owned())];
-        let plain = said_packet(ssrc, VP8, *next, if says { &said } else { &[] }, payload);
+        let said = if says { &said[usize::from(self.omits_mid)..] } else { &[] };
+        let plain = said_packet(ssrc, VP8, *next, said, payload);
         self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap()
     }
 
