@@ -10,6 +10,8 @@ export interface Wish {
   from: string;
   format?: object;
   parameters?: object;
+  /** One layer of the stream, in 1.0 and 1.1. */
+  simulcastRid?: string;
 }
 
 const SOURCES = { audio: 'mic', video: 'camera' };

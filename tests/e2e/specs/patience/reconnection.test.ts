@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Chromium, type Participant } from '../../harness/browser';
-import { RED, isNear } from '../../harness/colours';
+import { GREEN, RED, isNear } from '../../harness/colours';
 import { Kaigi } from '../../harness/kaigi';
 import { Relay } from '../../harness/relay';
-import { type Publisher, publisher, subscribeWhenThere } from '../../harness/room';
+import { type Publisher, hears, publisher, subscribeWhenThere } from '../../harness/room';
 import { Signaling, decodeToken } from '../../harness/signaling';
 import { Speaker, gaps } from '../../harness/speaker';
 import { until } from '../../harness/until';
@@ -100,6 +100,31 @@ describe("a page whose way to the portal's socket", () => {
     await page.leave();
     await page.close();
   }, 120_000);
+});
+
+describe('a page that publishes', () => {
+  it.concurrent('is seen and heard all the while its way to the portal is cut, and goes on under the same id', async () => {
+    const relay = await way(19);
+    const cut = await publisher(browser, kaigi, room, 'cut-publisher', GREEN, relay.host);
+    const viewer = await browser.open(kaigi, 'viewer');
+    await viewer.join(await kaigi.rest.token(room, 'viewer'));
+    const subscription = await subscribeWhenThere(viewer, cut.stream);
+    await until('it is seen', async () => isNear(await viewer.colour(subscription), GREEN.colour));
+
+    const watched = watch(viewer, subscription);
+    relay.cut();
+    await seconds(10);
+    await hears(viewer, subscription, [GREEN], [GREEN, RED]);
+    relay.restore();
+    const heard = async (): Promise<number> => (await cut.page.messages()).length;
+    const before = await heard();
+    await until('it hears again', async () => (await heard()) > before + 10 * PACE, 30_000);
+    watched.stop();
+    expect(watched.longest(), 'standstill of the picture in ms').toBeLessThan(STANDSTILL);
+    expect((await kaigi.rest.streams(room)).map(({ id }) => id)).toContain(cut.stream);
+    expect(gaps((await cut.page.messages()).map(Number))).toEqual({ missing: [], doubled: [], disordered: [] });
+    for (const page of [viewer, cut.page]) await page.close();
+  }, 60_000);
 });
 
 describe("a client of OWT's SDK", () => {

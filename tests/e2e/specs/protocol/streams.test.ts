@@ -3,6 +3,7 @@ import { Chromium } from '../../harness/browser';
 import { RED } from '../../harness/colours';
 import { DIALECTS, type Dialect } from '../../harness/dialects';
 import { Kaigi } from '../../harness/kaigi';
+import { matches } from '../../harness/matches';
 import { enter } from '../../harness/member';
 import type { RawPage } from '../../harness/raw';
 import { SMALL_VIEW } from '../../harness/room';
@@ -28,8 +29,8 @@ afterAll(async () => {
 const LISTS = { resolution: expect.any(Array), framerate: expect.any(Array), bitrate: expect.any(Array), keyFrameInterval: expect.any(Array) };
 
 /** A stream of the page as a version is told of it. */
-function expectForward(stream: StreamInfo, id: string, { protocol }: Dialect): void {
-  expect(stream).toMatchObject({ id, type: 'forward', data: false, info: { owner: page.id, type: 'webrtc', inViews: [] } });
+function expectForward(stream: StreamInfo, id: string, { protocol }: Dialect, inViews: string[] = []): void {
+  expect(stream).toMatchObject({ id, type: 'forward', data: false, info: { owner: page.id, type: 'webrtc', inViews } });
   const audio = { status: 'active', source: 'mic', format: { codec: 'opus', sampleRate: 48_000, channelNum: 2 }, optional: { format: expect.any(Array) } };
   const video = { status: 'active', source: 'camera', optional: { format: expect.any(Array), parameters: LISTS } };
   const format = { codec: 'vp8' };
@@ -79,6 +80,56 @@ describe.each(DIALECTS)('%s', (_, dialect) => {
     await client.leave();
   });
 });
+
+describe.each(DIALECTS)('%s', (_, dialect) => {
+  it('is told everything that may change of a stream', async () => {
+    const { client } = await enter(kaigi, room, dialect);
+    const mixed = `${room}-common`;
+    const update = (field: string) => ({ status: 'update', data: { field } });
+    const id = await page.call('publish', { look: RED, framerate: 5 });
+    await client.told('stream', { id, status: 'add' });
+
+    // The picture's size, as soon as it is known, and where it is mixed.
+    const whole = { id, ...update('.') };
+    const width = (data: unknown): number | undefined => own((data as Whole).data.value.media)?.parameters?.resolution?.width;
+    await client.toldThat('stream', (data) => matches(data, whole) && width(data) !== undefined, 'with its size');
+    await kaigi.rest.patchStream(room, id, [{ op: 'add', path: '/info/inViews', value: 'common' }]);
+    await client.toldThat('stream', (data) => matches(data, { ...whole, data: { value: { info: { inViews: ['common'] } } } }), 'that is mixed');
+    const last = client.heard('stream', whole).at(-1) as Whole;
+    expect(width(last)).toBeGreaterThan(0);
+    expectForward(last.data.value, id, dialect, ['common']);
+
+    // The mixed stream: who is where, and who speaks.
+    const layout = await client.told('stream', { id: mixed, ...update('video.layout'), data: { value: [{ stream: id }] } });
+    const area = { left: '0/1', top: '0/1', width: '1/1', height: '1/1' };
+    expect(layout).toEqual({ id: mixed, status: 'update', data: { field: 'video.layout', value: [{ stream: id, region: { id: '1', shape: 'rectangle', area } }] } });
+    const heard = await client.told('stream', { id: mixed, ...update('activeInput'), data: { value: id } });
+    expect(heard).toEqual({ id: mixed, status: 'update', data: { field: 'activeInput', value: id } });
+
+    for (const kind of ['audio', 'video']) {
+      await page.call('request', 'stream-control', { id, operation: 'pause', data: kind });
+      expect(await client.told('stream', { id, ...update(`${kind}.status`) })).toEqual({ id, status: 'update', data: { field: `${kind}.status`, value: 'inactive' } });
+    }
+    await page.call('unpublish', id);
+    expect(await client.told('stream', { id, status: 'remove' })).toEqual({ id, status: 'remove' });
+    await client.leave();
+  });
+});
+
+/** A stream that is told again as a whole. */
+interface Whole {
+  data: { value: { media: unknown } & StreamInfo };
+}
+
+interface Picture {
+  parameters?: { resolution?: { width: number } };
+}
+
+/** What a version tells of the picture itself. */
+function own(media: unknown): Picture | undefined {
+  const { tracks, video } = media as { tracks?: Picture[]; video?: Picture & { original?: Picture[] } };
+  return tracks?.[1] ?? video?.original?.[0] ?? video;
+}
 
 describe('a stream that management removes', () => {
   it('ends for its owner and for who has subscribed it', async () => {
