@@ -2,6 +2,8 @@ import { connectSocketIo, type NotificationName, type SocketFactory } from './co
 import type { DataOptions } from './data.js';
 import { within } from './deferred.js';
 import { Emitter } from './emitter.js';
+import type { Encryption } from './encryption/encryption.js';
+import { connectionOptions, passThrough } from './encryption/support.js';
 import { ConferenceError, toConferenceError } from './errors.js';
 import { Media } from './media.js';
 import { browserPage, type Page } from './page.js';
@@ -36,6 +38,8 @@ export interface ConferenceClientOptions {
    * anew, and publishes and subscribes there what it had.
    */
   tokenProvider?: TokenProvider;
+  /** Encrypts what is published end to end, and decrypts what is received of streams that are encrypted, unless said otherwise there. */
+  encryption?: Encryption;
   /** `false` ends everything at the first failure: the conference with its connection, sessions with theirs. */
   recovery?: RecoveryOptions | false;
   /** @internal */
@@ -175,11 +179,12 @@ export class ConferenceClient extends Emitter<ConferenceClientEvents> {
    * Publishes a stream. Resolves when its media flows.
    *
    * Rejects with `refused` if the role or the room doesn't allow it, `invalid-argument` if there is nothing to publish,
-   * `timeout`, `negotiation-failed`, `session-failed`, `transport-failed`, `disconnected` or `invalid-state`.
+   * `timeout`, `negotiation-failed`, `session-failed`, `transport-failed`, `disconnected` or `invalid-state` (also if
+   * it is to be encrypted, and there is no key).
    */
   async publish(stream: LocalStream, options: PublishOptions = {}): Promise<Publication> {
     const visit = this.#joined();
-    const publication = new Publication(stream, options, visit.media, this.#attempts);
+    const publication = new Publication(stream, options, visit.media, this.#attempts, this.#options.encryption);
     visit.publications.add(publication);
     publication.once('ended', () => visit.publications.delete(publication));
     try {
@@ -200,7 +205,8 @@ export class ConferenceClient extends Emitter<ConferenceClientEvents> {
 
   /**
    * Subscribes a stream, given itself or by its id. Resolves when its media flows. Rejects as {@link publish} does;
-   * `invalid-argument` also if there is no such stream, or it lacks what is asked for.
+   * `invalid-argument` also if there is no such stream, or it lacks what is asked for, or is encrypted without an
+   * `encryption` here.
    */
   async subscribe(stream: RemoteStream | string, options: SubscribeOptions = {}): Promise<Subscription> {
     const { room, media } = this.#joined();
@@ -209,7 +215,8 @@ export class ConferenceClient extends Emitter<ConferenceClientEvents> {
       if (!found) throw new ConferenceError('invalid-argument', `There is no stream ${String(wanted)}.`);
       return found;
     };
-    const subscription = new Subscription(find(stream), options, { media, page: this.#page, attempts: this.#attempts, find });
+    const { encryption } = this.#options;
+    const subscription = new Subscription(find(stream), options, { media, page: this.#page, attempts: this.#attempts, find, encryption });
     await subscription.start();
     return subscription;
   }
@@ -234,7 +241,7 @@ export class ConferenceClient extends Emitter<ConferenceClientEvents> {
   }
 
   #begin(): Visit {
-    const { createSocket, hosts, tokenProvider, recovery, createPeerConnection, rtcConfiguration, timeouts } = this.#options;
+    const { createSocket, hosts, tokenProvider, recovery, createPeerConnection, rtcConfiguration, timeouts, encryption } = this.#options;
     const options = {
       createSocket: createSocket ?? connectSocketIo,
       hosts: hosts ?? [],
@@ -263,8 +270,9 @@ export class ConferenceClient extends Emitter<ConferenceClientEvents> {
     });
     const create = createPeerConnection ?? ((configuration: RTCConfiguration) => new RTCPeerConnection(configuration));
     const media = new Media(signaling, {
-      createPeerConnection: () => create({ bundlePolicy: 'max-bundle', ...rtcConfiguration }),
+      createPeerConnection: () => create({ bundlePolicy: 'max-bundle', ...(encryption && connectionOptions()), ...rtcConfiguration }),
       timeouts: timeouts ?? DEFAULT_TIMEOUTS,
+      passThrough: (target) => encryption && passThrough(target),
       interrupted: () => current() && this.emit('mediainterrupted', {}),
       recovered: () => current() && this.emit('mediarecovered', {}),
     });

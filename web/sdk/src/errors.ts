@@ -13,6 +13,7 @@
  * - `transport-failed`: the media connection broke
  * - `disconnected`: signaling was lost, or the client left, while something was under way; of a request that had been
  *   sent it is not known whether it took effect
+ * - `unsupported`: this browser can't do it, or the page doesn't let it
  * - `overloaded`: too much waits already: requests for the connection, or bytes on a data channel
  */
 export type ConferenceErrorCode =
@@ -27,6 +28,7 @@ export type ConferenceErrorCode =
   | 'session-failed'
   | 'transport-failed'
   | 'disconnected'
+  | 'unsupported'
   | 'overloaded';
 
 /** Every promise of this SDK that rejects, rejects with one of these. */

@@ -7,6 +7,8 @@ import type { Progress } from './wire.js';
 export interface MediaOptions {
   createPeerConnection: () => RTCPeerConnection;
   timeouts: Timeouts;
+  /** Leaves what is sent or received unencrypted as it is, on connections that were made for encryption. */
+  passThrough(target: RTCRtpSender | RTCRtpReceiver): void;
   /** Media has stopped flowing. */
   interrupted(): void;
   /** Media flows again. */
@@ -44,6 +46,10 @@ export class Media {
   /** Ends a session from this side. */
   async stop(session: Session, undo: Operation['undo']): Promise<void> {
     if (!session.ended) await this.#transport?.stop(session, undo);
+  }
+
+  passThrough(target: RTCRtpSender | RTCRtpReceiver): void {
+    this.#options.passThrough(target);
   }
 
   onProgress(progress: Progress): void {

@@ -23,10 +23,18 @@ export function withoutRefusedSimulcast(sdp: string): string {
     .join('');
 }
 
-/** Puts codecs with one of the names first, in the names' order, and leaves the others behind them as a fallback. */
-export function preferCodecs(transceiver: RTCRtpTransceiver, kind: string, names: readonly string[]): void {
-  if (names.length === 0 || !('setCodecPreferences' in transceiver)) return;
-  const codecs = RTCRtpReceiver.getCapabilities?.(kind)?.codecs;
+/**
+ * Puts codecs with one of the names first, in the names' order, and leaves the others behind them as a fallback, as far as `usable` has them (and
+ * what serves them all, such as retransmission).
+ */
+export function preferCodecs(transceiver: RTCRtpTransceiver, kind: string, names: readonly string[], usable?: readonly string[]): void {
+  if ((names.length === 0 && !usable) || !('setCodecPreferences' in transceiver)) return;
+  const all = RTCRtpReceiver.getCapabilities?.(kind)?.codecs;
+  const isUsable = ({ mimeType }: { mimeType: string }) => {
+    const name = mimeType.toLowerCase().split('/')[1] ?? '';
+    return !usable || usable.includes(name) || (kind === 'video' && VIDEO_HELPERS.includes(name));
+  };
+  const codecs = all?.filter(isUsable);
   if (!codecs) return;
   const rank = (codec: { mimeType: string }) => {
     const index = names.findIndex((name) => `${kind}/${name}`.toLowerCase() === codec.mimeType.toLowerCase());
@@ -34,6 +42,9 @@ export function preferCodecs(transceiver: RTCRtpTransceiver, kind: string, names
   };
   transceiver.setCodecPreferences([...codecs].sort((a, b) => rank(a) - rank(b)));
 }
+
+/** What goes with any codec of video. What does so with audio, redundant audio, is part of its frames. */
+const VIDEO_HELPERS = ['rtx', 'red', 'ulpfec', 'flexfec-03'];
 
 /** Whether a description has a line for data that isn't refused. */
 export function hasData(sdp: string | undefined): boolean {

@@ -1,5 +1,10 @@
 import { channelInit, type DataMessage, type DataOptions, DataSender } from './data.js';
 import { Emitter } from './emitter.js';
+import { withEncryption } from './encryption/attribute.js';
+import type { Encryption, Transform } from './encryption/encryption.js';
+import { ENCRYPTABLE } from './encryption/layout.js';
+import type { EncryptionFailure } from './encryption/messages.js';
+import { Teller } from './encryption/teller.js';
 import { ConferenceError } from './errors.js';
 import { Keeper } from './keeper.js';
 import type { Media } from './media.js';
@@ -27,6 +32,8 @@ export interface PublishOptions {
   video?: boolean | PublishTrackOptions;
   /** Also publishes data, to be sent with `send`; `true` makes a reliable, ordered channel. */
   data?: boolean | DataOptions;
+  /** Encrypts it with these keys instead of the client's, or, `false`, not at all. Data can't be encrypted with it. */
+  encryption?: Encryption | false;
 }
 
 /** The events of a {@link Publication}. */
@@ -43,6 +50,10 @@ export interface PublicationEvents {
   mute: { kind: MediaKind };
   /** The kind isn't muted any more. */
   unmute: { kind: MediaKind };
+  /** Nothing is sent of the kind, as it can't be encrypted: there is no key any more, or not for this codec. */
+  encryptionfailed: { kind: MediaKind; reason: EncryptionFailure };
+  /** What couldn't be encrypted is sent again. */
+  encryptionrecovered: { kind: MediaKind };
 }
 
 /** Three sizes of a picture, smallest first, for receivers of every size. Rates in bit/s. */
@@ -63,6 +74,12 @@ export class Publication extends Emitter<PublicationEvents> {
   readonly #media: Media;
   readonly #keeper: Keeper;
   readonly #data: DataSender | undefined;
+  #encryption: Encryption | undefined;
+  readonly #transforms = new Map<MediaKind, Transform>();
+  readonly #teller = new Teller<EncryptionFailure>({
+    failed: (kind, reason) => this.emit('encryptionfailed', { kind, reason }),
+    recovered: (kind) => this.emit('encryptionrecovered', { kind }),
+  });
   /** What is sent of each kind that is published; null sends nothing. */
   readonly #tracks = new Map<MediaKind, MediaStreamTrack | null>();
   /** What this client has muted. */
@@ -77,10 +94,12 @@ export class Publication extends Emitter<PublicationEvents> {
     options: PublishOptions,
     media: Media,
     attempts: number,
+    encryption?: Encryption,
   ) {
     super();
     this.#options = options;
     this.#media = media;
+    this.#encryption = options.encryption === false ? undefined : (options.encryption ?? encryption);
     for (const track of [stream.mediaStream.getAudioTracks()[0], stream.mediaStream.getVideoTracks()[0]]) {
       const kind = track?.kind as MediaKind;
       if (track && options[kind] !== false) this.#tracks.set(kind, track);
@@ -90,8 +109,14 @@ export class Publication extends Emitter<PublicationEvents> {
       this.#data = new DataSender();
     }
     if (this.#tracks.size === 0 && !this.#data) throw new ConferenceError('invalid-argument', 'There is no track to publish.');
+    if (this.#tracks.size === 0) this.#encryption = undefined;
+    if (this.#encryption && this.#data) throw new ConferenceError('invalid-argument', "Data isn't encrypted; it can be published by itself.");
+    this.#encryption?.assertReady();
     this.#keeper = new Keeper(media, { operation: () => this.#operation(), undo: 'unpublish', attempts }, {
-      established: (session) => this.#data?.use(session.channel),
+      established: (session) => {
+        this.#data?.use(session.channel);
+        this.#nameCodecs(session);
+      },
       recovering: (error) => {
         this.#data?.use(undefined);
         this.emit('recovering', { error });
@@ -103,6 +128,7 @@ export class Publication extends Emitter<PublicationEvents> {
       },
       ended: (error) => {
         this.#data?.use(undefined);
+        this.#endTransforms();
         if (error) this.emit('error', { error });
         this.emit('ended', {});
       },
@@ -110,8 +136,9 @@ export class Publication extends Emitter<PublicationEvents> {
   }
 
   /** @internal */
-  start(): Promise<void> {
-    return this.#keeper.start();
+  async start(): Promise<void> {
+    await this.#keeper.start();
+    this.#teller.open();
   }
 
   /** Its own id, and that of its stream in the conference. Another one after `recovered`. */
@@ -230,14 +257,17 @@ export class Publication extends Emitter<PublicationEvents> {
       request: 'publish',
       undo: 'unpublish',
       ...(data && { data: channelInit(data) }),
-      addTransceivers: (connection) => tracks.map(([kind, track]) => this.#addTransceiver(connection, kind, track)),
+      addTransceivers: (connection) => {
+        this.#endTransforms();
+        return tracks.map(([kind, track]) => this.#addTransceiver(connection, kind, track));
+      },
       describe: (transceivers) => ({
         media:
           tracks.length === 0
             ? null
             : { tracks: tracks.map(([kind], index) => ({ type: kind, mid: transceivers[index]?.mid, source: stream.sources[kind] })) },
         ...(data && { data: true }),
-        attributes: stream.attributes,
+        attributes: this.#encryption ? withEncryption(stream.attributes) : stream.attributes,
       }),
     };
   }
@@ -250,8 +280,28 @@ export class Publication extends Emitter<PublicationEvents> {
     // The browser may keep what it is given.
     if (sent) init.sendEncodings = sent.map((encoding) => ({ ...encoding }));
     const transceiver = connection.addTransceiver(track ?? kind, init);
-    preferCodecs(transceiver, kind, codecs ?? []);
+    preferCodecs(transceiver, kind, codecs ?? [], this.#encryption && ENCRYPTABLE);
+    if (this.#encryption) this.#encrypt(transceiver.sender, kind, this.#encryption);
+    else this.#media.passThrough(transceiver.sender);
     return transceiver;
+  }
+
+  #encrypt(sender: RTCRtpSender, kind: MediaKind, encryption: Encryption): void {
+    this.#transforms.set(kind, encryption.encrypt(sender, (reason) => this.#teller.tell(kind, reason)));
+  }
+
+  /** Browsers whose frames don't tell their codec need to be told what was negotiated. */
+  #nameCodecs(session: Session): void {
+    for (const { sender, receiver } of session.transceivers) {
+      const transform = this.#transforms.get(receiver.track.kind as MediaKind);
+      const codecs = transform && sender.getParameters().codecs;
+      if (codecs) transform.useCodecs(Object.fromEntries(codecs.map(({ payloadType, mimeType }) => [payloadType, mimeType])));
+    }
+  }
+
+  #endTransforms(): void {
+    for (const transform of this.#transforms.values()) transform.end();
+    this.#transforms.clear();
   }
 }
 

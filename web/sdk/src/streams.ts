@@ -1,4 +1,5 @@
 import { Emitter } from './emitter.js';
+import { encryptionOf } from './encryption/attribute.js';
 import type { LayoutEntry, MediaKind, StreamFields, StreamUpdate, TrackInfo } from './wire.js';
 
 /** What a published audio track comes from. */
@@ -76,6 +77,14 @@ export class RemoteStream extends Emitter<RemoteStreamEvents> {
   /** What the publisher said about it. */
   get attributes(): Readonly<Record<string, unknown>> {
     return this.#fields.attributes;
+  }
+
+  /**
+   * How it is encrypted end to end, such as `sframe`; undefined if it isn't. Says the publisher by way of the server, which must not be
+   * trusted in it: what is received of a stream that says so is only shown if it was encrypted indeed.
+   */
+  get encryption(): string | undefined {
+    return encryptionOf(this.attributes);
   }
 
   /** The view's label, of mixed streams. */

@@ -1,6 +1,10 @@
 import { Adaptation } from './adaptation.js';
 import { channelInit, type DataOptions } from './data.js';
 import { Emitter } from './emitter.js';
+import type { Encryption, Transform } from './encryption/encryption.js';
+import type { DecryptionFailure } from './encryption/frame.js';
+import { ENCRYPTABLE } from './encryption/layout.js';
+import { Teller } from './encryption/teller.js';
 import { ConferenceError } from './errors.js';
 import { Keeper, SOURCE_LOST } from './keeper.js';
 import type { Media } from './media.js';
@@ -57,6 +61,8 @@ export interface SubscribeOptions {
   video?: boolean | VideoSubscribeOptions;
   /** True, or how to receive it, takes the stream's data too; by default it is taken only if the stream has nothing else. */
   data?: boolean | DataSubscribeOptions;
+  /** Decrypts it with these keys instead of the client's; `false` takes it as it is sent. */
+  encryption?: Encryption | false;
 }
 
 /** What a running subscription is to receive from now on; what is absent stays as it is. */
@@ -96,6 +102,13 @@ export interface SubscriptionEvents {
   unmute: { kind: TrackKind };
   /** The publisher sent a text or bytes. */
   message: { data: string | ArrayBuffer };
+  /**
+   * What comes of an encrypted stream can't be decrypted: there is no key of the id that is named, or another one, or it wasn't encrypted or was
+   * altered on its way. Nothing of it is shown or heard.
+   */
+  decryptionfailed: { kind: MediaKind; reason: DecryptionFailure; keyId: number | undefined };
+  /** What comes can be decrypted again, or at last. */
+  decryptionrecovered: { kind: MediaKind };
 }
 
 /** What a subscription needs of its client. */
@@ -106,6 +119,8 @@ export interface SubscriptionContext {
   attempts: number;
   /** The stream itself or the one with the id; throws `invalid-argument` if there is none. */
   find: (stream: RemoteStream | string) => RemoteStream;
+  /** The client's. */
+  encryption?: Encryption | undefined;
 }
 
 /**
@@ -122,6 +137,12 @@ export class Subscription extends Emitter<SubscriptionEvents> {
   readonly #data: RTCDataChannelInit | undefined;
   readonly #keeper: Keeper;
   readonly #adaptation: Adaptation;
+  readonly #encryption: Encryption | undefined;
+  readonly #transforms = new Map<MediaKind, Transform>();
+  readonly #teller = new Teller<{ reason: DecryptionFailure; keyId: number | undefined }>({
+    failed: (kind, failure) => this.emit('decryptionfailed', { kind, ...failure }),
+    recovered: (kind) => this.emit('decryptionrecovered', { kind }),
+  });
   readonly #watches = new Set<() => void>();
   readonly #offs: (() => void)[] = [];
   #source: RemoteStream;
@@ -151,6 +172,8 @@ export class Subscription extends Emitter<SubscriptionEvents> {
       this.#sources.set(kind, stream);
     }
     if (this.#sources.size === 0) throw new ConferenceError('invalid-argument', 'There is nothing to subscribe to.');
+    this.#encryption = options.encryption === false ? undefined : (options.encryption ?? context.encryption);
+    if (options.encryption !== false) for (const stream of this.#sources.values()) this.#assertDecryptable(stream);
     this.#codecs = { audio: audio.codecs ?? [], video: video.codecs ?? [] };
     this.#data = this.#sources.has('data') ? channelInit(data) : undefined;
     this.#trackId = video.trackId;
@@ -176,8 +199,9 @@ export class Subscription extends Emitter<SubscriptionEvents> {
   }
 
   /** @internal */
-  start(): Promise<void> {
-    return this.#keeper.start();
+  async start(): Promise<void> {
+    await this.#keeper.start();
+    this.#teller.open();
   }
 
   /** Names the subscription at the server. Another one after `recovered`. */
@@ -287,6 +311,7 @@ export class Subscription extends Emitter<SubscriptionEvents> {
     for (const stop of [...this.#watches, ...this.#offs]) stop();
     this.#watches.clear();
     this.#adaptation.close();
+    this.#endTransforms();
     if (error) this.emit('error', { error });
     this.emit('ended', {});
   }
@@ -312,6 +337,7 @@ export class Subscription extends Emitter<SubscriptionEvents> {
     const audio = sourceOf('audio');
     const video = sourceOf('video');
     if (common && !audio && !video) throw new ConferenceError('invalid-argument', 'The stream has nothing of what is received.');
+    for (const stream of [audio, video]) if (stream) this.#assertDecryptable(stream);
     const parameters = parametersOf(update.video ?? {});
     const trackId = update.video?.trackId;
     const from = trackId ?? video?.id;
@@ -330,7 +356,29 @@ export class Subscription extends Emitter<SubscriptionEvents> {
     if (from !== undefined) this.#trackId = trackId;
     this.#video = from !== undefined ? parameters : { ...this.#video, ...parameters };
     this.#source = common ?? video ?? this.#source;
+    for (const [kind, transform] of this.#transforms) transform.require(this.#isEncrypted(kind));
     this.#follow();
+  }
+
+  /** What can't be decrypted would be shown as noise. */
+  #assertDecryptable(stream: RemoteStream): void {
+    if (stream.encryption === undefined || this.#encryption) return;
+    throw new ConferenceError('invalid-argument', 'The stream is encrypted end to end, and there is no `encryption` to decrypt it.');
+  }
+
+  #isEncrypted(kind: MediaKind): boolean {
+    return this.#sources.get(kind)?.encryption !== undefined;
+  }
+
+  #decrypt(receiver: RTCRtpReceiver, kind: MediaKind): void {
+    if (!this.#encryption) return this.#context.media.passThrough(receiver);
+    const told = (reason: DecryptionFailure | undefined, keyId?: number) => this.#teller.tell(kind, reason && { reason, keyId });
+    this.#transforms.set(kind, this.#encryption.decrypt(receiver, this.#isEncrypted(kind), told));
+  }
+
+  #endTransforms(): void {
+    for (const transform of this.#transforms.values()) transform.end();
+    this.#transforms.clear();
   }
 
   #having(kind: MediaKind, stream: RemoteStream): RemoteStream {
@@ -394,12 +442,15 @@ export class Subscription extends Emitter<SubscriptionEvents> {
       request: 'subscribe',
       undo: 'unsubscribe',
       ...(this.#data && { data: this.#data }),
-      addTransceivers: (connection) =>
-        kinds.map((kind) => {
+      addTransceivers: (connection) => {
+        this.#endTransforms();
+        return kinds.map((kind) => {
           const transceiver = connection.addTransceiver(kind, { direction: 'recvonly' });
-          preferCodecs(transceiver, kind, this.#codecs[kind]);
+          preferCodecs(transceiver, kind, this.#codecs[kind], this.#isEncrypted(kind) ? ENCRYPTABLE : undefined);
+          this.#decrypt(transceiver.receiver, kind);
           return transceiver;
-        }),
+        });
+      },
       describe: (transceivers) => ({
         media: kinds.length === 0 ? null : { tracks: kinds.map((kind, index) => this.#describe(kind, transceivers[index]?.mid, parameters)) },
         ...(data && { data: { from: data.id } }),

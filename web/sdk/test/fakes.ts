@@ -110,8 +110,15 @@ export function fakeMedia(...kinds: string[]): MediaStream {
 export class FakeTransceiver {
   mid: string | null = null;
   currentDirection: string | null = null;
-  sender = { track: null as unknown, replaceTrack: async (track: unknown) => void (this.sender.track = track) };
+  sender = {
+    track: null as unknown,
+    replaceTrack: async (track: unknown) => void (this.sender.track = track),
+    getParameters: () => ({ codecs: [{ payloadType: 96, mimeType: 'video/VP8' }] }),
+    createEncodedStreams: () => FakeTransceiver.encodedStreams,
+  };
   receiver;
+  /** What Chromium once gave of senders and receivers. */
+  static encodedStreams: { readable: ReadableStream; writable: WritableStream } | undefined;
 
   constructor(
     readonly kind: string,
