@@ -7,6 +7,7 @@ mod data;
 mod decisions;
 mod describe;
 mod egress;
+mod encryption;
 mod events;
 mod feeds;
 mod flow;

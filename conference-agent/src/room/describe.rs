@@ -9,7 +9,7 @@ use super::{
     Room,
     media::{Format, Kind, VideoParameters},
     state::{Phase, Publication, Track},
-    stream_info::{audio_options, video_options},
+    stream_info::{VideoOptions, audio_options, video_options},
     views::View,
 };
 
@@ -80,13 +80,14 @@ impl Room {
     }
 
     fn describe_tracks(&self, publication: &Publication) -> Vec<v1::Track> {
+        let encrypted = publication.is_encrypted();
         let describe = |track: &Track| v1::Track {
             id: track.id.to_string(),
             source: track.source.clone().unwrap_or_default(),
             active: track.active,
             mid: track.mid.clone(),
             rid: track.rid().to_owned(),
-            ..self.describe_media(track.kind, &track.format, track.parameters())
+            ..self.describe_media(track.kind, &track.format, track.parameters(), !encrypted)
         };
         publication.tracks.iter().map(describe).collect()
     }
@@ -94,7 +95,7 @@ impl Room {
     fn describe_mixed(&self, view: &View) -> v1::Stream {
         let track = |kind| {
             let (format, parameters) = view.track(&self.config, kind)?;
-            Some(v1::Track { active: true, ..self.describe_media(kind, &format, parameters) })
+            Some(v1::Track { active: true, ..self.describe_media(kind, &format, parameters, true) })
         };
         let layout = view.picture.as_ref().filter(|_| view.layout_told).map(|picture| picture.layout());
         let active_input = view.active_input.as_ref().map_or(NOBODY_HEARD, |input| input.as_str());
@@ -110,8 +111,14 @@ impl Room {
         }
     }
 
-    /// What a track is, and what it can be had as.
-    fn describe_media(&self, kind: Kind, format: &Format, parameters: VideoParameters) -> v1::Track {
+    /// What a track is, and what it can be had as, if anything can be made of it.
+    fn describe_media(
+        &self,
+        kind: Kind,
+        format: &Format,
+        parameters: VideoParameters,
+        convertible: bool,
+    ) -> v1::Track {
         let track = v1::Track {
             kind: kind.to_wire(),
             format: Some(format.to_wire()),
@@ -119,12 +126,17 @@ impl Room {
             ..v1::Track::default()
         };
         match kind {
+            Kind::Audio if !convertible => track,
             Kind::Audio => v1::Track {
                 optional_formats: audio_options(&self.config, format).iter().map(Format::to_wire).collect(),
                 ..track
             },
             Kind::Video => {
-                let options = video_options(&self.config, format, &parameters);
+                let options = if convertible {
+                    video_options(&self.config, format, &parameters)
+                } else {
+                    VideoOptions::default()
+                };
                 v1::Track {
                     optional_formats: options.formats.iter().map(Format::to_wire).collect(),
                     optional_parameters: Some(options.parameters_to_wire()),

@@ -104,6 +104,9 @@ impl Room {
         let EgressMedia { kind, from: named, wish } = media;
         let from = self.named_origin(&named, kind, None).ok_or(Refusal::NoSuchSource(kind))?;
         let from = self.largest_layer(from);
+        if self.is_encrypted(&from) {
+            return Err(Refusal::StreamIsEncrypted);
+        }
         let (own, _) = self.original(&from, kind).ok_or(Refusal::NoSuchSource(kind))?;
         let mut conversion = self.conversion(&from, kind, &wish)?;
         let formats = self.formats(&from, kind, &wish);

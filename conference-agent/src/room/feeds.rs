@@ -57,6 +57,7 @@ impl Room {
     pub(super) fn formats(&self, origin: &Origin, kind: Kind, wish: &Wish) -> Vec<Format> {
         let Some((own, parameters)) = self.original(origin, kind) else { return Vec::new() };
         let optional = match kind {
+            _ if self.is_encrypted(origin) => Vec::new(),
             Kind::Audio => audio_options(&self.config, &own),
             Kind::Video => video_options(&self.config, &own, &parameters).formats,
         };
@@ -301,7 +302,7 @@ fn of_track(wanted: &Conversion, negotiated: &Format) -> VideoSpec {
 
 /// Whether an access node can serve that by choosing: key frames come when publishers send them, and fewer frames where the payload tells
 /// which can be left out.
-fn is_had_by_layers(wanted: &Conversion, format: &Format) -> bool {
+pub(super) fn is_had_by_layers(wanted: &Conversion, format: &Format) -> bool {
     wanted.key_frame_interval.is_none() && (wanted.framerate.is_none() || format.codec == "vp8")
 }
 

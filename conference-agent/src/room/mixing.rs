@@ -34,6 +34,9 @@ impl Room {
         if publication.is_data_only() {
             return Err(Refusal::NoTrackToMix);
         }
+        if publication.is_encrypted() {
+            return Err(Refusal::StreamIsEncrypted);
+        }
         let has_video = publication.first_track(Kind::Video).is_some();
         let view = self.view_mut(label).ok_or(Refusal::InvalidView)?;
         if view.inputs.contains(stream) {

@@ -152,10 +152,10 @@ impl Room {
         let Some(publication) = self.state.publications.get_mut(id) else { return };
         publication.tracks = tracks;
         publication.phase = Phase::Established;
-        let has_media = !publication.is_data_only();
+        let mixable = !publication.is_data_only() && !publication.is_encrypted();
         let (owner, transport) = (publication.owner.clone(), publication.transport.clone());
         Kind::ALL.into_iter().for_each(|kind| self.order_flow(&SessionKey::Publication(id.clone()), kind));
-        let changed = if self.config.auto_mix && has_media { self.mix_into_all(id) } else { Vec::new() };
+        let changed = if self.config.auto_mix && mixable { self.mix_into_all(id) } else { Vec::new() };
         if let Some(stream) = self.describe_publication(id) {
             self.tell_stream(id, Change::Added(stream));
         }

@@ -74,6 +74,9 @@ pub(crate) enum Refusal {
     NoTrackToMute,
     #[error("Stream does NOT contain valid track to mix")]
     NoTrackToMix,
+    /// Nobody but its subscribers can look into it.
+    #[error("Stream is encrypted end to end")]
+    StreamIsEncrypted,
     #[error("Target subscription does NOT have {} to update", .0.name())]
     SubscriptionLacks(Kind),
     #[error("Invalid view")]
@@ -151,6 +154,7 @@ impl Refusal {
             | Self::StreamIsMixed
             | Self::NoTrackToMute
             | Self::NoTrackToMix
+            | Self::StreamIsEncrypted
             | Self::SubscriptionLacks(_)
             | Self::MidInUse(_)
             | Self::Unsatisfied(..) => Class::InvalidArgument,

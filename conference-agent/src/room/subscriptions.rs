@@ -105,7 +105,9 @@ impl Room {
     ) -> Result<Conversion, Refusal> {
         let (format, parameters) = self.original(origin, kind).ok_or(Refusal::NoSuchSource(kind))?;
         let sizes: Vec<_> = self.layers(origin).filter_map(|layer| layer.resolution).collect();
-        wish::check(wished, kind, &self.config, &format, &parameters, &sizes)
+        let conversion = wish::check(wished, kind, &self.config, &format, &parameters, &sizes)?;
+        self.check_encrypted(origin, &conversion, &format)?;
+        Ok(conversion)
     }
 
     /// The layers that an origin stands for; none if it is a single track.

@@ -4,6 +4,7 @@ mod controls;
 mod data;
 mod egress;
 mod encodings;
+mod encryption;
 mod happenings;
 mod layers;
 mod mixing;
