@@ -91,6 +91,11 @@ export class Chromium {
     return new RawPage(await this.bare(kaigi, who, 'raw', { generation }), who);
   }
 
+  /** A bare page that encrypts (`page/sealed.ts`). `query` is the page's; with `key` it knows of encryption. */
+  sealed(kaigi: Kaigi, who: string, query: string): Promise<Page> {
+    return this.bare(kaigi, who, 'sealed', { query });
+  }
+
   /**
    * A page that runs one of the modules in `page`. It does come from Kaigi, but for its content: browsers let pages that come from
    * nowhere not speak to this machine by WebSocket, and it may import the SDK as a page of Kaigi's would.
@@ -98,7 +103,7 @@ export class Chromium {
   private async bare(
     kaigi: Kaigi,
     who: string,
-    module: 'lab' | 'raw',
+    module: 'lab' | 'raw' | 'sealed',
     { generation, query = '' }: { generation?: 2 | 3 | 4; query?: string },
   ): Promise<Page> {
     const page = await this.logged(who, {});
