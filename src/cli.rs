@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    bench::Bench,
     manage::{
         EventsCommand, Given, NodeCommand, ParticipantCommand, RoomCommand, ServiceCommand, StreamCommand,
         SubscriptionCommand, Task, TokenCommand, WebhookCommand,
@@ -31,6 +32,8 @@ pub enum Command {
     Manage(Manage),
     /// Look for what would keep Kaigi from running on this machine
     Doctor(Configured),
+    /// Measure: clients without browsers that publish recorded media and check all that they are sent
+    Bench(Bench),
     /// Print what completes commands and options in a shell: `source <(kaigi completions bash)`
     Completions {
         /// The shell

@@ -2,9 +2,10 @@
 //!
 //! [`cli`] is the command line, [`options`] what can be set and where, [`settings`] what counts of it; [`up`](mod@up) runs the
 //! processes by a [`plan`](mod@plan), [`doctor`] looks at the machine, [`service`] shows credentials, [`manage`] asks a
-//! running Kaigi.
+//! running Kaigi, [`bench`](mod@bench) puts load on one.
 
 pub mod backoff;
+pub mod bench;
 mod child;
 pub mod cli;
 pub mod data_dir;

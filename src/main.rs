@@ -8,6 +8,7 @@ use std::{
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use kaigi::{
+    bench::{Bench, bench},
     cli::{Cli, Command, Configured},
     doctor,
     limits::raise_open_files,
@@ -41,6 +42,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             // A blocking client: there is nothing else to do meanwhile.
             Ok(tokio::task::block_in_place(|| run_manage(task, &given)))
         }
+        Command::Bench(given) => run_bench(&given).await,
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kaigi", &mut text);
@@ -80,6 +82,15 @@ async fn run_up(settings: &Settings) -> anyhow::Result<ExitCode> {
     output.flush();
     ended?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn run_bench(given: &Bench) -> anyhow::Result<ExitCode> {
+    let mut signals = stop_signals().context("signals can't be listened for")?;
+    if let Err(error) = raise_open_files() {
+        eprintln!("kaigi: the limit of open files can't be raised: {error}");
+    }
+    let good = bench(given, &mut signals, &mut std::io::stdout()).await?;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// SIGTERM, Ctrl-C and the end of the terminal; a second one is passed on too.

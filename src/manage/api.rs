@@ -84,7 +84,7 @@ pub struct Api {
 }
 
 /// A path whose segments may be anything.
-pub(super) fn path(segments: &[&str]) -> String {
+pub(crate) fn path(segments: &[&str]) -> String {
     let encoded: Vec<String> = segments
         .iter()
         .map(|segment| {

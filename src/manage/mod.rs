@@ -14,6 +14,7 @@ mod stream;
 mod subscription;
 mod webhook;
 
+pub(crate) use api::path;
 pub use api::{Api, ApiError, Target};
 pub use events::EventsCommand;
 pub use given::Given;

@@ -10,4 +10,8 @@ pub mod meter;
 mod payload;
 pub mod peer;
 pub mod recording;
+pub mod run;
+pub mod scenario;
+pub mod server;
+pub mod signaling;
 pub mod track;

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 pub use self::{
     impair::Impairment,
-    slot::{PeerKey, Slot, SlotError},
+    slot::{MAX_EVENTS, PeerKey, Slot, SlotError},
     thread::World,
 };
 

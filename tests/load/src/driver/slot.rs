@@ -19,7 +19,7 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 /// Largest datagram.
 pub(super) const DATAGRAM: usize = 2048;
 /// Events that wait to be heard; further ones are of m-lines that nobody waits for.
-pub(crate) const MAX_EVENTS: usize = 512;
+pub const MAX_EVENTS: usize = 512;
 
 /// Which peer of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -14,7 +14,10 @@ use super::{
     Job, PeerKey, WAKER,
     slot::{Buffers, Slot, SlotError},
 };
-use crate::peer::Shared;
+use crate::{
+    meter::{Received, Sent},
+    peer::Shared,
+};
 
 /// Sockets looked at in one turn.
 const EVENTS: usize = 1024;
@@ -29,6 +32,8 @@ pub struct World {
     registry: Registry,
     /// What they share.
     pub shared: Shared,
+    /// Counts of those who have left.
+    pub departed: (Sent, Received),
 }
 
 impl std::fmt::Debug for World {
@@ -79,6 +84,8 @@ impl World {
         let mut slot = self.slots.remove(&key.0)?;
         // It is closed in any case.
         let _ = self.registry.deregister(&mut slot.socket);
+        slot.peer.senders().iter().for_each(|sender| self.departed.0.add(&sender.counts));
+        slot.peer.receivers().iter().for_each(|(_, receiver)| self.departed.1.add(&receiver.counts));
         Some(slot)
     }
 
@@ -116,6 +123,7 @@ pub(super) fn run(mut poll: Poll, jobs: &Receiver<Job>) {
         timers: Timers::default(),
         registry,
         shared: Shared::default(),
+        departed: Default::default(),
     };
     let mut events = Events::with_capacity(EVENTS);
     let mut buffers = Buffers::default();

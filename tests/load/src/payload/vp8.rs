@@ -1,8 +1,5 @@
 //! VP8's payload descriptor (RFC 7741 §4.2).
 
-/// Bytes of the descriptor as it is written: with picture id of 15 bits, TL0PICIDX and TID.
-pub(crate) const DESCRIPTOR: usize = 6;
-
 /// What is in a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Descriptor {
@@ -63,6 +60,9 @@ impl Descriptor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Bytes of the descriptor as it is written: with picture id of 15 bits, TL0PICIDX and TID.
+    const DESCRIPTOR: usize = 6;
 
     #[test]
     fn what_is_written_is_read() {
