@@ -2,10 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use kaigi_outbound::Reach;
 use kaigi_telemetry::LogArgs;
 
 use crate::{
-    events::{EventSettings, WebhookTargets},
+    events::EventSettings,
     registry::{RegistryConfig, StrategyOption},
     store::RedisUrl,
 };
@@ -55,8 +56,8 @@ pub struct Args {
     #[arg(long, env = "KAIGI_WEBHOOK_QUEUE", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(16..=100_000))]
     pub webhook_queue: u32,
     /// Where webhooks may be sent: any, or public, which leaves out the own network and machine
-    #[arg(long, env = "KAIGI_WEBHOOK_TARGETS", default_value_t = WebhookTargets::Any)]
-    pub webhook_targets: WebhookTargets,
+    #[arg(long, env = "KAIGI_WEBHOOK_TARGETS", default_value_t = Reach::Any)]
+    pub webhook_targets: Reach,
     /// Logs
     #[command(flatten)]
     pub log: LogArgs,
@@ -114,7 +115,7 @@ mod tests {
         let parse = |args: &[&str]| Args::try_parse_from([&["x"], args].concat());
         let args =
             parse(&["--events-kept", "16", "--webhook-queue", "20", "--webhook-targets", "public"]).unwrap();
-        let settings = EventSettings { kept: 16, webhook_queue: 20, targets: WebhookTargets::Public };
+        let settings = EventSettings { kept: 16, webhook_queue: 20, targets: Reach::Public };
         assert_eq!(args.events(), settings);
         assert_eq!(parse(&[]).unwrap().events(), EventSettings::default());
         for bad in [["--events-kept", "15"], ["--webhook-queue", "0"], ["--webhook-targets", "mine"]] {

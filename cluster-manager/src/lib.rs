@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use args::Args;
 pub use bootstrap::{BootstrapError, CREDENTIALS_FILE, bootstrap};
-pub use events::{EventSettings, WebhookTargets};
+pub use events::EventSettings;
 pub use hub::{Hub, TooManyWatchers, Watch};
 pub use opening::{SEAL_KEY_FILE, SealKeyError};
 pub use server::{ServeConfig, ServeError, serve};

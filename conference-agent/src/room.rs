@@ -49,7 +49,7 @@ use kaigi_proto::{
 };
 use kaigi_room_config::RoomConfig;
 
-pub(crate) use egress::{Condition, EgressTarget};
+pub(crate) use egress::{Condition, EgressTarget, Segments};
 #[cfg(test)]
 pub(crate) use happenings::StreamPart;
 pub(crate) use happenings::{Happening, Leaving, SubscriptionFacts};

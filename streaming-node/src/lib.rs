@@ -28,6 +28,7 @@ use std::{
 };
 
 use kaigi_intake::{LinkContext, Receiver};
+use kaigi_outbound::Reach;
 use kaigi_proto::{
     auth::Require,
     v1::{self, cluster_client::ClusterClient, streaming_node_server::StreamingNodeServer},
@@ -149,7 +150,7 @@ fn bind_node(args: &Args, channels: Channels, listening: SocketAddr) -> Result<A
     let recordings = folder.canonicalize().map_err(no_folder)?;
     let policy = Policy {
         recordings,
-        private_targets: args.private_targets,
+        reach: if args.private_targets { Reach::Any } else { Reach::Public },
         allowed_hosts: args.broadcast_hosts.clone(),
     };
     let host = args.worker.internal_host.clone().unwrap_or_else(|| listening.ip().to_string());

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::{
     events::{EventHub, OutputKey},
     lanes::Kind,
-    output::Output,
+    output::{Output, StartError},
     target::{Policy, Target, TargetError},
 };
 
@@ -39,9 +39,9 @@ pub enum SetError {
     /// The node has as many as it takes.
     #[error("this node has as many outputs as it can bear")]
     Full,
-    /// No thread to be had.
-    #[error("no thread: {0}")]
-    Thread(#[from] std::io::Error),
+    /// See [`StartError`].
+    #[error(transparent)]
+    Start(#[from] StartError),
 }
 
 impl From<SetError> for tonic::Status {
@@ -50,7 +50,7 @@ impl From<SetError> for tonic::Status {
         match error {
             SetError::Id(_) | SetError::Nothing | SetError::Target(_) => Self::invalid_argument(text),
             SetError::Outdated => Self::failed_precondition(text),
-            SetError::Full | SetError::Thread(_) => Self::resource_exhausted(text),
+            SetError::Full | SetError::Start(_) => Self::resource_exhausted(text),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use kaigi_intake::LinkContext;
+use kaigi_outbound::http::ClientError;
 use kaigi_proto::{redact, v1};
 
 use crate::{
@@ -29,6 +30,17 @@ const TICK: Duration = Duration::from_millis(20);
 /// Between writes of what a recording keeps.
 const FLUSH: Duration = Duration::from_millis(500);
 
+/// Why an output does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No thread to be had.
+    #[error("no thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// For the server.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
 /// An output that runs until dropped or finished.
 #[derive(Debug)]
 pub struct Output {
@@ -44,8 +56,8 @@ impl Output {
     /// Starts it. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// If no thread can be had.
-    pub fn start(target: Target, kinds: Vec<Kind>, teller: OutputTeller) -> std::io::Result<Self> {
+    /// If no thread can be had, or no client for its server.
+    pub fn start(target: Target, kinds: Vec<Kind>, teller: OutputTeller) -> Result<Self, StartError> {
         let origin = Instant::now();
         let (frames, incoming) = mpsc::sync_channel(MAX_WAITING);
         let lanes = Lanes::new(origin, frames);
@@ -58,9 +70,9 @@ impl Output {
                 file = Some(recording.first_file());
                 builder.spawn(move || record(recording, &incoming, &stopped, &teller))?
             }
-            Target::Rtmp(url) => {
-                let broadcast = Broadcast::new(origin, url.clone(), kinds.clone(), lanes.key_frames());
-                tracing::info!(url = redact::url(url), "broadcast begins");
+            Target::Broadcast(server) => {
+                let broadcast = Broadcast::new(origin, server, kinds.clone(), lanes.key_frames())?;
+                tracing::info!(url = redact::url(&server.url), "broadcast begins");
                 builder.spawn(move || push(broadcast, &incoming, &stopped, &teller))?
             }
         };
@@ -157,7 +169,7 @@ fn push(mut broadcast: Broadcast, incoming: &Receiver<LaneFrame>, stop: &AtomicB
         match incoming.recv_timeout(TICK) {
             Ok(frame) => broadcast.write(frame, Instant::now()),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => break,
         }
         broadcast.tick(Instant::now());
         match broadcast.condition() {
@@ -166,4 +178,5 @@ fn push(mut broadcast: Broadcast, incoming: &Receiver<LaneFrame>, stop: &AtomicB
             Condition::Trouble(reason) => teller.tell(v1::OutputState::Trouble, reason),
         }
     }
+    broadcast.finish();
 }

@@ -5,10 +5,11 @@ use gstreamer as gst;
 const BASE: &str = "gstreamer1.0-plugins-base";
 const GOOD: &str = "gstreamer1.0-plugins-good";
 const BAD: &str = "gstreamer1.0-plugins-bad";
+const RTSP: &str = "gstreamer1.0-rtsp";
 const LIBAV: &str = "gstreamer1.0-libav";
 
 /// Element and package.
-const NEEDED: [(&str, &str); 11] = [
+const NEEDED: [(&str, &str); 17] = [
     ("appsrc", BASE),
     ("opusdec", BASE),
     ("audioconvert", BASE),
@@ -19,6 +20,12 @@ const NEEDED: [(&str, &str); 11] = [
     ("aacparse", GOOD),
     ("flvmux", GOOD),
     ("rtmp2sink", BAD),
+    ("h264parse", BAD),
+    ("mpegtsmux", BAD),
+    ("srtsink", BAD),
+    ("rtspclientsink", RTSP),
+    ("rtph264pay", GOOD),
+    ("rtpmp4gpay", GOOD),
     ("avenc_aac", LIBAV),
 ];
 

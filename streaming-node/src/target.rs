@@ -1,11 +1,14 @@
 //! Where an output may go: file names that can't leave their folder, and servers that may be pushed to.
 
 use std::{
-    net::{IpAddr, ToSocketAddrs},
+    net::ToSocketAddrs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use kaigi_outbound::Reach;
 use kaigi_proto::v1::{self, output_description};
+use url::{Host, Url};
 
 /// Longest URL, in bytes.
 const MAX_URL: usize = 2048;
@@ -15,8 +18,8 @@ const MAX_URL: usize = 2048;
 pub struct Policy {
     /// Folder of recordings.
     pub recordings: PathBuf,
-    /// Whether servers with private, loopback or link-local addresses may be pushed to.
-    pub private_targets: bool,
+    /// Which addresses may be pushed to.
+    pub reach: Reach,
     /// Host names that may be pushed to; empty = all.
     pub allowed_hosts: Vec<String>,
 }
@@ -26,8 +29,43 @@ pub struct Policy {
 pub enum Target {
     /// Files that begin so.
     Recording(PathBuf),
-    /// RTMP or RTMPS, with credentials.
-    Rtmp(String),
+    /// A live server.
+    Broadcast(Server),
+}
+
+/// Where a broadcast goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// How.
+    pub protocol: Protocol,
+    /// With credentials.
+    pub url: String,
+    /// What names may turn out to be.
+    pub reach: Reach,
+}
+
+/// How a live server is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// RTMP or RTMPS.
+    Rtmp,
+    /// MPEG-TS by SRT, as caller.
+    Srt,
+    /// RTSP (RFC 2326) with ANNOUNCE and RECORD.
+    Rtsp,
+    /// HTTP live streaming (RFC 8216), stored by HTTP.
+    Hls(Segments),
+}
+
+/// How a stream is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segments {
+    /// Files are stored by POST, not by PUT.
+    pub by_post: bool,
+    /// At least.
+    pub duration: Duration,
+    /// How many are listed.
+    pub window: usize,
 }
 
 /// Why a target is refused.
@@ -39,12 +77,15 @@ pub enum TargetError {
     /// Containers are mkv.
     #[error("container {0} can't be written")]
     Container(String),
-    /// Protocols are rtmp.
+    /// Protocols are rtmp, srt, rtsp and hls.
     #[error("protocol {0} can't be pushed")]
     Protocol(String),
     /// No URL of the protocol.
     #[error("the URL is none of the protocol")]
     Url,
+    /// Segments of no sensible length or number.
+    #[error("{0} can't be cut into segments so")]
+    Segments(String),
     /// By the node's settings.
     #[error("pushing to {0} is not allowed")]
     NotAllowed(String),
@@ -72,87 +113,101 @@ impl Policy {
                     other => Err(TargetError::Container(other.to_owned())),
                 }
             }
-            Some(output_description::Target::Broadcast(v1::BroadcastTarget { protocol, url })) => {
-                if protocol != "rtmp" {
-                    return Err(TargetError::Protocol(protocol.clone()));
-                }
-                self.check_host(url)?;
-                Ok(Target::Rtmp(url.clone()))
+            Some(output_description::Target::Broadcast(broadcast)) => {
+                let protocol = protocol(broadcast)?;
+                self.check_url(protocol, &broadcast.url)?;
+                Ok(Target::Broadcast(Server { protocol, url: broadcast.url.clone(), reach: self.reach }))
             }
         }
     }
 
-    fn check_host(&self, url: &str) -> Result<(), TargetError> {
-        let (host, port) = host_of(url).ok_or(TargetError::Url)?;
-        if !self.allowed_hosts.is_empty() && !self.allowed_hosts.iter().any(|other| other == host) {
-            return Err(TargetError::NotAllowed(host.to_owned()));
+    fn check_url(&self, protocol: Protocol, url: &str) -> Result<(), TargetError> {
+        let (host, port) = host_of(protocol, url).ok_or(TargetError::Url)?;
+        let name = host.to_string();
+        let name = name.trim_matches(['[', ']']);
+        if !self.allowed_hosts.is_empty() && !self.allowed_hosts.iter().any(|other| other == name) {
+            return Err(TargetError::NotAllowed(name.to_owned()));
         }
-        if self.private_targets {
+        if self.reach == Reach::Any {
             return Ok(());
         }
         let addresses =
-            (host, port).to_socket_addrs().map_err(|_| TargetError::UnknownHost(host.to_owned()))?;
+            (name, port).to_socket_addrs().map_err(|_| TargetError::UnknownHost(name.to_owned()))?;
         for address in addresses {
-            if is_private(address.ip()) {
-                return Err(TargetError::NotAllowed(host.to_owned()));
+            if !self.reach.includes(address.ip()) {
+                return Err(TargetError::NotAllowed(name.to_owned()));
             }
         }
         Ok(())
     }
 }
 
-/// Host and port of an RTMP URL with an application and a stream.
-fn host_of(url: &str) -> Option<(&str, u16)> {
-    let (rest, standard) = match url.split_once("://")? {
-        ("rtmp", rest) => (rest, 1935),
-        ("rtmps", rest) => (rest, 443),
-        _ => return None,
-    };
-    if url.len() > MAX_URL || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return None;
-    }
-    let (authority, path) = rest.split_once('/')?;
-    if path.is_empty() {
-        return None;
-    }
-    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let (host, port) = match host_and_port.strip_prefix('[') {
-        Some(v6) => {
-            let (host, rest) = v6.split_once(']')?;
-            (host, rest.strip_prefix(':'))
-        }
-        None => match host_and_port.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (host_and_port, None),
-        },
-    };
-    let port = port.map_or(Some(standard), |port| port.parse().ok())?;
-    (!host.is_empty()).then_some((host, port))
+fn protocol(broadcast: &v1::BroadcastTarget) -> Result<Protocol, TargetError> {
+    Ok(match broadcast.protocol.as_str() {
+        "rtmp" => Protocol::Rtmp,
+        "srt" => Protocol::Srt,
+        "rtsp" => Protocol::Rtsp,
+        "hls" => Protocol::Hls(segments(broadcast.segments.as_ref())?),
+        other => return Err(TargetError::Protocol(other.to_owned())),
+    })
 }
 
-/// Addresses inside of somebody's network.
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
-            v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_unspecified()
-                || v4.is_broadcast()
-                || v4.is_multicast()
-                || shared
-        }
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => is_private(v4.into()),
-            None => {
-                v6.is_loopback()
-                    || v6.is_unspecified()
-                    || v6.is_multicast()
-                    || v6.is_unique_local()
-                    || v6.is_unicast_link_local()
-            }
+fn segments(options: Option<&v1::SegmentOptions>) -> Result<Segments, TargetError> {
+    let default = v1::SegmentOptions::default();
+    let options = options.unwrap_or(&default);
+    let duration = if options.duration_ms == 0 { 2_000 } else { options.duration_ms };
+    let window = if options.window == 0 { 5 } else { options.window as usize };
+    let by_post = match options.method.as_str() {
+        "" | "PUT" => false,
+        "POST" => true,
+        other => return Err(TargetError::Segments(other.to_owned())),
+    };
+    if !(1_000..=60_000).contains(&duration) {
+        return Err(TargetError::Segments(format!("{duration} ms")));
+    }
+    if !(1..=100).contains(&window) {
+        return Err(TargetError::Segments(format!("a list of {window}")));
+    }
+    Ok(Segments { by_post, duration: Duration::from_millis(duration.into()), window })
+}
+
+/// Host and port of a URL that names a stream by a protocol.
+fn host_of(protocol: Protocol, text: &str) -> Option<(Host<String>, u16)> {
+    if text.len() > MAX_URL || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return None;
+    }
+    let url = Url::parse(text).ok()?;
+    let has_path = url.path().len() > 1;
+    let standard = match (protocol, url.scheme()) {
+        (Protocol::Rtmp, "rtmp") if has_path => Some(1935),
+        (Protocol::Rtmp, "rtmps") if has_path => Some(443),
+        (Protocol::Rtsp, "rtsp") if has_path => Some(554),
+        (Protocol::Rtsp, "rtsps") if has_path => Some(322),
+        (Protocol::Hls(_), "http") if url.path().ends_with(".m3u8") => Some(80),
+        (Protocol::Hls(_), "https") if url.path().ends_with(".m3u8") => Some(443),
+        // No standard port, and only what a caller may say.
+        (Protocol::Srt, "srt") if url.query_pairs().all(|(name, value)| srt_option(&name, &value)) => None,
+        _ => return None,
+    };
+    // A host of another scheme than those of the web is not normalized: the name is looked up as it is.
+    let host = match url.host()? {
+        Host::Domain("") => return None,
+        Host::Domain(name) => match name.parse() {
+            Ok(v4) => Host::Ipv4(v4),
+            Err(_) => Host::Domain(name.to_owned()),
         },
+        host => host.to_owned(),
+    };
+    Some((host, url.port().or(standard)?))
+}
+
+/// Whether it is one of those that make sense for a caller.
+fn srt_option(name: &str, value: &str) -> bool {
+    match name {
+        "streamid" | "passphrase" => true,
+        "latency" | "pbkeylen" => value.parse::<u32>().is_ok(),
+        "mode" => value == "caller",
+        _ => false,
     }
 }
 
@@ -161,56 +216,90 @@ mod tests {
     use super::*;
 
     fn policy() -> Policy {
-        Policy { recordings: "/r".into(), private_targets: false, allowed_hosts: Vec::new() }
+        Policy { recordings: "/r".into(), reach: Reach::Public, allowed_hosts: Vec::new() }
     }
-    fn broadcast(url: &str) -> output_description::Target {
+
+    fn broadcast(protocol: &str, url: &str) -> output_description::Target {
         output_description::Target::Broadcast(v1::BroadcastTarget {
-            protocol: "rtmp".into(),
+            protocol: protocol.into(),
             url: url.into(),
+            segments: None,
         })
     }
 
     #[test]
-    fn what_is_no_rtmp_url_is_refused() {
-        for bad in [
-            "",
-            "rtmp://",
-            "rtmp://h",
-            "rtmp://h/",
-            "http://h/a/b",
-            "rtmp:///a/b",
-            "rtmp://h:x/a",
-            "rtmp://h/a b",
-            "rtmp://[::1/a",
+    fn what_is_no_url_of_the_protocol_is_refused() {
+        for (protocol, bad) in [
+            ("rtmp", ""),
+            ("rtmp", "rtmp://"),
+            ("rtmp", "rtmp://h"),
+            ("rtmp", "rtmp://h/"),
+            ("rtmp", "http://h/a/b"),
+            ("rtmp", "rtmp:///a/b"),
+            ("rtmp", "rtmp://h:x/a"),
+            ("rtmp", "rtmp://h/a b"),
+            ("rtmp", "rtmp://[::1/a"),
+            ("rtsp", "rtsp://h"),
+            ("rtsp", "rtmp://h/a"),
+            ("srt", "srt://h"),
+            ("srt", "srt://h:9999?mode=listener"),
+            ("srt", "srt://h:9999?localaddress=0.0.0.0"),
+            ("hls", "https://h/a.mpd"),
+            ("hls", "file:///etc/a.m3u8"),
         ] {
-            assert_eq!(policy().check("id", Some(&broadcast(bad))), Err(TargetError::Url), "{bad}");
+            let refused = policy().check("id", Some(&broadcast(protocol, bad)));
+            assert_eq!(refused, Err(TargetError::Url), "{bad}");
         }
+        let other = policy().check("id", Some(&broadcast("gopher", "gopher://h/a")));
+        assert_eq!(other, Err(TargetError::Protocol("gopher".into())));
     }
 
     #[test]
     fn inner_networks_are_out_of_reach_unless_allowed() {
-        for url in [
-            "rtmp://127.0.0.1/a/b",
-            "rtmp://10.1.2.3/a/b",
-            "rtmp://[::1]:1935/a/b",
-            "rtmp://169.254.169.254/a/b",
-            "rtmp://[::ffff:192.168.0.1]/a/b",
-            "rtmp://localhost/a/b",
-            "rtmp://0.0.0.0/a/b",
-            "rtmp://user:pw@100.64.1.1/a/b",
+        for (protocol, url) in [
+            ("rtmp", "rtmp://127.0.0.1/a/b"),
+            ("rtmp", "rtmp://10.1.2.3/a/b"),
+            ("rtmp", "rtmp://[::1]:1935/a/b"),
+            ("rtmp", "rtmp://169.254.169.254/a/b"),
+            ("rtmp", "rtmp://[::ffff:192.168.0.1]/a/b"),
+            ("rtmp", "rtmp://localhost/a/b"),
+            ("rtmp", "rtmp://0.0.0.0/a/b"),
+            ("rtmp", "rtmp://user:pw@100.64.1.1/a/b"),
+            ("rtsp", "rtsp://192.168.1.1/a"),
+            ("srt", "srt://127.0.0.1:9999?streamid=a"),
+            ("hls", "http://127.0.0.1/a.m3u8"),
+            ("hls", "http://2130706433/a.m3u8"),
         ] {
-            let refused = policy().check("id", Some(&broadcast(url)));
+            let refused = policy().check("id", Some(&broadcast(protocol, url)));
             assert!(matches!(refused, Err(TargetError::NotAllowed(_))), "{url}: {refused:?}");
-            let open = Policy { private_targets: true, ..policy() };
-            assert_eq!(open.check("id", Some(&broadcast(url))), Ok(Target::Rtmp(url.into())));
+            let open = Policy { reach: Reach::Any, ..policy() };
+            let Ok(Target::Broadcast(server)) = open.check("id", Some(&broadcast(protocol, url))) else {
+                panic!("{url} is refused");
+            };
+            assert_eq!(server.url, url);
         }
-        assert!(policy().check("id", Some(&broadcast("rtmp://8.8.8.8/a/b"))).is_ok());
+        assert!(policy().check("id", Some(&broadcast("rtmp", "rtmp://8.8.8.8/a/b"))).is_ok());
     }
 
     #[test]
     fn a_list_of_hosts_leaves_out_all_others() {
-        let policy = Policy { allowed_hosts: vec!["live.example".into()], private_targets: true, ..policy() };
-        assert!(policy.check("id", Some(&broadcast("rtmp://live.example/a/b"))).is_ok());
-        assert!(policy.check("id", Some(&broadcast("rtmp://live.example.evil/a/b"))).is_err());
+        let policy = Policy { allowed_hosts: vec!["live.example".into()], reach: Reach::Any, ..policy() };
+        assert!(policy.check("id", Some(&broadcast("rtmp", "rtmp://live.example/a/b"))).is_ok());
+        assert!(policy.check("id", Some(&broadcast("rtmp", "rtmp://live.example.evil/a/b"))).is_err());
+    }
+
+    #[test]
+    fn segments_have_bounds() {
+        let cut = |method: &str, duration_ms, window| {
+            segments(Some(&v1::SegmentOptions { method: method.into(), duration_ms, window }))
+        };
+        let usual = Segments { by_post: false, duration: Duration::from_secs(2), window: 5 };
+        assert_eq!(segments(None), Ok(usual));
+        assert_eq!(cut("PUT", 0, 0), Ok(usual));
+        assert!(cut("POST", 6_000, 10).is_ok_and(|segments| segments.by_post && segments.window == 10));
+        for bad in [cut("GET", 2_000, 5), cut("PUT", 100, 5), cut("PUT", 100_000, 5), cut("PUT", 2_000, 101)]
+        {
+            assert!(matches!(bad, Err(TargetError::Segments(_))));
+        }
     }
 }

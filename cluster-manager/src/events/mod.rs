@@ -22,4 +22,3 @@ pub(crate) use hub::start;
 pub(crate) use service::EventsService;
 pub use settings::EventSettings;
 pub(crate) use webhook::Sender;
-pub use webhook::WebhookTargets;

@@ -1,6 +1,8 @@
 //! What the hub goes by.
 
-use super::webhook::{Backoff, QueueLimits, WebhookTargets};
+use kaigi_outbound::Reach;
+
+use super::webhook::{Backoff, QueueLimits};
 
 /// Bytes that may wait for one webhook for each event that may: so many events of usual size, or fewer large ones.
 const BYTES_PER_EVENT: usize = 4096;
@@ -13,12 +15,12 @@ pub struct EventSettings {
     /// Events that may wait for one webhook.
     pub webhook_queue: usize,
     /// Where webhooks may be sent.
-    pub targets: WebhookTargets,
+    pub targets: Reach,
 }
 
 impl Default for EventSettings {
     fn default() -> Self {
-        Self { kept: 4096, webhook_queue: 1000, targets: WebhookTargets::default() }
+        Self { kept: 4096, webhook_queue: 1000, targets: Reach::default() }
     }
 }
 

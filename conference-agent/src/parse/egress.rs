@@ -4,7 +4,8 @@ use kaigi_proto::{ids::RoomId, v1};
 
 use super::{MAX_NAME, Parsed, bounded, invalid, kind, some, subscription_update};
 use crate::room::{
-    Command, Condition, EgressEvent, EgressMedia, EgressTarget, Format, StartEgress, VideoParameters, Wish,
+    Command, Condition, EgressEvent, EgressMedia, EgressTarget, Format, Segments, StartEgress,
+    VideoParameters, Wish,
 };
 
 /// Longest URL, in bytes.
@@ -48,6 +49,7 @@ pub(crate) fn start_egress(request: v1::StartEgressRequest) -> Parsed<Command> {
         Target::Broadcast(broadcast) => EgressTarget::Broadcast {
             protocol: broadcast.protocol,
             url: bounded(broadcast.url, MAX_URL, "url")?,
+            segments: broadcast.segments.map(Segments::from_wire),
         },
     };
     Ok(Command::StartEgress(StartEgress { target, media }))

@@ -26,7 +26,27 @@ const MAX_EGRESSES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum EgressTarget {
     Recording { container: String },
-    Broadcast { protocol: String, url: String },
+    Broadcast { protocol: String, url: String, segments: Option<Segments> },
+}
+
+/// How a broadcast by files is cut; as in `SegmentOptions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Segments {
+    pub(crate) method: String,
+    pub(crate) duration_ms: u32,
+    pub(crate) window: u32,
+}
+
+impl Segments {
+    fn to_wire(&self) -> v1::SegmentOptions {
+        let Self { method, duration_ms, window } = self.clone();
+        v1::SegmentOptions { method, duration_ms, window }
+    }
+
+    pub(crate) fn from_wire(options: v1::SegmentOptions) -> Self {
+        let v1::SegmentOptions { method, duration_ms, window } = options;
+        Self { method, duration_ms, window }
+    }
 }
 
 impl EgressTarget {
@@ -205,8 +225,9 @@ impl Room {
                 EgressTarget::Recording { container } => {
                     v1::output_description::Target::Recording(v1::RecordingTarget { container })
                 }
-                EgressTarget::Broadcast { protocol, url } => {
-                    v1::output_description::Target::Broadcast(v1::BroadcastTarget { protocol, url })
+                EgressTarget::Broadcast { protocol, url, segments } => {
+                    let segments = segments.as_ref().map(Segments::to_wire);
+                    v1::output_description::Target::Broadcast(v1::BroadcastTarget { protocol, url, segments })
                 }
             }),
         };
@@ -284,9 +305,9 @@ impl Room {
                 EgressTarget::Recording { container } => {
                     v1::egress::Target::Recording(v1::RecordingTarget { container })
                 }
-                EgressTarget::Broadcast { protocol, url } => {
-                    let url = redact::url(&url);
-                    v1::egress::Target::Broadcast(v1::BroadcastTarget { protocol, url })
+                EgressTarget::Broadcast { protocol, url, segments } => {
+                    let (url, segments) = (redact::url(&url), segments.as_ref().map(Segments::to_wire));
+                    v1::egress::Target::Broadcast(v1::BroadcastTarget { protocol, url, segments })
                 }
             }),
             state: state.into(),

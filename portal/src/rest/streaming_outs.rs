@@ -1,7 +1,7 @@
 //! Streams to other servers.
 
 use axum::http::Method;
-use kaigi_proto::v1::{BroadcastTarget, start_egress_request::Target};
+use kaigi_proto::v1::{BroadcastTarget, SegmentOptions, start_egress_request::Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -23,7 +23,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .gives::<Vec<StreamingOut>>(),
         room(Method::POST, "/streaming-outs", "createStreamingOut", create)
             .doc(TAG, "Send a stream to another server")
-            .more("By RTMP or RTMPS; RTSP, HLS and DASH are not available yet.")
+            .more("By RTMP, SRT, RTSP or HLS; DASH is not available yet.")
             .takes::<StreamingOutRequest>()
             .gives::<StreamingOut>()
             .makes("streamingOut"),
@@ -40,14 +40,13 @@ pub(super) fn operations() -> Vec<Operation> {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("anyOf" = [
     { "required": ["protocol"], "properties": { "protocol": { "type": "string" } } },
-    { "properties": { "url": { "pattern": r"^rtmps?://|^rtsp://|\.m3u8$|\.mpd$" } } },
+    { "properties": { "url": { "pattern": r"^rtmps?://|^rtsps?://|^srt://|\.m3u8$|\.mpd$" } } },
 ]))]
 struct StreamingOutRequest {
-    /// If not given, the URL says it: `rtmp://…`, `rtsp://…`, `….m3u8` or `….mpd`.
+    /// If not given, the URL says it: `rtmp://…`, `rtsp://…`, `srt://…`, `….m3u8` or `….mpd`.
     protocol: Option<Protocol>,
     url: String,
     /// Of HLS and DASH.
-    #[expect(dead_code, reason = "their form is checked; nobody serves them here yet")]
     parameters: Option<SegmentParameters>,
     media: MediaRequest,
 }
@@ -56,15 +55,15 @@ struct StreamingOutRequest {
 #[serde(rename_all = "lowercase")]
 enum Protocol {
     Rtmp,
+    Srt,
     Rtsp,
     Hls,
     Dash,
 }
 
 /// How segments are stored.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
 struct SegmentParameters {
     /// `PUT` if not given.
     method: Option<StoreMethod>,
@@ -73,9 +72,26 @@ struct SegmentParameters {
     /// 5 if not given.
     hls_list_size: Option<f64>,
     /// Seconds; 2 if not given.
+    #[expect(dead_code, reason = "its form is checked; nobody serves DASH here yet")]
     dash_seg_duration: Option<f64>,
     /// 5 if not given.
+    #[expect(dead_code, reason = "its form is checked; nobody serves DASH here yet")]
     dash_window_size: Option<f64>,
+}
+
+impl SegmentParameters {
+    fn of_hls(self) -> SegmentOptions {
+        SegmentOptions {
+            method: match self.method {
+                Some(StoreMethod::Post) => "POST",
+                Some(StoreMethod::Put) | None => "PUT",
+            }
+            .to_owned(),
+            // Casts from floats saturate; what is no sensible length is refused where it is cut.
+            duration_ms: self.hls_time.map_or(0, |seconds| (seconds * 1000.0).max(1.0) as u32),
+            window: self.hls_list_size.map_or(0, |count| count.max(1.0) as u32),
+        }
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -90,7 +106,8 @@ impl StreamingOutRequest {
     fn protocol(&self) -> Option<Protocol> {
         let by_url = || match self.url.as_str() {
             url if url.starts_with("rtmp://") || url.starts_with("rtmps://") => Some(Protocol::Rtmp),
-            url if url.starts_with("rtsp://") => Some(Protocol::Rtsp),
+            url if url.starts_with("rtsp://") || url.starts_with("rtsps://") => Some(Protocol::Rtsp),
+            url if url.starts_with("srt://") => Some(Protocol::Srt),
             url if url.ends_with(".m3u8") => Some(Protocol::Hls),
             url if url.ends_with(".mpd") => Some(Protocol::Dash),
             _ => None,
@@ -105,13 +122,14 @@ async fn list(call: RoomCall) -> Answered {
 
 async fn create(call: RoomCall) -> Answered {
     let request: StreamingOutRequest = call.read(bad_request)?;
-    match request.protocol().ok_or_else(|| bad_request(String::new()))? {
-        Protocol::Rtmp => {}
-        Protocol::Rtsp | Protocol::Hls | Protocol::Dash => {
-            return Err(RestError::NotAvailable("streaming-outs by other protocols than RTMP"));
-        }
-    }
-    let broadcast = BroadcastTarget { protocol: "rtmp".to_owned(), url: request.url };
+    let (protocol, segments) = match request.protocol().ok_or_else(|| bad_request(String::new()))? {
+        Protocol::Rtmp => ("rtmp", None),
+        Protocol::Srt => ("srt", None),
+        Protocol::Rtsp => ("rtsp", None),
+        Protocol::Hls => ("hls", Some(request.parameters.unwrap_or_default().of_hls())),
+        Protocol::Dash => return Err(RestError::NotAvailable("streaming-outs by DASH")),
+    };
+    let broadcast = BroadcastTarget { protocol: protocol.to_owned(), url: request.url, segments };
     egress::start(call, request.media, Target::Broadcast(broadcast)).await
 }
 
@@ -139,11 +157,23 @@ mod tests {
         let of = |url: &str| protocol(json!({"url": url, "media": media}));
         assert_eq!(of("rtmp://a/b"), Some(Protocol::Rtmp));
         assert_eq!(of("rtsp://a/b"), Some(Protocol::Rtsp));
+        assert_eq!(of("srt://a:1?streamid=b"), Some(Protocol::Srt));
         assert_eq!(of("https://a/b.m3u8"), Some(Protocol::Hls));
         assert_eq!(of("https://a/b.mpd"), Some(Protocol::Dash));
         assert_eq!(of("https://a/b"), None);
         let given = json!({"protocol": "hls", "url": "https://a/b", "parameters": {"method": "POST"}, "media": media});
         assert_eq!(protocol(given), Some(Protocol::Hls));
+    }
+
+    #[test]
+    fn segments_are_owts() {
+        let options = |value: Value| serde_json::from_value::<SegmentParameters>(value).unwrap().of_hls();
+        let expected = SegmentOptions { method: "POST".into(), duration_ms: 2_500, window: 7 };
+        assert_eq!(options(json!({"method": "POST", "hlsTime": 2.5, "hlsListSize": 7})), expected);
+        let usual = SegmentOptions { method: "PUT".into(), ..SegmentOptions::default() };
+        assert_eq!(options(json!({})), usual);
+        // What is given is never taken for what is not.
+        assert_eq!(options(json!({"hlsTime": 0})).duration_ms, 1);
     }
 
     #[test]

@@ -368,7 +368,7 @@ async fn what_is_not_served_is_checked_and_says_so() {
     let media = json!({"media": media});
     for (method, path, body, to_nonsense) in [
         ("POST", "/streaming-ins/", streaming_in, (500, 1301)),
-        ("POST", "/streaming-outs", json!({"url": "rtsp://a", "media": media["media"]}), (400, 1201)),
+        ("POST", "/streaming-outs", json!({"url": "http://a/b.mpd", "media": media["media"]}), (400, 1201)),
         ("POST", "/recordings/", json!({"container": "ts", "media": media["media"]}), (400, 1201)),
         ("POST", "/analytics", media, (400, 1201)),
         ("POST", "/sipcalls", call, (400, 1201)),

@@ -1,23 +1,24 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { until } from './until';
 
-/** A live server: nginx with its RTMP module, on loopback. */
+/** A live server on loopback: nginx with its RTMP module, which also keeps files that are put to it by HTTP. */
 export class LiveServer {
   #process: ChildProcess | undefined;
 
   private constructor(
     readonly folder: string,
     readonly port: number,
+    readonly httpPort: number,
   ) {}
 
   static async start(): Promise<LiveServer> {
     const folder = mkdtempSync(path.join(tmpdir(), 'kaigi-live-'));
-    const server = new LiveServer(folder, await freePort());
+    const server = new LiveServer(folder, await freePort(), await freePort());
     writeFileSync(
       path.join(folder, 'nginx.conf'),
       `load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
@@ -28,6 +29,15 @@ error_log ${folder}/error.log info;
 worker_processes 1;
 events { worker_connections 64; }
 rtmp { server { listen 127.0.0.1:${server.port}; application live { live on; } } }
+http {
+  client_body_temp_path ${folder}/body;
+  access_log off;
+  types { application/vnd.apple.mpegurl m3u8; video/mp2t ts; }
+  server {
+    listen 127.0.0.1:${server.httpPort};
+    location / { root ${folder}/www; dav_methods PUT DELETE; create_full_put_path on; client_max_body_size 64m; add_header Access-Control-Allow-Origin *; }
+  }
+}
 `,
     );
     await server.run();
@@ -37,6 +47,17 @@ rtmp { server { listen 127.0.0.1:${server.port}; application live { live on; } }
   /** Of the stream with that key, for those who push and those who watch. */
   url(key: string): string {
     return `rtmp://127.0.0.1:${this.port}/live/${key}`;
+  }
+
+  /** Of a file that can be put there, and fetched. */
+  fileUrl(name: string): string {
+    return `http://127.0.0.1:${this.httpPort}/${name}`;
+  }
+
+  /** Names of what is kept. */
+  files(): string[] {
+    const folder = path.join(this.folder, 'www');
+    return existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: 'utf8' }) : [];
   }
 
   async run(): Promise<void> {
@@ -61,7 +82,7 @@ rtmp { server { listen 127.0.0.1:${server.port}; application live { live on; } }
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
@@ -70,7 +91,7 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
-function isOpen(port: number): Promise<boolean> {
+export function isOpen(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
     socket.once('connect', () => {

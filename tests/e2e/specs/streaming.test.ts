@@ -6,6 +6,7 @@ import { BLUE, type Look, RED, type Rgb, isNear } from '../harness/colours';
 import { Kaigi } from '../harness/kaigi';
 import { LiveServer } from '../harness/live-server';
 import { colours, levels, probe, times } from '../harness/media-file';
+import { LiveReceiver } from '../harness/live-receiver';
 import { type Publisher, hears as isHeard, mixingRoom, publisher, showsLayout } from '../harness/room';
 import { hearsExactly } from '../harness/sound';
 import { until } from '../harness/until';
@@ -181,6 +182,66 @@ describe('a broadcast', () => {
     await shows(server.url('again'), [RED, BLUE]);
     await hears(server.url('again'), [RED, BLUE]);
     await stop('streaming-outs', broadcast);
+  });
+
+  it.each([
+    ['SRT', (): Promise<LiveReceiver> => LiveReceiver.srt()],
+    ['RTSP', (): Promise<LiveReceiver> => LiveReceiver.rtsp()],
+  ])('goes by %s, too, and goes on when that server was away', async (_, start) => {
+    const receiver = await start();
+    try {
+      const media = { audio: { from: mixed }, video: { from: mixed } };
+      const broadcast = await ask<Egress>('POST', 'streaming-outs', { url: receiver.url, media });
+      expect(broadcast.url).not.toContain('key');
+      await isIn('streaming-outs', broadcast, 'active');
+      await receiver.received();
+      const { streams } = await probe(receiver.file);
+      expect(streams.map(({ codec_name }) => codec_name).sort()).toEqual(['aac', 'h264']);
+      await shows(receiver.file, [RED, BLUE]);
+      await hears(receiver.file, [RED, BLUE], 1);
+      await receiver.kill();
+      await isIn('streaming-outs', broadcast, 'trouble');
+      await receiver.run();
+      await isIn('streaming-outs', broadcast, 'active');
+      await receiver.received();
+      await shows(receiver.file, [RED, BLUE]);
+      await stop('streaming-outs', broadcast);
+    } finally {
+      await receiver.stop();
+    }
+  });
+
+  it('is kept as segments and a playlist (HLS), from which the oldest go, and whose end is said', async () => {
+    const media = { audio: { from: mixed }, video: { from: mixed } };
+    const url = server.fileUrl('room/live.m3u8?token=secret');
+    const parameters = { method: 'PUT', hlsTime: 1, hlsListSize: 3 };
+    const broadcast = await ask<Egress>('POST', 'streaming-outs', { protocol: 'hls', url, parameters, media });
+    expect(broadcast.url).not.toContain('secret');
+    await isIn('streaming-outs', broadcast, 'active');
+    const { streams } = await probe(url);
+    expect(streams.map(({ codec_name }) => codec_name).sort()).toEqual(['aac', 'h264']);
+    await shows(url, [RED, BLUE]);
+    await hears(url, [RED, BLUE]);
+    const playlist = async (): Promise<string> => (await fetch(url)).text();
+    const listed = (text: string): string[] => text.split('\n').filter((line) => line.endsWith('.ts'));
+    await until('the oldest have gone', async () => /MEDIA-SEQUENCE:(?:[4-9]|\d\d)/.test(await playlist()), 20_000);
+    const text = await playlist();
+    expect(listed(text)).toHaveLength(3);
+    expect(text).not.toContain('ENDLIST');
+    expect(server.files().filter((name) => name.endsWith('.ts')).length).toBeLessThanOrEqual(8);
+    // Each can be decoded alone.
+    for (const name of listed(text)) {
+      const segment = server.fileUrl(`room/${name}`);
+      expect((await probe(segment)).streams).toHaveLength(2);
+      await shows(segment, [RED, BLUE]);
+    }
+    await server.kill();
+    await isIn('streaming-outs', broadcast, 'trouble');
+    await server.run();
+    await isIn('streaming-outs', broadcast, 'active');
+    expect(await playlist()).toContain('#EXT-X-DISCONTINUITY');
+    await stop('streaming-outs', broadcast);
+    expect(await playlist()).toContain('#EXT-X-ENDLIST');
   });
 
   it('can be pointed at another stream while it runs', async () => {

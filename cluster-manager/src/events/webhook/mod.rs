@@ -5,13 +5,11 @@ mod deliveries;
 mod hook;
 mod send;
 mod sign;
-mod targets;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use deliveries::{Attempt, Deliveries, GIVE_UP_AFTER, Output, WebhookKey};
 pub(crate) use hook::{Hook, Outcome, QueueLimits, Record};
 pub(crate) use send::Sender;
-pub use targets::WebhookTargets;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -17,7 +17,11 @@ fn recording() -> EgressTarget {
 }
 
 fn broadcast() -> EgressTarget {
-    EgressTarget::Broadcast { protocol: "rtmp".into(), url: "rtmp://u:p@live.example/app/key".into() }
+    EgressTarget::Broadcast {
+        protocol: "rtmp".into(),
+        url: "rtmp://u:p@live.example/app/key".into(),
+        segments: None,
+    }
 }
 
 fn start(world: &mut World, target: EgressTarget, from: &str) -> Result<v1::Egress, Refusal> {

@@ -33,7 +33,7 @@ const AUDIO = { from: 'RUNNING-common' };
 const MEDIA = { audio: AUDIO, video: false };
 const AREA = { width: 640, height: 480 };
 const IN = { connection: { url: 'rtsp://127.0.0.1:9/x' }, media: { audio: 'auto', video: true } };
-const OUT = { protocol: 'rtsp', url: 'rtsp://127.0.0.1:9/x', media: MEDIA };
+const OUT = { protocol: 'dash', url: 'http://127.0.0.1:9/x', media: MEDIA };
 const CALL = { peerURI: 'a@b', mediaIn: { audio: true, video: false }, mediaOut: { audio: AUDIO, video: false } };
 
 /** Requests of the right form, and others; with what the others are answered. */
@@ -46,10 +46,10 @@ const RESOURCES: [what: string, right: object[], wrong: unknown[], answer: objec
   ],
   [
     'streaming-outs',
-    [OUT, { url: 'http://127.0.0.1/x.m3u8', media: MEDIA }, { ...OUT, media: { audio: false, video: { from: 'x', parameters: { resolution: AREA, bitrate: 'x0.8' } } } }],
+    [OUT, { url: 'http://127.0.0.1/x.mpd', media: MEDIA }, { ...OUT, media: { audio: false, video: { from: 'x', parameters: { resolution: AREA, bitrate: 'x0.8' } } } }],
     [{}, { ...OUT, media: {} }, { ...OUT, media: { audio: {}, video: false } }, { ...OUT, protocol: 'carrier pigeon' }, { ...OUT, url: undefined }, { ...OUT, media: { ...MEDIA, audio: { from: 'x', format: { codec: 'mp3' } } } }],
     BAD,
-    'streaming-outs by other protocols than RTMP',
+    'streaming-outs by DASH',
   ],
   [
     'recordings',

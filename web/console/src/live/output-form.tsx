@@ -54,7 +54,7 @@ export function OutputForm({ kind, onClose, onStarted }: { kind: OutputKind; onC
       <form class="stack" onSubmit={(event) => void submit(event)}>
         {kind === 'streaming-outs' && (
           <>
-            <SelectField label="Protocol" value={protocol.value} onChange={(value) => (protocol.value = value)} options={options(['rtmp', 'rtsp', 'hls', 'dash'])} />
+            <SelectField label="Protocol" value={protocol.value} onChange={(value) => (protocol.value = value)} options={options(['rtmp', 'srt', 'rtsp', 'hls'])} />
             <TextField label="Address" type="url" value={url.value} onChange={(value) => (url.value = value)} testId="output-url" />
           </>
         )}

@@ -1,3 +1,7 @@
+use std::sync::Arc;
+
+use kaigi_outbound::http::NOT_PUBLIC;
+
 use super::*;
 use crate::events::{event::tests::event, tests::document, webhook::tests::Endpoint};
 
@@ -9,7 +13,7 @@ fn attempt(url: &str) -> Attempt {
 
 async fn outcome(status: u16, headers: &str) -> Outcome {
     let (endpoint, mut requests) = Endpoint::start().await;
-    let sender = Sender::new(WebhookTargets::Any).unwrap();
+    let sender = Sender::new(Reach::Any).unwrap();
     let attempt = attempt(&endpoint.url);
     let sending = tokio::spawn(async move { sender.send(&attempt, UnixMillis(5_500)).await });
     requests.recv().await.unwrap().answer_with(status, headers);
@@ -23,7 +27,7 @@ fn failed(reason: &str) -> Outcome {
 #[tokio::test]
 async fn the_request_is_what_standard_webhooks_says() {
     let (endpoint, mut requests) = Endpoint::start().await;
-    let sender = Sender::new(WebhookTargets::Any).unwrap();
+    let sender = Sender::new(Reach::Any).unwrap();
     let attempt = attempt(&endpoint.url);
     let signed = attempt.document.clone();
     tokio::spawn(async move { sender.send(&attempt, UnixMillis(5_500)).await });
@@ -62,7 +66,7 @@ async fn an_endpoint_says_when_it_wants_to_be_asked_again() {
 
 #[tokio::test]
 async fn nobody_there_is_told_without_the_url() {
-    let sender = Sender::new(WebhookTargets::Any).unwrap();
+    let sender = Sender::new(Reach::Any).unwrap();
     let Outcome::Failed { reason, .. } =
         sender.send(&attempt("http://127.0.0.1:1/secret"), UnixMillis(0)).await
     else {
@@ -73,7 +77,7 @@ async fn nobody_there_is_told_without_the_url() {
 
 #[tokio::test]
 async fn the_own_network_is_not_asked_if_webhooks_are_for_the_public_one() {
-    let sender = Sender::new(WebhookTargets::Public).unwrap();
+    let sender = Sender::new(Reach::Public).unwrap();
     for url in ["http://127.0.0.1:1/", "http://[::1]:1/", "http://localhost:1/", "http://[::ffff:10.0.0.1]/"]
     {
         assert_eq!(sender.send(&attempt(url), UnixMillis(0)).await, failed(NOT_PUBLIC), "{url}");

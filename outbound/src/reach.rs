@@ -1,4 +1,4 @@
-//! Where webhooks may be sent.
+//! Which addresses may be reached.
 
 use std::{
     fmt,
@@ -6,10 +6,9 @@ use std::{
     str::FromStr,
 };
 
-/// Which addresses webhooks may be sent to. Who may make webhooks lets this process send requests to where it can reach but the other can't;
-/// of the answers only the status is told.
+/// Which addresses may be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WebhookTargets {
+pub enum Reach {
     /// All, those of the own network and machine too.
     #[default]
     Any,
@@ -17,7 +16,7 @@ pub enum WebhookTargets {
     Public,
 }
 
-impl FromStr for WebhookTargets {
+impl FromStr for Reach {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -29,7 +28,7 @@ impl FromStr for WebhookTargets {
     }
 }
 
-impl fmt::Display for WebhookTargets {
+impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Any => "any",
@@ -38,9 +37,10 @@ impl fmt::Display for WebhookTargets {
     }
 }
 
-impl WebhookTargets {
+impl Reach {
     /// Whether this address is one of them.
-    pub(crate) fn include(self, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn includes(self, address: IpAddr) -> bool {
         match self {
             Self::Any => true,
             Self::Public => match address {
@@ -115,19 +115,19 @@ mod tests {
             "2002:7f00:1::",
             "2001:db8::1",
         ] {
-            assert!(!WebhookTargets::Public.include(address.parse().unwrap()), "{address}");
-            assert!(WebhookTargets::Any.include(address.parse().unwrap()));
+            assert!(!Reach::Public.includes(address.parse().unwrap()), "{address}");
+            assert!(Reach::Any.includes(address.parse().unwrap()));
         }
         for address in ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8"] {
-            assert!(WebhookTargets::Public.include(address.parse().unwrap()), "{address}");
+            assert!(Reach::Public.includes(address.parse().unwrap()), "{address}");
         }
     }
 
     #[test]
     fn the_setting_has_two_words() {
-        for targets in [WebhookTargets::Any, WebhookTargets::Public] {
+        for targets in [Reach::Any, Reach::Public] {
             assert_eq!(targets.to_string().parse(), Ok(targets));
         }
-        assert!("private".parse::<WebhookTargets>().is_err());
+        assert!("private".parse::<Reach>().is_err());
     }
 }
