@@ -116,6 +116,34 @@ describe('the sample application', () => {
     await phone.waitForSelector('[data-testid=start]');
   });
 
+  it('is encrypted end to end for those who have the passphrase, if they wish', async () => {
+    const room = await kaigi.rest.createRoom('secret');
+    const enter = async (name: string, passphrase: string): Promise<Page> => {
+      const page = await browser.page(`${kaigi.url}/?name=${name}&room=${room}&view=grid&camera=generated`, name, { width: 900, height: 640 });
+      await page.fill('[data-testid=passphrase-input]', passphrase);
+      await page.click('[data-testid=join-button]');
+      await page.waitForSelector('[data-testid=conference][data-publishing=true]', { timeout: 15_000 });
+      return page;
+    };
+    const dai = await enter('Dai', 'abracadabra');
+    const emi = await enter('Emi', 'abracadabra');
+    const live = '[data-testid=tile][data-kind=camera][data-state=live]';
+    for (const page of [dai, emi]) {
+      expect(await page.locator('[data-testid=encrypted-badge]').isVisible()).toBe(true);
+      await page.waitForSelector(live);
+      const before = await frames(page, live);
+      await until('the picture of the other moves', async () => (await frames(page, live)) > before + 10);
+    }
+    const fumi = await enter('Fumi', 'open sesame');
+    const failed = fumi.locator('[data-testid=tile][data-kind=camera][data-state=failed]');
+    await until('nothing can be seen with another', async () => (await failed.count()) === 2);
+    expect(await failed.first().textContent()).toContain('is the passphrase the same?');
+    const gil = await enter('Gil', '');
+    const closed = gil.locator('[data-testid=tile][data-kind=camera][data-state=failed]');
+    await until('nor without any', async () => (await closed.count()) === 3);
+    for (const page of [dai, emi, fumi, gil]) await page.context().close();
+  });
+
   it('says so when someone leaves', async () => {
     await botan.click('[data-testid=leave-button]');
     await aiko.waitForSelector('[data-testid=people-button][aria-label="People, 1 here"]', { timeout: 10_000 });

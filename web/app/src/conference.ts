@@ -21,6 +21,8 @@ export interface ConferenceOptions {
   view: View;
   speaker: string;
   simulcast: boolean;
+  /** Media is encrypted end to end: the server can't mix it. */
+  encrypted: boolean;
   /** Show the statistics from the start. */
   debug: boolean;
   /** The participant wants to go. */
@@ -52,6 +54,7 @@ export class ConferenceScreen {
   readonly #unsubscribe: (() => void)[] = [];
   readonly #title = h('h1', { class: 'room-name', tabindex: -1, 'data-testid': 'room-name' });
   readonly #viewer = h('span', { class: 'badge', 'data-testid': 'viewer-badge', hidden: true }, 'Viewer');
+  readonly #encrypted = h('span', { class: 'badge', 'data-testid': 'encrypted-badge', hidden: true }, 'Encrypted');
   readonly #count = h('span', { class: 'count', 'aria-hidden': 'true' });
   readonly #unread = h('span', { class: 'unread', 'aria-hidden': 'true', hidden: true });
   readonly #blocked = h('button', { type: 'button', class: 'primary sound', 'data-testid': 'sound-button', hidden: true, onclick: () => this.#unblock() }, icon('sound'), 'Turn sound on');
@@ -92,6 +95,7 @@ export class ConferenceScreen {
     this.#client = options.client;
     const info = this.#client.info;
     this.#title.textContent = options.roomName;
+    this.#encrypted.hidden = !options.encrypted;
     this.#own = new OwnMedia(this.#client, options.media, options.name, options.simulcast, {
       changed: () => this.#refresh(),
       refused: (reason) => this.#watchOnly(`You can watch, but not send: ${reason}.`),
@@ -106,6 +110,7 @@ export class ConferenceScreen {
       self: this.#self,
       view: options.view,
       speaker: options.speaker,
+      encrypted: options.encrypted,
       blocked: () => (this.#blocked.hidden = false),
       changed: (view, mixAvailable) => this.#showView(view, mixAvailable),
     });
@@ -153,7 +158,7 @@ export class ConferenceScreen {
       h(
         'header',
         { class: 'top' },
-        h('div', { class: 'top-title' }, this.#title, this.#viewer),
+        h('div', { class: 'top-title' }, this.#title, this.#viewer, this.#encrypted),
         h('div', { class: 'segments', role: 'group', 'aria-label': 'View' }, this.#mixButton, this.#gridButton),
         h('div', { class: 'top-tools' }, copy, this.#statsButton),
       ),

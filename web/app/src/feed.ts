@@ -22,6 +22,7 @@ export class Feed {
     client: ConferenceClient,
     readonly stream: RemoteStream,
     readonly tile: Tile,
+    private readonly encrypted: boolean,
   ) {
     this.#client = client;
     tile.silent = true;
@@ -78,6 +79,9 @@ export class Feed {
     const allowed = this.#client.info?.permission.subscribe;
     const takes = (kind: MediaKind) => this.stream.has(kind) && allowed?.[kind] !== false;
     if (!takes('audio') && !takes('video')) throw new ConferenceError('refused', 'Your role can’t receive this.');
+    if (this.encrypted !== (this.stream.encryption !== undefined)) {
+      throw new ConferenceError('refused', this.encrypted ? 'It isn’t encrypted.' : 'It is encrypted, and you joined without its passphrase.');
+    }
     this.tile.setState('connecting');
     const subscription = await this.#client.subscribe(this.stream, { audio: takes('audio'), video: takes('video') });
     if (this.#closed) return void subscription.stop();
@@ -91,6 +95,8 @@ export class Feed {
       this.tile.setState('live');
       void this.#follow();
     });
+    subscription.on('decryptionfailed', () => this.tile.setState('failed', 'Can’t be decrypted: is the passphrase the same?'));
+    subscription.on('decryptionrecovered', () => this.tile.setState('live'));
     this.tile.receive(subscription);
     this.tile.setState('live');
   }

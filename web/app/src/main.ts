@@ -1,4 +1,4 @@
-import { ConferenceClient } from '../../sdk/src/kaigi.js';
+import { ConferenceClient, Encryption } from '../../sdk/src/kaigi.js';
 import { ConferenceScreen } from './conference.js';
 import { LocalMedia } from './media.js';
 import { readParameters, tokenOf } from './params.js';
@@ -13,6 +13,7 @@ const parameters = readParameters(location.search);
 let start: StartScreen | undefined;
 let conference: ConferenceScreen | undefined;
 let client: ConferenceClient | undefined;
+let encryption: Encryption | undefined;
 let name = parameters.name ?? '';
 /** Brought by the link; used up by joining with it. */
 let brought = tokenOf(location.hash);
@@ -37,8 +38,11 @@ async function enter(choice: Choice): Promise<void> {
     return requestToken({ name: choice.name, room: choice.room, role: parameters.role });
   };
   const admission = await ask();
-  client = new ConferenceClient({ tokenProvider: async () => (await ask()).token });
-  await client.join(admission.token);
+  encryption?.close();
+  encryption = choice.passphrase === undefined ? undefined : new Encryption();
+  client = new ConferenceClient({ tokenProvider: async () => (await ask()).token, ...(encryption && { encryption }) });
+  const { roomId } = await client.join(admission.token);
+  await encryption?.setKey({ passphrase: choice.passphrase ?? '', salt: roomId });
   start?.close();
   start = undefined;
   conference?.close();
@@ -52,6 +56,7 @@ async function enter(choice: Choice): Promise<void> {
     view: parameters.view,
     speaker: choice.speaker,
     simulcast: parameters.simulcast,
+    encrypted: encryption !== undefined,
     debug: parameters.debug,
     left: leave,
     rejoin: () => enter(choice),
@@ -66,6 +71,8 @@ function leave(): void {
   conference = undefined;
   void client?.leave();
   client = undefined;
+  encryption?.close();
+  encryption = undefined;
   media.stopVideo();
   media.stopAudio();
   void showStart().prepare();

@@ -13,6 +13,8 @@ export interface StageOptions {
   self: Tile;
   view: View;
   speaker: string;
+  /** Only what is encrypted end to end is shown. */
+  encrypted: boolean;
   /** The browser wants a gesture before it plays sound. */
   blocked: () => void;
   /** The view that is shown changed. */
@@ -103,10 +105,11 @@ export class Stage {
   }
 
   #addFeed(stream: RemoteStream): void {
-    const { client, blocked, speaker } = this.#options;
+    const { client, blocked, speaker, encrypted } = this.#options;
     const own = stream.owner !== undefined && stream.owner === client.info?.self.id;
     // What has neither picture nor sound is not for a stage.
     if (own || stream.tracks.length === 0 || this.feeds.has(stream.id)) return;
+    if (encrypted && stream.type === 'mixed') return;
     const screen = stream.source('video') === 'screen-cast';
     const owner = client.info?.participants.get(stream.owner ?? '')?.user;
     const given = stream.attributes.name;
@@ -114,7 +117,7 @@ export class Stage {
     const kind = stream.type === 'mixed' ? 'mix' : screen ? 'screen' : 'camera';
     const tile = new Tile(kind, screen ? `${name}’s screen` : name, stream.id, blocked);
     tile.speaker = speaker;
-    this.feeds.set(stream.id, new Feed(client, stream, tile));
+    this.feeds.set(stream.id, new Feed(client, stream, tile, encrypted));
   }
 
   #mix(): Feed | undefined {

@@ -1,3 +1,4 @@
+import { Encryption } from '../../sdk/src/kaigi.js';
 import { h, hueOf, iconButton, initials, setButton } from './dom.js';
 import { canCapture, canChooseSpeaker, DEFAULT, explain, GENERATED, listDevices, type LocalMedia, NONE } from './media.js';
 import { LevelMeter } from './meter.js';
@@ -9,6 +10,8 @@ export interface Choice {
   name: string;
   room: string | undefined;
   speaker: string;
+  /** Media is encrypted with it, end to end. */
+  passphrase: string | undefined;
 }
 
 interface Option {
@@ -23,6 +26,10 @@ export class StartScreen {
   readonly #join: (choice: Choice) => Promise<void>;
   readonly #name: HTMLInputElement;
   readonly #room: HTMLInputElement;
+  readonly #passphrase = h('input', {
+    id: 'passphrase', type: 'password', maxlength: 200, autocomplete: 'off',
+    placeholder: 'Nobody else sees and hears you', 'data-testid': 'passphrase-input',
+  });
   readonly #camera = h('select', { id: 'camera', 'data-testid': 'camera-select', onchange: () => this.#chooseCamera() });
   readonly #microphone = h('select', { id: 'microphone', 'data-testid': 'microphone-select', onchange: () => this.#chooseMicrophone() });
   readonly #speaker = h('select', { id: 'speaker', 'data-testid': 'speaker-select' });
@@ -110,7 +117,8 @@ export class StartScreen {
     this.#submit.textContent = 'Joining…';
     savePreferences({ name, camera: this.#media.camera, microphone: this.#media.microphone, speaker: this.#speaker.value });
     try {
-      await this.#join({ name, room: this.#room.value.trim() || undefined, speaker: this.#speaker.value });
+      const room = this.#room.value.trim() || undefined;
+      await this.#join({ name, room, speaker: this.#speaker.value, passphrase: this.#passphrase.value || undefined });
     } catch (error) {
       this.#showError(error instanceof Error ? error.message : String(error));
     } finally {
@@ -136,6 +144,7 @@ export class StartScreen {
       h('h1', { tabindex: -1 }, 'Join the conference'),
       field('Your name', this.#name),
       field('Room', this.#room, 'optional'),
+      Encryption.supported && field('Passphrase', this.#passphrase, 'optional'),
       this.#error,
       this.#submit,
     );
