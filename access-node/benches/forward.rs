@@ -106,8 +106,14 @@ fn forward(c: &mut Criterion) {
         let mut now = Instant::now();
         let publisher = clients.clients.insert((srtp(255), BandwidthEstimator::new(now)));
         let source = forwarder.source_of(&TrackId::new("t-0").expect("an id"), Kind::Video);
-        let supply =
-            Supply { origin: Origin::Publisher(publisher), format, extensions, nack: true, ssrc: Some(7) };
+        let supply = Supply {
+            origin: Origin::Publisher(publisher),
+            format,
+            extensions,
+            nack: true,
+            red: None,
+            ssrc: Some(7),
+        };
         forwarder.supply(now, source, supply, &mut clients);
         for i in 0..SUBSCRIBERS {
             let transport = clients.clients.insert((srtp(i as u8), BandwidthEstimator::new(now)));
@@ -118,6 +124,7 @@ fn forward(c: &mut Criterion) {
                 payload_type: 96,
                 rtx: Some((Ssrc(5000 + i as u32), 97)),
                 nack: true,
+                red: None,
                 extensions,
             };
             let sink = forwarder.add_client_sink(Kind::Video, parameters, true, i as u64);

@@ -134,6 +134,13 @@ impl Tally {
         self.add(now, bytes, new.into());
     }
 
+    /// A packet that did not come by was made of others.
+    pub fn recovered(&mut self, now: Instant, timestamp: u32, key_frame: bool) {
+        let (packets, bytes) = (self.packets, self.bytes);
+        self.packet(now, 0, timestamp, key_frame);
+        (self.packets, self.bytes) = (packets, bytes);
+    }
+
     /// A packet that came by before did so again.
     pub fn again(&mut self, now: Instant, bytes: usize) {
         self.add(now, bytes, 0);

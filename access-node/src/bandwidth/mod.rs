@@ -12,6 +12,7 @@
 mod feedback;
 mod gradient;
 mod history;
+mod loss_share;
 mod probe;
 mod rate;
 #[cfg(test)]
@@ -23,12 +24,15 @@ use self::{
     feedback::{Feedback, REFERENCE},
     gradient::{Gradient, Usage},
     history::{History, Status},
+    loss_share::LossShare,
     probe::Prober,
     rate::{Acknowledged, Rate},
 };
 
 /// A leap of the client's clock in units of the reference time, over a minute, after which what was is forgotten.
 const LEAP: i64 = 1024;
+/// After queues grew, what is lost for that long is lost by them, in µs: it ends when less is sent.
+const FULL: i64 = 3_000_000;
 /// Without any feedback for that long nothing is known of the way any more.
 const STALE: Duration = Duration::from_secs(30);
 
@@ -42,6 +46,7 @@ pub struct BandwidthEstimator {
     gradient: Gradient,
     acknowledged: Acknowledged,
     rate: Rate,
+    loss_share: LossShare,
     heard: Option<Instant>,
     prober: Prober,
 }
@@ -57,6 +62,7 @@ impl BandwidthEstimator {
             gradient: Gradient::default(),
             acknowledged: Acknowledged::default(),
             rate: Rate::default(),
+            loss_share: LossShare::default(),
             heard: None,
             prober: Prober::default(),
         }
@@ -116,6 +122,11 @@ impl BandwidthEstimator {
             }
         }
         self.rate.losses(lost, reported, found);
+        if self.is_full(now) {
+            self.loss_share = LossShare::default();
+        } else {
+            self.loss_share.add(now_micros, lost, reported, found);
+        }
         let Some(newest) = newest else { return };
         self.heard = Some(now);
         if let (Some(usage), Some(acknowledged)) = (usage, self.acknowledged.rate()) {
@@ -150,6 +161,18 @@ impl BandwidthEstimator {
     pub fn estimate(&self, now: Instant) -> Option<u64> {
         self.heard.filter(|heard| now < *heard + STALE)?;
         self.rate.get().map(|rate| rate as u64)
+    }
+
+    /// The share of packets that was lost lately, 0 to 1; `None` if too little was reported since the way was full.
+    #[must_use]
+    pub fn loss_share(&self, now: Instant) -> Option<f64> {
+        self.loss_share.get(self.micros(now))
+    }
+
+    /// Whether queues grew so lately that what is lost found no room in them.
+    #[must_use]
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.rate.overused().is_some_and(|at| self.micros(now) - at < FULL)
     }
 
     /// Whether the way was ever found too narrow for what was sent. Until then the estimate says how much was sent, and little more.

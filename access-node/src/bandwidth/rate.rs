@@ -115,6 +115,11 @@ impl Rate {
         self.fell
     }
 
+    /// When queues grew the last time, in µs.
+    pub(super) fn overused(&self) -> Option<i64> {
+        self.decreased
+    }
+
     /// So many packets were reported on, of which so many were lost; both may be corrections.
     pub(super) fn losses(&mut self, lost: u32, reported: u32, found: u32) {
         self.lost = (self.lost + lost).saturating_sub(found);

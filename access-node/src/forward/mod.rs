@@ -12,6 +12,7 @@ mod padding;
 mod picture;
 mod picture_id;
 mod reception;
+mod red;
 mod report;
 mod rtcp;
 mod sequence;
@@ -26,6 +27,7 @@ pub use choices::Why;
 pub use clock::NtpClock;
 pub use connect::Chosen;
 pub use meter::{Rates, TEMPORAL_LAYERS};
+pub use red::{MAX_DEPTH, RedTypes};
 pub use report::{Reference, ReportBlock, SentReports, report_blocks};
 pub use rtcp::{Rtcp, nacked, walk};
 pub use sink::{Sink, StreamParameters};
@@ -80,6 +82,20 @@ pub trait Outlet {
     fn picture_size(&mut self, from: Origin, track: &TrackId, size: Size);
 }
 
+/// How a packet came to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrived {
+    /// It was received for the first time, in so many bytes.
+    Once {
+        /// RTP, as it came.
+        bytes: usize,
+    },
+    /// It was received as a retransmission.
+    Again,
+    /// It was made of others.
+    Recovered,
+}
+
 /// All sources and sinks of a worker.
 #[derive(Debug, Default)]
 pub struct Forwarder {
@@ -88,6 +104,8 @@ pub struct Forwarder {
     sinks: Arena<Sink, SinkTag>,
     timers: Timers<SourceKey>,
     scratch: Vec<u8>,
+    /// Packets that are made of others.
+    made: Vec<u8>,
     /// Sources that a sink has left for another.
     left: Vec<SourceKey>,
 }
@@ -285,6 +303,20 @@ impl Forwarder {
         retransmitted: bool,
         out: &mut impl Outlet,
     ) {
+        let arrived = if retransmitted { Arrived::Again } else { Arrived::Once { bytes: packet.len() } };
+        self.accept(now, key, packet, header, arrived, out);
+    }
+
+    /// A plain packet of a source is there.
+    fn accept(
+        &mut self,
+        now: Instant,
+        key: SourceKey,
+        packet: &[u8],
+        header: &RtpHeader,
+        arrived: Arrived,
+        out: &mut impl Outlet,
+    ) {
         let Self { sources, sinks, timers, scratch, left, .. } = self;
         let Some(source) = sources.get_mut(key) else { return };
         let Some(supply) = &mut source.supply else { return };
@@ -294,9 +326,9 @@ impl Forwarder {
         let Some(supply) = &source.supply else { return };
         let (origin, ssrc, format) = (supply.origin, header.ssrc, supply.format);
         let reception = source.reception.get_or_insert_with(|| Reception::new(now, format.clock_rate()));
-        let arrival = reception.receive(now, header.sequence, header.timestamp, retransmitted);
+        let made_good = !matches!(arrived, Arrived::Once { .. });
+        let arrival = reception.receive(now, header.sequence, header.timestamp, made_good);
         let Arrival::New { sequence, gap } = arrival else { return };
-        source.received.retransmitted += u64::from(retransmitted);
         let is_newest = reception.highest() == Some(sequence);
         if supply.nack {
             let hopeless = source.nack.arrived(now, sequence, gap);
@@ -319,7 +351,7 @@ impl Forwarder {
         if picture.key_frame && is_newest {
             source.key_frame_came();
         }
-        source.received.tally.packet(now, packet.len(), header.timestamp, picture.key_frame);
+        source.received.packet(now, packet.len(), header.timestamp, picture.key_frame, arrived);
         source.cache.store(sequence, packet);
         source.measure(now, packet.len(), header.timestamp, picture.temporal);
         if is_newest {
@@ -376,14 +408,17 @@ impl Forwarder {
             let numbers = stream.continuity.advance(now, of, sequence, header.timestamp, &ids);
             let Some((sequence, timestamp, shift)) = numbers else { continue };
             let numbers = Numbers { sequence, timestamp, audio_level, picture: (ids, shift) };
-            let written = stream.write(scratch, header, packet, &numbers);
+            let red = stream.write_red(scratch, (header, packet), &numbers, of, &source.cache);
+            stream.sent.redundant += u64::from(red.is_some());
+            let written = red.unwrap_or_else(|| stream.write(scratch, header, packet, &numbers));
             stream.packets = stream.packets.wrapping_add(1);
-            stream.octets = stream.octets.wrapping_add(u32::try_from(payload.len()).unwrap_or(0));
+            stream.octets =
+                stream.octets.wrapping_add(u32::try_from(scratch.len() - written.payload_at).unwrap_or(0));
             stream.sent.tally.packet(now, scratch.len(), timestamp, picture.key_frame);
             out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at);
         }
         source.awaited = awaited;
-        if awaited && !retransmitted {
+        if awaited && !made_good {
             if source.key_frame_due(now) {
                 out.request_key_frame(origin, ssrc);
             }

@@ -87,8 +87,15 @@ impl Reception {
         self.jitter >> 4
     }
 
-    /// A packet arrived. One that was retransmitted says nothing about jitter and losses.
-    pub fn receive(&mut self, now: Instant, sequence: u16, timestamp: u32, retransmitted: bool) -> Arrival {
+    /// Whether a packet is missing, and not too old for anybody to wait for it.
+    #[must_use]
+    pub fn lacks(&self, sequence: u64) -> bool {
+        let Some(highest) = self.unwrapper.highest() else { return false };
+        sequence > highest || (sequence > self.base && highest - sequence < WINDOW && !self.is_seen(sequence))
+    }
+
+    /// A packet arrived. One that was retransmitted, or made of others, says nothing about jitter and losses.
+    pub fn receive(&mut self, now: Instant, sequence: u16, timestamp: u32, made_good: bool) -> Arrival {
         let before = self.unwrapper.highest();
         let sequence = self.unwrapper.unwrap(sequence);
         let gap = match before {
@@ -112,7 +119,7 @@ impl Reception {
         };
         self.mark(sequence, true);
         self.base = self.base.min(sequence);
-        if !retransmitted {
+        if !made_good {
             self.received += 1;
             self.measure_jitter(now, timestamp);
         }

@@ -88,6 +88,8 @@ pub struct StreamParameters {
     pub rtx: Option<(Ssrc, u8)>,
     /// Whether lost packets are sent again.
     pub nack: bool,
+    /// Payload type of packets with redundancy (RFC 2198), if the client takes such.
+    pub red: Option<u8>,
     /// Header extensions.
     pub extensions: Extensions,
 }
@@ -102,6 +104,8 @@ pub(super) struct ClientStream {
     pub(super) temporal: Temporal,
     pub(super) packets: u32,
     pub(super) octets: u32,
+    /// How many packets before it a packet carries.
+    pub(super) depth: usize,
     pub(super) sent: Sent,
     rtx_sequence: u16,
     budget: (Option<Instant>, u32),
@@ -110,6 +114,7 @@ pub(super) struct ClientStream {
 /// A packet as it is written; where its transport-wide number is to be filled in.
 pub(super) struct Written {
     pub(super) transport_cc_at: Option<usize>,
+    pub(super) payload_at: usize,
 }
 
 /// What differs between packets of a stream.
@@ -124,9 +129,9 @@ pub(super) struct Numbers {
 impl ClientStream {
     pub(super) fn new(mut parameters: StreamParameters, kind: Kind, random: u64) -> Self {
         // Without a stream of their own, packets are sent again under the number that they had, and AES-GCM must never protect two
-        // different ones under one number (RFC 7714 §8.1): nothing in them may be new, as a transport-wide number is.
+        // different ones under one number (RFC 7714 §8.1): nothing in them may be new, as a transport-wide number is, and redundancy may be.
         if parameters.nack && parameters.rtx.is_none() {
-            parameters.extensions.transport_cc = None;
+            (parameters.extensions.transport_cc, parameters.red) = (None, None);
         }
         let continuity = Continuity::new(parameters.clock_rate, random as u16, (random >> 16) as u32);
         Self {
@@ -136,6 +141,7 @@ impl ClientStream {
             temporal: Temporal::default(),
             packets: 0,
             octets: 0,
+            depth: 0,
             sent: Sent::new(kind),
             rtx_sequence: (random >> 48) as u16 & 0x7fff,
             budget: (None, 0),
@@ -199,9 +205,10 @@ impl ClientStream {
     pub(super) fn write_extensions(&self, out: &mut Vec<u8>, audio_level: Option<u8>) -> Written {
         let extensions = &self.parameters.extensions;
         let audio_level = extensions.audio_level.zip(audio_level);
-        let Some(first) = out.first_mut() else { return Written { transport_cc_at: None } };
+        let payload_at = out.len();
+        let Some(first) = out.first_mut() else { return Written { transport_cc_at: None, payload_at } };
         if audio_level.is_none() && extensions.transport_cc.is_none() {
-            return Written { transport_cc_at: None };
+            return Written { transport_cc_at: None, payload_at };
         }
         *first |= 0x10;
         out.extend_from_slice(&[0xbe, 0xde, 0, 0]);
@@ -215,7 +222,7 @@ impl ClientStream {
         });
         out.resize(begin + (out.len() - begin).next_multiple_of(4), 0);
         out[begin - 1] = u8::try_from((out.len() - begin) / 4).unwrap_or(0);
-        Written { transport_cc_at }
+        Written { transport_cc_at, payload_at: out.len() }
     }
 }
 
@@ -239,6 +246,7 @@ mod tests {
             payload_type: 96,
             rtx,
             nack,
+            red: None,
             extensions: Extensions { transport_cc: Some(5), audio_level: Some(1), ..Extensions::default() },
         };
         ClientStream::new(parameters, Kind::Video, 7)

@@ -9,6 +9,7 @@ use super::{
     meter::{Meter, Rates},
     nack::NackTracker,
     reception::Reception,
+    red::RedTypes,
     size::Size,
     stats::Received,
 };
@@ -46,6 +47,8 @@ pub struct Supply {
     pub extensions: Extensions,
     /// Whether lost packets may be asked for.
     pub nack: bool,
+    /// Of sound that may come with redundancy.
+    pub red: Option<RedTypes>,
     /// The SSRC that packets have now.
     pub ssrc: Option<u32>,
 }

@@ -6,7 +6,7 @@ use kaigi_media::tally::Tally;
 use kaigi_proto::v1;
 
 use super::{
-    Forwarder, Source,
+    Arrived, Forwarder, Source,
     choices::{Choices, Why},
     reception::Reception,
     report::{ReportBlock, SentReports},
@@ -24,7 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Received {
     pub(super) tally: Tally,
-    pub(super) retransmitted: u64,
+    retransmitted: u64,
+    recovered: u64,
     pub(super) nacks: u64,
     pub(super) plis: u64,
     /// Of the numberings before the current one.
@@ -36,7 +37,22 @@ pub(super) struct Received {
 impl Received {
     pub(super) fn new(kind: Kind) -> Self {
         let tally = Tally::new(kind.into());
-        Self { tally, retransmitted: 0, nacks: 0, plis: 0, lost_before: 0, lost: 0 }
+        Self { tally, retransmitted: 0, recovered: 0, nacks: 0, plis: 0, lost_before: 0, lost: 0 }
+    }
+
+    /// A packet is there, of so many bytes.
+    pub(super) fn packet(&mut self, now: Instant, bytes: usize, timestamp: u32, key: bool, arrived: Arrived) {
+        match arrived {
+            Arrived::Once { bytes } => self.tally.packet(now, bytes, timestamp, key),
+            Arrived::Again => {
+                self.retransmitted += 1;
+                self.tally.packet(now, bytes, timestamp, key);
+            }
+            Arrived::Recovered => {
+                self.recovered += 1;
+                self.tally.recovered(now, timestamp, key);
+            }
+        }
     }
 
     /// The numbering begins anew.
@@ -50,6 +66,7 @@ impl Received {
 pub(super) struct Sent {
     pub(super) tally: Tally,
     pub(super) retransmitted: u64,
+    pub(super) redundant: u64,
     pub(super) nacks: u64,
     plis: u64,
     firs: u64,
@@ -65,6 +82,7 @@ impl Sent {
         Self {
             tally: Tally::new(kind.into()),
             retransmitted: 0,
+            redundant: 0,
             nacks: 0,
             plis: 0,
             firs: 0,
@@ -133,6 +151,7 @@ impl Forwarder {
             fraction_lost: reception.map_or(0.0, Reception::fraction_lost),
             jitter_us: reception.map_or(0, |reception| micros(reception.jitter(), clock_rate)),
             retransmitted: received.retransmitted,
+            recovered: received.recovered,
             nacks: received.nacks,
             plis: received.plis,
             resolution: resolution(source),
@@ -156,6 +175,7 @@ impl Forwarder {
             fraction_lost: sent.fraction_lost,
             jitter_us: sent.jitter,
             retransmitted: sent.retransmitted,
+            redundant: sent.redundant,
             nacks: sent.nacks,
             plis: sent.plis,
             firs: sent.firs,

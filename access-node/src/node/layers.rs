@@ -208,7 +208,10 @@ fn changes(
             continue;
         };
         match fed {
-            Fed::Track(_) => reserved += sent(now, *sink, forward),
+            Fed::Track(_) => {
+                let copies = 1 + forward.redundancy(*sink).unwrap_or(0) as u64;
+                reserved += copies * sent(now, *sink, forward);
+            }
             Fed::Layers(_) if !*active => {}
             Fed::Layers(layered) => {
                 let negotiated = transport.negotiation.negotiated(&track.mid);
@@ -263,7 +266,7 @@ fn changes(
 }
 
 /// What goes to a sink that has no choice, in bit/s.
-fn sent(now: Instant, sink: SinkKey, forward: &mut Forwarder) -> u64 {
+pub(super) fn sent(now: Instant, sink: SinkKey, forward: &mut Forwarder) -> u64 {
     let source = forward.sink(sink).filter(|sink| sink.is_flowing()).and_then(|sink| sink.source());
     let source = source.and_then(|source| forward.source_mut(source)).filter(|source| source.active);
     source.and_then(|source| source.rates(now)).map_or(0, |rates| rates.bitrate())

@@ -294,6 +294,7 @@ impl Node {
             format,
             extensions: Extensions::default(),
             nack: true,
+            red: None,
             ssrc: None,
         };
         self.forward.supply(now, source, supply, &mut self.net);

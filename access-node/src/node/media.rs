@@ -20,6 +20,7 @@ use crate::{
     forward::{Rtcp, nacked, walk},
     ids::{Mid, Rid},
     keys::{SourceKey, TransportKey},
+    protect::Protection,
     sdp::Kind,
     transport::{Class, Path, Srtp, classify, stun_user_name},
 };
@@ -81,6 +82,7 @@ impl Node {
         if before.is_some() && before.map(|path| path.peer) != after.map(|path| path.peer) {
             transport.bandwidth = BandwidthEstimator::new(now);
             transport.round_trip = RoundTrip::default();
+            transport.protection = Protection::default();
             transport.layering.begin_anew();
         }
         // Until there is an offer there is no certificate to expect, so nothing to begin.
@@ -158,7 +160,7 @@ impl Node {
         self.net.counters.bytes_in += bytes.len() as u64;
         let mut plain = std::mem::take(&mut self.plain);
         match srtp.unprotect_rtp_into(bytes, &mut plain) {
-            Ok(()) => self.handle_plain_rtp(now, key, &plain),
+            Ok(()) => self.handle_plain_rtp(now, key, &mut plain),
             Err(error) => {
                 tracing::trace!(%error, "RTP dropped");
                 self.net.counters.malformed += 1;
@@ -167,7 +169,7 @@ impl Node {
         self.plain = plain;
     }
 
-    fn handle_plain_rtp(&mut self, now: Instant, key: TransportKey, plain: &[u8]) {
+    fn handle_plain_rtp(&mut self, now: Instant, key: TransportKey, plain: &mut [u8]) {
         let Some(transport) = self.net.transports.get(key) else { return };
         let Ok(header) = RtpHeader::parse(plain) else {
             self.net.counters.malformed += 1;
@@ -184,7 +186,13 @@ impl Node {
             Incoming::Primary(_) => {
                 let is_video = self.forward.source(source).is_some_and(|source| source.kind == Kind::Video);
                 self.net.frame_goes_on = is_video && !header.marker;
-                self.forward.receive(now, source, plain, &header, false, &mut self.net);
+                if self.forward.source(source).is_some_and(|source| source.is_red(&header)) {
+                    if !self.forward.receive_red(now, source, plain, &header, &mut self.net) {
+                        self.net.counters.malformed += 1;
+                    }
+                } else {
+                    self.forward.receive(now, source, plain, &header, false, &mut self.net);
+                }
                 self.net.frame_goes_on = false;
             }
             Incoming::Rtx(_) => {
@@ -233,6 +241,7 @@ impl Node {
             let Some(negotiated) = transport.negotiation.negotiated(&track.mid) else { continue };
             let rtx = match header.payload_type {
                 pt if pt == negotiated.payload.number => false,
+                pt if negotiated.red.as_ref().is_some_and(|(red, _)| *red == pt) => false,
                 pt if negotiated.rtx.as_ref().is_some_and(|(rtx, _)| *rtx == pt) => true,
                 _ => continue,
             };
@@ -340,6 +349,7 @@ impl Node {
                         if transport.falls_short(now) {
                             self.allocate(now, key);
                         }
+                        self.protect(now, key);
                     }
                 }
                 Rtcp::Other => {}

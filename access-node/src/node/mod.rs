@@ -12,6 +12,7 @@ mod links;
 mod media;
 mod net;
 mod output;
+mod protect;
 mod remote;
 pub mod request;
 mod sessions;

@@ -20,6 +20,7 @@ use crate::{
     forward::TransportCcReceiver,
     ids::Mid,
     keys::{SinkKey, TransportKey},
+    protect::Protection,
     sdp::{Binding, Kind, LocalDescription, Negotiated, Negotiation, Wish},
     transport::IceLite,
 };
@@ -296,6 +297,7 @@ impl Node {
             next_transport_cc: 1,
             bandwidth: BandwidthEstimator::new(now),
             round_trip: RoundTrip::default(),
+            protection: Protection::default(),
             layering: Layering::default(),
             ssrc: self.rng.next_u32(),
             name: session_id.to_string(),

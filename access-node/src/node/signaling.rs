@@ -15,7 +15,7 @@ use super::{
     transport::{Incoming, Layer, MAX_INCOMING, Role},
 };
 use crate::{
-    forward::{Forwarder, Origin, StreamParameters, Supply},
+    forward::{Forwarder, Origin, RedTypes, StreamParameters, Supply},
     ids::{Mid, Rid, Ssrc},
     keys::{SinkKey, SourceKey, TransportKey},
     sdp::{Change, Kind, Negotiated, Offer},
@@ -109,6 +109,7 @@ impl Node {
                         format: negotiated.format,
                         extensions: negotiated.extensions,
                         nack: negotiated.has_feedback("nack"),
+                        red: red_types(&negotiated),
                         ssrc: None,
                     };
                     self.forward.supply(now, source, supply, &mut self.net);
@@ -211,6 +212,11 @@ fn split(forward: &mut Forwarder, layers: &mut Vec<Layer>, kind: Kind, rids: &[R
     forward.release_claim(before);
 }
 
+fn red_types(negotiated: &Negotiated) -> Option<RedTypes> {
+    let (red, _) = negotiated.red.as_ref()?;
+    Some(RedTypes { red: *red, plain: negotiated.payload.number })
+}
+
 fn stream_parameters(transport: TransportKey, negotiated: &Negotiated) -> Option<StreamParameters> {
     let send = negotiated.send.as_ref()?;
     Some(StreamParameters {
@@ -220,6 +226,7 @@ fn stream_parameters(transport: TransportKey, negotiated: &Negotiated) -> Option
         payload_type: negotiated.payload.number,
         rtx: send.rtx_ssrc.zip(negotiated.rtx.as_ref().map(|(number, _)| *number)),
         nack: negotiated.has_feedback("nack"),
+        red: negotiated.red.as_ref().map(|(number, _)| *number),
         extensions: negotiated.extensions,
     })
 }

@@ -59,7 +59,9 @@ impl Node {
             if let Some(round_trip) = self.forward.receiver_report(now, *sink, &block) {
                 transport.round_trip.last = Some(round_trip);
             }
+            transport.protection.reported(now, f64::from(block.fraction_lost) / 256.0);
         }
+        self.protect(now, key);
     }
 
     /// A client that publishes says which receiver reference time it got last.

@@ -17,6 +17,7 @@ use crate::{
     forward::{SentReports, TransportCcReceiver},
     ids::{Mid, Rid},
     keys::{SinkKey, SourceKey},
+    protect::Protection,
     sdp::{Kind, Negotiation, RemoteCredentials},
     transport::{Dtls, IceLite, Srtp},
 };
@@ -115,6 +116,8 @@ pub struct Transport {
     /// What the way to the client carries.
     pub(super) bandwidth: BandwidthEstimator,
     pub(super) round_trip: RoundTrip,
+    /// How much of what it is sent is sent twice.
+    pub(super) protection: Protection,
     /// What of that each picture gets.
     pub(super) layering: Layering,
     /// Own source in feedback to the client.

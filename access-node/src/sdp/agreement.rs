@@ -70,6 +70,8 @@ pub struct Negotiated {
     pub payload: Payload,
     /// Payload type of retransmissions (RFC 4588) and its fmtp line's parameters.
     pub rtx: Option<(u8, String)>,
+    /// Payload type of redundant sound (RFC 2198) and its fmtp line's parameters: such packets may take the place of plain ones.
+    pub red: Option<(u8, String)>,
     /// Ids of header extensions.
     pub extensions: Extensions,
     /// The layers that the client sends, in its order; none if it sends a single stream.

@@ -89,7 +89,14 @@ fn rejected(out: &mut String, media: &OfferedMedia) {
 }
 
 fn formats(out: &mut String, media: &OfferedMedia, negotiated: &Negotiated) {
-    let _ = write!(out, "m={} 9 {} {}", media.media, media.protocol, negotiated.payload.number);
+    let _ = write!(out, "m={} 9 {}", media.media, media.protocol);
+    let red = negotiated.red.as_ref().map(|(red, _)| *red);
+    let payload = negotiated.payload.number;
+    // Chromium sends with redundancy if that stands first.
+    let numbers = if negotiated.send.is_some() { [Some(payload), red] } else { [red, Some(payload)] };
+    for number in numbers.into_iter().flatten() {
+        let _ = write!(out, " {number}");
+    }
     if let Some((rtx, _)) = &negotiated.rtx {
         let _ = write!(out, " {rtx}");
     }
@@ -166,6 +173,10 @@ fn flowing(
     }
     if !payload.fmtp.is_empty() {
         line!(out, "a=fmtp:{} {}", payload.number, payload.fmtp);
+    }
+    if let Some((red, fmtp)) = &negotiated.red {
+        rtpmap(out, *red, "red", payload.clock_rate, payload.channels);
+        line!(out, "a=fmtp:{red} {fmtp}");
     }
     if let Some((rtx, fmtp)) = &negotiated.rtx {
         rtpmap(out, *rtx, "rtx", payload.clock_rate, 1);

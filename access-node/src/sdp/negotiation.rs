@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use kaigi_proto::ids::SessionId;
 
 use super::{
-    Format, Kind,
+    Codec, Format, Kind,
     agreement::{
         Binding, Change, DtlsRole, Extensions, LocalDescription, Negotiated, Outcome, SendStream,
         URI_AUDIO_LEVEL, URI_MID, URI_REPAIRED_RID, URI_RID, URI_TRANSPORT_CC, Wish,
@@ -252,9 +252,14 @@ fn negotiate(
     if extensions.transport_cc.is_none() {
         payload.feedback.retain(|value| value != "transport-cc");
     }
+    // The same of redundancy: what is added to a packet depends on when it is sent.
+    let red = media
+        .red_of(&payload)
+        .filter(|_| format.codec == Codec::Opus && !resent_in_place)
+        .map(|red| (red.number, red.fmtp.clone()));
     let send =
         sends.then(|| SendStream { ssrc: Ssrc(random()), rtx_ssrc: rtx.is_some().then(|| Ssrc(random())) });
-    Ok(Negotiated { format, payload, rtx, extensions, layers, send })
+    Ok(Negotiated { format, payload, rtx, red, extensions, layers, send })
 }
 
 /// The layers to receive: what the client offers, up to [`MAX_LAYERS`], if its packets tell which layer they are of.

@@ -190,6 +190,18 @@ impl OfferedMedia {
     }
 }
 
+impl OfferedMedia {
+    /// The payload type of packets with redundancy of a payload, and of no other (RFC 2198 §5).
+    pub(super) fn red_of(&self, payload: &Payload) -> Option<&Payload> {
+        self.payloads.iter().find(|red| {
+            let mut blocks = red.fmtp.split('/').map(|block| block.trim().parse());
+            red.name.eq_ignore_ascii_case("red")
+                && (red.clock_rate, red.channels) == (payload.clock_rate, payload.channels)
+                && blocks.all(|block| block == Ok(payload.number))
+        })
+    }
+}
+
 /// What the offerer wants to be in the DTLS handshake (RFC 5763 §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Setup {

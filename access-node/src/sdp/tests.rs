@@ -106,7 +106,7 @@ fn a_publication_is_answered_with_its_first_accepted_payload_alone() {
                 "a=msid-semantic: WMS *",
             ],
             vec![
-                "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+                "m=audio 9 UDP/TLS/RTP/SAVPF 63 111",
                 "c=IN IP4 0.0.0.0",
                 "a=rtcp:9 IN IP4 0.0.0.0",
                 "a=candidate:1 1 udp 2130706431 192.0.2.1 10000 typ host",
@@ -125,6 +125,8 @@ fn a_publication_is_answered_with_its_first_accepted_payload_alone() {
                 "a=rtpmap:111 opus/48000/2",
                 "a=rtcp-fb:111 transport-cc",
                 "a=fmtp:111 minptime=10;useinbandfec=1",
+                "a=rtpmap:63 red/48000/2",
+                "a=fmtp:63 111/111",
             ],
             vec![
                 "m=video 9 UDP/TLS/RTP/SAVPF 96 97",
@@ -548,6 +550,36 @@ fn layers_that_can_not_be_taken_are_left_out() {
         assert_eq!(negotiated.rtx.is_some(), rtx);
         assert_eq!(outcome.answer.contains("a=simulcast:recv"), !layers.is_empty());
         assert_eq!(outcome.answer.matches("a=rid:").count(), layers.len());
+    }
+}
+
+#[test]
+fn redundant_sound_is_agreed_on_where_it_is_of_the_opus_that_is() {
+    let subscribe = PUBLISH.replace("a=sendonly", "a=recvonly");
+    let with_nack =
+        subscribe.replace("a=rtcp-fb:111 transport-cc", "a=rtcp-fb:111 transport-cc\r\na=rtcp-fb:111 nack");
+    let publication = || receive(Kind::Audio, &[format(Codec::Opus, None)]);
+    let subscription = || send(Kind::Audio, format(Codec::Opus, None));
+    let table = [
+        ("browsers send as what stands first", PUBLISH.to_owned(), publication(), Some("63 111")),
+        ("to them either is sent", subscribe.clone(), subscription(), Some("111 63")),
+        ("three blocks", PUBLISH.replace("111/111", "111/111/111"), publication(), Some("63 111")),
+        ("of something else, too", PUBLISH.replace("111/111", "111/0"), publication(), None),
+        ("of nothing", PUBLISH.replace("a=fmtp:63 111/111", "a=x:y"), publication(), None),
+        ("of another clock", PUBLISH.replace("red/48000/2", "red/8000"), publication(), None),
+        ("of no Opus", subscribe, send(Kind::Audio, format(Codec::Pcmu, None)), None),
+        ("packets must be the same when sent again", with_nack, subscription(), None),
+    ];
+    for (why, offer, binding, formats) in table {
+        let mut negotiation = negotiation(&[("0", binding)]);
+        let answer = answer(&mut negotiation, &offer).answer;
+        let audio = sections(&answer)[1].clone();
+        let red = negotiation.negotiated(&mid("0")).unwrap().red.as_ref().map(|(number, _)| *number);
+        assert_eq!(red, formats.map(|_| 63), "{why}");
+        assert_eq!(audio.contains(&"a=rtpmap:63 red/48000/2"), formats.is_some(), "{why}");
+        if let Some(formats) = formats {
+            assert_eq!(audio[0], format!("m=audio 9 UDP/TLS/RTP/SAVPF {formats}"), "{why}");
+        }
     }
 }
 

@@ -129,6 +129,7 @@ pub struct Client {
 }
 
 pub const OPUS: u8 = 111;
+pub const RED: u8 = 63;
 pub const VP8: u8 = 96;
 pub const VP8_RTX: u8 = 97;
 
@@ -371,6 +372,11 @@ impl Client {
             plain[1] &= 0x7f;
         }
         self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap()
+    }
+
+    /// Protects a packet that is written already.
+    pub fn protect_rtp(&mut self, plain: &[u8]) -> Vec<u8> {
+        self.srtp.as_mut().unwrap().protect_rtp(plain).unwrap()
     }
 
     /// A protected packet of a layer, the next in sequence, as browsers send the first ones: with mid and rid.

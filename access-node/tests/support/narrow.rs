@@ -8,6 +8,7 @@ use std::{
 
 use kaigi_access_node::forward::TransportCcReceiver;
 use kaigi_media::rtp::RtpHeader;
+use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{Client, Received};
 
@@ -34,6 +35,9 @@ pub struct Narrow {
     receiver: TransportCcReceiver,
     reports: VecDeque<(Instant, Vec<u8>)>,
     pub silent: bool,
+    /// The share of the datagrams that is lost, at random.
+    pub loses: f64,
+    random: StdRng,
 }
 
 impl Narrow {
@@ -50,10 +54,16 @@ impl Narrow {
             receiver: TransportCcReceiver::new(now),
             reports: VecDeque::new(),
             silent: false,
+            loses: 0.0,
+            random: StdRng::seed_from_u64(11),
         }
     }
 
     pub fn enter(&mut self, now: Instant, datagram: &[u8]) {
+        if self.random.random_bool(self.loses) {
+            self.dropped += 1;
+            return;
+        }
         let begins = self.free_at.unwrap_or(now).max(now);
         let wait = begins - now;
         if wait > self.queue {

@@ -98,7 +98,8 @@ async fn a_streams_counters_are_shown() {
         json!({
             "id": "t-1:h", "kind": "video", "mid": "1", "rid": "h", "flowing": true, "bitrate": 800_000, "frameRate": 29.5,
             "resolution": {"width": 640, "height": 360}, "packets": 100, "bytes": 90_000, "packetsLost": 3, "fractionLost": 0.25,
-            "jitter": 2.5, "frames": 60, "keyFrames": 2, "retransmitted": 0, "nacks": 0, "plis": 0, "firs": 0, "takers": 2,
+            "jitter": 2.5, "frames": 60, "keyFrames": 2, "retransmitted": 0,
+            "recovered": 0, "redundant": 0, "nacks": 0, "plis": 0, "firs": 0, "takers": 2,
         })
     );
     assert_eq!(house.cluster.calls("room_stats"), [json!({"stream": "s", "subscription": ""})]);

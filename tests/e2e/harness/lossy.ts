@@ -7,6 +7,8 @@ type Direction = 'up' | 'down';
 interface Way {
   /** Each so-manieth RTP packet is lost; 0 = none. */
   losesEach: number;
+  /** The share of the RTP packets that is lost, at random. */
+  loses: number;
   /** ms. */
   delay: number;
   /** RTP packets that came, and those that were lost. */
@@ -14,7 +16,7 @@ interface Way {
   lost: number;
 }
 
-const way = (): Way => ({ losesEach: 0, delay: 0, came: 0, lost: 0 });
+const way = (): Way => ({ losesEach: 0, loses: 0, delay: 0, came: 0, lost: 0 });
 
 /** What waits longer for a narrow way is lost, in ms. */
 const QUEUE = 300;
@@ -82,8 +84,8 @@ export class MediaRelay {
   /** Nothing is lost any more, and nothing delayed or narrow. */
   heal(): void {
     for (const client of this.#clients.values()) client.capacity = Infinity;
-    Object.assign(this.up, { losesEach: 0, delay: 0 });
-    Object.assign(this.down, { losesEach: 0, delay: 0 });
+    Object.assign(this.up, { losesEach: 0, loses: 0, delay: 0 });
+    Object.assign(this.down, { losesEach: 0, loses: 0, delay: 0 });
   }
 
   stop(): void {
@@ -98,7 +100,7 @@ export class MediaRelay {
 
   #pass(direction: Direction, datagram: Buffer, send: () => void): void {
     const one = this[direction];
-    if (isRtp(datagram) && ++one.came % one.losesEach === 0) {
+    if (isRtp(datagram) && (++one.came % one.losesEach === 0 || Math.random() < one.loses)) {
       one.lost++;
       return;
     }

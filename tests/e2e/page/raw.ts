@@ -40,6 +40,8 @@ export interface PublishWish {
   layers?: RTCRtpEncodingParameters[];
   /** Only this video codec is offered. */
   codec?: string;
+  /** Whether sound is offered with redundancy (RED), as browsers do by themselves. */
+  redundancy?: boolean;
   /** Opens a data channel of this kind, too. */
   data?: RTCDataChannelInit;
 }
@@ -49,6 +51,8 @@ export interface SubscribeWish {
   video?: Wish;
   /** Only this video codec is offered. */
   codec?: string;
+  /** Whether sound is offered with redundancy (RED), as browsers do by themselves. */
+  redundancy?: boolean;
   /** Of that stream, on a channel of that kind. */
   data?: { from: string; channel: RTCDataChannelInit };
 }
@@ -82,6 +86,16 @@ export interface Counters {
   jitter: number;
   /** ms, by the checks of ICE. */
   rtt: number;
+  /** Of sound that was played: how many samples, and how many of them were made up. */
+  samples: number;
+  concealed: number;
+  /** Of repair packets (FlexFEC): how many came. */
+  repairs: number;
+  /** Freezes of the picture, and ms of them. */
+  freezes: number;
+  frozen: number;
+  /** MIME type of what is sent or was received last. */
+  codec: string;
 }
 
 /** A transceiver, and what it belongs to. */
@@ -143,7 +157,7 @@ export class Raw {
   }
 
   /** Publishes; the stream's id. */
-  publish({ look, audio = true, video = true, size, framerate, noise = false, layers, codec, data }: PublishWish): Promise<string> {
+  publish({ look, audio = true, video = true, size, framerate, noise = false, layers, codec, redundancy, data }: PublishWish): Promise<string> {
     return this.#alone(async () => {
       const peer = this.#peer();
       const transceivers: RTCRtpTransceiver[] = [];
@@ -155,6 +169,7 @@ export class Raw {
       const picture = { ...size, noise, ...(framerate !== undefined && { framerate }) };
       if (look && video) add(paint(look.colour, picture), layers && { sendEncodings: layers });
       prefer(transceivers, codec);
+      if (redundancy === false) offerPlain(transceivers);
       for (const { sender } of transceivers) await keepSize(sender);
       const describe = (): object => {
         const kinds = transceivers.map(({ sender }) => sender.track?.kind as 'audio' | 'video');
@@ -165,13 +180,14 @@ export class Raw {
   }
 
   /** Subscribes; the subscription's id. */
-  subscribe({ audio, video, codec, data }: SubscribeWish): Promise<string> {
+  subscribe({ audio, video, codec, redundancy, data }: SubscribeWish): Promise<string> {
     return this.#alone(async () => {
       const peer = this.#peer();
       const wishes = { ...(audio && { audio }), ...(video && { video }) };
       const kinds = Object.keys(wishes) as ('audio' | 'video')[];
       const transceivers = kinds.map((kind) => peer.connection.addTransceiver(kind, { direction: 'recvonly' }));
       prefer(transceivers, codec);
+      if (redundancy === false) offerPlain(transceivers);
       const describe = (): object => ({
         ...subscribing(this.#protocol, wishes, mids(transceivers)),
         ...(data && { data: { from: data.from } }),
@@ -280,6 +296,12 @@ export class Raw {
       size: { width: sum(rtp.frameWidth), height: sum(rtp.frameHeight) },
       jitter: sum(rtp.jitter, remote.jitter) * 1000,
       rtt: sum(pair.currentRoundTripTime) * 1000,
+      samples: sum(rtp.totalSamplesReceived),
+      concealed: sum(rtp.concealedSamples),
+      repairs: sum(rtp.fecPacketsReceived),
+      freezes: sum(rtp.freezeCount),
+      frozen: sum(rtp.totalFreezesDuration) * 1000,
+      codec: String(stats.find((one) => one.id === rtp.codecId)?.mimeType ?? ''),
     };
   }
 
@@ -444,6 +466,15 @@ function prefer(transceivers: RTCRtpTransceiver[], codec: string | undefined): v
     const codecs = RTCRtpReceiver.getCapabilities('video')?.codecs ?? [];
     const wanted = codecs.filter(({ mimeType }) => mimeType.toLowerCase() === `video/${codec}`);
     transceiver.setCodecPreferences([...wanted, ...codecs.filter(({ mimeType }) => mimeType === 'video/rtx')]);
+  }
+}
+
+/** Leaves redundant sound out of the offer. */
+function offerPlain(transceivers: RTCRtpTransceiver[]): void {
+  for (const transceiver of transceivers) {
+    if (transceiver.receiver.track.kind !== 'audio') continue;
+    const codecs = RTCRtpReceiver.getCapabilities('audio')?.codecs ?? [];
+    transceiver.setCodecPreferences(codecs.filter(({ mimeType }) => mimeType !== 'audio/red'));
   }
 }
 

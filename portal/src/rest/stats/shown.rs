@@ -79,6 +79,10 @@ struct Counters {
     key_frames: u64,
     /// Packets sent again, or received again.
     retransmitted: u64,
+    /// Lost packets that were made of others' redundancy.
+    recovered: u64,
+    /// Packets sent with redundancy, or as nothing else.
+    redundant: u64,
     nacks: u64,
     plis: u64,
     firs: u64,

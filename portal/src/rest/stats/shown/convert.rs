@@ -72,6 +72,8 @@ impl Counters {
             frames: stats.frames,
             key_frames: stats.key_frames,
             retransmitted: stats.retransmitted,
+            recovered: stats.recovered,
+            redundant: stats.redundant,
             nacks: stats.nacks,
             plis: stats.plis,
             firs: stats.firs,

@@ -1,0 +1,135 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Api } from '../harness/api';
+import { Chromium } from '../harness/browser';
+import { BLUE, RED } from '../harness/colours';
+import { Kaigi } from '../harness/kaigi';
+import { MediaRelay } from '../harness/lossy';
+import type { RawPage } from '../harness/raw';
+import { until } from '../harness/until';
+import { ROOM_WITH_ADMIN } from '../harness/wishes';
+
+/** Where the relay stands. */
+const RELAY = '127.0.0.9';
+/** The share of packets that is lost. */
+const LOSS = 0.1;
+/** How long is listened, in ms. */
+const WHILE = 15_000;
+
+interface Counted {
+  kind: 'audio' | 'video';
+  packetsLost: number;
+  recovered: number;
+  redundant: number;
+}
+
+let relay: MediaRelay;
+let kaigi: Kaigi;
+let browser: Chromium;
+let api: Api;
+let room: string;
+let ann: RawPage;
+let bob: RawPage;
+
+beforeAll(async () => {
+  kaigi = await Kaigi.start({ name: 'redundancy', args: ['--announce', RELAY] });
+  relay = await MediaRelay.start(kaigi.ports.media, RELAY);
+  browser = await Chromium.launch('redundancy');
+  api = new Api(kaigi.managementUrl, kaigi.service);
+  room = await kaigi.rest.createRoom('redundancy', ROOM_WITH_ADMIN);
+  ann = await browser.raw(kaigi, 'ann');
+  bob = await browser.raw(kaigi, 'bob');
+  await ann.join(kaigi, room);
+  await bob.join(kaigi, room);
+});
+afterAll(async () => {
+  await browser?.close();
+  await kaigi?.stop();
+  relay?.stop();
+});
+beforeEach(() => relay.heal());
+
+const get = async <T>(path: string): Promise<T> => (await api.ok('GET', `/v1.1/rooms/${room}${path}`)) as T;
+const published = async (stream: string): Promise<Counted> => {
+  const { tracks } = await get<{ tracks: Counted[] }>(`/streams/${stream}/stats`);
+  return tracks.find(({ kind }) => kind === 'audio')!;
+};
+const subscribed = async (subscription: string): Promise<Counted> => {
+  const { tracks } = await get<{ tracks: { kind: string; sent: Counted }[] }>(`/subscriptions/${subscription}`);
+  return tracks.find(({ kind }) => kind === 'audio')!.sent;
+};
+
+/** The share of Bob's sound that had to be made up for a while. */
+async function concealed(subscription: string): Promise<number> {
+  const before = await bob.call('counters', subscription, 'audio');
+  await new Promise((resolve) => setTimeout(resolve, WHILE));
+  const after = await bob.call('counters', subscription, 'audio');
+  const share = (after.concealed - before.concealed) / (after.samples - before.samples);
+  console.log(`${(100 * share).toFixed(2)} % of ${after.samples - before.samples} samples concealed`);
+  return share;
+}
+
+describe('sound over a way that loses a tenth', { timeout: 120_000 }, () => {
+  it('from its publisher is whole with redundancy, and is not without', async () => {
+    const shares: number[] = [];
+    for (const redundancy of [false, true]) {
+      const stream = await ann.call('publish', { look: RED, video: false, redundancy });
+      const subscription = await bob.call('subscribe', { audio: { from: stream } });
+      await bob.hears(subscription, [RED], [RED, BLUE]);
+      relay.up.loses = LOSS;
+      shares.push(await concealed(subscription));
+      relay.heal();
+      const counted = await published(stream);
+      expect(counted.packetsLost).toBeGreaterThan(30);
+      if (redundancy) expect(counted.recovered / counted.packetsLost).toBeGreaterThan(0.8);
+      else expect(counted.recovered).toBe(0);
+      await bob.call('unsubscribe', subscription);
+      await ann.call('unpublish', stream);
+    }
+    const [without = 0, withRedundancy = 1] = shares;
+    expect(without).toBeGreaterThan(0.05);
+    expect(withRedundancy).toBeLessThan(without / 3);
+  });
+
+  it('to a subscriber is whole with redundancy, and is not without', async () => {
+    const stream = await ann.call('publish', { look: RED, video: false });
+    const shares: number[] = [];
+    for (const redundancy of [false, true]) {
+      const subscription = await bob.call('subscribe', { audio: { from: stream }, redundancy });
+      await bob.hears(subscription, [RED], [RED, BLUE]);
+      expect((await subscribed(subscription)).redundant).toBe(0);
+      relay.down.loses = LOSS;
+      if (redundancy) await until('the losses are noticed', async () => (await subscribed(subscription)).redundant > 50);
+      else await new Promise((resolve) => setTimeout(resolve, 3000));
+      shares.push(await concealed(subscription));
+      relay.heal();
+      if (redundancy) {
+        const quiet = async (): Promise<boolean> => {
+          const before = (await subscribed(subscription)).redundant;
+          await new Promise((resolve) => setTimeout(resolve, 1500));
+          return (await subscribed(subscription)).redundant === before;
+        };
+        await until('it ends with the losses', quiet, 60_000);
+      } else expect((await subscribed(subscription)).redundant).toBe(0);
+      await bob.hears(subscription, [RED], [RED, BLUE]);
+      await bob.call('unsubscribe', subscription);
+    }
+    await ann.call('unpublish', stream);
+    const [without = 0, withRedundancy = 1] = shares;
+    expect(without).toBeGreaterThan(0.05);
+    expect(withRedundancy).toBeLessThan(without / 3);
+  });
+
+  it('both ways is whole, mixed too', async () => {
+    const stream = await ann.call('publish', { look: RED, video: false });
+    const plain = await bob.call('subscribe', { audio: { from: stream } });
+    const mixed = await bob.call('subscribe', { audio: { from: `${room}-common` } });
+    await api.ok('PATCH', `/v1.1/rooms/${room}/streams/${stream}`, [{ op: 'add', path: '/info/inViews', value: 'common' }]);
+    await bob.hears(mixed, [RED], [RED, BLUE]);
+    relay.up.loses = LOSS;
+    relay.down.loses = LOSS;
+    await until('the losses are noticed', async () => (await subscribed(plain)).redundant > 50);
+    const [forward, ofMix] = await Promise.all([concealed(plain), concealed(mixed)]);
+    expect(Math.max(forward, ofMix)).toBeLessThan(0.05);
+    await bob.hears(mixed, [RED], [RED, BLUE]);
+  });
+});
