@@ -83,7 +83,8 @@ impl Connection {
     pub(super) fn start(&mut self, now: Instant, description: &Description) -> Result<(), ConnectionError> {
         if self.dtls.is_none() {
             let expected = fingerprint(&description.fingerprint).ok_or(ConnectionError::Description)?;
-            self.dtls = Some(Dtls::new(self.certificate.clone(), DtlsRole::Client, expected)?);
+            let role = if description.begins { DtlsRole::Server } else { DtlsRole::Client };
+            self.dtls = Some(Dtls::new(self.certificate.clone(), role, expected)?);
         }
         let remote = description.candidates.iter().find(|candidate| candidate.is_ipv4());
         self.remote = self.remote.or(remote.copied());

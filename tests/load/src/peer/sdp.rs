@@ -233,6 +233,8 @@ pub(super) struct Description {
     pub(super) credentials: Credentials,
     /// "sha-256 AB:CD:…".
     pub(super) fingerprint: String,
+    /// It begins the DTLS handshake.
+    pub(super) begins: bool,
     /// By UDP, in its order.
     pub(super) candidates: Vec<SocketAddr>,
     pub(super) lines: Vec<Line>,
@@ -243,6 +245,7 @@ impl Description {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (mut ufrag, mut password, mut fingerprint) = (None, None, None);
         let mut candidates = Vec::new();
+        let mut begins = false;
         let mut lines: Vec<Line> = Vec::new();
         for line in text.lines() {
             if line.starts_with("m=") {
@@ -256,6 +259,7 @@ impl Description {
                 "ice-ufrag" => _ = ufrag.get_or_insert(value),
                 "ice-pwd" => _ = password.get_or_insert(value),
                 "fingerprint" => _ = fingerprint.get_or_insert(value),
+                "setup" => begins = value == "active",
                 "candidate" => {
                     if let Some(address) = candidate(value).filter(|address| !candidates.contains(address)) {
                         candidates.push(address);
@@ -271,6 +275,7 @@ impl Description {
         Some(Self {
             credentials: Credentials { ufrag: ufrag?.to_owned(), password: password?.to_owned() },
             fingerprint: fingerprint?.to_owned(),
+            begins,
             candidates,
             lines,
         })
