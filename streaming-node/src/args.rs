@@ -28,6 +28,9 @@ pub struct Args {
     /// Host names that broadcasts may go to, separated by commas; empty = all
     #[arg(long, env = "KAIGI_BROADCAST_HOSTS", value_delimiter = ',')]
     pub broadcast_hosts: Vec<String>,
+    /// Picture (PNG or JPEG) that broadcasts show while their source is away; without one a plain one is shown
+    #[arg(long, env = "KAIGI_SLATE", value_name = "FILE")]
+    pub slate: Option<PathBuf>,
     /// Check that all needed GStreamer elements are installed, then end: with status 0, or with 1 and a line for each missing one
     #[arg(long)]
     pub check_plugins: bool,

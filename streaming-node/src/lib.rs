@@ -82,6 +82,14 @@ pub enum RunError {
         /// What happened.
         source: std::io::Error,
     },
+    /// The slate can't be shown.
+    #[error("slate {}: {reason}", file.display())]
+    Slate {
+        /// Its file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The cluster-manager's endpoint is none.
     #[error(transparent)]
     Cluster(#[from] ChannelError),
@@ -99,6 +107,10 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
     let missing: Vec<_> = plugins::missing().into_iter().map(|(element, _)| element).collect();
     if !missing.is_empty() {
         return Err(RunError::Plugins(missing.join(", ")));
+    }
+    if let Some(file) = &args.slate {
+        let wrong = |reason| RunError::Slate { file: file.clone(), reason };
+        broadcast::slate::check(file).map_err(wrong)?;
     }
     let not_listening = |address: SocketAddr| move |reason: String| RunError::Listen { address, reason };
     let health_address = args.worker.health_listen;
@@ -152,6 +164,7 @@ fn bind_node(args: &Args, channels: Channels, listening: SocketAddr) -> Result<A
         recordings,
         reach: if args.private_targets { Reach::Any } else { Reach::Public },
         allowed_hosts: args.broadcast_hosts.clone(),
+        slate: args.slate.clone(),
     };
     let host = args.worker.internal_host.clone().unwrap_or_else(|| listening.ip().to_string());
     Ok(Arc::new(Node::new(LinkContext { receiver, channels }, policy, host)))

@@ -175,7 +175,7 @@ fn push(mut broadcast: Broadcast, incoming: &Receiver<LaneFrame>, stop: &AtomicB
         match broadcast.condition() {
             Condition::Starting => teller.tell(v1::OutputState::Starting, ""),
             Condition::Active => teller.tell(v1::OutputState::Active, ""),
-            Condition::Trouble(reason) => teller.tell(v1::OutputState::Trouble, reason),
+            Condition::Trouble(reason) => teller.tell(v1::OutputState::Trouble, &reason),
         }
     }
     broadcast.finish();

@@ -5,11 +5,12 @@ use gstreamer as gst;
 const BASE: &str = "gstreamer1.0-plugins-base";
 const GOOD: &str = "gstreamer1.0-plugins-good";
 const BAD: &str = "gstreamer1.0-plugins-bad";
+const UGLY: &str = "gstreamer1.0-plugins-ugly";
 const RTSP: &str = "gstreamer1.0-rtsp";
 const LIBAV: &str = "gstreamer1.0-libav";
 
 /// Element and package.
-const NEEDED: [(&str, &str); 17] = [
+const NEEDED: [(&str, &str); 24] = [
     ("appsrc", BASE),
     ("opusdec", BASE),
     ("audioconvert", BASE),
@@ -27,6 +28,13 @@ const NEEDED: [(&str, &str); 17] = [
     ("rtph264pay", GOOD),
     ("rtpmp4gpay", GOOD),
     ("avenc_aac", LIBAV),
+    ("videotestsrc", BASE),
+    ("videoconvert", BASE),
+    ("videoscale", BASE),
+    ("decodebin", BASE),
+    ("imagefreeze", GOOD),
+    ("pngdec", GOOD),
+    ("x264enc", UGLY),
 ];
 
 /// Elements that are not installed, with their packages; call after `gst::init`.

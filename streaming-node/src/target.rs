@@ -22,6 +22,8 @@ pub struct Policy {
     pub reach: Reach,
     /// Host names that may be pushed to; empty = all.
     pub allowed_hosts: Vec<String>,
+    /// See [`Server::slate`].
+    pub slate: Option<PathBuf>,
 }
 
 /// A target that may be.
@@ -42,6 +44,8 @@ pub struct Server {
     pub url: String,
     /// What names may turn out to be.
     pub reach: Reach,
+    /// Picture that is sent while the source is away; absent = a plain one.
+    pub slate: Option<PathBuf>,
 }
 
 /// How a live server is spoken to.
@@ -116,7 +120,8 @@ impl Policy {
             Some(output_description::Target::Broadcast(broadcast)) => {
                 let protocol = protocol(broadcast)?;
                 self.check_url(protocol, &broadcast.url)?;
-                Ok(Target::Broadcast(Server { protocol, url: broadcast.url.clone(), reach: self.reach }))
+                let (url, slate) = (broadcast.url.clone(), self.slate.clone());
+                Ok(Target::Broadcast(Server { protocol, url, reach: self.reach, slate }))
             }
         }
     }
@@ -216,7 +221,7 @@ mod tests {
     use super::*;
 
     fn policy() -> Policy {
-        Policy { recordings: "/r".into(), reach: Reach::Public, allowed_hosts: Vec::new() }
+        Policy { recordings: "/r".into(), reach: Reach::Public, allowed_hosts: Vec::new(), slate: None }
     }
 
     fn broadcast(protocol: &str, url: &str) -> output_description::Target {

@@ -53,6 +53,8 @@ pub(super) struct Connection {
     begun: Duration,
     since: Instant,
     last_key_frame: Instant,
+    /// Of the last picture, from the first frame on.
+    video_end: Option<Duration>,
     /// Up to where there is sound.
     audio_end: Duration,
     news: mpsc::Receiver<News>,
@@ -78,8 +80,17 @@ impl Connection {
             true => Some(audio_branch(&pipeline, &ends, formats[0].as_ref())?),
             false => None,
         };
-        let connection =
-            Self { pipeline, video, audio, begun, since: now, last_key_frame: now, audio_end: begun, news };
+        let connection = Self {
+            pipeline,
+            video,
+            audio,
+            begun,
+            since: now,
+            last_key_frame: now,
+            video_end: None,
+            audio_end: begun,
+            news,
+        };
         connection.pipeline.set_state(gst::State::Playing)?;
         Ok(connection)
     }
@@ -96,6 +107,19 @@ impl Connection {
         self.video.is_some() && now.saturating_duration_since(self.last_key_frame) >= interval
     }
 
+    /// Goes on with another format, if the server need not be told of it: players find the size and the codec unchanged.
+    pub(super) fn go_on_with(&self, kind: Kind, before: &Format, format: &Format) -> bool {
+        match &self.video {
+            Some(source)
+                if kind == Kind::Video && (before.codec, before.size) == (format.codec, format.size) =>
+            {
+                source.set_caps(Some(&video_caps(format)));
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Nothing more comes; what was muxed goes out.
     pub(super) fn end_of_stream(&self) {
         for source in self.video.iter().chain(&self.audio) {
@@ -108,6 +132,9 @@ impl Connection {
             self.last_key_frame = now;
         }
         if let (Some(source), Some(time)) = (&self.video, lane.frame.time.checked_sub(self.begun)) {
+            // Sources that take turns have times of their own.
+            let time = self.video_end.map_or(time, |end| time.max(end + Duration::from_millis(1)));
+            self.video_end = Some(time);
             push(source, time, lane.frame.key, lane.frame.data.clone());
         }
     }
@@ -183,14 +210,7 @@ fn video_branch(pipeline: &gst::Pipeline, ends: &Ends, format: &Format) -> Resul
     if format.codec != Codec::H264 {
         return Err(PipelineError::Codec(format.codec));
     }
-    let caps = gst::Caps::builder("video/x-h264")
-        .field("stream-format", "avc")
-        .field("alignment", "au")
-        .field("codec_data", gst::Buffer::from_slice(format.config.clone()))
-        .field("width", format.size.0 as i32)
-        .field("height", format.size.1 as i32)
-        .build();
-    let source = source(&caps);
+    let source = source(&video_caps(format));
     // Where parameter sets go between the frames, it puts them there.
     let parser = gst::ElementFactory::make("h264parse").property("config-interval", -1).build()?;
     let queue = gst::ElementFactory::make("queue").build()?;
@@ -198,6 +218,16 @@ fn video_branch(pipeline: &gst::Pipeline, ends: &Ends, format: &Format) -> Resul
     gst::Element::link_many([source.upcast_ref(), &parser, &queue])?;
     queue.link_pads(None, &ends.mux, Some(ends.video))?;
     Ok(source)
+}
+
+fn video_caps(format: &Format) -> gst::Caps {
+    gst::Caps::builder("video/x-h264")
+        .field("stream-format", "avc")
+        .field("alignment", "au")
+        .field("codec_data", gst::Buffer::from_slice(format.config.clone()))
+        .field("width", format.size.0 as i32)
+        .field("height", format.size.1 as i32)
+        .build()
 }
 
 fn audio_branch(

@@ -1,18 +1,24 @@
 //! A live broadcast: H.264 as it comes, sound encoded to AAC without a gap. A connection that breaks is made anew, with pauses that
-//! grow; the server sees each as a stream of its own that begins with a key frame at zero.
+//! grow; the server sees each as a stream of its own that begins with a key frame at zero. While no picture comes the server is sent a
+//! [`slate`], and while no sound comes, silence.
 
 mod connection;
 mod hls;
 mod outlet;
+pub mod slate;
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use connection::{Connection, News};
 use kaigi_outbound::http::ClientError;
 use outlet::Outlet;
+use slate::{Slate, SlateFrame};
 
 use crate::{
-    frame::Format,
+    frame::{Format, Frame},
     lanes::{KeyFrames, Kind, LaneFrame},
     target::Server,
 };
@@ -23,6 +29,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const SETTLED: Duration = Duration::from_secs(10);
 /// Without sound for this long, silence is sent.
 const SILENT_AFTER: Duration = Duration::from_millis(200);
+/// What is said while the slate is shown.
+const AWAY: &str = "the picture is away, the slate is shown";
+
 /// How a broadcast is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -45,6 +54,11 @@ pub struct Broadcast {
     pause: Duration,
     retry_at: Instant,
     condition: Condition,
+    /// The slate's file.
+    picture: Option<PathBuf>,
+    slate: Option<Slate>,
+    /// When the last picture of a source came.
+    picture_at: Instant,
 }
 
 impl Broadcast {
@@ -68,22 +82,44 @@ impl Broadcast {
             pause: RETRY.0,
             retry_at: origin,
             condition: Condition::Starting,
+            picture: server.slate.clone(),
+            slate: None,
+            picture_at: origin,
         })
     }
 
     /// How it is now.
     #[must_use]
-    pub fn condition(&self) -> &Condition {
-        &self.condition
+    pub fn condition(&self) -> Condition {
+        match (&self.condition, &self.slate) {
+            (Condition::Active, Some(_)) => Condition::Trouble(AWAY.to_owned()),
+            (condition, _) => condition.clone(),
+        }
     }
 
     /// Takes a frame.
     pub fn write(&mut self, lane: LaneFrame, now: Instant) {
+        if lane.kind == Kind::Video {
+            self.picture_at = now;
+            if self.slate.is_some() {
+                if !lane.frame.key {
+                    return self.key_frames.request();
+                }
+                tracing::info!("the picture is back");
+                self.slate = None;
+            }
+        }
+        self.take(lane, now);
+    }
+
+    /// Takes a frame, of a source or of the slate.
+    fn take(&mut self, lane: LaneFrame, now: Instant) {
         let place = &mut self.formats[lane.kind as usize];
         if lane.format.is_some() && *place != lane.format {
-            let was_other = place.is_some();
-            place.clone_from(&lane.format);
-            if was_other && self.connection.is_some() {
+            let before = std::mem::replace(place, lane.format.clone());
+            if let (Some(before), Some(format), Some(connection)) = (before, &lane.format, &self.connection)
+                && !connection.go_on_with(lane.kind, &before, format)
+            {
                 self.disconnect();
                 self.retry_at = now;
             }
@@ -98,8 +134,35 @@ impl Broadcast {
         }
     }
 
+    /// Shows the slate while no picture comes.
+    fn show_slate(&mut self, now: Instant) {
+        let away = now.saturating_duration_since(self.picture_at) >= slate::SHOWN_AFTER;
+        let Some(format) = self.formats[1].as_ref().filter(|_| away && self.expected.contains(&Kind::Video))
+        else {
+            return;
+        };
+        if self.slate.is_none() {
+            tracing::info!("the picture is away, the slate is shown");
+            metrics::counter!("kaigi_streaming_slates_total").increment(1);
+            match Slate::start(self.picture.as_deref(), format.size) {
+                Ok(slate) => self.slate = Some(slate),
+                Err(error) => {
+                    tracing::warn!(%error, "no slate");
+                    // Tried again when it would be due anew.
+                    self.picture_at = now;
+                }
+            }
+        }
+        while let Some(SlateFrame { key, data, format }) = self.slate.as_ref().and_then(Slate::next) {
+            let time = now.saturating_duration_since(self.origin);
+            let frame = Frame { time, key, data };
+            self.take(LaneFrame { kind: Kind::Video, format: key.then_some(format), frame }, now);
+        }
+    }
+
     /// Looks after the connection; called some fifty times a second.
     pub fn tick(&mut self, now: Instant) {
+        self.show_slate(now);
         let Some(connection) = &mut self.connection else {
             let waits_for_pictures = self.expected.contains(&Kind::Video);
             if waits_for_pictures && now >= self.retry_at && self.formats[1].is_some() {

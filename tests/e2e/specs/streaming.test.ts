@@ -11,6 +11,8 @@ import { type Publisher, hears as isHeard, mixingRoom, publisher, showsLayout } 
 import { hearsExactly } from '../harness/sound';
 import { until } from '../harness/until';
 
+/** What is shown where there is no picture. */
+const SLATE: Rgb = [32, 32, 32];
 /** In the middle of the first two quarters, which two people have. */
 const QUARTERS = [[0.25, 0.25], [0.75, 0.25]] as const;
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -206,6 +208,40 @@ describe('a broadcast', () => {
       await receiver.received();
       await shows(receiver.file, [RED, BLUE]);
       await stop('streaming-outs', broadcast);
+    } finally {
+      await receiver.stop();
+    }
+  });
+
+  it('shows a slate while its picture is away, in the same connection, and the sound goes on', async () => {
+    const receiver = await LiveReceiver.srt();
+    try {
+      const media = { audio: { from: mixed }, video: { from: mixed } };
+      const broadcast = await ask<Egress>('POST', 'streaming-outs', { url: receiver.url, media });
+      const flows = (status: string): Promise<Egress> =>
+        ask('PATCH', `streaming-outs/${broadcast.id}`, [{ op: 'replace', path: '/media/video/status', value: status }]);
+      await isIn('streaming-outs', broadcast, 'active');
+      await receiver.received();
+      await flows('inactive');
+      expect((await isIn('streaming-outs', broadcast, 'trouble')).reason).toContain('slate');
+      await sleep(4_000);
+      await flows('active');
+      await isIn('streaming-outs', broadcast, 'active');
+      await sleep(4_000);
+      await stop('streaming-outs', broadcast);
+      const pictures = await times(receiver.file, 'v');
+      const begin = pictures[0] ?? 0;
+      const length = (pictures.at(-1) ?? 0) - begin;
+      expect(Math.max(...pictures.slice(1).map((time, i) => time - (pictures[i] ?? 0)))).toBeLessThan(3.5);
+      const seen: string[] = [];
+      for (let at = 0; at < length - 0.5; at += 0.5) {
+        const [left, right] = await colours(receiver.file, QUARTERS, at);
+        if (!left || !right) continue;
+        const what = isNear(left, RED.colour) && isNear(right, BLUE.colour) ? 'mix' : isNear(left, SLATE) && isNear(right, SLATE) ? 'slate' : 'other';
+        if (seen.at(-1) !== what) seen.push(what);
+      }
+      expect(seen).toEqual(['mix', 'slate', 'mix']);
+      await hears(receiver.file, [RED, BLUE], length - 2);
     } finally {
       await receiver.stop();
     }
