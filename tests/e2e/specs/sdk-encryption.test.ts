@@ -86,6 +86,16 @@ describe('a stream that is encrypted', () => {
     expect((await told(eve)).sort().slice(0, 2)).toEqual(['audio recovered', 'audio wrong-key 0']);
   });
 
+  it('(av1) is, too, in a room that takes it', async () => {
+    const opus = { codec: 'opus', sampleRate: 48_000, channelNum: 2 };
+    room = await kaigi.rest.createRoom('av1', { views: [], mediaIn: { audio: [opus], video: [{ codec: 'av1' }] } });
+    const [ann, bob] = [await join('ann', 'secret'), await join('bob', 'secret')];
+    await subscribe(bob, await publish(ann, { look: RED, codec: 'av1' }));
+    await seesAndHears(bob, RED);
+    expect(await video(bob)).toMatchObject({ codec: 'av1' });
+    expect(await told(bob)).toEqual([]);
+  });
+
   it('says so, and is not taken by who knows of no encryption, unless as it is', async () => {
     const [ann, dan] = [await join('ann', 'secret'), await join('dan', undefined)];
     const stream = await publish(ann, { look: RED });

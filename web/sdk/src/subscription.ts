@@ -446,7 +446,8 @@ export class Subscription extends Emitter<SubscriptionEvents> {
         this.#endTransforms();
         return kinds.map((kind) => {
           const transceiver = connection.addTransceiver(kind, { direction: 'recvonly' });
-          preferCodecs(transceiver, kind, this.#codecs[kind], this.#isEncrypted(kind) ? ENCRYPTABLE : undefined);
+          // What is not encrypted may become so by an update.
+          preferCodecs(transceiver, kind, this.#codecs[kind], this.#encryption && ENCRYPTABLE);
           this.#decrypt(transceiver.receiver, kind);
           return transceiver;
         });

@@ -1,12 +1,14 @@
 import { canonical, escape, firstSlice, unescape } from './annexb.js';
 import { type Bytes, concat } from './bytes.js';
+import { frameObu, isFrame, leadingSequenceHeader, readObu, writeObu } from './obu.js';
 
 /**
  * How an encrypted frame lies in a codec's frame, told by its last byte but one:
  *
  * - up to 15: so many bytes at the beginning are in the clear;
  * - 0x40 and more (H.264): everything is in the clear up to the first slice and so many bytes of that, header included; what follows is escaped;
- * - 0x80 (AV1): the encrypted frame is the payload of one OBU.
+ * - 0x80 (AV1): the encrypted temporal unit is the payload of one OBU; before it is, in the clear, the sequence header that the unit begins with, if
+ *   it does: by that packetizers know key frames.
  *
  * Neither this byte nor the one behind it may be below 4, as far as H.264 is concerned: nothing is escaped there, so that it can be read first.
  */
@@ -20,10 +22,6 @@ const VP8_DELTA_BYTES = 3;
 const OPUS_BYTES = 1;
 /** Clear bytes of an H.264 slice: its header byte, and what names its picture parameter set (§7.3.3), at most 25 bits. */
 const SLICE_BYTES = 5;
-/** OBU_FRAME with a size field (AV1 §5.3.2): packetizers take OBUs apart, and leave this one whole. */
-const OBU_HEADER = 0x32;
-const OBU_EXTENSION_FLAG = 0x04;
-const OBU_SIZE_FLAG = 0x02;
 
 /** A frame as it is encrypted. */
 export interface Split {
@@ -56,8 +54,10 @@ export function split(codec: EncryptableCodec, frame: Uint8Array): Split | undef
       const shown = Math.min(SLICE_BYTES, slice.end - slice.start);
       return after(slice.start + shown, SLICE | shown);
     }
-    case 'av1':
-      return { layout: OBU, clear: Uint8Array.of(OBU_HEADER), secret: frame };
+    case 'av1': {
+      const sequence = leadingSequenceHeader(frame);
+      return { layout: OBU, clear: sequence ? writeObu(sequence) : new Uint8Array(), secret: frame };
+    }
     // Of these a payload descriptor tells everything, or there is nothing to be told.
     case 'vp9':
     case 'pcmu':
@@ -75,7 +75,7 @@ export function authenticated(layout: number, clear: Uint8Array): Uint8Array {
 /** Puts a frame together whose secret is encrypted. */
 export function join({ layout, clear }: Split, encrypted: Uint8Array): Bytes {
   if (isSlice(layout)) return concat(clear, escape(clear, encrypted));
-  if (layout === OBU) return concat(clear, leb128(encrypted.length), encrypted);
+  if (layout === OBU) return concat(clear, frameObu(encrypted));
   return concat(clear, encrypted);
 }
 
@@ -96,30 +96,19 @@ export function part(layout: number, frame: Uint8Array): { clear: Uint8Array; en
     return { clear, encrypted: unescape(clear, frame.subarray(at)) };
   }
   if (layout === OBU) {
-    const header = frame[0] ?? 0;
-    if ((header & OBU_SIZE_FLAG) === 0) return undefined;
-    // Reassembly may write the size in another way.
-    let at = (header & OBU_EXTENSION_FLAG) === 0 ? 1 : 2;
-    while (((frame[at] ?? 0) & 0x80) !== 0) at++;
-    return { clear: frame.subarray(0, 1), encrypted: frame.subarray(at + 1) };
+    const sequence = leadingSequenceHeader(frame);
+    const obu = readObu(frame, sequence?.end ?? 0);
+    if (!obu || !isFrame(obu) || obu.end !== frame.length) return undefined;
+    return { clear: sequence ? writeObu(sequence) : new Uint8Array(), encrypted: obu.payload };
   }
   return { clear: frame.subarray(0, layout), encrypted: frame.subarray(layout) };
 }
 
-/** What the decoder is given: the clear bytes belong to the frame, but for those that only carried it. */
+/** What the decoder is given: the clear bytes belong to the frame, but for a sequence header, which was encrypted too. */
 export function restore(layout: number, clear: Uint8Array, secret: Uint8Array): Bytes {
   return layout === OBU ? concat(secret) : concat(clear, secret);
 }
 
 function isSlice(layout: number): boolean {
   return layout > SLICE && layout <= (SLICE | SLICE_BYTES);
-}
-
-function leb128(value: number): Bytes {
-  const bytes: number[] = [];
-  for (let rest = value; ; rest >>>= 7) {
-    const last = rest < 0x80;
-    bytes.push(last ? rest : (rest & 0x7f) | 0x80);
-    if (last) return Uint8Array.from(bytes);
-  }
 }

@@ -28,7 +28,8 @@ export const FRAMES: [string, EncryptableCodec, Uint8Array][] = [
   ['an H.264 key frame', 'h264', H264_KEY],
   ['an H.264 delta frame', 'h264', concat(START, slice(0x41, 40))],
   ['the shortest H.264 frame', 'h264', concat(SHORT_START, Uint8Array.of(0x41, 0x9a))],
-  ['AV1', 'av1', concat(Uint8Array.of(0x12, 0x00, 0x0a, 0x03, 1, 2, 3), noise(400))],
+  ['an AV1 key frame', 'av1', concat(Uint8Array.of(0x12, 0x00, 0x0a, 0x03, 1, 2, 3, 0x30), noise(400))],
+  ['an AV1 delta frame', 'av1', concat(Uint8Array.of(0x12, 0x00, 0x32, 200, 1), noise(200))],
   ['PCMU', 'pcmu', noise(160)],
 ];
 

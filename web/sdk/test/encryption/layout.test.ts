@@ -36,11 +36,14 @@ describe('what is seen of an encrypted frame', () => {
     expect(sealed.at(-1)).not.toBe(0);
   });
 
-  it('of AV1 is one OBU with a size, of the type of frames', async () => {
-    const [, , frame] = FRAMES.find(([name]) => name === 'AV1')!;
-    const sealed = (await sender.encrypt('av1', frame))!;
-    expect(sealed[0]).toBe(0x32);
-    expect((sealed[1]! & 0x7f) | (sealed[2]! << 7)).toBe(sealed.length - 3);
+  it('of AV1 are the sequence header, if there is one, and the header of one OBU of the type of frames', async () => {
+    const [, , unit] = FRAMES.find(([name]) => name === 'an AV1 key frame')!;
+    const sealed = (await sender.encrypt('av1', unit))!;
+    // Without the temporal delimiter, which packetizers leave out.
+    expect(hex(sealed.slice(0, 6))).toBe('0a0301020332');
+    expect((sealed[6]! & 0x7f) | (sealed[7]! << 7)).toBe(sealed.length - 8);
+    const [, , delta] = FRAMES.find(([name]) => name === 'an AV1 delta frame')!;
+    expect((await sender.encrypt('av1', delta))![0]).toBe(0x32);
   });
 });
 
@@ -55,11 +58,13 @@ describe('an encrypted frame is decrypted', () => {
     expect(await opens(altered)).toMatchObject({ failure: 'wrong-key' });
   });
 
-  it('of AV1 when the size was written in more bytes', async () => {
-    const [, , frame] = FRAMES.find(([name]) => name === 'AV1')!;
-    const sealed = (await sender.encrypt('av1', frame))!;
-    const longer = concat(sealed.slice(0, 2), Uint8Array.of(sealed[2]! | 0x80, 0), sealed.slice(3));
-    expect(await opens(longer)).toMatchObject({ frame });
+  it('of AV1 when sizes were written in more bytes', async () => {
+    const [, , unit] = FRAMES.find(([name]) => name === 'an AV1 key frame')!;
+    const sealed = (await sender.encrypt('av1', unit))!;
+    const longer = concat(bytes('0a830001020332'), sealed.slice(6, 7), Uint8Array.of(sealed[7]! | 0x80, 0), sealed.slice(8));
+    expect(await opens(longer)).toMatchObject({ frame: unit });
+    longer[3]! ^= 1;
+    expect(await opens(longer)).toMatchObject({ failure: 'wrong-key' });
   });
 });
 
