@@ -138,7 +138,9 @@ fn public_ports(settings: &Settings, runs: bool) -> Vec<Check> {
     }
     let taken = ports::taken(settings);
     if taken.is_empty() {
-        let [(_, http), (_, management), (_, media)] = settings.ports();
+        let (http, management) = (settings.http_port, settings.management_port);
+        let media: Vec<String> = settings.media_ports().map(|port| port.to_string()).collect();
+        let media = media.join(", ");
         let found =
             format!("TCP {http}, {management}, {media} and UDP {media} are free on {}", settings.bind);
         return vec![Check::good(SUBJECT, found)];

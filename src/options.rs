@@ -38,9 +38,12 @@ pub struct Options {
     /// TCP port for the management API [default: 3000]
     #[arg(long, env = "KAIGI_MANAGEMENT_PORT", value_name = "PORT")]
     pub management_port: Option<u16>,
-    /// UDP and TCP port for media [default: 10000]
+    /// UDP and TCP port for media, the first of as many as --media-workers [default: 10000]
     #[arg(long, env = "KAIGI_MEDIA_PORT", value_name = "PORT")]
     pub media_port: Option<u16>,
+    /// Threads that forward media, each with a media port: --media-port and those after it [default: one for each core, up to 16]
+    #[arg(long, env = "KAIGI_MEDIA_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub media_workers: Option<u16>,
     /// IP addresses under which clients reach the media port, separated by commas (behind NAT: the public one)
     /// [default: those of --bind]
     #[arg(long, env = "KAIGI_ANNOUNCE", value_name = "IP", value_delimiter = ',')]
@@ -199,6 +202,7 @@ impl Options {
             http_port: self.http_port.or(other.http_port),
             management_port: self.management_port.or(other.management_port),
             media_port: self.media_port.or(other.media_port),
+            media_workers: self.media_workers.or(other.media_workers),
             announce: self.announce.or(other.announce),
             public_host: self.public_host.or(other.public_host),
             tls: self.tls.or(other.tls),

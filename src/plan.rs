@@ -40,7 +40,8 @@ pub struct Spec {
 /// # Errors
 /// If there are no free ports.
 pub fn plan(settings: &Settings) -> Result<Vec<Spec>, NoFreePorts> {
-    let reserved = settings.ports().map(|(_, port)| port);
+    let reserved = settings.ports();
+    let reserved: Vec<u16> = reserved.into_iter().map(|(_, port)| port).collect();
     let count = Process::ALL.len();
     let addresses = ports::free(2 * count, &reserved)?;
     let (listens, healths) = addresses.split_at(count);
@@ -102,6 +103,10 @@ fn spec(
         if let SealKey::Given(key) = &settings.seal_key {
             env.push(("KAIGI_SEAL_KEY".into(), key.into()));
         }
+    }
+    // By environment, so that an argument given for the process counts before it.
+    if process == Process::AccessNode {
+        env.push(("KAIGI_MEDIA_WORKERS".into(), settings.media_workers.to_string().into()));
     }
     env.extend(own.env.iter().map(|(name, value)| (name.into(), value.into())));
     Spec { process, program: settings.program(process), args: args.0, without_env, env, health }

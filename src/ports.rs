@@ -39,9 +39,10 @@ pub fn taken(settings: &Settings) -> Vec<PortTaken> {
             taken.push(PortTaken { kind: "TCP", port, address, flag, reason });
         }
     }
-    let port = settings.media_port;
-    if let Err(reason) = UdpSocket::bind((address, port)) {
-        taken.push(PortTaken { kind: "UDP", port, address, flag: "--media-port", reason });
+    for port in settings.media_ports() {
+        if let Err(reason) = UdpSocket::bind((address, port)) {
+            taken.push(PortTaken { kind: "UDP", port, address, flag: "--media-port", reason });
+        }
     }
     taken
 }
@@ -93,6 +94,7 @@ mod tests {
             http_port: Some(others[0].port()),
             management_port: Some(port),
             media_port: Some(others[1].port()),
+            media_workers: Some(1),
             bin_dir: Some("/".into()),
             ..Options::default()
         };
@@ -101,5 +103,28 @@ mod tests {
         assert!(
             taken[0].to_string().starts_with(&format!("TCP port {port} on 127.0.0.1 (--management-port)"))
         );
+    }
+
+    #[test]
+    fn the_media_port_of_each_worker_has_to_be_free() {
+        let (media, third) = loop {
+            let media = free(1, &[]).unwrap()[0].port();
+            if let Ok(held) = UdpSocket::bind((Ipv4Addr::LOCALHOST, media + 2)) {
+                break (media, held);
+            }
+        };
+        let options = Options {
+            bind: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            http_port: Some(1),
+            management_port: Some(2),
+            media_port: Some(media),
+            media_workers: Some(3),
+            bin_dir: Some("/".into()),
+            ..Options::default()
+        };
+        let taken = taken(&Settings::new(options, None).unwrap());
+        let udp = |port: u16| taken.iter().any(|taken| taken.kind == "UDP" && taken.port == port);
+        assert!(udp(media + 2), "{taken:?}");
+        drop(third);
     }
 }

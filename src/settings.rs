@@ -19,6 +19,11 @@ pub enum SettingsError {
     /// Two things on one port.
     #[error("{0} and {1} are both {2}")]
     SamePort(&'static str, &'static str, u16),
+    /// The media ports go beyond the last port, or have no number.
+    #[error(
+        "--media-workers {0} (1 to 64) need as many ports from --media-port {1} on, and the last is 65535"
+    )]
+    TooFewMediaPorts(u16, u16),
     /// `tls = files` without them.
     #[error("--tls files needs --tls-cert and --tls-key")]
     TlsFilesMissing,
@@ -98,8 +103,10 @@ pub struct Settings {
     pub http_port: u16,
     /// Management API (TCP).
     pub management_port: u16,
-    /// Media (UDP and TCP).
+    /// Media (UDP and TCP): the first port.
     pub media_port: u16,
+    /// Threads that forward media, and so media ports.
+    pub media_workers: u16,
     /// Where clients reach the media port; empty = at `bind`.
     pub announce: Vec<IpAddr>,
     /// What tokens name, if not what their buyers used.
@@ -120,6 +127,12 @@ pub struct Settings {
     pub bin_dir: PathBuf,
     /// What single processes get.
     options: Options,
+}
+
+/// One media worker for each core; a machine with very many cores is better used by several access-nodes.
+fn cores() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u16::try_from(cores).unwrap_or(u16::MAX).min(16)
 }
 
 impl Settings {
@@ -144,6 +157,7 @@ impl Settings {
             http_port: given.http_port.unwrap_or(8080),
             management_port: given.management_port.unwrap_or(3000),
             media_port: given.media_port.unwrap_or(10_000),
+            media_workers: given.media_workers.unwrap_or_else(cores),
             announce: given.announce.unwrap_or_default(),
             public_host: given.public_host.filter(|host| !host.is_empty()),
             tls: match (given.tls.unwrap_or_default(), given.tls_cert, given.tls_key) {
@@ -167,6 +181,10 @@ impl Settings {
     }
 
     fn check_ports(&self) -> Result<(), SettingsError> {
+        let end = u32::from(self.media_port) + u32::from(self.media_workers);
+        if !(1..=64).contains(&self.media_workers) || end > 1 << 16 {
+            return Err(SettingsError::TooFewMediaPorts(self.media_workers, self.media_port));
+        }
         let ports = self.ports();
         for (i, (flag, port)) in ports.iter().enumerate() {
             if *port == 0 {
@@ -181,12 +199,15 @@ impl Settings {
 
     /// The ports for clients, by their flags.
     #[must_use]
-    pub fn ports(&self) -> [(&'static str, u16); 3] {
-        [
-            ("--http-port", self.http_port),
-            ("--management-port", self.management_port),
-            ("--media-port", self.media_port),
-        ]
+    pub fn ports(&self) -> Vec<(&'static str, u16)> {
+        let signaling = [("--http-port", self.http_port), ("--management-port", self.management_port)];
+        let media = self.media_ports().map(|port| ("--media-port", port));
+        signaling.into_iter().chain(media).collect()
+    }
+
+    /// The ports for media.
+    pub fn media_ports(&self) -> impl Iterator<Item = u16> {
+        (0..self.media_workers).map(|number| self.media_port.saturating_add(number))
     }
 
     /// What was given for one process.

@@ -37,9 +37,11 @@ fn settings(args: &[&str]) -> Result<Settings, SettingsError> {
 fn with_nothing_given_the_defaults_count() {
     let settings = settings(&[]).unwrap();
     assert_eq!(
-        settings.ports(),
+        settings.ports()[..3],
         [("--http-port", 8080), ("--management-port", 3000), ("--media-port", 10_000)]
     );
+    let cores = std::thread::available_parallelism().unwrap().get().min(16);
+    assert_eq!(settings.ports().len(), 2 + cores, "a media port for each core");
     assert_eq!(
         (settings.data_dir.clone(), settings.bind.to_string()),
         (PathBuf::from("./data"), "0.0.0.0".into())
@@ -54,9 +56,19 @@ fn with_nothing_given_the_defaults_count() {
 fn flags_win_over_the_file() {
     let file = file("http-port = 8081\nmedia-port = 10001\nannounce = [\"192.0.2.1\"]\nsample = false");
     let path = file.path().to_str().unwrap();
-    let settings =
-        settings(&["--config", path, "--http-port", "8082", "--announce", "192.0.2.2,192.0.2.3"]).unwrap();
-    assert_eq!(settings.ports().map(|(_, port)| port), [8082, 3000, 10_001]);
+    let settings = settings(&[
+        "--config",
+        path,
+        "--http-port",
+        "8082",
+        "--announce",
+        "192.0.2.2,192.0.2.3",
+        "--media-workers",
+        "2",
+    ])
+    .unwrap();
+    let ports: Vec<_> = settings.ports().iter().map(|(_, port)| *port).collect();
+    assert_eq!(ports, [8082, 3000, 10_001, 10_002]);
     assert_eq!(settings.announce.len(), 2);
     assert!(!settings.sample);
 }
@@ -105,6 +117,14 @@ fn what_can_not_work_is_refused() {
     assert_eq!(
         refused(&["--media-port", "3000"]),
         SettingsError::SamePort("--management-port", "--media-port", 3000)
+    );
+    assert_eq!(
+        refused(&["--media-port", "2990", "--media-workers", "11"]),
+        SettingsError::SamePort("--management-port", "--media-port", 3000)
+    );
+    assert_eq!(
+        refused(&["--media-port", "65530", "--media-workers", "7"]),
+        SettingsError::TooFewMediaPorts(7, 65_530)
     );
     assert_eq!(refused(&["--tls", "files", "--tls-key", "k"]), SettingsError::TlsFilesMissing);
     assert_eq!(refused(&["--tls-cert", "c"]), SettingsError::TlsFilesUnused);

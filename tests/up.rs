@@ -145,6 +145,7 @@ fn settings(dir: &Path) -> Settings {
         http_port: Some(free[0]),
         management_port: Some(free[1]),
         media_port: Some(free[2]),
+        media_workers: Some(1),
         ..Options::default()
     };
     Settings::new(options, None).unwrap()
@@ -289,6 +290,7 @@ async fn processes_see_the_end_of_a_launcher_that_is_killed() {
         .args(flag("http-port", &settings.http_port))
         .args(flag("management-port", &settings.management_port))
         .args(flag("media-port", &settings.media_port))
+        .args(flag("media-workers", &settings.media_workers))
         .spawn()
         .unwrap();
     // The shell makes a file before it writes it.

@@ -37,6 +37,16 @@ impl<T> Key<T> {
     pub(crate) fn index(self) -> u32 {
         self.index
     }
+
+    /// The key as a number.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    /// The key of such a number.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self { index: bits as u32, generation: (bits >> 32) as u32, of: PhantomData }
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use kaigi_telemetry::LogArgs;
 use kaigi_worker::WorkerArgs;
 
+/// See [`default_workers`].
+const MOST_BY_DEFAULT: u16 = 16;
+
 /// Terminates clients' WebRTC connections and forwards their media
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "kaigi-access-node", version)]
@@ -21,15 +24,26 @@ pub struct Args {
     /// Port for clients' media, UDP and TCP; 0 takes a free one
     #[arg(long, env = "KAIGI_MEDIA_PORT", default_value_t = 10_000)]
     pub media_port: u16,
-    /// Threads that forward media, each with rooms of its own and a port of its own: --media-port and those after it
-    #[arg(long, env = "KAIGI_MEDIA_WORKERS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Threads that forward media, each with a port of its own: --media-port and those after it; default: as many as there are cores, 16 at most
+    #[arg(long, env = "KAIGI_MEDIA_WORKERS", default_value_t = default_workers(), hide_default_value = true, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: u16,
+    /// Transports of a room that are kept on one thread before the room goes on on another one, too
+    #[arg(long, env = "KAIGI_ROOM_TRANSPORTS_PER_WORKER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub room_transports_per_worker: u16,
     /// IP addresses that clients are told, separated by commas; default: that of --bind, or those of all interfaces
     #[arg(long, env = "KAIGI_ANNOUNCE", value_delimiter = ',')]
     pub announce: Vec<IpAddr>,
     /// IP address for media between nodes, reachable from all of them
     #[arg(long, env = "KAIGI_LINK_ADDRESS", default_value = "127.0.0.1")]
     pub link_address: IpAddr,
+}
+
+/// Threads that forward media if no number is given: one for each core. Between each two of them is a ring, so that a machine with very many
+/// cores is better used by several access-nodes.
+#[must_use]
+pub fn default_workers() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u16::try_from(cores).unwrap_or(u16::MAX).min(MOST_BY_DEFAULT)
 }
 
 /// There are no ports left for all workers.

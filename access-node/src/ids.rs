@@ -12,6 +12,16 @@ impl fmt::Display for Ssrc {
     }
 }
 
+/// One of the workers of a process, from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerNumber(pub u16);
+
+impl fmt::Display for WorkerNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Longest mid accepted, in bytes. Browsers use one or two digits.
 const MAX_MID: usize = 32;
 

@@ -44,14 +44,14 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-pub use args::{Args, candidates};
+pub use args::{Args, candidates, default_workers};
 
 use crate::{
     events::EventHub,
     node::{Limits, NodeConfig},
     service::{MAX_MESSAGE, Service},
     transport::Certificate,
-    worker::{DataConsumers, Placement, Sockets, WorkerHandle, WorkerParts, Workers},
+    worker::{DataConsumers, Placement, Siblings, Sockets, WorkerHandle, WorkerParts, Workers},
 };
 
 /// How often absent agents are looked for.
@@ -80,10 +80,12 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
     let channels = Channels::new(args.worker.secret());
     let (events, data) = (EventHub::default(), DataConsumers::default());
     let loads: Vec<_> = sockets.iter().map(|_| LoadGauge::default()).collect();
-    let (load, placement) = (LoadGauge::default(), Placement::new(sockets.len()));
+    let together = args.room_transports_per_worker.into();
+    let (load, placement) = (LoadGauge::default(), Placement::new(loads.clone(), together));
+    let siblings = Siblings::of(args.workers);
     let certificate = Certificate::generate()?;
     let mut handles = Vec::new();
-    for (number, (sockets, load)) in sockets.into_iter().zip(&loads).enumerate() {
+    for (number, ((sockets, load), siblings)) in sockets.into_iter().zip(&loads).zip(siblings).enumerate() {
         let parts = WorkerParts {
             number,
             config: NodeConfig {
@@ -98,6 +100,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
             data: data.clone(),
             channels: channels.clone(),
             placement: placement.clone(),
+            siblings,
             load: load.clone(),
             stop: stop.clone(),
         };

@@ -48,9 +48,9 @@ impl AccessNode for Service {
     ) -> Result<Response<v1::OpenSessionReply>, Status> {
         let (opened, tracks) = request::publication(request.into_inner())?;
         self.events.expect(Instant::now(), &opened.agent);
-        let (room, transport) = (opened.room.clone(), opened.transport.clone());
-        let open = move |node: &mut Node, now| node.open_publication(now, &opened, tracks);
-        self.workers.open(&room, &transport, open).await??;
+        let opens = opened.clone();
+        let open = move |node: &mut Node, now| node.open_publication(now, &opens, tracks);
+        self.workers.open(&opened, open).await??;
         Ok(Response::new(v1::OpenSessionReply {}))
     }
 
@@ -60,9 +60,9 @@ impl AccessNode for Service {
     ) -> Result<Response<v1::OpenSessionReply>, Status> {
         let (opened, tracks) = request::subscription(request.into_inner())?;
         self.events.expect(Instant::now(), &opened.agent);
-        let (room, transport) = (opened.room.clone(), opened.transport.clone());
-        let open = move |node: &mut Node, now| node.open_subscription(now, &opened, tracks);
-        self.workers.open(&room, &transport, open).await??;
+        let opens = opened.clone();
+        let open = move |node: &mut Node, now| node.open_subscription(now, &opens, tracks);
+        self.workers.open(&opened, open).await??;
         Ok(Response::new(v1::OpenSessionReply {}))
     }
 

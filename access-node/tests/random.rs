@@ -11,7 +11,7 @@ use std::{
 };
 
 use kaigi_access_node::{
-    node::{NodeError, request},
+    node::{Limits, NodeError, request},
     sdp::Kind,
 };
 use kaigi_proto::{
@@ -79,7 +79,9 @@ fn track_source((client, line): At, kind: Kind) -> v1::TrackSource {
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let mut world = World::new();
+        // On one worker, or each client on one of its own or with another.
+        let limits = Limits { transports: 4, sessions: 8, links: 64 };
+        let mut world = World::with_workers([1, 2, 3][seed as usize % 3], limits);
         for _ in 0..CLIENTS {
             world.client();
         }
@@ -182,7 +184,7 @@ impl Run {
         let Some(at) = self.some_session() else { return };
         let session = self.sessions.swap_remove(at);
         let (transport, id) = names(&session);
-        self.world.node.close_session(&transport, &id);
+        self.world.node_of(session.client).close_session(&transport, &id);
         for track in session.tracks {
             // A browser's sender is taken off at once, its receiver goes on being offered.
             if matches!(track.role, Role::Publishes) {
@@ -199,7 +201,8 @@ impl Run {
         track.active = active;
         let kind = track.kind;
         let (transport, id) = names(session);
-        self.world.node.set_active(self.world.now, &transport, &id, kind, active).unwrap();
+        let (now, client) = (self.world.now, session.client);
+        self.world.node_of(client).set_active(now, &transport, &id, kind, active).unwrap();
     }
 
     fn set_source(&mut self) {
@@ -209,7 +212,8 @@ impl Run {
         let session = &mut self.sessions[at];
         let (transport, id) = names(session);
         let wanted = request::source(Some(track_source(to, kind)), kind).unwrap();
-        let result = self.world.node.set_source(self.world.now, &transport, &id, kind, wanted);
+        let (now, client) = (self.world.now, session.client);
+        let result = self.world.node_of(client).set_source(now, &transport, &id, kind, wanted);
         match &mut session.tracks[0].role {
             Role::Publishes => assert!(matches!(result, Err(NodeError::Invalid(_)))),
             Role::Subscribes(from) => {
@@ -221,7 +225,7 @@ impl Run {
 
     /// Offers, and sees that the answer is what the model says.
     fn negotiate(&mut self, client: usize) {
-        if self.world.clients[client].1.lines.is_empty() || self.world.node.transports() == 0 {
+        if self.world.clients[client].1.lines.is_empty() {
             return;
         }
         if !self.has_transport(client) {
@@ -251,9 +255,9 @@ impl Run {
     }
 
     /// A transport is there from a client's first session on.
-    fn has_transport(&self, client: usize) -> bool {
+    fn has_transport(&mut self, client: usize) -> bool {
         let id = TransportId::new(World::transport(client)).unwrap();
-        self.world.node.has_transport(&id)
+        self.world.node_of(client).has_transport(&id)
     }
 
     fn restart_ice(&mut self, client: usize) {
@@ -355,7 +359,9 @@ impl Run {
         assert!(arrived.is_empty(), "{arrived:?} flows without a subscription");
         self.check_events();
         let streams: usize = self.sessions.iter().map(|session| session.tracks.len()).sum();
-        let (sources, sinks) = self.world.node.streams();
+        let counts: Vec<_> =
+            (0..=self.world.others.len()).map(|at| self.world.node_at(at).streams()).collect();
+        let (sources, sinks) = counts.iter().fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
         assert!(sources + sinks <= 3 * streams, "{sources} sources and {sinks} sinks of {streams} tracks");
         flowing
     }
@@ -407,17 +413,20 @@ impl<T> ChooseMut<T> for Vec<T> {
 
 #[test]
 fn m_lines_and_media_are_what_the_signaling_says() {
-    let mut flowing = 0;
+    let (mut flowing, mut crossed) = (0, 0);
     for seed in 0..SEQUENCES {
         let outcome = std::panic::catch_unwind(|| {
             let mut run = Run::new(seed);
             for _ in 0..STEPS {
                 run.step();
             }
-            run.finish()
+            (run.finish(), run.world.crossed)
         });
         match outcome {
-            Ok(streams) => flowing += streams,
+            Ok((streams, packets)) => {
+                flowing += streams;
+                crossed += packets;
+            }
             Err(panic) => {
                 eprintln!("sequence {seed}");
                 std::panic::resume_unwind(panic);
@@ -425,4 +434,5 @@ fn m_lines_and_media_are_what_the_signaling_says() {
         }
     }
     assert!(flowing as u64 > 3 * SEQUENCES, "{flowing} streams at the end of all");
+    assert!(crossed as u64 > 2 * SEQUENCES, "{crossed} packets between workers");
 }

@@ -11,7 +11,7 @@ use kaigi_access_node::{
     node::{Limits, Node, NodeConfig, request},
     sdp::Offer,
     transport::Certificate,
-    worker::{self, DataConsumers, Placement, Sockets, WorkerHandle, WorkerParts},
+    worker::{self, DataConsumers, Placement, Siblings, Sockets, WorkerHandle, WorkerParts},
 };
 use kaigi_proto::{
     auth::ClusterSecret,
@@ -76,7 +76,8 @@ pub(crate) fn start(subscribers: &Subscribers) -> Worker {
     let media = sockets.media_address();
     let parts = WorkerParts {
         number: 0,
-        placement: Placement::new(1),
+        placement: Placement::new(vec![LoadGauge::default()], 1),
+        siblings: Siblings::alone(),
         config: NodeConfig {
             worker: WorkerId::new("access-1").unwrap(),
             certificate: Certificate::generate().unwrap(),

@@ -230,7 +230,7 @@ impl Forwarder {
             held: false,
             limit: v1::Limit::None,
             open: true,
-            to: Destination::Link(to),
+            to: Destination::Link { to, takers: 1 },
         })
     }
 
@@ -368,7 +368,7 @@ impl Forwarder {
         for sink_key in &source.sinks {
             let Some(sink) = sinks.get_mut(*sink_key).filter(|sink| sink.flows()) else { continue };
             let stream = match &mut sink.to {
-                Destination::Link(to) => {
+                Destination::Link { to, .. } => {
                     out.link_rtp(*to, packet);
                     continue;
                 }
@@ -453,7 +453,7 @@ impl Forwarder {
         let mut sent = 0;
         for sequence in missing.take(MAX_NACKED) {
             match &mut sink.to {
-                Destination::Link(to) => {
+                Destination::Link { to, .. } => {
                     let Some(source) = current.and_then(|key| sources.get(key)) else { continue };
                     let Some(highest) = source.reception.as_ref().and_then(Reception::highest) else {
                         continue;
@@ -501,7 +501,7 @@ impl Forwarder {
         }
         source.reported = Some(ClockReading { ntp, rtp, at: now });
         for sink in &source.sinks {
-            if let Some(Sink { to: Destination::Link(to), .. }) = self.sinks.get(*sink) {
+            if let Some(Sink { to: Destination::Link { to, .. }, .. }) = self.sinks.get(*sink) {
                 out.link_report(*to, ntp, rtp);
             }
         }
@@ -525,7 +525,7 @@ impl Forwarder {
                 let (rtp, at) = source.newest?;
                 ClockReading { ntp: clock.ntp(at), rtp, at }
             }
-            (None, Origin::Publisher(_)) => return None,
+            (None, Origin::Publisher(_) | Origin::Worker(_)) => return None,
         };
         let elapsed = now.saturating_duration_since(reading.at);
         let ticks = elapsed.as_micros() * u128::from(stream.parameters.clock_rate) / 1_000_000;

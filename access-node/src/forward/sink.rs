@@ -48,6 +48,14 @@ impl Sink {
         self.active && self.open
     }
 
+    /// How many get what goes to it.
+    pub(super) fn takers(&self) -> u32 {
+        match self.to {
+            Destination::Client(_) => 1,
+            Destination::Link { takers, .. } => takers,
+        }
+    }
+
     /// What it gets now.
     #[must_use]
     pub fn source(&self) -> Option<SourceKey> {
@@ -70,7 +78,11 @@ impl Sink {
 #[derive(Debug)]
 pub(super) enum Destination {
     Client(Box<ClientStream>),
-    Link(AttachmentKey),
+    /// Others, so many of whose clients get it.
+    Link {
+        to: AttachmentKey,
+        takers: u32,
+    },
 }
 
 /// How a stream to a client is written, as negotiated.

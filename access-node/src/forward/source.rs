@@ -34,6 +34,8 @@ pub enum Origin {
     Publisher(TransportKey),
     /// Another node.
     Flow(FlowKey),
+    /// A client of another worker of this process.
+    Worker(FlowKey),
 }
 
 /// What is known of the packets of a source that is there.
@@ -58,7 +60,7 @@ impl Supply {
     fn can_be_asked(&self) -> bool {
         match self.origin {
             Origin::Publisher(_) => self.ssrc.is_some(),
-            Origin::Flow(_) => true,
+            Origin::Flow(_) | Origin::Worker(_) => true,
         }
     }
 }
@@ -134,6 +136,13 @@ impl Source {
     #[must_use]
     pub fn sinks(&self) -> &[SinkKey] {
         &self.sinks
+    }
+
+    /// Whether a publication of this worker produces it, or is going to.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        let by_client = |supply: &Supply| matches!(supply.origin, Origin::Publisher(_));
+        self.claimed || self.supply.as_ref().is_some_and(by_client)
     }
 
     /// What is known of its reception.

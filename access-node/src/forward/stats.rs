@@ -156,7 +156,7 @@ impl Forwarder {
             plis: received.plis,
             resolution: resolution(source),
             flowing: counted.flowing && source.active && source.supply.is_some(),
-            takers: u32::try_from(source.sinks.len()).unwrap_or(u32::MAX),
+            takers: source.sinks.iter().filter_map(|key| self.sinks.get(*key)).map(Sink::takers).sum(),
             ..counted
         })
     }
@@ -184,6 +184,13 @@ impl Forwarder {
             choices: sent.choices.to_messages(now, wall),
             ..sent.tally.to_message(now)
         })
+    }
+
+    /// How many get what goes to others by a sink.
+    pub fn set_takers(&mut self, key: SinkKey, count: u32) {
+        if let Some(Sink { to: Destination::Link { takers, .. }, .. }) = self.sinks.get_mut(key) {
+            *takers = count;
+        }
     }
 
     /// A client reports on a stream. The round trip, if it tells of one.

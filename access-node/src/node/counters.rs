@@ -15,6 +15,10 @@ pub struct Counters {
     pub link_packets_in: u64,
     /// RTP packets to other nodes.
     pub link_packets_out: u64,
+    /// RTP packets from other workers of the process.
+    pub worker_packets_in: u64,
+    /// RTP packets to other workers of the process.
+    pub worker_packets_out: u64,
     /// Packets that publishers were asked for again.
     pub nacks_out: u64,
     /// NACK packets from subscribers.

@@ -328,13 +328,17 @@ impl Node {
         match role {
             DataRole::Publishes => {
                 if let Ok(stream) = StreamId::new(id) {
+                    self.end_data_flow(&stream);
                     self.net.data.publications.insert(stream, key);
                 }
             }
             DataRole::Subscribes(source) => {
                 let receivers = self.net.data.receivers.entry(source.stream.clone()).or_default();
                 receivers.push((key, id.clone()));
-                if source.worker != self.config.worker {
+                let is_here = source.worker == self.config.worker
+                    && (self.net.others.is_empty()
+                        || self.net.data.publications.contains_key(&source.stream));
+                if !is_here {
                     self.ensure_data_flow(&source);
                 }
             }

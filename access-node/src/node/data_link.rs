@@ -1,4 +1,5 @@
-//! Data between nodes: streams of this node that others get, and streams of others that clients here get.
+//! Data between nodes: streams of this node that others get, and streams of others that clients here get. Workers of one process are nodes
+//! to each other in this: data are few beside media.
 
 use std::{
     collections::HashMap,
@@ -171,8 +172,10 @@ impl Node {
     pub fn data_ended(&mut self, now: Instant, key: DataFlowKey, result: Result<(), tonic::Status>) {
         let links = &mut self.net.data.links;
         let Some(flow) = links.flows.get_mut(key) else { return };
+        // A stream of this process is not there yet, or not any more, which whoever opened the receivers will know.
+        let may_come = flow.worker == self.config.worker;
         match result {
-            Err(status) if status.code() != tonic::Code::NotFound => {
+            Err(status) if may_come || status.code() != tonic::Code::NotFound => {
                 tracing::debug!(stream = %flow.stream, endpoint = flow.endpoint, %status, "stream of data broken");
                 let pause = RETRY.1.min(RETRY.0 * 2u32.saturating_pow(flow.failures.min(10)));
                 flow.failures = flow.failures.saturating_add(1);

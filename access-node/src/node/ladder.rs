@@ -18,7 +18,7 @@ const FRAMES_SWING: f64 = 1.15;
 
 /// What is known of a track that flows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Known {
+pub struct Known {
     pub(super) size: Option<Size>,
     pub(super) rates: Rates,
 }
@@ -56,7 +56,7 @@ pub(super) struct Ladder {
 }
 
 impl Ladder {
-    /// Looks at what flows now; `elsewhere` knows of what is published on other nodes.
+    /// Looks at what flows now; `elsewhere` knows of what is not published here.
     pub(super) fn new(
         now: Instant,
         layers: &[TrackSource],
@@ -68,8 +68,9 @@ impl Ladder {
             .iter()
             .zip(0..)
             .filter_map(|(layer, index)| {
-                let told = elsewhere(layer);
                 let source = forward.find(&layer.track).and_then(|key| forward.source_mut(key));
+                let is_here = source.as_ref().is_some_and(|source| source.is_published());
+                let told = if is_here { None } else { elsewhere(layer) };
                 let Known { size, rates } = source.and_then(|source| Known::of(now, source)).or(told)?;
                 Some(Flowing { layer: index, size, rates })
             })

@@ -172,8 +172,7 @@ impl Node {
     /// Decides anew what a transport's subscriptions with layers get.
     pub(super) fn allocate(&mut self, now: Instant, key: TransportKey) {
         let changes = changes(now, key, &self.config.worker, &mut self.net, &mut self.forward);
-        let questions = self.net.remote.questions(now);
-        self.net.output.calls.extend(questions);
+        self.ask_for_layers(now);
         for Change { sink, layer, chosen } in changes {
             match layer {
                 Some(layer) => {
@@ -197,7 +196,7 @@ fn changes(
     net: &mut Net,
     forward: &mut Forwarder,
 ) -> Vec<Change> {
-    let Net { transports, remote, .. } = net;
+    let Net { transports, remote, others, .. } = net;
     let Some(transport) = transports.get_mut(key) else { return Vec::new() };
     let connected = transport.is_connected();
     let mut reserved = 0;
@@ -216,8 +215,11 @@ fn changes(
             Fed::Layers(layered) => {
                 let negotiated = transport.negotiation.negotiated(&track.mid);
                 reports |= negotiated.is_some_and(|agreed| agreed.extensions.transport_cc.is_some());
-                let elsewhere =
-                    |layer: &TrackSource| (layer.worker != *own).then(|| remote.look(now, layer)).flatten();
+                let elsewhere = |layer: &TrackSource| match layer.worker == *own {
+                    false => remote.look(now, layer),
+                    true if others.is_empty() => None,
+                    true => remote.look_among_workers(now, layer),
+                };
                 let ladder = Ladder::new(now, &layered.layers, &layered.wish, forward, elsewhere);
                 pictures.push(Wanted { sink: *sink, layered, ladder });
             }

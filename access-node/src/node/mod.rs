@@ -2,6 +2,7 @@
 //! go in; datagrams, events and calls to other nodes come out ([`Output`]).
 
 mod counters;
+mod crossings;
 mod data;
 mod data_link;
 mod datagrams;
@@ -21,10 +22,12 @@ mod stats;
 mod transport;
 
 pub use counters::Counters;
+pub use crossings::{Crossing, Crossings, record_length};
 pub use data_link::{ConsumerId, DataCall};
 pub use datagrams::{Datagram, Datagrams};
 pub use error::NodeError;
-pub use links::{Attachment, Flow};
+pub use ladder::Known;
+pub use links::{Attachment, Flow, Notice, Supplied};
 pub use output::{LinkCall, Output};
 pub use request::{
     DataRole, DataSource, Feed, LayerWish, Opened, PublicationTrack, SubscriptionTrack, TrackSource,

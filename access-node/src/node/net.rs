@@ -13,15 +13,16 @@ use rtc_rtcp::{
 };
 
 use super::{
-    Counters, Output,
+    Counters, Notice, Output,
     data::Data,
-    links::Links,
+    links::{Links, Taker},
     remote::RemoteLayers,
     transport::{Role, Transport},
 };
 use crate::{
     arena::Arena,
     forward::{Origin, Outlet, Size},
+    ids::WorkerNumber,
     keys::{AttachmentKey, TransportKey, TransportTag},
     timers::Timers,
     transport::{Path, Peer},
@@ -35,6 +36,15 @@ pub(super) struct Room {
     pub(super) transports: usize,
 }
 
+impl Room {
+    /// It is served by that agent, unless a newer one does.
+    pub(super) fn serve(&mut self, agent: &WorkerId, epoch: u64) {
+        if epoch >= self.epoch {
+            (self.agent, self.epoch) = (agent.clone(), epoch);
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Net {
     pub(super) rooms: HashMap<RoomId, Room>,
@@ -43,6 +53,8 @@ pub(super) struct Net {
     pub(super) by_peer: HashMap<Peer, TransportKey>,
     pub(super) timers: Timers<TransportKey>,
     pub(super) links: Links,
+    /// The other workers of the process.
+    pub(super) others: Vec<WorkerNumber>,
     pub(super) remote: RemoteLayers,
     pub(super) data: Data,
     pub(super) output: Output,
@@ -60,12 +72,24 @@ impl Net {
             by_peer: HashMap::new(),
             timers: Timers::default(),
             links,
+            others: Vec::new(),
             remote: RemoteLayers::default(),
             data: Data::default(),
             output: Output::default(),
             counters: Counters::default(),
             frame_goes_on: false,
         }
+    }
+
+    /// Says something to another worker.
+    pub(super) fn tell(&mut self, worker: WorkerNumber, notice: Notice) {
+        self.output.notices.push((worker, notice));
+    }
+
+    /// Says something to all other workers.
+    pub(super) fn tell_all(&mut self, notice: &Notice) {
+        let notices = self.others.iter().map(|worker| (*worker, notice.clone()));
+        self.output.notices.extend(notices);
     }
 
     /// Tells the agent of the transport's room.
@@ -165,17 +189,30 @@ impl Outlet for Net {
     }
 
     fn link_rtp(&mut self, to: AttachmentKey, packet: &[u8]) {
-        let Some(attachment) = self.links.attachments.get_mut(to) else { return };
-        if let Ok(datagram) = attachment.producer.protect_rtp(packet) {
-            self.counters.link_packets_out += 1;
-            self.output.link_datagrams.push((attachment.producer.consumer_address(), datagram));
+        match self.links.attachments.get_mut(to).map(|attachment| &mut attachment.taker) {
+            Some(Taker::Node { producer, .. }) => {
+                if let Ok(datagram) = producer.protect_rtp(packet) {
+                    self.counters.link_packets_out += 1;
+                    self.output.link_datagrams.push((producer.consumer_address(), datagram));
+                }
+            }
+            Some(Taker::Worker { number, flow }) => {
+                self.counters.worker_packets_out += 1;
+                self.output.crossings.packet(*number, *flow, self.frame_goes_on, packet);
+            }
+            None => {}
         }
     }
 
     fn link_report(&mut self, to: AttachmentKey, ntp: u64, rtp: u32) {
-        let Some(attachment) = self.links.attachments.get_mut(to) else { return };
-        if let Ok(datagram) = attachment.producer.sender_report(ntp, rtp) {
-            self.output.link_datagrams.push((attachment.producer.consumer_address(), datagram));
+        match self.links.attachments.get_mut(to).map(|attachment| &mut attachment.taker) {
+            Some(Taker::Node { producer, .. }) => {
+                if let Ok(datagram) = producer.sender_report(ntp, rtp) {
+                    self.output.link_datagrams.push((producer.consumer_address(), datagram));
+                }
+            }
+            Some(Taker::Worker { number, flow }) => self.output.crossings.report(*number, *flow, ntp, rtp),
+            None => {}
         }
     }
 
@@ -192,6 +229,11 @@ impl Outlet for Net {
             Origin::Flow(key) => {
                 let sent = self.links.feedback(key, |consumer| consumer.request_key_frame());
                 self.output.link_datagrams.extend(sent);
+            }
+            Origin::Worker(key) => {
+                if let Some((worker, attachment)) = self.links.giver(key) {
+                    self.tell(worker, Notice::KeyFrameRequest { attachment });
+                }
             }
         }
     }
@@ -213,6 +255,12 @@ impl Outlet for Net {
             Origin::Flow(key) => {
                 let sent = self.links.feedback(key, |consumer| consumer.nack(missing));
                 self.output.link_datagrams.extend(sent);
+            }
+            Origin::Worker(key) => {
+                if let Some((worker, attachment)) = self.links.giver(key) {
+                    let sequences = missing.to_vec();
+                    self.tell(worker, Notice::Missing { attachment, sequences });
+                }
             }
         }
     }

@@ -8,8 +8,8 @@ use kaigi_proto::{
     v1,
 };
 
-use super::{DataCall, Datagrams};
-use crate::keys::FlowKey;
+use super::{Crossings, DataCall, Datagrams, Notice};
+use crate::{ids::WorkerNumber, keys::FlowKey};
 
 /// A call to another node's `MediaLink`.
 #[derive(Clone, Debug)]
@@ -46,6 +46,10 @@ pub struct Output {
     pub datagrams: Datagrams,
     /// To other nodes.
     pub link_datagrams: Vec<(SocketAddr, BytesMut)>,
+    /// Packets to other workers of the process.
+    pub crossings: Crossings,
+    /// What other workers of the process are told; before those packets.
+    pub notices: Vec<(WorkerNumber, Notice)>,
     /// Transports that have ended.
     pub ended: Vec<TransportId>,
     /// For the agent that serves the room.
@@ -54,4 +58,20 @@ pub struct Output {
     pub calls: Vec<LinkCall>,
     /// Data to and from other nodes.
     pub data: Vec<DataCall>,
+}
+
+impl Output {
+    /// Packets that are to be sent.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.datagrams.len() + self.link_datagrams.len() + self.crossings.len()
+    }
+
+    /// Whether there is something for clients or other workers, and all of it can wait for the rest of its frame.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        let (clients, workers) = (&self.datagrams, &self.crossings);
+        let waits = (clients.may_wait() || clients.is_empty()) && (workers.may_wait() || workers.is_empty());
+        waits && self.notices.is_empty() && !(clients.is_empty() && workers.is_empty())
+    }
 }

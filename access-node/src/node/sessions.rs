@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Instant};
 
 use kaigi_proto::{
-    ids::{SessionId, TrackId, TransportId, WorkerId},
+    ids::{RoomId, SessionId, TrackId, TransportId, WorkerId},
     v1::{self, access_event::Event},
 };
 use rand::RngCore;
@@ -55,6 +55,7 @@ impl Node {
         let mut session = Session::new(opened);
         for track in tracks {
             let source = self.forward.source_of(&track.track, track.kind);
+            self.end_crossing(source);
             self.forward.claim(source);
             self.bind(key, &track.mid, &opened.session, track.kind, Wish::Receive(track.accepted));
             session.tracks.push(SessionTrack {
@@ -151,7 +152,7 @@ impl Node {
             Role::Published(layers) => {
                 let sources: Vec<_> = layers.iter().map(|layer| layer.source).collect();
                 for source in sources {
-                    self.forward.set_source_active(now, source, active, &mut self.net);
+                    self.set_published_active(now, source, active);
                 }
             }
             Role::Subscribed { active: wanted, sink, from } => {
@@ -207,6 +208,13 @@ impl Node {
         }
     }
 
+    /// A newer agent serves a room.
+    pub fn serve(&mut self, room: &RoomId, agent: &WorkerId, epoch: u64) {
+        if let Some(room) = self.net.rooms.get_mut(room) {
+            room.serve(agent, epoch);
+        }
+    }
+
     /// Ends all transports: the node is about to end. Clients are told, so that they need not wait until their checks fail.
     pub fn close(&mut self, now: Instant) {
         let keys: Vec<_> = self.by_id.values().copied().collect();
@@ -228,14 +236,11 @@ impl Node {
         opened: &Opened,
         mids: &[Mid],
     ) -> Result<Option<TransportKey>, NodeError> {
-        let mut taken_over = false;
         if let Some(room) = self.net.rooms.get_mut(&opened.room) {
             if opened.epoch < room.epoch {
                 return Err(NodeError::OldEpoch(room.epoch));
             }
-            taken_over = opened.epoch > room.epoch;
-            room.epoch = opened.epoch;
-            room.agent = opened.agent.clone();
+            room.serve(&opened.agent, opened.epoch);
         }
         let Some(&key) = self.by_id.get(&opened.transport) else {
             return self.create_transport(now, opened).map(Some);
@@ -250,8 +255,8 @@ impl Node {
             if !same || session.tracks.len() != mids.len() || role != opened.data.as_ref() {
                 return Err(NodeError::InUse("session"));
             }
-            if taken_over && session.established {
-                session.established = false;
+            if session.epoch < opened.epoch {
+                (session.epoch, session.established) = (opened.epoch, false);
                 self.establish(key);
             }
             return Ok(None);
@@ -355,6 +360,7 @@ impl Node {
         let Some(session) = transport.sessions.remove(id) else { return };
         transport.negotiation.release(id);
         let mut sinks: Vec<SinkKey> = Vec::new();
+        let mut published = Vec::new();
         for track in session.tracks {
             match track.role {
                 Role::Published(layers) => {
@@ -362,14 +368,15 @@ impl Node {
                         let (Incoming::Primary(of) | Incoming::Rtx(of)) = *incoming;
                         layers.iter().all(|layer| layer.source != of)
                     });
-                    for layer in layers {
-                        self.forward.release_claim(layer.source);
-                    }
+                    published.extend(layers.iter().map(|layer| layer.source));
                 }
                 Role::Subscribed { sink, .. } => sinks.extend(sink),
             }
         }
         transport.outgoing.retain(|_, sink| !sinks.contains(sink));
+        for source in published {
+            self.unpublish(source);
+        }
         if let Some(data) = session.data {
             self.data_session_closed(key, id, data);
         }

@@ -104,6 +104,7 @@ impl Node {
                 split(&mut self.forward, layers, kind, &negotiated.layers);
                 let sources: Vec<_> = layers.iter().map(|layer| layer.source).collect();
                 for source in sources {
+                    self.end_crossing(source);
                     let supply = Supply {
                         origin: Origin::Publisher(key),
                         format: negotiated.format,
@@ -113,6 +114,7 @@ impl Node {
                         ssrc: None,
                     };
                     self.forward.supply(now, source, supply, &mut self.net);
+                    self.supply_workers(now, source);
                 }
             }
             Role::Subscribed { from, active, sink } => {
@@ -154,9 +156,11 @@ impl Node {
         self.release_left();
     }
 
-    /// Sees to it that what comes from another node comes.
+    /// Sees to it that what comes from another node or worker comes.
     pub(super) fn bring(&mut self, now: Instant, source: SourceKey, from: &TrackSource) {
-        if from.worker != self.config.worker {
+        if from.worker == self.config.worker {
+            self.ensure_crossing(source);
+        } else {
             self.ensure_flow(now, source, from);
         }
     }

@@ -74,12 +74,15 @@ pub(super) struct Session {
     pub(super) tracks: Vec<SessionTrack>,
     pub(super) data: Option<SessionData>,
     pub(super) established: bool,
+    /// Under which it was opened, or opened again.
+    pub(super) epoch: u64,
 }
 
 impl Session {
     /// Without tracks yet.
     pub(super) fn new(opened: &Opened) -> Self {
-        Self { tracks: Vec::new(), data: opened.data.clone().map(SessionData::new), established: false }
+        let data = opened.data.clone().map(SessionData::new);
+        Self { tracks: Vec::new(), data, established: false, epoch: opened.epoch }
     }
 }
 

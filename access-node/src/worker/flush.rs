@@ -7,8 +7,8 @@ use kaigi_worker::Channels;
 use tokio::runtime::Handle;
 
 use super::{
-    WorkerGone, WorkerHandle, data::DataExit, departures::Departures, placement::Placement, sockets::Open,
-    tcp::Connections,
+    WorkerGone, WorkerHandle, data::DataExit, departures::Departures, placement::Placement,
+    siblings::Outward, sockets::Open, tcp::Connections,
 };
 use crate::{
     events::EventHub,
@@ -35,6 +35,8 @@ pub(super) struct Exit {
     pub(super) calls: Handle,
     /// How their answers come back.
     pub(super) back: WorkerHandle,
+    /// To the other workers.
+    pub(super) outward: Outward,
     /// Until when datagrams wait for the rest of their frame.
     pub(super) held_until: Option<Instant>,
 }
@@ -43,7 +45,7 @@ impl Exit {
     /// [`Self::flush`], if much is waiting.
     pub(super) fn flush_if_full(&mut self, node: &mut Node, sockets: &Open) {
         let output = node.output();
-        if output.datagrams.len() + output.link_datagrams.len() >= MAX_WAITING {
+        if output.waiting() >= MAX_WAITING {
             self.flush(node, sockets);
         }
     }
@@ -51,19 +53,23 @@ impl Exit {
     /// Sends what is to be sent, but what waits for the rest of its frame, and begins the calls that are to be made.
     pub(super) fn flush(&mut self, node: &mut Node, sockets: &Open) {
         let now = Instant::now();
-        let Self { departures, connections, events, held_until, .. } = self;
+        let Self { departures, connections, events, held_until, outward, .. } = self;
         let output = node.output();
         for (agent, event) in output.events.drain(..) {
             events.send(now, &agent, event);
         }
-        let may_wait = output.datagrams.may_wait() && output.datagrams.len() < MAX_WAITING;
+        let may_wait = output.may_wait() && output.waiting() < MAX_WAITING;
         if may_wait && now < *held_until.get_or_insert(now + PATIENCE) {
             // The next flush will find more of the frame.
-        } else if !output.datagrams.is_empty() {
+        } else {
             *held_until = None;
-            departures.send(&sockets.udp, &mut output.datagrams, |id, bytes| {
-                connections.send(id, bytes);
-            });
+            // What other workers need time for goes first.
+            outward.send(output);
+            if !output.datagrams.is_empty() {
+                departures.send(&sockets.udp, &mut output.datagrams, |id, bytes| {
+                    connections.send(id, bytes);
+                });
+            }
         }
         if !output.link_datagrams.is_empty() {
             departures.send_plain(&sockets.link, &mut output.link_datagrams);

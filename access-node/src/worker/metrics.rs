@@ -9,7 +9,7 @@ use nix::sys::{
     time::TimeValLike,
 };
 
-use super::departures::Departures;
+use super::flush::Exit;
 use crate::node::Node;
 
 /// What was measured last.
@@ -26,7 +26,7 @@ impl Metrics {
     }
 
     /// Publishes what the node has counted, and the share of a core that this thread has used since the last time.
-    pub(super) fn publish(&mut self, node: &Node, departures: &Departures, load: &LoadGauge) {
+    pub(super) fn publish(&mut self, node: &Node, exit: &Exit, load: &LoadGauge) {
         let c = node.counters();
         let sums = [
             ("kaigi_access_packets_received_total", c.packets_in),
@@ -35,6 +35,9 @@ impl Metrics {
             ("kaigi_access_sent_bytes_total", c.bytes_out),
             ("kaigi_access_link_packets_received_total", c.link_packets_in),
             ("kaigi_access_link_packets_sent_total", c.link_packets_out),
+            ("kaigi_access_worker_packets_received_total", c.worker_packets_in),
+            ("kaigi_access_worker_packets_sent_total", c.worker_packets_out),
+            ("kaigi_access_worker_packets_not_sent_total", exit.outward.dropped()),
             ("kaigi_access_nacks_received_total", c.nacks_in),
             ("kaigi_access_packets_requested_total", c.nacks_out),
             ("kaigi_access_packets_retransmitted_total", c.retransmissions),
@@ -43,8 +46,8 @@ impl Metrics {
             ("kaigi_access_transport_cc_received_total", c.transport_cc_in),
             ("kaigi_access_datagrams_of_strangers_total", c.strangers),
             ("kaigi_access_datagrams_malformed_total", c.malformed),
-            ("kaigi_access_datagrams_not_sent_total", departures.dropped()),
-            ("kaigi_access_messages_sent_total", departures.sent()),
+            ("kaigi_access_datagrams_not_sent_total", exit.departures.dropped()),
+            ("kaigi_access_messages_sent_total", exit.departures.sent()),
             ("kaigi_access_ice_restarts_total", c.ice_restarts),
             ("kaigi_access_data_messages_received_total", c.data_messages_in),
             ("kaigi_access_data_received_bytes_total", c.data_bytes_in),

@@ -1,5 +1,6 @@
 //! The thread that moves packets: one [`Node`] with its sockets. Everything of a client happens on one worker, so nothing is shared
-//! and nothing is locked. Several run side by side, each with rooms and a port of its own ([`Placement`]).
+//! and nothing is locked. Several run side by side, each with clients and a port of its own ([`Placement`]); a track that is wanted on
+//! another one crosses by a ring ([`Siblings`]).
 
 mod arrivals;
 mod data;
@@ -8,12 +9,14 @@ mod flush;
 mod metrics;
 mod placement;
 mod sendmmsg;
+mod siblings;
 mod sockets;
 mod tcp;
 mod workers;
 
 pub use data::{DataConsumers, DataStream};
 pub use placement::Placement;
+pub use siblings::Siblings;
 pub use sockets::{BindError, Sockets};
 pub use workers::Workers;
 
@@ -33,6 +36,7 @@ use self::{
     departures::Departures,
     flush::Exit,
     metrics::Metrics,
+    siblings::{FromWorker, Inward},
     tcp::{Connections, FromConnection},
 };
 use crate::{
@@ -120,6 +124,8 @@ pub struct WorkerParts {
     pub channels: Channels,
     /// Where it says which transports have ended.
     pub placement: Placement,
+    /// The ways to the other workers of the process.
+    pub siblings: Siblings,
     /// Its load, of one core.
     pub load: LoadGauge,
     /// When to end.
@@ -151,6 +157,7 @@ struct Worker {
     sockets: sockets::Open,
     arrivals: Arrivals,
     exit: Exit,
+    inward: Inward,
     frames: mpsc::Receiver<FromConnection>,
     /// The way of each TCP connection, for when it closes.
     paths: HashMap<ConnectionId, Path>,
@@ -170,8 +177,10 @@ impl Worker {
         let mut seed = [0; 32];
         rand::rng().fill_bytes(&mut seed);
         let (sender, frames) = mpsc::channel(FRAMES);
+        let (own, count) = parts.siblings.place();
+        let Siblings { inward, outward, .. } = parts.siblings;
         Ok(Self {
-            node: Node::new(Instant::now(), SystemTime::now(), seed, parts.config),
+            node: Node::new(Instant::now(), SystemTime::now(), seed, parts.config).among(own, count),
             sockets: parts.sockets.open()?,
             arrivals: Arrivals::default(),
             exit: Exit {
@@ -183,8 +192,10 @@ impl Worker {
                 channels: parts.channels,
                 calls,
                 back,
+                outward,
                 held_until: None,
             },
+            inward,
             frames,
             paths: HashMap::new(),
             jobs,
@@ -209,6 +220,7 @@ impl Worker {
                 ready = self.sockets.udp.socket.readable() => if ready.is_ok() { self.read_udp() },
                 ready = self.sockets.link.socket.readable() => if ready.is_ok() { self.read_link() },
                 Some(job) = self.jobs.recv() => self.run_jobs(job),
+                () = self.inward.wait() => {}
                 Some(frame) = self.frames.recv() => self.take_frame(frame),
                 accepted = self.sockets.tcp.accept() => match accepted {
                     Ok((stream, peer)) => self.exit.connections.accept(stream, peer),
@@ -219,9 +231,10 @@ impl Worker {
                     }
                 },
                 () = due => {}
-                _ = housekeeping.tick() => self.metrics.publish(&self.node, &self.exit.departures, &self.load),
+                _ = housekeeping.tick() => self.metrics.publish(&self.node, &self.exit, &self.load),
                 () = self.stop.cancelled() => break,
             }
+            self.read_workers();
             self.node.handle_timeout(Instant::now());
             self.exit.flush(&mut self.node, &self.sockets);
         }
@@ -281,6 +294,19 @@ impl Worker {
                 break;
             }
         }
+    }
+
+    fn read_workers(&mut self) {
+        let Self { node, sockets, inward, exit, .. } = self;
+        let mut now = None;
+        inward.take(|from, what| {
+            let now = *now.get_or_insert_with(Instant::now);
+            match what {
+                FromWorker::Notice(notice) => node.handle_notice(now, from, notice),
+                FromWorker::Record(record) => node.handle_crossing(now, from, record),
+            }
+            exit.flush_if_full(node, sockets);
+        });
     }
 
     fn take_frame(&mut self, frame: FromConnection) {

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Instant};
 
-use kaigi_proto::ids::{RoomId, TransportId};
+use kaigi_proto::ids::TransportId;
 
 use super::{Placement, WorkerGone, WorkerHandle};
-use crate::node::{Node, NodeError};
+use crate::node::{Node, NodeError, Opened};
 
 /// All workers of the process.
 #[derive(Clone, Debug)]
@@ -39,19 +39,25 @@ impl Workers {
     /// Has something opened on a transport of a room.
     ///
     /// # Errors
-    /// If the worker has ended.
+    /// If a worker has ended.
     pub async fn open<R: Send + 'static>(
         &self,
-        room: &RoomId,
-        transport: &TransportId,
-        job: impl FnOnce(&mut Node, Instant) -> R + Send + 'static,
-    ) -> Result<R, WorkerGone> {
-        let opening = self.placement.open(room, transport);
-        let (worker, transport) = (&self.handles[opening.worker], transport.clone());
+        opened: &Opened,
+        job: impl FnOnce(&mut Node, Instant) -> Result<R, NodeError> + Send + 'static,
+    ) -> Result<Result<R, NodeError>, WorkerGone> {
+        let mut opening = match self.placement.open(opened) {
+            Ok(opening) => opening,
+            Err(error) => return Ok(Err(error)),
+        };
+        for worker in std::mem::take(&mut opening.unaware) {
+            let (room, agent, epoch) = (opened.room.clone(), opened.agent.clone(), opened.epoch);
+            self.handles[worker].call(move |node, _| node.serve(&room, &agent, epoch)).await?;
+        }
+        let (worker, transport) = (&self.handles[opening.worker], opened.transport.clone());
         let job = move |node: &mut Node, now| {
             let result = job(node, now);
             if node.has_transport(&transport) {
-                opening.done(&transport);
+                opening.done();
             }
             result
         };

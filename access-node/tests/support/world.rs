@@ -7,7 +7,9 @@ use std::{
 };
 
 use kaigi_access_node::{
-    node::{Datagram, Limits, Node, NodeConfig, NodeError, request},
+    ids::WorkerNumber,
+    keys::DataFlowKey,
+    node::{ConsumerId, DataCall, Datagram, Limits, Node, NodeConfig, NodeError, record_length, request},
     sdp::Offer,
     transport::{Certificate, Path, Peer},
 };
@@ -27,6 +29,14 @@ pub const AGENT: &str = "conference-1";
 /// A node, its clients, and the agent that it reports to.
 pub struct World {
     pub node: Node,
+    /// The other workers of the process, if there are any. Clients are on them in turn.
+    pub others: Vec<Node>,
+    /// Whether a packet is lost between workers.
+    pub loses_crossings: Box<dyn FnMut() -> bool>,
+    /// Packets that crossed.
+    pub crossed: usize,
+    /// Who gets data of another worker: the worker and its flow.
+    pub data_consumers: Vec<Option<(usize, DataFlowKey)>>,
     pub now: Instant,
     pub clients: Vec<(SocketAddr, Client)>,
     /// Agent, transport, event.
@@ -49,6 +59,25 @@ impl World {
         Self::with_limits(worker, link, seed, Limits { transports: 4, sessions: 8, links: 8 })
     }
 
+    /// Several workers of one process.
+    pub fn with_workers(count: u16, limits: Limits) -> Self {
+        let mut world = Self::with_limits("access-1", "127.0.0.1:7000", 7, limits);
+        let certificate = Certificate::generate().unwrap();
+        let node = |number: u16| {
+            let config = NodeConfig {
+                worker: WorkerId::new("access-1").unwrap(),
+                certificate: certificate.clone(),
+                candidates: vec![format!("1 1 udp 2130706431 192.0.2.9 1000{number} typ host")],
+                link_address: address("127.0.0.1:7000"),
+                limits,
+            };
+            Node::new(world.now, SystemTime::UNIX_EPOCH, [7 + number as u8; 32], config)
+                .among(WorkerNumber(number), count)
+        };
+        (world.node, world.others) = (node(0), (1..count).map(node).collect());
+        world
+    }
+
     pub fn with_limits(worker: &str, link: &str, seed: u8, limits: Limits) -> Self {
         let now = Instant::now();
         let config = NodeConfig {
@@ -61,6 +90,10 @@ impl World {
         let node = Node::new(now, SystemTime::UNIX_EPOCH, [seed; 32], config);
         Self {
             node,
+            others: Vec::new(),
+            loses_crossings: Box::new(|| false),
+            crossed: 0,
+            data_consumers: Vec::new(),
             now,
             clients: Vec::new(),
             events: Vec::new(),
@@ -70,6 +103,19 @@ impl World {
             loses: Box::new(|| false),
             narrow: HashMap::new(),
         }
+    }
+
+    /// The worker of a client.
+    pub fn place(&self, client: usize) -> usize {
+        client % (1 + self.others.len())
+    }
+
+    pub fn node_at(&mut self, place: usize) -> &mut Node {
+        place.checked_sub(1).map_or(&mut self.node, |other| &mut self.others[other])
+    }
+
+    pub fn node_of(&mut self, client: usize) -> &mut Node {
+        self.node_at(self.place(client))
     }
 
     pub fn client(&mut self) -> usize {
@@ -108,7 +154,8 @@ impl World {
             ..Default::default()
         };
         let (opened, tracks) = request::publication(request)?;
-        self.node.open_publication(self.now, &opened, tracks)
+        let now = self.now;
+        self.node_of(client).open_publication(now, &opened, tracks)
     }
 
     pub fn subscribe(
@@ -143,14 +190,16 @@ impl World {
             ..Default::default()
         };
         let (opened, tracks) = request::subscription(request)?;
-        self.node.open_subscription(self.now, &opened, tracks)
+        let now = self.now;
+        self.node_of(client).open_subscription(now, &opened, tracks)
     }
 
     /// Offers and takes the answer.
     pub fn negotiate(&mut self, client: usize) {
         let offer = Offer::parse(&self.clients[client].1.offer()).unwrap();
         let transport = TransportId::new(Self::transport(client)).unwrap();
-        self.node.offer(self.now, &transport, &offer).unwrap();
+        let now = self.now;
+        self.node_of(client).offer(now, &transport, &offer).unwrap();
         self.settle();
         let name = Self::transport(client);
         let at =
@@ -168,63 +217,148 @@ impl World {
 
     pub fn send(&mut self, client: usize, datagram: &[u8]) {
         let path = Path { peer: Peer { address: self.clients[client].0, tcp: None }, local: None };
-        self.node.handle_datagram(self.now, path, datagram);
+        let now = self.now;
+        self.node_of(client).handle_datagram(now, path, datagram);
         self.settle();
     }
 
     /// Carries datagrams to and fro until nobody says anything more.
     pub fn settle(&mut self) {
+        let places = 0..=self.others.len();
         loop {
-            self.node.run_data(self.now);
-            let output = self.node.output();
-            let mut datagrams = std::mem::take(&mut output.datagrams);
-            for (agent, event) in output.events.drain(..) {
-                self.events.push((agent.to_string(), event.transport_id, event.event.unwrap()));
-            }
             let mut replies = Vec::new();
-            for Datagram { path, bytes, .. } in datagrams.iter() {
-                let Some(at) = self.clients.iter().position(|(a, _)| *a == path.peer.address) else {
-                    continue;
-                };
-                if bytes[0] >= 128
-                    && let Some(narrow) = self.narrow.get_mut(&at)
-                {
-                    narrow.enter(self.now, bytes);
-                    continue;
-                }
-                let (address, client) = &mut self.clients[at];
-                if is_data(bytes) && (self.loses)() {
-                    continue;
-                }
-                client.receive(self.now, bytes);
-                replies.extend(client.outgoing.drain(..).map(|reply| (*address, reply)));
+            for place in places.clone() {
+                self.run_worker(place, &mut replies);
             }
-            // Their buffer is used again, as by the worker.
-            datagrams.clear();
-            self.node.output().datagrams = datagrams;
-            if replies.is_empty() && self.node.output().datagrams.is_empty() {
+            let has_crossed = !self.others.is_empty() && self.cross();
+            let is_empty = |world: &mut Self, place| world.node_at(place).output().datagrams.is_empty();
+            if replies.is_empty() && !has_crossed && places.clone().all(|place| is_empty(self, place)) {
                 // Data leave in turns.
-                let Some(at) = self.node.data_due() else { return };
+                let Some(at) = places.clone().filter_map(|place| self.node_at(place).data_due()).min() else {
+                    return;
+                };
                 self.now = self.now.max(at);
             }
-            for (address, reply) in replies {
+            for (client, reply) in replies {
                 if is_data(&reply) && (self.loses)() {
                     continue;
                 }
-                let path = Path { peer: Peer { address, tcp: None }, local: None };
-                self.node.handle_datagram(self.now, path, &reply);
+                let path = Path { peer: Peer { address: self.clients[client].0, tcp: None }, local: None };
+                let now = self.now;
+                self.node_of(client).handle_datagram(now, path, &reply);
+            }
+        }
+    }
+
+    /// Takes what a worker has to say, and what clients reply.
+    fn run_worker(&mut self, place: usize, replies: &mut Vec<(usize, Vec<u8>)>) {
+        let now = self.now;
+        self.node_at(place).run_data(now);
+        let output = self.node_at(place).output();
+        let mut datagrams = std::mem::take(&mut output.datagrams);
+        let events = std::mem::take(&mut output.events);
+        for (agent, event) in events {
+            self.events.push((agent.to_string(), event.transport_id, event.event.unwrap()));
+        }
+        for Datagram { path, bytes, .. } in datagrams.iter() {
+            let Some(at) = self.clients.iter().position(|(a, _)| *a == path.peer.address) else {
+                continue;
+            };
+            if bytes[0] >= 128
+                && let Some(narrow) = self.narrow.get_mut(&at)
+            {
+                narrow.enter(self.now, bytes);
+                continue;
+            }
+            if is_data(bytes) && (self.loses)() {
+                continue;
+            }
+            let client = &mut self.clients[at].1;
+            client.receive(self.now, bytes);
+            replies.extend(client.outgoing.drain(..).map(|reply| (at, reply)));
+        }
+        // Their buffer is used again, as by the worker.
+        datagrams.clear();
+        self.node_at(place).output().datagrams = datagrams;
+    }
+
+    /// Carries what workers have for each other; whether there was something.
+    fn cross(&mut self) -> bool {
+        let now = self.now;
+        let mut has_crossed = false;
+        for place in 0..=self.others.len() {
+            let from = WorkerNumber(place as u16);
+            let output = self.node_at(place).output();
+            let notices = std::mem::take(&mut output.notices);
+            let mut crossings = std::mem::take(&mut output.crossings);
+            let data = std::mem::take(&mut output.data);
+            has_crossed |= !notices.is_empty() || !crossings.is_empty() || !data.is_empty();
+            for (to, notice) in notices {
+                self.node_at(to.0.into()).handle_notice(now, from, notice);
+            }
+            for (to, mut bytes) in crossings.iter() {
+                while let Some(length) = record_length(bytes) {
+                    let (record, rest) = bytes.split_at(length);
+                    if !(self.loses_crossings)() {
+                        self.node_at(to.0.into()).handle_crossing(now, from, record);
+                    }
+                    self.crossed += 1;
+                    bytes = rest;
+                }
+            }
+            crossings.clear();
+            self.node_at(place).output().crossings = crossings;
+            for call in data {
+                self.data_call(place, call);
+            }
+        }
+        has_crossed
+    }
+
+    /// Data between workers, as their process carries them.
+    fn data_call(&mut self, place: usize, call: DataCall) {
+        let now = self.now;
+        match call {
+            DataCall::Subscribe { flow, stream, .. } => {
+                let consumer = ConsumerId(self.data_consumers.len() as u64);
+                self.data_consumers.push(Some((place, flow)));
+                let opened = (0..=self.others.len())
+                    .find(|other| self.node_at(*other).open_data_consumer(consumer, &stream).is_ok());
+                if opened.is_none() {
+                    let unknown = tonic::Status::not_found("stream unknown");
+                    self.node_at(place).data_ended(now, flow, Err(unknown));
+                }
+            }
+            DataCall::Unsubscribe { flow } => {
+                let of = |consumer: &Option<_>| *consumer == Some((place, flow));
+                let Some(at) = self.data_consumers.iter().position(of) else { return };
+                self.data_consumers[at] = None;
+                let consumer = ConsumerId(at as u64);
+                (0..=self.others.len()).for_each(|other| self.node_at(other).close_data_consumer(consumer));
+            }
+            DataCall::Message { consumer, message } => {
+                if let Some((place, flow)) = self.data_consumers[consumer.0 as usize] {
+                    self.node_at(place).data_arrived(now, flow, &[message]);
+                }
+            }
+            DataCall::End { consumer } => {
+                if let Some((place, flow)) = self.data_consumers[consumer.0 as usize].take() {
+                    self.node_at(place).data_ended(now, flow, Ok(()));
+                }
             }
         }
     }
 
     /// Sends what a client's data channels have to say.
-    pub fn flush_data(&mut self, client: usize) {
-        let (address, client) = &mut self.clients[client];
+    pub fn flush_data(&mut self, at: usize) {
+        let (address, client) = &mut self.clients[at];
         let path = Path { peer: Peer { address: *address, tcp: None }, local: None };
         client.flush_data(self.now);
         for datagram in client.outgoing.drain(..) {
             if !(self.loses)() {
-                self.node.handle_datagram(self.now, path, &datagram);
+                let place = at % (1 + self.others.len());
+                let node = place.checked_sub(1).map_or(&mut self.node, |other| &mut self.others[other]);
+                node.handle_datagram(self.now, path, &datagram);
             }
         }
     }
@@ -235,10 +369,12 @@ impl World {
             let clients =
                 self.clients.iter().filter_map(|(_, client)| client.data.as_ref()?.next_timeout()).min();
             let narrow = self.narrow.values().filter_map(Narrow::next_timeout).min();
-            let next = [self.node.next_timeout(), clients, narrow].into_iter().flatten().min();
+            let nodes = (0..=self.others.len()).filter_map(|place| self.node_at(place).next_timeout()).min();
+            let next = [nodes, clients, narrow].into_iter().flatten().min();
             let Some(at) = next.filter(|at| *at <= end) else { break };
             self.now = self.now.max(at);
-            self.node.handle_timeout(self.now);
+            let now = self.now;
+            (0..=self.others.len()).for_each(|place| self.node_at(place).handle_timeout(now));
             self.leave_narrow();
             for client in 0..self.clients.len() {
                 self.clients[client].1.data_timeout(self.now);
