@@ -1,5 +1,5 @@
 //! Forwarding allocates nothing once its buffers have grown: what is received is decrypted, rewritten, kept for retransmission and
-//! encrypted for each subscriber in memory that is there already.
+//! encrypted for each subscriber in memory that is there already, on this worker, on another one of the process and on another node.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,9 +8,12 @@ mod support;
 use std::time::Duration;
 
 use kaigi_access_node::{
-    node::Limits,
-    transport::{Path, Peer},
+    ids::WorkerNumber,
+    node::{Limits, LinkCall, record_length},
+    transport::{Path, Peer, Srtp, SrtpKeys},
 };
+use kaigi_proto::v1;
+use rtc_srtp::{crypto, protection_profile::ProtectionProfile};
 use support::{world::*, *};
 
 const SUBSCRIBERS: usize = 20;
@@ -33,6 +36,24 @@ impl Meeting {
         for _ in 0..SUBSCRIBERS {
             world.add_subscriber();
         }
+        Self { world, transport_cc: 0, frames: 0 }
+    }
+
+    /// One who sends on the first of two workers, and receivers on both in turn.
+    fn on_two_workers() -> Self {
+        let limits = Limits { transports: SUBSCRIBERS + 1, sessions: 8, links: 8 };
+        let mut world = World::with_workers(2, limits);
+        world.add_publisher();
+        for _ in 0..SUBSCRIBERS {
+            world.add_subscriber();
+        }
+        Self { world, transport_cc: 0, frames: 0 }
+    }
+
+    /// One who sends, and nobody who receives.
+    fn alone() -> Self {
+        let mut world = World::new();
+        world.add_publisher();
         Self { world, transport_cc: 0, frames: 0 }
     }
 
@@ -68,6 +89,31 @@ impl Meeting {
         sent
     }
 
+    /// The same on two workers.
+    fn forward_across(&mut self, packets: &[Vec<u8>]) -> usize {
+        let path = Path { peer: Peer { address: self.world.clients[0].0, tcp: None }, local: None };
+        let mut sent = 0;
+        for packet in packets {
+            self.world.now += FRAME_INTERVAL / (FRAME as u32 + 1);
+            let World { node, others, now, .. } = &mut self.world;
+            node.handle_datagram(*now, path, packet);
+            for (to, mut records) in node.output().crossings.iter() {
+                assert_eq!(to, WorkerNumber(1));
+                while let Some(length) = record_length(records) {
+                    let (record, rest) = records.split_at(length);
+                    others[0].handle_crossing(*now, WorkerNumber(0), record);
+                    records = rest;
+                }
+            }
+            node.output().crossings.clear();
+            for node in [node, &mut others[0]] {
+                sent += node.output().datagrams.len();
+                node.output().datagrams.clear();
+            }
+        }
+        sent
+    }
+
     /// Does what is due.
     fn tick(&mut self) {
         self.world.node.handle_timeout(self.world.now);
@@ -95,4 +141,97 @@ fn ten_thousand_packets_are_forwarded_without_an_allocation() {
         meeting.tick();
     }
     assert_eq!(allocations, 0, "for {received} packets");
+}
+
+#[test]
+fn what_crosses_to_another_worker_is_forwarded_there_without_an_allocation() {
+    let mut meeting = Meeting::on_two_workers();
+    for _ in 0..30 {
+        let packets = meeting.packets(10);
+        meeting.forward_across(&packets);
+        meeting.tick();
+    }
+    let (mut received, mut allocations) = (0, 0);
+    while received < 3_000 {
+        let packets = meeting.packets(10);
+        let mut sent = 0;
+        let info = allocation_counter::measure(|| sent = meeting.forward_across(&packets));
+        assert_eq!(sent, packets.len() * SUBSCRIBERS);
+        received += packets.len();
+        allocations += info.count_total;
+        meeting.tick();
+    }
+    assert_eq!(allocations, 0, "for {received} packets");
+}
+
+#[test]
+fn what_goes_to_another_node_is_forwarded_there_without_an_allocation() {
+    let mut here = Meeting::alone();
+    let limits = Limits { transports: SUBSCRIBERS, sessions: 8, links: 8 };
+    let mut there = World::with_limits("access-2", "127.0.0.1:7001", 9, limits);
+    for client in 0..SUBSCRIBERS {
+        assert_eq!(there.client(), client);
+        let mid = there.clients[client].1.add("video", Way::Receive);
+        let from = v1::TrackSource { endpoint: "http://a".into(), ..source("transport0-1", "vp8") };
+        there.subscribe(client, "s", &[(&mid[..], v1::MediaKind::Video, from)]).unwrap();
+        there.negotiate(client);
+        there.connect(client);
+    }
+    for call in std::mem::take(&mut there.node.output().calls) {
+        let LinkCall::Attach { flow, request, .. } = call else { panic!("{call:?}") };
+        let reply = here.world.node.attach(here.world.now, &request).unwrap();
+        there.node.attached(there.now, flow, &request, Ok(reply));
+    }
+    let (mut sent, mut allocations) = (0, 0);
+    for round in 0..60 {
+        let packets = here.packets(10);
+        there.now = here.world.now;
+        let mut count = 0;
+        let info = allocation_counter::measure(|| {
+            for packet in &packets {
+                here.forward(std::slice::from_ref(packet));
+                there.now += FRAME_INTERVAL / (FRAME as u32 + 1);
+                carry(&mut here.world, &mut there);
+                count += there.node.output().datagrams.len();
+                there.node.output().datagrams.clear();
+            }
+        });
+        // Buffers and caches grow at first.
+        if round >= 20 {
+            allocations += info.count_total;
+            assert_eq!(count, 10 * FRAME * SUBSCRIBERS);
+        }
+        sent += count;
+        there.node.handle_timeout(there.now);
+        there.settle();
+        carry(&mut there, &mut here.world);
+        here.tick();
+    }
+    assert_eq!(allocations, 0, "for {sent} packets");
+}
+
+#[test]
+fn packets_are_protected_in_place_by_either_profile() {
+    for profile in [ProtectionProfile::AeadAes128Gcm, ProtectionProfile::Aes128CmHmacSha1_80] {
+        let provider = crypto::default_provider().unwrap();
+        let side = |byte| (vec![byte; profile.key_len()], vec![byte; profile.salt_len()]);
+        let srtp = |local, remote| {
+            let keys = SrtpKeys { profile, local: side(local), remote: side(remote) };
+            Srtp::new(&keys, provider.crypto()).unwrap()
+        };
+        let (mut here, mut there) = (srtp(1, 2), srtp(2, 1));
+        let (mut protected, mut plain) = (Vec::with_capacity(2000), Vec::with_capacity(2000));
+        let mut pass = |sequence| {
+            let sent = packet(1, VP8, sequence, 0, 0, &[7; 1000]);
+            let info = allocation_counter::measure(|| {
+                protected.clear();
+                here.protect_rtp_onto(&sent, &mut protected).unwrap();
+                there.unprotect_rtp_into(&protected, &mut plain).unwrap();
+            });
+            assert_eq!(plain, sent);
+            info.count_total
+        };
+        pass(0);
+        assert_eq!((1..1000).map(&mut pass).sum::<u64>(), 0, "{profile:?}");
+    }
 }

@@ -24,7 +24,7 @@ mod transport;
 pub use counters::Counters;
 pub use crossings::{Crossing, Crossings, record_length};
 pub use data_link::{ConsumerId, DataCall};
-pub use datagrams::{Datagram, Datagrams};
+pub use datagrams::{Datagram, Datagrams, LinkDatagrams};
 pub use error::NodeError;
 pub use ladder::Known;
 pub use links::{Attachment, Flow, Notice, Supplied};

@@ -191,9 +191,10 @@ impl Outlet for Net {
     fn link_rtp(&mut self, to: AttachmentKey, packet: &[u8]) {
         match self.links.attachments.get_mut(to).map(|attachment| &mut attachment.taker) {
             Some(Taker::Node { producer, .. }) => {
-                if let Ok(datagram) = producer.protect_rtp(packet) {
+                let to = producer.consumer_address();
+                let protect = |out: &mut Vec<u8>| producer.protect_rtp_onto(packet, out);
+                if self.output.link_datagrams.write(to, protect).is_ok() {
                     self.counters.link_packets_out += 1;
-                    self.output.link_datagrams.push((producer.consumer_address(), datagram));
                 }
             }
             Some(Taker::Worker { number, flow }) => {
@@ -208,7 +209,7 @@ impl Outlet for Net {
         match self.links.attachments.get_mut(to).map(|attachment| &mut attachment.taker) {
             Some(Taker::Node { producer, .. }) => {
                 if let Ok(datagram) = producer.sender_report(ntp, rtp) {
-                    self.output.link_datagrams.push((producer.consumer_address(), datagram));
+                    self.output.link_datagrams.push(producer.consumer_address(), &datagram);
                 }
             }
             Some(Taker::Worker { number, flow }) => self.output.crossings.report(*number, *flow, ntp, rtp),
@@ -227,8 +228,9 @@ impl Outlet for Net {
                 );
             }
             Origin::Flow(key) => {
-                let sent = self.links.feedback(key, |consumer| consumer.request_key_frame());
-                self.output.link_datagrams.extend(sent);
+                if let Some((to, sent)) = self.links.feedback(key, |consumer| consumer.request_key_frame()) {
+                    self.output.link_datagrams.push(to, &sent);
+                }
             }
             Origin::Worker(key) => {
                 if let Some((worker, attachment)) = self.links.giver(key) {
@@ -253,8 +255,9 @@ impl Outlet for Net {
                 );
             }
             Origin::Flow(key) => {
-                let sent = self.links.feedback(key, |consumer| consumer.nack(missing));
-                self.output.link_datagrams.extend(sent);
+                if let Some((to, sent)) = self.links.feedback(key, |consumer| consumer.nack(missing)) {
+                    self.output.link_datagrams.push(to, &sent);
+                }
             }
             Origin::Worker(key) => {
                 if let Some((worker, attachment)) = self.links.giver(key) {

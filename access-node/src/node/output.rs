@@ -1,14 +1,11 @@
 //! What the node wants done.
 
-use std::net::SocketAddr;
-
-use bytes::BytesMut;
 use kaigi_proto::{
     ids::{AttachmentId, TransportId, WorkerId},
     v1,
 };
 
-use super::{Crossings, DataCall, Datagrams, Notice};
+use super::{Crossings, DataCall, Datagrams, LinkDatagrams, Notice};
 use crate::{ids::WorkerNumber, keys::FlowKey};
 
 /// A call to another node's `MediaLink`.
@@ -45,7 +42,7 @@ pub struct Output {
     /// To clients.
     pub datagrams: Datagrams,
     /// To other nodes.
-    pub link_datagrams: Vec<(SocketAddr, BytesMut)>,
+    pub link_datagrams: LinkDatagrams,
     /// Packets to other workers of the process.
     pub crossings: Crossings,
     /// What other workers of the process are told; before those packets.

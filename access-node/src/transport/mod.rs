@@ -1,11 +1,9 @@
 //! One client's transport without I/O: ICE-lite ([`IceLite`]), DTLS ([`Dtls`]) and SRTP ([`Srtp`]), and what tells their datagrams
 //! apart ([`classify`]).
 
-mod aead;
 mod demux;
 mod dtls;
 mod ice;
-mod replay;
 mod srtp;
 mod tcp_framing;
 

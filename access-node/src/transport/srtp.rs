@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use bytes::BytesMut;
-use kaigi_media::rtp::{FIXED_HEADER, RtpError, RtpHeader};
+pub use kaigi_media::srtp::SrtpError;
+use kaigi_media::srtp::{MAX_SOURCES, REPLAY_WINDOW, RtpProtector, RtpUnprotector};
 use rtc_srtp::{
     context::Context,
     crypto::RTCCrypto,
@@ -11,51 +12,19 @@ use rtc_srtp::{
     protection_profile::ProtectionProfile,
 };
 
-use super::{
-    SrtpKeys,
-    aead::{AeadReceiver, AeadSender, Numbers, TAG},
-    replay::REPLAY_WINDOW,
-};
+use super::SrtpKeys;
 
-/// Most sources that one client may send under. Each costs about 300 bytes, with AES-CM even if the packet is forged.
-pub(super) const MAX_SOURCES: usize = 512;
+/// Room for the tag of a packet that is protected.
+const TAG: usize = 16;
 
-/// Why a packet can't be protected or unprotected.
-#[derive(Debug, thiserror::Error)]
-pub enum SrtpError {
-    /// More sources than one client may have.
-    #[error("too many sources")]
-    TooManySources,
-    /// Too short to have a source.
-    #[error("packet too short")]
-    TooShort,
-    /// Not RTP.
-    #[error(transparent)]
-    Rtp(#[from] RtpError),
-    /// Received before, or too old to tell.
-    #[error("packet was received before")]
-    Replayed,
-    /// As many packets as one key may protect (RFC 3711 §9.2).
-    #[error("the key is used up")]
-    KeyUsedUp,
-    /// A key or salt of another length than the profile's.
-    #[error("key or salt of a wrong length")]
-    KeyLength,
-    /// Not authentic, or the provider can't.
-    #[error("SRTP: {0}")]
-    Crypto(#[from] rtc_srtp::crypto::CryptoError),
-    /// Not authentic, replayed, malformed, or the key is used up.
-    #[error("SRTP: {0}")]
-    Srtp(#[from] rtc_shared::error::Error),
-}
-
-/// Both directions.
+/// Both directions. RTP is done in place, RTCP by the library.
 pub struct Srtp {
     incoming: Context,
     outgoing: Context,
+    /// Of RTCP.
     sources: HashSet<u32>,
-    /// For RTP, if the profile is AES-128-GCM.
-    aead: Option<(AeadReceiver, AeadSender)>,
+    unprotector: RtpUnprotector,
+    protector: RtpProtector,
 }
 
 impl std::fmt::Debug for Srtp {
@@ -80,36 +49,23 @@ impl Srtp {
                 crypto,
             )
         };
-        let aead = match keys.profile {
-            ProtectionProfile::AeadAes128Gcm => Some((
-                AeadReceiver::new(&keys.remote.0, &keys.remote.1, crypto)?,
-                AeadSender::new(&keys.local.0, &keys.local.1, crypto)?,
-            )),
-            _ => None,
-        };
+        let ((remote, remote_salt), (local, local_salt)) = (&keys.remote, &keys.local);
         Ok(Self {
-            incoming: context(&keys.remote.0, &keys.remote.1, keys.profile)?,
-            outgoing: context(&keys.local.0, &keys.local.1, keys.profile)?,
+            incoming: context(remote, remote_salt, keys.profile)?,
+            outgoing: context(local, local_salt, keys.profile)?,
             sources: HashSet::new(),
-            aead,
+            unprotector: RtpUnprotector::new(keys.profile, remote, remote_salt, crypto)?,
+            protector: RtpProtector::new(keys.profile, local, local_salt, crypto)?,
         })
     }
 
     /// A plain RTP packet from a protected one, into an emptied buffer; what is in there after an error is garbage. Allocates nothing
-    /// if the buffer is large enough and the profile AES-GCM.
+    /// if the buffer is large enough.
     ///
     /// # Errors
     /// See [`SrtpError`].
     pub fn unprotect_rtp_into(&mut self, packet: &[u8], plain: &mut Vec<u8>) -> Result<(), SrtpError> {
-        let header = RtpHeader::parse_encrypted(packet)?;
-        plain.clear();
-        if let Some((receiver, _)) = &mut self.aead {
-            plain.extend_from_slice(packet);
-            return receiver.open(plain, numbers(&header));
-        }
-        self.admit(packet, 8)?;
-        plain.extend_from_slice(&self.incoming.decrypt_rtp_with_header(packet, &minimal_header(&header))?);
-        Ok(())
+        self.unprotector.unprotect_into(packet, plain)
     }
 
     /// A plain RTP packet from a protected one.
@@ -131,24 +87,18 @@ impl Srtp {
         Ok(self.incoming.decrypt_rtcp(packet)?)
     }
 
-    /// Appends a protected packet from a plain RTP one; after an error the buffer is as it was. Allocates nothing if there is room and
-    /// the profile is AES-GCM.
+    /// Appends a protected packet from a plain RTP one; after an error the buffer is as it was. Allocates nothing if there is room.
     ///
     /// # Errors
     /// See [`SrtpError`].
     pub fn protect_rtp_onto(&mut self, packet: &[u8], out: &mut Vec<u8>) -> Result<(), SrtpError> {
-        let header = RtpHeader::parse_encrypted(packet)?;
-        if let Some((_, sender)) = &mut self.aead {
-            let start = out.len();
-            out.extend_from_slice(packet);
-            let sealed = sender.seal(out, start, numbers(&header));
-            if sealed.is_err() {
-                out.truncate(start);
-            }
-            return sealed;
+        let start = out.len();
+        out.extend_from_slice(packet);
+        let protected = self.protector.protect(out, start);
+        if protected.is_err() {
+            out.truncate(start);
         }
-        out.extend_from_slice(&self.outgoing.encrypt_rtp_with_header(packet, &minimal_header(&header))?);
-        Ok(())
+        protected
     }
 
     /// A protected packet from a plain RTP one.
@@ -178,22 +128,6 @@ impl Srtp {
         }
         self.sources.insert(ssrc);
         Ok(())
-    }
-}
-
-fn numbers(header: &RtpHeader) -> Numbers {
-    Numbers { ssrc: header.ssrc, sequence: header.sequence, header: header.payload_start }
-}
-
-/// What the context needs of a header: source, sequence number and length. CSRCs and extensions stand as so many bytes of extension, so
-/// that nothing is allocated and no way of writing them is misread.
-fn minimal_header(header: &RtpHeader) -> rtc_rtp::Header {
-    rtc_rtp::Header {
-        ssrc: header.ssrc,
-        sequence_number: header.sequence,
-        extension: header.payload_start > FIXED_HEADER,
-        extensions_padding: header.payload_start.saturating_sub(FIXED_HEADER + 4),
-        ..rtc_rtp::Header::default()
     }
 }
 
@@ -243,23 +177,23 @@ mod tests {
     /// The library's own context on the other side, over several roll-overs of the sequence number and with losses and disorder.
     #[test]
     fn a_peer_with_another_implementation_understands() {
-        let profile = ProtectionProfile::AeadAes128Gcm;
-        let (mut here, _) = pair(profile);
-        let (_, mut there) = pair(profile);
-        let number = |n: u32| {
-            let mut packet = packets()[3].clone();
-            packet[2..4].copy_from_slice(&(n as u16).to_be_bytes());
-            packet
-        };
-        let order = (0..40_000u32).map(|n| n ^ 3).filter(|n| n % 11 != 0);
-        for n in order.map(|n| n * 9 + 20_000) {
-            let packet = number(n);
-            let header = minimal_header(&RtpHeader::parse(&packet).unwrap());
-            let protected = here.protect_rtp(&packet).unwrap();
-            assert_eq!(there.incoming.decrypt_rtp_with_header(&protected, &header).unwrap(), packet, "{n}");
-            let protected = there.outgoing.encrypt_rtp_with_header(&packet, &header).unwrap();
-            assert_eq!(here.unprotect_rtp(&protected).unwrap(), packet, "{n}");
-            assert!(matches!(here.unprotect_rtp(&protected), Err(SrtpError::Replayed)));
+        for profile in [ProtectionProfile::AeadAes128Gcm, ProtectionProfile::Aes128CmHmacSha1_80] {
+            let (mut here, _) = pair(profile);
+            let (_, mut there) = pair(profile);
+            let number = |n: u32| {
+                let mut packet = packets()[3].clone();
+                packet[2..4].copy_from_slice(&(n as u16).to_be_bytes());
+                packet
+            };
+            let order = (0..40_000u32).map(|n| n ^ 3).filter(|n| n % 11 != 0);
+            for n in order.map(|n| n * 9 + 20_000) {
+                let packet = number(n);
+                let protected = here.protect_rtp(&packet).unwrap();
+                assert_eq!(there.incoming.decrypt_rtp(&protected).unwrap(), packet, "{n}");
+                let protected = there.outgoing.encrypt_rtp(&packet).unwrap();
+                assert_eq!(here.unprotect_rtp(&protected).unwrap(), packet, "{n}");
+                assert!(matches!(here.unprotect_rtp(&protected), Err(SrtpError::Replayed)));
+            }
         }
     }
 
@@ -285,17 +219,15 @@ mod tests {
     }
 
     #[test]
-    fn forged_sources_are_limited() {
-        for (profile, kept) in
-            [(ProtectionProfile::AeadAes128Gcm, 0), (ProtectionProfile::Aes128CmHmacSha1_80, MAX_SOURCES)]
-        {
+    fn forged_sources_leave_nothing_behind() {
+        for profile in [ProtectionProfile::AeadAes128Gcm, ProtectionProfile::Aes128CmHmacSha1_80] {
             let (_, mut there) = pair(profile);
             for ssrc in 0..10_000u32 {
                 let mut forged = [0x80; 64];
                 forged[8..12].copy_from_slice(&ssrc.to_be_bytes());
                 assert!(there.unprotect_rtp(&forged).is_err());
             }
-            assert_eq!(there.sources.len(), kept);
+            assert_eq!((there.unprotector.sources(), there.sources.len()), (0, 0));
         }
     }
 

@@ -7,14 +7,16 @@ use std::{
     os::fd::AsFd,
 };
 
-use bytes::BytesMut;
 use tokio::io::Interest;
 
 use super::{
     sendmmsg::{self, MAX_MESSAGES, Message},
     sockets::Udp,
 };
-use crate::{node::Datagrams, transport::ConnectionId};
+use crate::{
+    node::{Datagrams, LinkDatagrams},
+    transport::ConnectionId,
+};
 
 /// Most bytes of one message: what fits into the length of an IP datagram (RFC 791 §3.1), less headers.
 const MAX_SEND: usize = 65_000;
@@ -75,10 +77,10 @@ impl Departures {
     }
 
     /// Sends datagrams in order.
-    pub(super) fn send_plain(&mut self, udp: &Udp, datagrams: &mut Vec<(SocketAddr, BytesMut)>) {
+    pub(super) fn send_plain(&mut self, udp: &Udp, datagrams: &mut LinkDatagrams) {
         self.send_all(udp, datagrams.len(), |at| {
             let (to, bytes) = datagrams.get(at)?;
-            Some((Way { to: *to, from: None }, bytes))
+            Some((Way { to, from: None }, bytes))
         });
         datagrams.clear();
     }

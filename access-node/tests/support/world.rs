@@ -472,9 +472,13 @@ fn is_data(datagram: &[u8]) -> bool {
 
 /// Carries link datagrams from one node to another.
 pub fn carry(from: &mut World, to: &mut World) {
-    for (_, datagram) in std::mem::take(&mut from.node.output().link_datagrams) {
-        to.node.handle_link_datagram(to.now, from.link, &datagram);
+    let mut datagrams = std::mem::take(&mut from.node.output().link_datagrams);
+    for (_, datagram) in datagrams.iter() {
+        to.node.handle_link_datagram(to.now, from.link, datagram);
     }
+    // Their buffer is used again, as by the worker.
+    datagrams.clear();
+    from.node.output().link_datagrams = datagrams;
 }
 
 pub fn format(codec: &str) -> v1::MediaFormat {

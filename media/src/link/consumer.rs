@@ -1,6 +1,6 @@
 //! The end of the link that wants the track.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rtc_rtcp::{
     Packet, packet,
     payload_feedbacks::picture_loss_indication::PictureLossIndication,
@@ -11,7 +11,7 @@ use rtc_rtcp::{
 use rtc_srtp::context::Context;
 
 use super::{LinkError, LinkKeys};
-use crate::rtp::is_rtcp;
+use crate::{rtp::is_rtcp, srtp::RtpUnprotector};
 
 /// What a producer sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum FromProducer {
 
 /// One attachment at the consuming node.
 pub struct LinkConsumer {
+    /// For RTP, and for RTCP.
+    unprotector: RtpUnprotector,
     incoming: Context,
     outgoing: Context,
     ssrc: u32,
@@ -48,7 +50,12 @@ impl LinkConsumer {
     /// # Errors
     /// If no SRTP context can be made.
     pub fn new(keys: &LinkKeys, ssrc: u32) -> Result<Self, LinkError> {
-        Ok(Self { incoming: keys.producer_context()?, outgoing: keys.consumer_context()?, ssrc })
+        Ok(Self {
+            unprotector: keys.producer_unprotector()?,
+            incoming: keys.producer_context()?,
+            outgoing: keys.consumer_context()?,
+            ssrc,
+        })
     }
 
     /// Reads what the producer sent.
@@ -57,13 +64,23 @@ impl LinkConsumer {
     /// If it is not authentic, replayed, or neither RTP nor RTCP.
     pub fn unprotect(&mut self, datagram: &[u8]) -> Result<FromProducer, LinkError> {
         if !is_rtcp(datagram) {
-            return Ok(FromProducer::Rtp(self.incoming.decrypt_rtp(datagram)?));
+            let mut plain = Vec::with_capacity(datagram.len());
+            self.unprotect_rtp_into(datagram, &mut plain)?;
+            return Ok(FromProducer::Rtp(BytesMut::from(Bytes::from(plain))));
         }
         let plain = self.incoming.decrypt_rtcp(datagram)?;
         let packets = packet::unmarshal(&mut &plain[..])?;
         let report = packets.iter().find_map(|p| p.as_any().downcast_ref::<SenderReport>());
         Ok(report
             .map_or(FromProducer::Other, |r| FromProducer::SenderReport { ntp: r.ntp_time, rtp: r.rtp_time }))
+    }
+
+    /// A plain RTP packet in place of what is in the buffer. Allocates nothing if that is large enough.
+    ///
+    /// # Errors
+    /// If it is not authentic, replayed, or no RTP.
+    pub fn unprotect_rtp_into(&mut self, datagram: &[u8], plain: &mut Vec<u8>) -> Result<(), LinkError> {
+        Ok(self.unprotector.unprotect_into(datagram, plain)?)
     }
 
     /// A protected receiver report, to be sent every [`super::REPORT_INTERVAL`] so that the flow goes on.

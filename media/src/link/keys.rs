@@ -1,25 +1,23 @@
 //! Keys of one attachment.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use kaigi_proto::v1::AttachRequest;
 use rand::RngCore;
 use rtc_srtp::{
     context::Context,
-    crypto,
+    crypto::{self, RTCCryptoProvider},
     option::{srtcp_replay_protection, srtp_replay_protection},
     protection_profile::ProtectionProfile,
 };
 
 use super::LinkError;
+use crate::srtp::{REPLAY_WINDOW, RtpProtector, RtpUnprotector};
 
 /// Bytes of an AES-128 master key.
 const KEY: usize = 16;
 /// Bytes of a GCM master salt.
 const SALT: usize = 12;
-/// Packets that may arrive out of order before they count as replayed. Retransmissions of a publisher's packets arrive
-/// as late as a round trip; 1,024 packets are about a second of 10 Mbit/s video. Costs 128 bytes an attachment.
-const REPLAY_WINDOW: usize = 1024;
 
 /// The master keys and salts of both directions.
 #[derive(Clone)]
@@ -83,6 +81,16 @@ impl LinkKeys {
         })
     }
 
+    pub(super) fn producer_protector(&self) -> Result<RtpProtector, LinkError> {
+        let (provider, (key, salt)) = (provider()?, &self.producer);
+        Ok(RtpProtector::new(ProtectionProfile::AeadAes128Gcm, key, salt, provider.crypto())?)
+    }
+
+    pub(super) fn producer_unprotector(&self) -> Result<RtpUnprotector, LinkError> {
+        let (provider, (key, salt)) = (provider()?, &self.producer);
+        Ok(RtpUnprotector::new(ProtectionProfile::AeadAes128Gcm, key, salt, provider.crypto())?)
+    }
+
     pub(super) fn producer_context(&self) -> Result<Context, LinkError> {
         context(&self.producer)
     }
@@ -92,9 +100,12 @@ impl LinkKeys {
     }
 }
 
+fn provider() -> Result<Arc<dyn RTCCryptoProvider>, LinkError> {
+    crypto::default_provider().map_err(|_| LinkError::BadRequest("no crypto provider is built in"))
+}
+
 fn context((key, salt): &([u8; KEY], [u8; SALT])) -> Result<Context, LinkError> {
-    let provider =
-        crypto::default_provider().map_err(|_| LinkError::BadRequest("no crypto provider is built in"))?;
+    let provider = provider()?;
     Ok(Context::new(
         key,
         salt,

@@ -29,8 +29,11 @@ pub enum LinkError {
     #[error(transparent)]
     Rtp(#[from] crate::rtp::RtpError),
     /// Not authentic, replayed, or no SRTP.
-    #[error("SRTP: {0}")]
-    Srtp(#[from] rtc_shared::error::Error),
+    #[error(transparent)]
+    Srtp(#[from] crate::srtp::SrtpError),
+    /// Not authentic, replayed, or no SRTCP.
+    #[error("SRTCP: {0}")]
+    Srtcp(#[from] rtc_shared::error::Error),
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use kaigi_proto::v1::AttachRequest;
 use rtc_rtcp::{
     packet,
@@ -15,10 +15,16 @@ use rtc_rtcp::{
 use rtc_srtp::context::Context;
 
 use super::{CONSUMER_TIMEOUT, LinkError, LinkKeys};
-use crate::rtp::{FIXED_HEADER, RtpHeader, write_header};
+use crate::{
+    rtp::{FIXED_HEADER, RtpHeader, write_header},
+    srtp::RtpProtector,
+};
 
 /// Most packets that one NACK may ask for; more are cut off.
 const MAX_NACK: usize = 256;
+
+/// Room for the tag of a packet that is protected.
+const ROOM: usize = 16;
 
 /// What a consumer says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,13 +39,14 @@ pub enum Feedback {
 
 /// One attachment at the producing node.
 pub struct LinkProducer {
+    /// For RTP, and for RTCP.
+    protector: RtpProtector,
     outgoing: Context,
     incoming: Context,
     consumer_address: SocketAddr,
     ssrc: u32,
     payload_type: u8,
     last_heard: Instant,
-    scratch: BytesMut,
     packets: u32,
     octets: u32,
 }
@@ -65,13 +72,13 @@ impl LinkProducer {
             .parse()
             .map_err(|_| LinkError::BadRequest("consumer_address is no socket address"))?;
         Ok(Self {
+            protector: keys.producer_protector()?,
             outgoing: keys.producer_context()?,
             incoming: keys.consumer_context()?,
             consumer_address,
             ssrc: request.ssrc,
             payload_type,
             last_heard: now,
-            scratch: BytesMut::with_capacity(1500),
             packets: 0,
             octets: 0,
         })
@@ -95,27 +102,33 @@ impl LinkProducer {
         now.saturating_duration_since(self.last_heard) >= CONSUMER_TIMEOUT
     }
 
-    /// Takes an RTP packet of the track, gives it the link's header, and protects it.
+    /// Takes an RTP packet of the track, gives it the link's header, and appends it protected; after an error the buffer is as it was.
+    /// Allocates nothing if there is room.
     ///
     /// # Errors
     /// If it is no RTP, or the key is used up.
-    pub fn protect_rtp(&mut self, packet: &[u8]) -> Result<BytesMut, LinkError> {
+    pub fn protect_rtp_onto(&mut self, packet: &[u8], out: &mut Vec<u8>) -> Result<(), LinkError> {
         let header = RtpHeader::parse(packet)?;
-        let payload = header.payload(packet);
-        self.scratch.clear();
-        self.scratch.reserve(FIXED_HEADER + payload.len());
-        write_header(
-            &mut self.scratch,
-            header.marker,
-            self.payload_type,
-            header.sequence,
-            header.timestamp,
-            self.ssrc,
-        );
-        self.scratch.extend_from_slice(payload);
+        let (payload, start) = (header.payload(packet), out.len());
+        write_header(out, header.marker, self.payload_type, header.sequence, header.timestamp, self.ssrc);
+        out.extend_from_slice(payload);
+        if let Err(error) = self.protector.protect(out, start) {
+            out.truncate(start);
+            return Err(error.into());
+        }
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(u32::try_from(payload.len()).unwrap_or(u32::MAX));
-        Ok(self.outgoing.encrypt_rtp(&self.scratch)?)
+        Ok(())
+    }
+
+    /// The same in a buffer of its own.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn protect_rtp(&mut self, packet: &[u8]) -> Result<BytesMut, LinkError> {
+        let mut protected = Vec::with_capacity(packet.len() + FIXED_HEADER + ROOM);
+        self.protect_rtp_onto(packet, &mut protected)?;
+        Ok(BytesMut::from(Bytes::from(protected)))
     }
 
     /// A protected sender report: the NTP time (64 bits, RFC 3550 §4) at which the RTP timestamp was sampled.

@@ -35,7 +35,7 @@ let ann: RawPage;
 let stream: string;
 
 beforeAll(async () => {
-  kaigi = await Kaigi.start({ name: 'layers', args: ['--announce', RELAY] });
+  kaigi = await Kaigi.start({ name: 'layers', args: ['--announce', RELAY, '--media-workers', '1'] });
   relay = await MediaRelay.start(kaigi.ports.media, RELAY);
   browser = await Chromium.launch('layers');
   api = new Api(kaigi.managementUrl, kaigi.service);

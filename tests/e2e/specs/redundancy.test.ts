@@ -31,7 +31,7 @@ let ann: RawPage;
 let bob: RawPage;
 
 beforeAll(async () => {
-  kaigi = await Kaigi.start({ name: 'redundancy', args: ['--announce', RELAY] });
+  kaigi = await Kaigi.start({ name: 'redundancy', args: ['--announce', RELAY, '--media-workers', '1'] });
   relay = await MediaRelay.start(kaigi.ports.media, RELAY);
   browser = await Chromium.launch('redundancy');
   api = new Api(kaigi.managementUrl, kaigi.service);

@@ -69,7 +69,7 @@ let stream: string;
 let subscription: string;
 
 beforeAll(async () => {
-  kaigi = await Kaigi.start({ name: 'stats', args: ['--announce', RELAY] });
+  kaigi = await Kaigi.start({ name: 'stats', args: ['--announce', RELAY, '--media-workers', '1'] });
   relay = await MediaRelay.start(kaigi.ports.media, RELAY);
   browser = await Chromium.launch('stats');
   api = new Api(kaigi.managementUrl, kaigi.service);

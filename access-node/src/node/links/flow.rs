@@ -6,8 +6,8 @@ use std::{
 };
 
 use kaigi_media::{
-    link::{FromProducer, LinkConsumer, LinkKeys, REPORT_INTERVAL},
-    rtp::RtpHeader,
+    link::{FromProducer, LinkConsumer, LinkError, LinkKeys, REPORT_INTERVAL},
+    rtp::{RtpHeader, is_rtcp},
 };
 use kaigi_proto::{
     ids::{AttachmentId, TrackId, WorkerId},
@@ -239,28 +239,41 @@ impl Node {
     }
 
     pub(super) fn handle_flow(&mut self, now: Instant, key: FlowKey, bytes: &[u8]) {
-        let Some((source, .., flow)) = self.net.links.node_flow(key) else { return };
+        let Some((source, _, kind, flow)) = self.net.links.node_flow(key) else { return };
         // Before the reply to the request is here there is no format to forward it as.
         let FlowState::Attached { link, last_packet, .. } = &mut flow.state else { return };
-        match link.consumer.unprotect(bytes) {
-            Ok(FromProducer::Rtp(packet)) => {
+        if is_rtcp(bytes) {
+            match link.consumer.unprotect(bytes) {
+                Ok(FromProducer::SenderReport { ntp, rtp }) => {
+                    self.forward.sender_report(now, source, ntp, rtp, &mut self.net);
+                }
+                Ok(FromProducer::Rtp(_) | FromProducer::Other) => {}
+                Err(error) => self.link_datagram_dropped(&error),
+            }
+            return;
+        }
+        let mut plain = std::mem::take(&mut self.plain);
+        match link.consumer.unprotect_rtp_into(bytes, &mut plain) {
+            Ok(()) => {
                 *last_packet = now;
                 flow.patience = SILENCE;
                 self.net.counters.link_packets_in += 1;
-                if let Ok(header) = RtpHeader::parse(&packet) {
-                    self.forward.receive(now, source, &packet, &header, false, &mut self.net);
+                if let Ok(header) = RtpHeader::parse(&plain) {
+                    let is_video = kind == Kind::Video;
+                    self.net.frame_goes_on = is_video && !header.marker;
+                    self.forward.receive(now, source, &plain, &header, false, &mut self.net);
+                    self.net.frame_goes_on = false;
                     self.release_left();
                 }
             }
-            Ok(FromProducer::SenderReport { ntp, rtp }) => {
-                self.forward.sender_report(now, source, ntp, rtp, &mut self.net);
-            }
-            Ok(FromProducer::Other) => {}
-            Err(error) => {
-                tracing::trace!(%error, "link datagram dropped");
-                self.net.counters.malformed += 1;
-            }
+            Err(error) => self.link_datagram_dropped(&error),
         }
+        self.plain = plain;
+    }
+
+    fn link_datagram_dropped(&mut self, error: &LinkError) {
+        tracing::trace!(%error, "link datagram dropped");
+        self.net.counters.malformed += 1;
     }
 
     pub(super) fn flow_timeout(&mut self, now: Instant, key: FlowKey) {
@@ -286,7 +299,9 @@ impl Node {
                     report = link.consumer.report().ok().map(|report| (*producer, report));
                 }
                 let next = flow.next_timeout();
-                self.net.output.link_datagrams.extend(report);
+                if let Some((to, report)) = report {
+                    self.net.output.link_datagrams.push(to, &report);
+                }
                 self.net.links.timers.set(LinkTimer::Flow(key), next);
             }
         }

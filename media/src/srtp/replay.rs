@@ -1,7 +1,7 @@
 //! Which packets were received already (RFC 3711 §3.3.2).
 
 /// Packets that may arrive out of order before they count as replayed: about a second of 10 Mbit/s video.
-pub(super) const REPLAY_WINDOW: usize = 1024;
+pub const REPLAY_WINDOW: usize = 1024;
 const WORDS: usize = REPLAY_WINDOW / 64;
 
 /// The last packets of one source.
