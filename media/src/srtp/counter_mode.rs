@@ -1,6 +1,8 @@
 //! AES-128 in counter mode with HMAC-SHA1 (RFC 3711 §4.1.1, §4.2.1).
 
-use rtc_srtp::crypto::{HmacAlgorithm, Mac, RTCCrypto, StreamCipher, StreamCipherAlgorithm, constant_time_eq};
+use rtc_srtp::crypto::{
+    HmacAlgorithm, Mac, RTCCrypto, StreamCipher, StreamCipherAlgorithm, constant_time_eq,
+};
 
 use super::{Packet, SrtpError, derive};
 
