@@ -10,6 +10,7 @@ import { SMALL_VIEW } from '../harness/room';
 const LENGTH = 12;
 const TINY = { size: { width: 160, height: 120 }, framerate: 5 };
 const KINDS = [['audio', 'video'], ['audio'], ['video']] as const;
+const LAYERS = [{ rid: 'q', scaleResolutionDownBy: 2 }, { rid: 'f' }];
 
 let kaigi: Kaigi;
 let browser: Chromium;
@@ -47,6 +48,8 @@ describe('after any sequence of publish, unpublish, subscribe and unsubscribe', 
     const sources = [await other.call('publish', { look: BLUE, ...TINY }), `${room}-common`];
     const expected: Expected = new Map();
     const published: string[] = [];
+    /** Those of them that have a picture, in one size or two. */
+    const pictures = new Set<string>();
     let subscribed: { id: string; from: string; moves: boolean }[] = [];
     const steps: string[] = [];
 
@@ -56,8 +59,12 @@ describe('after any sequence of publish, unpublish, subscribe and unsubscribe', 
       const operation = random.of(operations);
       steps.push(`${operation} ${kinds.join('+')}`);
       if (operation === 'publish') {
-        const id = await page.call('publish', { look: RED, audio: kinds.some((kind) => kind === 'audio'), video: kinds.some((kind) => kind === 'video'), ...TINY });
+        const [audio, video] = [kinds.some((kind) => kind === 'audio'), kinds.some((kind) => kind === 'video')];
+        const layered = video && random.below(2) === 0;
+        const id = await page.call('publish', { look: RED, audio, video, ...TINY, ...(layered && { layers: LAYERS }) });
+        if (layered) steps.push('(in two sizes)');
         published.push(id);
+        if (video) pictures.add(id);
         expected.set(id, { direction: 'sendonly', lines: kinds.length });
         await expectDirections(page, expected, steps);
       } else if (operation === 'subscribe') {
@@ -94,6 +101,7 @@ describe('after any sequence of publish, unpublish, subscribe and unsubscribe', 
     await page.call('renegotiate');
     await expectDirections(page, expected, steps);
     for (const { id, moves } of subscribed) if (moves) await page.moves(id, 3);
+    for (const from of published.filter((id) => pictures.has(id))) await other.moves(await other.call('subscribe', { video: { from } }), 3);
     expect(new Set((await kaigi.rest.streams(room)).filter(({ info }) => info.owner === page.id).map(({ id }) => id))).toEqual(new Set(published));
     await page.close();
     await other.close();
