@@ -54,22 +54,29 @@ export function encrypting(ring: KeyRing, settings: Settings, handlers: PipeHand
   };
 }
 
+/** So many frames in a row that look encrypted are. One alone may be any frame whose end happens to look so. */
+const LOOKS_IN_A_ROW = 5;
+
 /** Lets through what could be decrypted; where nothing is required to be encrypted also what doesn't look it. */
 export function decrypting(ring: KeyRing, settings: Settings, handlers: PipeHandlers): Transform {
   const decryptor = new FrameDecryptor(ring);
   const tell = teller((state) => handlers.state(state));
   let lost = false;
+  let looks = 0;
   return async (frame, controller) => {
     const decrypted = await decryptor.decrypt(new Uint8Array(frame.data));
     if ('frame' in decrypted) {
+      looks = 0;
       frame.data = decrypted.frame.buffer;
       if (lost && frame.type !== undefined && frame.type !== 'key') handlers.requestKeyFrame();
       lost = false;
     } else if (decrypted.failure === 'replayed') {
       return;
-    } else if (settings.required) {
+    } else if (settings.required || (decrypted.failure !== 'not-encrypted' && ++looks >= LOOKS_IN_A_ROW)) {
       lost = true;
       return tell({ works: false, ...decrypted });
+    } else if (decrypted.failure === 'not-encrypted') {
+      looks = 0;
     }
     controller.enqueue(frame);
     tell({ works: true });

@@ -125,6 +125,20 @@ describe('what is received', () => {
     expect(receiver.out).toHaveLength(1);
   });
 
+  it('is kept out all the same if it is encrypted with other keys: it would be noise', async () => {
+    const [ann, bob] = [await withKey(), new Bench()];
+    const [sender, receiver] = [ann.begin(1, 'encrypt'), bob.begin(2, 'decrypt', false)];
+    for (let i = 0; i < 20; i++) sender.put(frame(VP8_DELTA));
+    await until(() => sender.out.length === 20);
+    for (const one of sender.out) receiver.put(one);
+    await until(() => bob.states(2).length === 2);
+    expect(bob.states(2).at(-1)).toEqual({ works: false, failure: 'unknown-key', keyId: 0 });
+    receiver.put(frame(VP8_KEY));
+    await until(() => bob.states(2).length === 3);
+    expect(receiver.out.length).toBeLessThan(6);
+    expect(new Uint8Array(receiver.out.at(-1)!.data)).toEqual(VP8_KEY);
+  });
+
   it('is shown again from a key frame on, which is asked for', async () => {
     const [ann, bob] = [await withKey(), new Bench()];
     await bob.ask({ type: 'add', id: 0, key: OTHER });
