@@ -8,6 +8,8 @@ mod receiver;
 mod rtcp;
 mod sdp;
 mod sender;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, VecDeque},

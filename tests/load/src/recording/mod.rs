@@ -171,8 +171,14 @@ pub(crate) mod tests {
             } else {
                 1500 + 300 * usize::from(layer)
             };
-            let mut bytes: Vec<u8> = (0..length).map(|at| (at * 7 + at / 251) as u8 ^ number).collect();
+            let mut bytes: Vec<u8> =
+                (0..length).map(|at| (at * 7 + at / 251) as u8 ^ number ^ layer << 6).collect();
             bytes[..3].copy_from_slice(&[u8::from(!key), layer, number]);
+            if codec == Codec::H264 {
+                // One unit, with nothing in it that looks like a start code.
+                bytes.iter_mut().for_each(|byte| *byte |= 1);
+                bytes.splice(0..0, [0, 0, 1, 0x41]);
+            }
             Encoded { key: key || codec.is_audio(), bytes }
         };
         let layers = (0..layers).map(|layer| (0..30).map(|number| frame(layer, number)).collect()).collect();
