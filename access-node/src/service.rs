@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use kaigi_proto::{
-    ids::{AttachmentId, IdError, SessionId, StreamId, TransportId, WorkerId},
+    ids::{AttachmentId, IdError, RoomId, SessionId, StreamId, TransportId, WorkerId},
     v1::{
         self, access_node_server::AccessNode, data_link_server::DataLink, layer_link_server::LayerLink,
         media_link_server::MediaLink, signal_transport_request::Signal,
@@ -74,13 +74,37 @@ impl AccessNode for Service {
         let transport = TransportId::new(&request.transport_id).map_err(bad_id)?;
         let session = SessionId::new(&request.session_id).map_err(bad_id)?;
         let kind = request::kind(request.kind)?;
-        let feed = request::feed(request.source, request.layers, request.wanted, kind)?;
+        let feed = match request.selected {
+            Some(selected) => Some(request::selected(&selected, kind)?),
+            None => request::feed(request.source, request.layers, request.wanted, kind)?,
+        };
         let feed = feed.ok_or_else(|| Status::invalid_argument("source is missing"))?;
         self.workers
             .of(&transport)
             .call(move |node, now| node.set_source(now, &transport, &session, kind, feed))
             .await??;
         Ok(Response::new(v1::SetSourceReply {}))
+    }
+
+    async fn select_audio(
+        &self,
+        request: Request<v1::SelectAudioRequest>,
+    ) -> Result<Response<v1::SelectAudioReply>, Status> {
+        let request = request.into_inner();
+        let room = RoomId::new(&request.room_id).map_err(bad_id)?;
+        let selection = request.selection.ok_or_else(|| Status::invalid_argument("selection is missing"))?;
+        let selection = request::selection(selection)?;
+        let select = move |node: &mut Node, now| node.select_audio(now, &room, request.epoch, &selection);
+        // Each worker that has transports of the room has takers of its own.
+        let mut result = Err(NodeError::UnknownRoom);
+        for worker in self.workers.iter() {
+            match worker.call(select.clone()).await? {
+                Err(NodeError::UnknownRoom) => {}
+                told => result = told,
+            }
+        }
+        result?;
+        Ok(Response::new(v1::SelectAudioReply {}))
     }
 
     async fn close_session(

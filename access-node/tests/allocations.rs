@@ -235,3 +235,46 @@ fn packets_are_protected_in_place_by_either_profile() {
         assert_eq!((1..1000).map(&mut pass).sum::<u64>(), 0, "{profile:?}");
     }
 }
+
+#[test]
+fn in_a_room_that_selects_ten_thousand_packets_are_forwarded_without_an_allocation() {
+    const PEOPLE: usize = 20;
+    let mut room = room::Room::new(PEOPLE, 3);
+    room.select(&[Some(0), Some(1), Some(2)]).unwrap();
+    let level = |client| if client < 5 { 20 + client as u8 } else { room::SILENT };
+    let all: Vec<_> = (0..PEOPLE).map(|client| (client, level(client))).collect();
+    room.speak(Duration::from_secs(2), &all);
+    let (mut received, mut allocations) = (0, 0);
+    for round in 0.. {
+        // As long as it takes until it is evaluated who is heard, and a frame more.
+        let mut packets = Vec::new();
+        for _ in 0..10 {
+            for (address, client) in &mut room.world.clients {
+                packets.push((*address, client.media(0, &[7; 80], 960, 0)));
+            }
+        }
+        let mut sent = 0;
+        let info = allocation_counter::measure(|| {
+            for (address, packet) in &packets {
+                let path = Path { peer: Peer { address: *address, tcp: None }, local: None };
+                room.world.now += room::FRAME / PEOPLE as u32;
+                room.world.node.handle_datagram(room.world.now, path, packet);
+                sent += room.world.node.output().datagrams.len();
+                room.world.node.output().datagrams.clear();
+            }
+        });
+        assert_eq!(sent, 10 * 3 * (PEOPLE - 1), "three are heard, by all but themselves");
+        // What is kept for retransmission is as large as these are then.
+        if round >= 10 {
+            received += packets.len();
+            allocations += info.count_total;
+        }
+        if received >= 10_000 {
+            break;
+        }
+        room.world.node.handle_timeout(room.world.now);
+        room.world.settle();
+        room.told();
+    }
+    assert_eq!(allocations, 0, "for {received} packets");
+}

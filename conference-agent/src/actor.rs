@@ -222,6 +222,7 @@ impl Actor {
     fn hear(&mut self, worker: WorkerId, news: News) {
         let input = match news {
             News::Access(event) => Input::Access { node: worker, event },
+            News::Speakers(heard) => Input::Speakers { node: worker, heard },
             News::Mixer(event) => Input::Mixer { node: worker, event },
             News::Streaming(event) => Input::Streaming { node: worker, event },
             News::Resumed => Input::NodeResumed(worker),

@@ -150,6 +150,7 @@ impl Caller {
             CallRequest::OpenPublication(request) => drop(access.open_publication(request).await?),
             CallRequest::OpenSubscription(request) => drop(access.open_subscription(request).await?),
             CallRequest::SetSource(request) => drop(access.set_source(request).await?),
+            CallRequest::SelectAudio(request) => drop(access.select_audio(request).await?),
             CallRequest::CloseSession(request) => drop(access.close_session(request).await?),
             CallRequest::CloseTransport(request) => drop(access.close_transport(request).await?),
             CallRequest::Signal(request) => drop(access.signal_transport(request).await?),

@@ -5,11 +5,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use kaigi_proto::ids::{RoomId, WorkerId};
+use kaigi_proto::ids::{RoomId, TrackId, WorkerId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::room::{AccessEvent, EgressEvent, MixerEvent};
+use crate::room::{AccessEvent, EgressEvent, Loudness, MixerEvent};
 
 /// Most events of nodes that wait for a room. A room handles one in microseconds, so that one which lets so many pile up is stuck.
 pub(crate) const MAX_NEWS: usize = 4096;
@@ -18,6 +18,8 @@ pub(crate) const MAX_NEWS: usize = 4096;
 #[derive(Debug)]
 pub(crate) enum News {
     Access(AccessEvent),
+    /// How loud publications are.
+    Speakers(Vec<(TrackId, Loudness)>),
     Mixer(MixerEvent),
     Streaming(EgressEvent),
     Lost,

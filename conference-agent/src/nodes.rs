@@ -150,7 +150,7 @@ impl Listener {
         let mut events = opened(client.events(request)).await?.into_inner();
         self.opened(heard_before);
         while let Some(event) = events.message().await? {
-            self.tell(parse::access_event(event).map(|(room, event)| (room, News::Access(event))));
+            self.tell(parse::access_event(event));
         }
         Ok(())
     }

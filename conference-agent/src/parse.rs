@@ -10,11 +10,12 @@ use kaigi_proto::{
 };
 use tonic::Status;
 
+use crate::directory::News;
 use crate::room::{
     AccessChange, AccessEvent, Command, Counted, Filter, Format, Join, Kind, Kinds, LayoutAssignment,
-    MadeOutputs, MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack, Receiver,
-    RequestedLayout, Source, StreamOperation, Subscribe, SubscribeTrack, SubscriptionUpdate, TrackUpdate,
-    VideoParameters, ViewOutputs, Wish, resolution_from_wire,
+    Loudness, MadeOutputs, MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack,
+    Receiver, RequestedLayout, Source, StreamOperation, Subscribe, SubscribeTrack, SubscriptionUpdate,
+    TrackUpdate, VideoParameters, ViewOutputs, Wish, resolution_from_wire,
 };
 
 /// Longest text message, in bytes. OWT documents 2048 characters and does not enforce them; clients rely on that.
@@ -33,6 +34,10 @@ const MAX_MID: usize = 64;
 const MAX_NAME: usize = 128;
 /// Most operations on a stream at once.
 const MAX_OPERATIONS: usize = 64;
+/// Most publications whose loudness one event tells: those in slots, and as many that may take their places.
+const MAX_SPEAKERS: usize = 64;
+/// Loudest, in tenths of a decibel above silence.
+const MAX_LOUDNESS: u32 = 1000;
 
 type Parsed<T> = Result<T, Status>;
 
@@ -353,7 +358,7 @@ pub(crate) fn counted(request: &v1::RoomStatsRequest) -> Parsed<Counted> {
 }
 
 /// The room and the event; `None` for an event that makes no sense.
-pub(crate) fn access_event(event: v1::AccessEvent) -> Option<(RoomId, AccessEvent)> {
+pub(crate) fn access_event(event: v1::AccessEvent) -> Option<(RoomId, News)> {
     use v1::access_event::Event;
     let change = match event.event? {
         Event::Answer(sdp) => AccessChange::Answer(sdp),
@@ -371,9 +376,20 @@ pub(crate) fn access_event(event: v1::AccessEvent) -> Option<(RoomId, AccessEven
             track: TrackId::new(change.track_id).ok()?,
             resolution: change.resolution.and_then(resolution_from_wire)?,
         },
+        Event::Speakers(levels) => {
+            let heard = levels.speakers.into_iter().take(MAX_SPEAKERS).filter_map(speaker).collect();
+            return Some((RoomId::new(event.room_id).ok()?, News::Speakers(heard)));
+        }
     };
     let transport = TransportId::new(event.transport_id).ok()?;
-    Some((RoomId::new(event.room_id).ok()?, AccessEvent { transport, change }))
+    Some((RoomId::new(event.room_id).ok()?, News::Access(AccessEvent { transport, change })))
+}
+
+fn speaker(level: v1::SpeakerLevel) -> Option<(TrackId, Loudness)> {
+    let v1::SpeakerLevel { track_id, immediate, medium, long } = level;
+    let most = |level: u32| level.min(MAX_LOUDNESS);
+    let loudness = Loudness { immediate: most(immediate), medium: most(medium), long: most(long) };
+    Some((TrackId::new(track_id).ok()?, loudness))
 }
 
 /// `None` for a track without a usable format.

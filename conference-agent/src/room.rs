@@ -14,6 +14,7 @@ mod flow;
 mod happenings;
 mod ids;
 mod input;
+mod judge;
 mod layout;
 mod making;
 mod media;
@@ -27,6 +28,7 @@ mod publications;
 mod refusal;
 mod regions;
 mod sessions;
+mod speakers;
 mod state;
 mod stats;
 mod stream_info;
@@ -58,9 +60,10 @@ pub(crate) use input::{
     LayoutAssignment, MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack, Receiver,
     RequestId, StartEgress, StreamOperation, Subscribe, SubscribeTrack, SubscriptionUpdate, TrackUpdate,
 };
+pub(crate) use judge::Loudness;
 pub(crate) use layout::RequestedLayout;
 #[cfg(test)]
-pub(crate) use media::Feed;
+pub(crate) use media::{Feed, FeedOnWire};
 pub(crate) use media::{Format, Kind, Kinds, Node, Source, VideoParameters, resolution_from_wire};
 pub(crate) use output::{CallId, CallRequest, Callee, Note, Output, Reply};
 pub(crate) use outputs::MadeOutputs;
@@ -76,6 +79,7 @@ use egress::EgressLink;
 use flow::FlowLink;
 use ids::IdSource;
 use mixer::MixerLink;
+use speakers::{Selection, SpeakersLink};
 use state::State;
 use updates::{Lingering, Update};
 use views::View;
@@ -124,6 +128,7 @@ pub(crate) struct Room {
     flows: FlowLink,
     decisions: Decisions,
     egress: EgressLink,
+    speakers: SpeakersLink,
     /// Something that the descriptions of views and transcoders are made of has changed.
     views_changed: bool,
     /// When the room ends if nobody joins.
@@ -162,7 +167,8 @@ impl Room {
             flows: FlowLink::default(),
             decisions: Decisions::new(now),
             egress: EgressLink::default(),
-            state: State { views, ..State::default() },
+            speakers: SpeakersLink::default(),
+            state: State { views, selection: Selection::new(&config), ..State::default() },
             id,
             config,
             settings,
@@ -194,6 +200,7 @@ impl Room {
             Input::Request { request, command } => self.command(request, command, now),
             Input::CallDone { call, result } => self.call_done(call, result, now),
             Input::Access { node, event } => self.access_event(&node, event),
+            Input::Speakers { node, heard } => self.speakers_heard(&node, heard, now),
             Input::Mixer { node, event } => self.mixer_event(&node, event),
             Input::Streaming { node, event } => self.egress_event(&node, event),
             Input::NodeLost(worker) => self.node_lost(&worker, now),
@@ -205,7 +212,7 @@ impl Room {
             Input::Gone(participant) => self.remove_participant(&participant, Leaving::Lost, now),
             Input::Abandoned { participant, session } => self.abandon(&participant, &session),
         }
-        self.settle();
+        self.settle(now);
     }
 
     /// Lets time pass. Call it at [`Self::next_deadline`].
@@ -222,7 +229,8 @@ impl Room {
         self.flow_timeout(now);
         self.egress_timeout(now);
         self.linger_timeout(now);
-        self.settle();
+        self.speakers_timeout(now);
+        self.settle(now);
     }
 
     /// When [`Self::handle_timeout`] is due.
@@ -231,7 +239,7 @@ impl Room {
             return None;
         }
         let links = self.mixer.next_deadline().into_iter().chain(self.flows.next_deadline());
-        let links = links.chain(self.egress.next_deadline());
+        let links = links.chain(self.egress.next_deadline()).chain(self.speakers.next_deadline());
         self.idle_until.into_iter().chain(links).chain(self.linger_deadline()).min()
     }
 
@@ -332,9 +340,10 @@ impl Room {
         }
     }
 
-    /// Brings the descriptions of views and transcoders in line with what an input changed.
-    fn settle(&mut self) {
+    /// Brings the descriptions of views and transcoders in line with what an input changed, and fills slots that are free.
+    fn settle(&mut self, now: Instant) {
         if !self.ended {
+            self.advance_speakers(now);
             self.refresh_views();
             self.advance_mixer();
             self.advance_egresses();

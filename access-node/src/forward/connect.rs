@@ -42,6 +42,19 @@ impl Forwarder {
         self.connect_for(now, key, source_key, Why::SourceSet, out);
     }
 
+    /// Takes away what a sink gets. What it gets next follows on what it got last.
+    pub fn disconnect(&mut self, key: SinkKey) {
+        let Some(sink) = self.sinks.get_mut(key) else { return };
+        let before = [sink.source.take(), sink.next.take()];
+        if let Destination::Client(stream) = &mut sink.to {
+            stream.continuity.interrupt();
+            stream.awaits_key_frame = sink.kind == Kind::Video;
+        }
+        for source in before.into_iter().flatten() {
+            self.leave(key, source);
+        }
+    }
+
     /// The same, for one of several sources that show the same, which leaves something to be desired or not: `limit`. If it is to be
     /// `at_once`, nothing flows until the new source can be joined.
     pub fn choose(

@@ -22,6 +22,7 @@ mod source;
 mod stats;
 mod temporal;
 mod transport_cc;
+mod voice;
 
 pub use choices::Why;
 pub use clock::NtpClock;
@@ -34,6 +35,7 @@ pub use sink::{Sink, StreamParameters};
 pub use size::Size;
 pub use source::{Origin, Source, Supply};
 pub use transport_cc::TransportCcReceiver;
+pub use voice::{Heard, INTERVAL as VOICE_INTERVAL, Loudness};
 
 use std::{collections::HashMap, time::Instant};
 
@@ -49,6 +51,7 @@ use self::{
     reception::{Arrival, Reception},
     sink::{ClientStream, Destination, Numbers},
     source::ClockReading,
+    voice::Voices,
 };
 use crate::{
     arena::Arena,
@@ -108,6 +111,7 @@ pub struct Forwarder {
     made: Vec<u8>,
     /// Sources that a sink has left for another.
     left: Vec<SourceKey>,
+    voices: Voices,
 }
 
 impl Forwarder {
@@ -317,7 +321,7 @@ impl Forwarder {
         arrived: Arrived,
         out: &mut impl Outlet,
     ) {
-        let Self { sources, sinks, timers, scratch, left, .. } = self;
+        let Self { sources, sinks, timers, scratch, left, voices, .. } = self;
         let Some(source) = sources.get_mut(key) else { return };
         let Some(supply) = &mut source.supply else { return };
         if supply.ssrc.replace(header.ssrc).is_some_and(|before| before != header.ssrc) {
@@ -361,6 +365,11 @@ impl Forwarder {
             return;
         }
         let audio_level = audio_level(source, header, packet);
+        if let Some((voice, level)) = source.voice.as_mut().zip(audio_level)
+            && voice.packet(now, level)
+        {
+            voices.begins(now, key);
+        }
         let of = Numbering { source: key, restarts: source.restarts };
         let ids = locate(format.codec, payload);
         let mut awaited = false;

@@ -12,6 +12,7 @@ use super::{
     red::RedTypes,
     size::Size,
     stats::Received,
+    voice::Voice,
 };
 use crate::{
     keys::{FlowKey, SinkKey, TransportKey},
@@ -97,6 +98,8 @@ pub struct Source {
     /// Timestamp and arrival of the newest packet.
     pub(super) newest: Option<(u32, Instant)>,
     pub(super) received: Received,
+    /// How loud it is, if anybody wants to know.
+    pub(super) voice: Option<Voice>,
     meter: Option<Meter>,
     key_frame_asked: Option<Instant>,
     key_frame_pending: bool,
@@ -125,6 +128,7 @@ impl Source {
             reported: None,
             newest: None,
             received: Received::new(kind),
+            voice: None,
             meter: None,
             key_frame_asked: None,
             key_frame_pending: false,

@@ -8,6 +8,9 @@ pub enum NodeError {
     /// No such transport.
     #[error("transport unknown")]
     UnknownTransport,
+    /// No transport of such a room.
+    #[error("room unknown")]
+    UnknownRoom,
     /// No such session on the transport.
     #[error("session unknown")]
     UnknownSession,
@@ -51,6 +54,7 @@ impl From<NodeError> for tonic::Status {
         let text = error.to_string();
         match error {
             NodeError::UnknownTransport
+            | NodeError::UnknownRoom
             | NodeError::UnknownSession
             | NodeError::UnknownTrack
             | NodeError::UnknownStream => Self::not_found(text),

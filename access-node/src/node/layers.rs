@@ -8,7 +8,7 @@ use kaigi_proto::{
 };
 
 use super::{
-    Feed, LayerWish, Node, TrackSource, ladder::Ladder, net::Net, transport::Role, transport::Transport,
+    Feed, LayerWish, Node, Slot, TrackSource, ladder::Ladder, net::Net, transport::Role, transport::Transport,
 };
 use crate::{
     allocate::{Allocator, Demand},
@@ -36,6 +36,7 @@ const FLOOD: f64 = 1.3;
 pub(super) enum Fed {
     Track(TrackSource),
     Layers(Box<Layered>),
+    Selected(Slot, Format),
 }
 
 impl Fed {
@@ -43,6 +44,7 @@ impl Fed {
         match feed {
             Feed::Track(source) => Self::Track(source),
             Feed::Layers(layers, wish) => Self::Layers(Box::new(Layered::new(layers, wish))),
+            Feed::Selected(slot, format) => Self::Selected(slot, format),
         }
     }
 
@@ -50,14 +52,16 @@ impl Fed {
         match self {
             Self::Track(source) => Some(source.format),
             Self::Layers(layered) => layered.layers.first().map(|layer| layer.format),
+            Self::Selected(_, format) => Some(*format),
         }
     }
 
-    /// The track, or the layer that is sent, or would be.
+    /// The track, or the layer that is sent, or would be. `None` if it changes with who speaks.
     pub(super) fn track(&self) -> Option<&TrackId> {
         match self {
             Self::Track(source) => Some(&source.track),
             Self::Layers(layered) => layered.layers.get(layered.layer).map(|layer| &layer.track),
+            Self::Selected(..) => None,
         }
     }
 }
@@ -207,7 +211,7 @@ fn changes(
             continue;
         };
         match fed {
-            Fed::Track(_) => {
+            Fed::Track(_) | Fed::Selected(..) => {
                 let copies = 1 + forward.redundancy(*sink).unwrap_or(0) as u64;
                 reserved += copies * sent(now, *sink, forward);
             }

@@ -18,6 +18,7 @@ mod remote;
 pub mod request;
 mod sessions;
 mod signaling;
+mod speakers;
 mod stats;
 mod transport;
 
@@ -30,7 +31,8 @@ pub use ladder::Known;
 pub use links::{Attachment, Flow, Notice, Supplied};
 pub use output::{LinkCall, Output};
 pub use request::{
-    DataRole, DataSource, Feed, LayerWish, Opened, PublicationTrack, SubscriptionTrack, TrackSource,
+    AudioSelection, DataRole, DataSource, Feed, LayerWish, Opened, PublicationTrack, SelectedAudio, Slot,
+    SubscriptionTrack, TrackSource,
 };
 pub use transport::Transport;
 
@@ -147,6 +149,7 @@ impl Node {
             self.net.timers.earliest(),
             self.net.links.timers.earliest(),
             self.forward.next_timeout(),
+            self.forward.voices_due(),
             self.net.data.next_timeout(),
         ]
         .into_iter()
@@ -157,6 +160,7 @@ impl Node {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.forward.handle_timeout(now, &mut self.net);
+        self.speakers_timeout(now);
         while let Some(key) = self.net.timers.pop_due(now) {
             self.transport_timeout(now, key);
         }

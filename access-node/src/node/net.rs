@@ -17,6 +17,7 @@ use super::{
     data::Data,
     links::{Links, Taker},
     remote::RemoteLayers,
+    speakers::Selected,
     transport::{Role, Transport},
 };
 use crate::{
@@ -34,6 +35,8 @@ pub(super) struct Room {
     pub(super) agent: WorkerId,
     pub(super) epoch: u64,
     pub(super) transports: usize,
+    /// Who is in its selected tracks, and who gets them.
+    pub(super) selected: Selected,
 }
 
 impl Room {

@@ -20,6 +20,8 @@ impl From<IdError> for NodeError {
 
 /// Most entries of a repeated field that are read.
 const MAX_REPEATED: usize = 64;
+/// Most slots of a room's selection.
+pub(super) const MAX_SLOTS: usize = 8;
 /// Most layers of a picture. Browsers send three.
 const MAX_LAYERS: usize = 8;
 
@@ -40,6 +42,8 @@ pub struct Opened {
     pub session: SessionId,
     /// Whether it has data, and which.
     pub data: Option<DataRole>,
+    /// What the room has selected, if it selects audio.
+    pub selection: Option<AudioSelection>,
 }
 
 /// What a session has to do with data.
@@ -88,6 +92,24 @@ pub struct TrackSource {
     pub format: Format,
 }
 
+/// Which publications a room has selected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AudioSelection {
+    /// Rises with each change.
+    pub revision: u64,
+    /// Of each slot: who is in it, if anybody is.
+    pub slots: Vec<Option<SelectedAudio>>,
+}
+
+/// A publication that is in a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelectedAudio {
+    /// Where it is.
+    pub source: TrackSource,
+    /// Who publishes it.
+    pub owner: ParticipantId,
+}
+
 /// What a subscriber wants of a track with layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LayerWish {
@@ -108,7 +130,13 @@ pub enum Feed {
     Track(TrackSource),
     /// From one of several layers of a picture at a time, all of one format. There is one at least.
     Layers(Vec<TrackSource>, LayerWish),
+    /// What the room has selected for a slot at the time, all of one format.
+    Selected(Slot, Format),
 }
+
+/// The number of a slot of a room's selection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(pub usize);
 
 impl Feed {
     /// The format that it has.
@@ -117,6 +145,7 @@ impl Feed {
         match self {
             Self::Track(source) => Some(source.format),
             Self::Layers(layers, _) => layers.first().map(|layer| layer.format),
+            Self::Selected(_, format) => Some(*format),
         }
     }
 }
@@ -184,6 +213,7 @@ pub fn publication(
         transport: TransportId::new(&request.transport_id)?,
         session: SessionId::new(&request.session_id)?,
         data: request.data.then_some(DataRole::Publishes),
+        selection: request.selection.map(selection).transpose()?,
     };
     let tracks = limited(request.tracks, "tracks")?.into_iter().map(|track| {
         let kind = kind(track.kind)?;
@@ -214,10 +244,14 @@ pub fn subscription(
         transport: TransportId::new(&request.transport_id)?,
         session: SessionId::new(&request.session_id)?,
         data: request.data.map(data_source).transpose()?.map(DataRole::Subscribes),
+        selection: request.selection.map(selection).transpose()?,
     };
     let tracks = limited(request.tracks, "tracks")?.into_iter().map(|track| {
         let kind = kind(track.kind)?;
-        let feed = feed(track.source, track.layers, track.wanted, kind)?;
+        let feed = match track.selected {
+            Some(selected) => Some(self::selected(&selected, kind)?),
+            None => feed(track.source, track.layers, track.wanted, kind)?,
+        };
         let formats = match (feed.as_ref().and_then(Feed::format), track.formats.is_empty()) {
             (None, true) => return Err(NodeError::Invalid("source and formats are missing".to_owned())),
             (Some(format), true) => vec![format],
@@ -280,6 +314,39 @@ pub fn feed(
         priority: wanted.priority,
     };
     Ok(Some(Feed::Layers(layers, wish)))
+}
+
+/// What is taken of a room's selection.
+///
+/// # Errors
+/// If there can't be such a slot, or the format is unusable or not of the kind.
+pub fn selected(selected: &v1::SelectedTrack, kind: Kind) -> Result<Feed, NodeError> {
+    if kind != Kind::Audio {
+        return Err(NodeError::Invalid("only sound is selected".to_owned()));
+    }
+    let slot = usize::try_from(selected.slot).ok().filter(|slot| *slot < MAX_SLOTS);
+    let slot = slot.ok_or(NodeError::TooMany("slots"))?;
+    let format = selected.format.as_ref().and_then(Format::from_message);
+    let format = format.filter(|format| !format.codec.is_video());
+    let format = format.ok_or_else(|| NodeError::Invalid("no format of sound".to_owned()))?;
+    Ok(Feed::Selected(Slot(slot), format))
+}
+
+/// What a room has selected.
+///
+/// # Errors
+/// If there are too many slots, or one is unusable.
+pub fn selection(selection: v1::AudioSelection) -> Result<AudioSelection, NodeError> {
+    if selection.slots.len() > MAX_SLOTS {
+        return Err(NodeError::TooMany("slots"));
+    }
+    let slot = |slot: v1::SelectedAudio| {
+        let Some(named) = slot.source else { return Ok(None) };
+        let source = source(Some(named), Kind::Audio)?;
+        Ok(Some(SelectedAudio { source, owner: ParticipantId::new(&slot.owner)? }))
+    };
+    let slots = selection.slots.into_iter().map(slot).collect::<Result<_, NodeError>>()?;
+    Ok(AudioSelection { revision: selection.revision, slots })
 }
 
 /// A track's source.

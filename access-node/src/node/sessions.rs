@@ -13,6 +13,7 @@ use super::{
     data::TransportData,
     layers::{Fed, Layering},
     net::Room,
+    speakers::{Selected, Taker},
     transport::{Incoming, Layer, Role, RoundTrip, Session, SessionTrack, Transport},
 };
 use crate::{
@@ -42,7 +43,7 @@ impl Node {
         tracks: Vec<PublicationTrack>,
     ) -> Result<(), NodeError> {
         let mids: Vec<Mid> = tracks.iter().map(|track| track.mid.clone()).collect();
-        let Some(key) = self.admit(now, opened, &mids)? else { return Ok(()) };
+        let Some(key) = self.admitted(now, opened, &mids)? else { return Ok(()) };
         let taken = tracks.iter().any(|track| {
             self.forward
                 .find(&track.track)
@@ -79,7 +80,7 @@ impl Node {
         tracks: Vec<SubscriptionTrack>,
     ) -> Result<(), NodeError> {
         let mids: Vec<Mid> = tracks.iter().map(|track| track.mid.clone()).collect();
-        let Some(key) = self.admit(now, opened, &mids)? else { return Ok(()) };
+        let Some(key) = self.admitted(now, opened, &mids)? else { return Ok(()) };
         let mut session = Session::new(opened);
         for track in tracks {
             let wish = Wish::Send { formats: track.formats, client_order: track.client_order };
@@ -121,12 +122,18 @@ impl Node {
             (Feed::Layers(layers, wish), Some(Fed::Layers(layered))) => layered.update(layers, wish),
             (feed, _) => *from = Some(Fed::new(feed)),
         }
+        if let Some(sink) = *sink {
+            self.net.rooms.get_mut(&entry.room).into_iter().for_each(|room| room.selected.release(sink));
+        }
         match (&*from, *sink) {
             (Some(Fed::Track(source)), Some(sink)) => {
                 let source = source.clone();
                 self.connect(now, sink, kind, &source);
             }
             (Some(Fed::Layers(_)), Some(_)) => self.allocate(now, key),
+            (&Some(Fed::Selected(slot, format)), Some(sink)) => {
+                self.take_selected(now, slot, Taker { transport: key, sink, format });
+            }
             (_, None) | (None, _) => {}
         }
         self.net.schedule(key);
@@ -229,6 +236,20 @@ impl Node {
         self.net.rooms.values().any(|room| room.agent == *agent)
     }
 
+    /// The same as [`Self::admit`]; takes what the call says of the room, too.
+    fn admitted(
+        &mut self,
+        now: Instant,
+        opened: &Opened,
+        mids: &[Mid],
+    ) -> Result<Option<TransportKey>, NodeError> {
+        let admitted = self.admit(now, opened, mids)?;
+        if let Some(selection) = &opened.selection {
+            self.select_audio(now, &opened.room, opened.epoch, selection)?;
+        }
+        Ok(admitted)
+    }
+
     /// Checks that a session may be opened and finds or makes its transport. `None` if the session is there already.
     fn admit(
         &mut self,
@@ -315,6 +336,7 @@ impl Node {
             agent: opened.agent.clone(),
             epoch: opened.epoch,
             transports: 0,
+            selected: Selected::default(),
         });
         room.transports += 1;
         self.net.schedule(key);
@@ -374,6 +396,9 @@ impl Node {
             }
         }
         transport.outgoing.retain(|_, sink| !sinks.contains(sink));
+        if let Some(room) = self.net.rooms.get_mut(&transport.room) {
+            sinks.iter().for_each(|sink| room.selected.release(*sink));
+        }
         for source in published {
             self.unpublish(source);
         }

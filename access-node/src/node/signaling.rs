@@ -12,6 +12,7 @@ use super::{
     Node, NodeError, TrackSource,
     layers::Fed,
     sessions::{PASSWORD_BYTES, UFRAG_BYTES},
+    speakers::Taker,
     transport::{Incoming, Layer, MAX_INCOMING, Role},
 };
 use crate::{
@@ -103,8 +104,12 @@ impl Node {
             Role::Published(layers) => {
                 split(&mut self.forward, layers, kind, &negotiated.layers);
                 let sources: Vec<_> = layers.iter().map(|layer| layer.source).collect();
+                let selects = self.net.rooms.get(&transport.room).is_some_and(|room| room.selected.is_on());
                 for source in sources {
                     self.end_crossing(source);
+                    if selects {
+                        self.forward.listen_to(source);
+                    }
                     let supply = Supply {
                         origin: Origin::Publisher(key),
                         format: negotiated.format,
@@ -128,9 +133,10 @@ impl Node {
                 let carried =
                     |from: &Fed| from.format().is_some_and(|format| negotiated.format.carries(format));
                 *from = from.take().filter(carried);
-                let track = match from {
-                    Some(Fed::Track(source)) => Some(source.clone()),
-                    Some(Fed::Layers(_)) | None => None,
+                let (track, selected) = match from {
+                    Some(Fed::Track(source)) => (Some(source.clone()), None),
+                    Some(Fed::Selected(slot, format)) => (None, Some((*slot, *format))),
+                    Some(Fed::Layers(_)) | None => (None, None),
                 };
                 let active = *active;
                 transport.outgoing.insert(ssrc, new);
@@ -140,9 +146,12 @@ impl Node {
                 if !active {
                     self.forward.set_sink_active(now, new, false, &mut self.net);
                 }
-                match track {
-                    Some(track) => self.connect(now, new, kind, &track),
-                    None => self.allocate(now, key),
+                match (track, selected) {
+                    (Some(track), _) => self.connect(now, new, kind, &track),
+                    (None, Some((slot, format))) => {
+                        self.take_selected(now, slot, Taker { transport: key, sink: new, format });
+                    }
+                    (None, None) => self.allocate(now, key),
                 }
             }
         }

@@ -5,6 +5,7 @@
 
 pub mod data;
 pub mod narrow;
+pub mod room;
 pub mod world;
 
 use std::{collections::HashMap, fmt::Write as _, net::SocketAddr, time::Instant};
@@ -121,6 +122,8 @@ pub struct Client {
     pub frame_goes_on: bool,
     /// Packets of layers don't tell their m-line, as browsers leave it out whose mid was refused once.
     pub omits_mid: bool,
+    /// The audio level that its packets have, as the extension has it.
+    pub level: u8,
     /// Counts ICE restarts; the credentials have it in them.
     pub ice: u32,
     version: u32,
@@ -149,6 +152,7 @@ impl Client {
             mid_prefix: "",
             frame_goes_on: false,
             omits_mid: false,
+            level: 0x91,
             ice: 0,
             version: 1,
             transaction: 0,
@@ -371,6 +375,7 @@ impl Client {
         if self.frame_goes_on {
             plain[1] &= 0x7f;
         }
+        plain[LEVEL_AT] = self.level;
         self.srtp.as_mut().unwrap().protect_rtp(&plain).unwrap()
     }
 
@@ -443,6 +448,9 @@ impl Client {
         self.srtp.as_mut().unwrap().protect_rtcp(plain).unwrap().to_vec()
     }
 }
+
+/// Where the audio level is in a plain packet.
+const LEVEL_AT: usize = 17;
 
 /// A plain packet with an audio level (id 1, −17 dBov) and a transport-wide number (id 3).
 pub fn packet(

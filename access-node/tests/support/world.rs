@@ -48,6 +48,8 @@ pub struct World {
     pub loses: Box<dyn FnMut() -> bool>,
     /// The ways to some clients.
     pub narrow: HashMap<usize, Narrow>,
+    /// What the agent says of the room with each session.
+    pub selection: Option<v1::AudioSelection>,
 }
 
 impl World {
@@ -102,6 +104,7 @@ impl World {
             link: address(link),
             loses: Box::new(|| false),
             narrow: HashMap::new(),
+            selection: None,
         }
     }
 
@@ -151,6 +154,7 @@ impl World {
                     accepted_formats: ["opus", "pcmu", "vp8", "h264"].map(format).into(),
                 })
                 .collect(),
+            selection: self.selection.clone(),
             ..Default::default()
         };
         let (opened, tracks) = request::publication(request)?;
@@ -187,6 +191,7 @@ impl World {
             transport_id: Self::transport(client),
             session_id: session.into(),
             tracks,
+            selection: self.selection.clone(),
             ..Default::default()
         };
         let (opened, tracks) = request::subscription(request)?;

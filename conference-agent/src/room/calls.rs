@@ -57,6 +57,8 @@ pub(super) enum Pending {
         kind: Kind,
         feed: Feed,
     },
+    /// At that access node.
+    SelectAudio(WorkerId),
     SetPart {
         part: Part,
         revision: u64,
@@ -97,6 +99,7 @@ impl Pending {
             | Self::StreamActive { .. }
             | Self::TellFlow { .. }
             | Self::SetSource { .. }
+            | Self::SelectAudio(_)
             | Self::SetPart { .. }
             | Self::RemovePart { .. }
             | Self::PlaceStreaming
@@ -175,6 +178,7 @@ impl Room {
             Pending::SetSource { subscription, kind, feed } => {
                 self.source_set(&subscription, kind, feed, done(result), now);
             }
+            Pending::SelectAudio(worker) => self.selection_told(&worker, &done(result), now),
             Pending::SetPart { part, revision, mixer } => {
                 self.part_set(&part, revision, &mixer, result, now);
             }

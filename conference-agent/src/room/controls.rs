@@ -57,6 +57,7 @@ impl Room {
         if self.state.views.iter().any(|view| view.stream == *stream) {
             return Err(Refusal::StreamIsMixed);
         }
+        self.refuse_selecting(stream)?;
         let publication = self.state.publications.get(stream).ok_or(Refusal::UnknownStream)?;
         if publication.owner != *participant && !is_admin { Err(Refusal::Unauthorized) } else { Ok(()) }
     }
@@ -68,6 +69,7 @@ impl Room {
         stream: StreamId,
         operations: Vec<StreamOperation>,
     ) -> Result<Option<Reply>, Refusal> {
+        self.refuse_selecting(&stream)?;
         let mixed = self.state.views.iter().any(|view| view.stream == stream);
         if !mixed && !self.state.publications.contains_key(&stream) {
             return Err(Refusal::UnknownStream);

@@ -64,7 +64,9 @@ impl Served {
         match (from, tap) {
             (Origin::View(_), _) => Self::Mixed,
             (Origin::Track { .. }, Some(Tap::Output(_))) => Self::Transcoded,
-            (Origin::Track { .. }, Some(Tap::Plain | Tap::Layers(_)) | None) => Self::Forward,
+            (Origin::Track { .. }, Some(Tap::Plain | Tap::Layers(_)) | None) | (Origin::Selected(_), _) => {
+                Self::Forward
+            }
         }
     }
 }
@@ -89,6 +91,10 @@ pub(super) enum Why {
     Chooses {
         layers: usize,
         wanted: LayerWish,
+    },
+    /// The node is told to send whoever is in that slot.
+    Follows {
+        slot: usize,
     },
     /// The node has not taken it; it is told again.
     NotTaken,
@@ -140,6 +146,7 @@ impl fmt::Display for Why {
                 let most: Vec<_> = most.into_iter().flatten().collect();
                 if most.is_empty() { Ok(()) } else { write!(f, ", at most {}", most.join(", ")) }
             }
+            Self::Follows { slot } => write!(f, "follows who speaks, as number {slot}"),
             Self::NotTaken => f.write_str("the access-node did not take the source, it is told again"),
             Self::NotChanged => f.write_str("change failed, as it was before"),
             Self::Paused(who) => write!(f, "paused by {}", by(who, "its participant")),
@@ -199,7 +206,7 @@ impl Decisions {
             Why::Takes { .. } | Why::Chooses { .. } | Why::Resumed(_) | Why::Permitted(_, true) => {
                 v1::Limit::None
             }
-            Why::SourceResumed(_) | Why::SourcePermitted(_, true) => v1::Limit::None,
+            Why::Follows { .. } | Why::SourceResumed(_) | Why::SourcePermitted(_, true) => v1::Limit::None,
             Why::Subscribed(_) | Why::SourceChanged(..) | Why::NotTaken | Why::NotChanged => {
                 v1::Limit::Unspecified
             }
@@ -238,7 +245,7 @@ impl Room {
         let current = track.and_then(|track| match track.feed.as_ref()? {
             Feed::Track(source) => Some(source.track.clone()),
             // Which one it is the node knows.
-            Feed::Layers(..) => None,
+            Feed::Layers(..) | Feed::Selected(..) => None,
         });
         self.decisions.add(id, kind, current, why);
     }
@@ -268,6 +275,9 @@ impl Room {
     pub(super) fn origin_id(&self, from: &Origin, kind: Kind) -> String {
         match from {
             Origin::View(label) => self.view(label).map(|view| view.stream.to_string()).unwrap_or_default(),
+            Origin::Selected(slot) => {
+                self.selecting_stream(*slot).map(ToString::to_string).unwrap_or_default()
+            }
             Origin::Track { stream, track, .. } => {
                 let publication = self.state.publications.get(stream);
                 let first = publication.and_then(|publication| publication.first_track(kind));
@@ -288,6 +298,7 @@ impl Room {
         let why = match feed {
             Feed::Track(source) => Why::Takes { track: source.track.clone(), served, before },
             Feed::Layers(layers, wanted) => Why::Chooses { layers: layers.len(), wanted: *wanted },
+            Feed::Selected(slot, _) => Why::Follows { slot: *slot },
         };
         self.decided(id, kind, why);
     }

@@ -13,8 +13,8 @@ use super::{
     views::View,
 };
 
-/// `activeInput` of a mixed stream until somebody was heard.
-const NOBODY_HEARD: &str = "unknown";
+/// `activeInput` of a mixed or selecting stream until somebody was heard.
+pub(super) const NOBODY_HEARD: &str = "unknown";
 
 impl Room {
     pub(super) fn describe_joined(&self, participant: &ParticipantId) -> v1::Joined {
@@ -46,16 +46,23 @@ impl Room {
         })
     }
 
-    /// Mixed streams, then forward ones in the order of their publication.
+    /// Mixed streams, selecting ones, then those that are published, in the order of their publication.
     pub(super) fn describe_streams(&self) -> Vec<v1::Stream> {
         let mut forward: Vec<_> = self.state.publications.iter().collect();
         forward.sort_by_key(|(_, publication)| publication.arrival);
         let mixed = self.state.views.iter().map(|view| self.describe_mixed(view));
-        mixed.chain(forward.into_iter().filter_map(|(id, _)| self.describe_publication(id))).collect()
+        let selecting = self.describe_selecting();
+        mixed
+            .chain(selecting)
+            .chain(forward.into_iter().filter_map(|(id, _)| self.describe_publication(id)))
+            .collect()
     }
 
     /// The stream of that id, if it is there already.
     pub(super) fn describe_stream(&self, id: &StreamId) -> Option<v1::Stream> {
+        if let Some(slot) = self.selecting(id.as_str()) {
+            return self.describe_slot(slot);
+        }
         match self.state.views.iter().find(|view| view.stream == *id) {
             Some(view) => Some(self.describe_mixed(view)),
             None => self.describe_publication(id),

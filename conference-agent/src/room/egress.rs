@@ -122,7 +122,9 @@ impl Room {
 
     fn egress_track(&self, target: &EgressTarget, media: EgressMedia) -> Result<EgressTrack, Refusal> {
         let EgressMedia { kind, from: named, wish } = media;
-        let from = self.named_origin(&named, kind, None).ok_or(Refusal::NoSuchSource(kind))?;
+        // Streaming nodes take tracks, not whoever is in a slot.
+        let from = self.named_origin(&named, kind, None).filter(|from| !matches!(from, Origin::Selected(_)));
+        let from = from.ok_or(Refusal::NoSuchSource(kind))?;
         let from = self.largest_layer(from);
         if self.is_encrypted(&from) {
             return Err(Refusal::StreamIsEncrypted);
@@ -202,13 +204,14 @@ impl Room {
                 let tap = self.egress_tap(track)?;
                 match self.feed_of_tap(&self.egress.nobody, kind, &track.from, &tap)? {
                     Feed::Track(source) => Some(source),
-                    Feed::Layers(..) => None,
+                    Feed::Layers(..) | Feed::Selected(..) => None,
                 }
             });
             Some(v1::OutputLane {
                 source: source.flatten().map(|source| source.to_wire()),
                 capture: match &track.from {
                     Origin::View(label) => format!("view:{label}"),
+                    Origin::Selected(slot) => format!("slot:{slot}"),
                     Origin::Track { stream, .. } => stream.to_string(),
                 },
             })

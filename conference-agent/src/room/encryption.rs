@@ -29,7 +29,7 @@ impl Room {
     pub(super) fn is_encrypted(&self, origin: &Origin) -> bool {
         match origin {
             Origin::Track { stream, .. } => self.is_stream_encrypted(stream),
-            Origin::View(_) => false,
+            Origin::View(_) | Origin::Selected(_) => false,
         }
     }
 

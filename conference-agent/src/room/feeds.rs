@@ -37,6 +37,10 @@ impl Room {
     pub(super) fn original(&self, origin: &Origin, kind: Kind) -> Option<(Format, VideoParameters)> {
         match origin {
             Origin::View(label) => self.view(label)?.track(&self.config, kind),
+            Origin::Selected(_) => {
+                let format = &self.state.selection.as_ref().filter(|_| kind == Kind::Audio)?.format;
+                Some((format.clone(), VideoParameters::default()))
+            }
             Origin::Track { stream, track, .. } => {
                 let tracks = &self.state.publications.get(stream)?.tracks;
                 let track = tracks.iter().find(|t| t.id == *track)?;
@@ -58,6 +62,7 @@ impl Room {
         let Some((own, parameters)) = self.original(origin, kind) else { return Vec::new() };
         let optional = match kind {
             _ if self.is_encrypted(origin) => Vec::new(),
+            Kind::Audio if matches!(origin, Origin::Selected(_)) => Vec::new(),
             Kind::Audio => audio_options(&self.config, &own),
             Kind::Video => video_options(&self.config, &own, &parameters).formats,
         };
@@ -91,6 +96,7 @@ impl Room {
             return Some(Tap::Plain);
         }
         Some(Tap::Output(match (kind, from) {
+            (_, Origin::Selected(_)) => return None,
             (Kind::Audio, Origin::Track { .. }) => {
                 OutputSpec::Audio(AudioSpec { format: negotiated.clone(), minus: None })
             }
@@ -114,7 +120,9 @@ impl Room {
                 let had = !conversion.format && is_had_by_layers(conversion, &format);
                 had.then(|| Tap::Layers(layer_wish(conversion, &parameters, &format)))
             }
-            Origin::Track { .. } | Origin::View(_) => conversion.is_none().then_some(Tap::Plain),
+            Origin::Track { .. } | Origin::View(_) | Origin::Selected(_) => {
+                conversion.is_none().then_some(Tap::Plain)
+            }
         }
     }
 
@@ -135,6 +143,9 @@ impl Room {
         from: &Origin,
         tap: &Tap,
     ) -> Option<Feed> {
+        if let Origin::Selected(slot) = from {
+            return self.state.selection.as_ref().map(|s| Feed::Selected(*slot, s.format.clone()));
+        }
         let spec = match tap {
             Tap::Plain => return self.source(owner, kind, from).map(Feed::Track),
             Tap::Layers(wish) => return self.layer_sources(from).map(|layers| Feed::Layers(layers, *wish)),
@@ -143,6 +154,7 @@ impl Room {
         let made = match from {
             Origin::View(label) => &self.view(label)?.outputs.as_ref()?.others,
             Origin::Track { track, .. } => &self.state.transcoders.get(track)?.outputs,
+            Origin::Selected(_) => return None,
         };
         made.sources.get(&spec.id()).cloned().map(Feed::Track)
     }
@@ -204,7 +216,8 @@ impl Room {
             (Origin::View(label), Tap::Plain) if kind == Kind::Audio && self.has_own_mix(owner) => {
                 demand.views.entry(label.clone()).or_default().own_mixes.insert(owner.clone());
             }
-            (Origin::View(_) | Origin::Track { .. }, Tap::Plain | Tap::Layers(_)) => {}
+            (Origin::View(_) | Origin::Track { .. }, Tap::Plain | Tap::Layers(_))
+            | (Origin::Selected(_), _) => {}
         });
         for (label, view) in &mut demand.views {
             let made = self.view(label).and_then(|view| view.outputs.as_ref()).map(|made| &made.others);
@@ -233,6 +246,7 @@ impl Room {
         let specs = match origin {
             Origin::View(label) => demand.views.get(label).map(|view| &view.outputs),
             Origin::Track { track, .. } => demand.tracks.get(track).map(|(_, specs)| specs),
+            Origin::Selected(_) => None,
         };
         let Some(specs) = specs else { return true };
         let of_kind = specs.values().filter(|other| other.kind() == spec.kind()).count();

@@ -119,7 +119,7 @@ impl Room {
             Change::Status(status) if status.kind() == v1::MediaKind::Audio => StreamPart::AudioStatus,
             Change::Status(_) => StreamPart::VideoStatus,
             Change::Layout(_) => StreamPart::Layout,
-            Change::ActiveInput(_) => StreamPart::ActiveInput,
+            Change::ActiveInput(_) | Change::Speaker(_) => StreamPart::ActiveInput,
             Change::Replaced(_) => StreamPart::Other,
         };
         if let Some(stream) = self.describe_stream(id) {
@@ -131,6 +131,7 @@ impl Room {
         let Some(subscription) = self.state.subscriptions.get(id) else { return };
         let of = |origin: &Origin| match origin {
             Origin::Track { stream, .. } => Some(stream.clone()),
+            Origin::Selected(slot) => self.selecting_stream(*slot).cloned(),
             Origin::View(label) => {
                 self.state.views.iter().find(|view| view.label == *label).map(|view| view.stream.clone())
             }

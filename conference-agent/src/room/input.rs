@@ -8,6 +8,7 @@ use kaigi_room_config::Resolution;
 
 use super::{
     egress::{Condition, EgressTarget},
+    judge::Loudness,
     layout::RequestedLayout,
     media::{Format, Kind, Kinds, Node, VideoParameters},
     output::CallId,
@@ -37,6 +38,11 @@ pub(crate) enum Input {
     Access {
         node: WorkerId,
         event: AccessEvent,
+    },
+    /// How loud publications of an access node are.
+    Speakers {
+        node: WorkerId,
+        heard: Vec<(TrackId, Loudness)>,
     },
     Mixer {
         node: WorkerId,

@@ -233,6 +233,17 @@ pub(crate) enum Feed {
     Track(Source),
     /// One of these at a time, as it sees fit.
     Layers(Vec<Source>, LayerWish),
+    /// Whoever is in that slot of the room's selection.
+    Selected(usize, Format),
+}
+
+/// A feed as calls have it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct FeedOnWire {
+    pub(crate) source: Option<v1::TrackSource>,
+    pub(crate) layers: Vec<v1::TrackSource>,
+    pub(crate) wanted: Option<v1::LayerWish>,
+    pub(crate) selected: Option<v1::SelectedTrack>,
 }
 
 impl Feed {
@@ -242,15 +253,23 @@ impl Feed {
         match self {
             Self::Track(source) => std::slice::from_ref(source),
             Self::Layers(layers, _) => layers,
+            Self::Selected(..) => &[],
         }
     }
 
-    /// Source, layers and wish as calls have them.
-    pub(crate) fn to_wire(&self) -> (Option<v1::TrackSource>, Vec<v1::TrackSource>, Option<v1::LayerWish>) {
+    pub(crate) fn to_wire(&self) -> FeedOnWire {
+        let nothing = FeedOnWire::default();
         match self {
-            Self::Track(source) => (Some(source.to_wire()), Vec::new(), None),
-            Self::Layers(layers, wish) => {
-                (None, layers.iter().map(Source::to_wire).collect(), Some(wish.to_wire()))
+            Self::Track(source) => FeedOnWire { source: Some(source.to_wire()), ..nothing },
+            Self::Layers(layers, wish) => FeedOnWire {
+                layers: layers.iter().map(Source::to_wire).collect(),
+                wanted: Some(wish.to_wire()),
+                ..nothing
+            },
+            Self::Selected(slot, format) => {
+                let slot = u32::try_from(*slot).unwrap_or(u32::MAX);
+                let selected = v1::SelectedTrack { slot, format: Some(format.to_wire()) };
+                FeedOnWire { selected: Some(selected), ..nothing }
             }
         }
     }

@@ -43,14 +43,18 @@ impl Part {
         match (self, origin) {
             (Self::View(label), Origin::View(other)) => label == other,
             (Self::Transcoder(id), Origin::Track { track, .. }) => id == track,
-            (Self::View(_), Origin::Track { .. }) | (Self::Transcoder(_), Origin::View(_)) => false,
+            (Self::View(_), Origin::Track { .. })
+            | (Self::Transcoder(_), Origin::View(_))
+            | (_, Origin::Selected(_)) => false,
         }
     }
 
-    fn of(origin: &Origin) -> Self {
+    /// `None` if mixers make nothing of it.
+    fn of(origin: &Origin) -> Option<Self> {
         match origin {
-            Origin::View(label) => Self::View(label.clone()),
-            Origin::Track { track, .. } => Self::Transcoder(track.clone()),
+            Origin::View(label) => Some(Self::View(label.clone())),
+            Origin::Track { track, .. } => Some(Self::Transcoder(track.clone())),
+            Origin::Selected(_) => None,
         }
     }
 
@@ -336,7 +340,7 @@ impl Room {
 
     /// Whether there is no use in waiting for what a mixer makes of `origin`.
     pub(super) fn is_mixer_failing(&self, origin: &Origin) -> bool {
-        self.mixer.parts.get(&Part::of(origin)).is_some_and(|link| link.failing)
+        Part::of(origin).and_then(|part| self.mixer.parts.get(&part)).is_some_and(|link| link.failing)
     }
 
     pub(super) fn mixer_timeout(&mut self, now: Instant) {

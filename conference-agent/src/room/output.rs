@@ -94,6 +94,7 @@ pub(crate) enum CallRequest {
     OpenPublication(v1::OpenPublicationRequest),
     OpenSubscription(v1::OpenSubscriptionRequest),
     SetSource(v1::SetSourceRequest),
+    SelectAudio(v1::SelectAudioRequest),
     CloseSession(v1::CloseSessionRequest),
     CloseTransport(v1::CloseTransportRequest),
     Signal(v1::SignalTransportRequest),
@@ -121,6 +122,7 @@ impl CallRequest {
             | Self::OpenPublication(_)
             | Self::OpenSubscription(_)
             | Self::SetSource(_)
+            | Self::SelectAudio(_)
             | Self::Signal(_)
             | Self::SetActive(_)
             | Self::SetView(_)

@@ -63,6 +63,7 @@ impl Room {
     }
 
     pub(super) fn open_publication(&mut self, id: &StreamId) {
+        let selection = self.selection_to_wire();
         let Some(publication) = self.state.publications.get_mut(id) else { return };
         let transport = publication.transport.clone();
         let Some(node) = self.state.transports.get(&transport).and_then(|t| t.node.clone()) else { return };
@@ -86,6 +87,7 @@ impl Room {
             session_id: id.to_string(),
             tracks: tracks.collect(),
             data: publication.data,
+            selection,
         };
         let pending = Pending::OpenPublication(id.clone());
         self.call(Callee::Access(node), CallRequest::OpenPublication(call), pending);
@@ -230,6 +232,7 @@ impl Room {
         stream: &StreamId,
     ) -> Result<Reply, Refusal> {
         self.participant(participant)?;
+        self.refuse_selecting(stream)?;
         let publication = self.state.publications.get(stream).ok_or(Refusal::UnknownStream)?;
         if publication.owner != *participant {
             return Err(Refusal::Unauthorized);
@@ -243,6 +246,7 @@ impl Room {
         if self.state.views.iter().any(|view| view.stream == *stream) {
             return Err(Refusal::StreamIsMixed);
         }
+        self.refuse_selecting(stream)?;
         if !self.state.publications.contains_key(stream) {
             return Err(Refusal::UnknownStream);
         }
@@ -265,6 +269,7 @@ impl Room {
                 reason: reason.to_owned(),
             }));
         }
+        self.speaker_gone(&publication);
         self.end_subscriptions_of(id);
         for view in self.unmix_from_all(id) {
             self.tell_layout(&view);

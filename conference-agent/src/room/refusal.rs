@@ -70,6 +70,9 @@ pub(crate) enum Refusal {
     StreamNotReady,
     #[error("Stream is Mixed")]
     StreamIsMixed,
+    /// Nobody publishes it: whoever speaks is in it.
+    #[error("Stream is Selecting")]
+    StreamIsSelecting,
     #[error("Stream does NOT contain valid track to mute/unmute")]
     NoTrackToMute,
     #[error("Stream does NOT contain valid track to mix")]
@@ -152,6 +155,7 @@ impl Refusal {
             | Self::NotMixed
             | Self::NoSuchRegion
             | Self::StreamIsMixed
+            | Self::StreamIsSelecting
             | Self::NoTrackToMute
             | Self::NoTrackToMix
             | Self::StreamIsEncrypted

@@ -11,6 +11,7 @@ use super::{
     input::Negotiated,
     media::{Feed, Format, Kind, Kinds, Node, VideoParameters},
     outputs::MadeOutputs,
+    speakers::Selection,
     views::View,
     wish::{Conversion, Wish},
 };
@@ -22,6 +23,8 @@ pub(crate) struct State {
     pub(crate) transports: BTreeMap<TransportId, Transport>,
     pub(crate) publications: BTreeMap<StreamId, Publication>,
     pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    /// If the room selects audio.
+    pub(crate) selection: Option<Selection>,
     /// As configured, by their order.
     pub(crate) views: Vec<View>,
     /// Of forward tracks that somebody takes in another encoding.
@@ -265,6 +268,8 @@ pub(crate) enum Origin {
     },
     /// View label.
     View(String),
+    /// Whoever is in that slot of the room's selection.
+    Selected(usize),
 }
 
 impl Origin {

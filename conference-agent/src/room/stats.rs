@@ -118,6 +118,7 @@ impl Room {
                     self.state.publications.get_key_value(stream).map(|(id, _)| id)
                 }
                 Origin::View(label) => self.view(label).map(|view| &view.stream),
+                Origin::Selected(slot) => self.selecting_stream(*slot),
             };
             let mut taken: Vec<&StreamId> = subscription.tracks.iter().filter_map(of).collect();
             let data = subscription.data.as_ref().and_then(|id| self.state.publications.get_key_value(id));

@@ -13,9 +13,9 @@ use super::{
     decisions::{Flowing, Why},
     feeds::Tap,
     input::{CallError, Negotiated, RequestId, Subscribe, SubscribeTrack},
-    media::{Feed, Format, Kind, Kinds, Source},
+    media::{Feed, FeedOnWire, Format, Kind, Kinds, Source},
     output::{CallRequest, Callee, Note, Output, Reply},
-    refusal::Refusal,
+    refusal::{Refusal, Unsatisfied},
     sessions::{NewSession, SessionKey},
     state::{Origin, Participant, Phase, Publication, SubscribedTrack, Subscription, Track},
     wish::{self, Conversion},
@@ -104,6 +104,11 @@ impl Room {
         wished: &wish::Wish,
     ) -> Result<Conversion, Refusal> {
         let (format, parameters) = self.original(origin, kind).ok_or(Refusal::NoSuchSource(kind))?;
+        let other = |wanted: &Format| !wanted.is_met_by(&format);
+        if matches!(origin, Origin::Selected(_)) && wished.format.as_ref().is_some_and(other) {
+            // Who is in a slot changes too often to be transcoded.
+            return Err(Refusal::Unsatisfied(kind, Unsatisfied::Format));
+        }
         let sizes: Vec<_> = self.layers(origin).filter_map(|layer| layer.resolution).collect();
         let conversion = wish::check(wished, kind, &self.config, &format, &parameters, &sizes)?;
         self.check_encrypted(origin, &conversion, &format)?;
@@ -116,7 +121,7 @@ impl Room {
             Origin::Track { stream, track, layered: true } => {
                 self.state.publications.get(stream).map(|publication| (publication, track))
             }
-            Origin::Track { .. } | Origin::View(_) => None,
+            Origin::Track { .. } | Origin::View(_) | Origin::Selected(_) => None,
         };
         publication.into_iter().flat_map(|(publication, track)| publication.layers(track))
     }
@@ -125,6 +130,9 @@ impl Room {
     pub(super) fn named_origin(&self, id: &str, kind: Kind, rid: Option<&str>) -> Option<Origin> {
         if let Some(view) = self.state.views.iter().find(|view| view.stream.as_str() == id) {
             return Some(Origin::View(view.label.clone()));
+        }
+        if let Some(slot) = self.selecting(id) {
+            return (kind == Kind::Audio && rid.is_none()).then_some(Origin::Selected(slot));
         }
         let (stream, track) = self.forward_source(id, kind, rid)?;
         let is_stream = stream.as_str() == id && rid.is_none();
@@ -147,7 +155,7 @@ impl Room {
         self.publication_of(&track).filter(|(_, track)| track.kind == kind)
     }
 
-    /// Where the own track of a stream is; `None` if that is not known yet.
+    /// Where the own track of a stream is; `None` if that is not known yet, or changes with who speaks.
     pub(super) fn source(&self, owner: &ParticipantId, kind: Kind, origin: &Origin) -> Option<Source> {
         match origin {
             Origin::Track { stream, track, .. } => self.track_source(stream, track),
@@ -159,6 +167,7 @@ impl Room {
                     Kind::Audio => outputs.audio.clone(),
                 }
             }
+            Origin::Selected(_) => None,
         }
     }
 
@@ -181,12 +190,15 @@ impl Room {
         let Some(node) = self.node_of(&subscription.transport) else { return };
         let (mut tracks, mut feeds) = (Vec::new(), Vec::new());
         for track in &subscription.tracks {
-            if self.source(&subscription.owner, track.kind, &track.from).is_none() {
+            let is_there = matches!(track.from, Origin::Selected(_))
+                || self.source(&subscription.owner, track.kind, &track.from).is_some();
+            if !is_there {
                 return;
             }
             let formats = self.formats(&track.from, track.kind, &track.wish);
             let feed = self.feed_of(subscription, track);
-            let (source, layers, wanted) = feed.as_ref().map(Feed::to_wire).unwrap_or_default();
+            let FeedOnWire { source, layers, wanted, selected } =
+                feed.as_ref().map(Feed::to_wire).unwrap_or_default();
             tracks.push(v1::SubscriptionTrack {
                 kind: track.kind.to_wire(),
                 mid: track.mid.clone(),
@@ -195,10 +207,12 @@ impl Room {
                 client_order: matches!(track.from, Origin::View(_)),
                 layers,
                 wanted,
+                selected,
             });
             feeds.push(feed);
         }
         let data = subscription.data.as_ref().and_then(|stream| self.data_source(stream));
+        let selection = self.selection_to_wire();
         let Some(subscription) = self.state.subscriptions.get_mut(id) else { return };
         subscription.phase = Phase::Opening;
         for (track, feed) in subscription.tracks.iter_mut().zip(&feeds) {
@@ -214,6 +228,7 @@ impl Room {
             session_id: id.to_string(),
             tracks,
             data,
+            selection,
         };
         let pending = Pending::OpenSubscription(id.clone());
         self.call(Callee::Access(node), CallRequest::OpenSubscription(call), pending);
@@ -293,7 +308,7 @@ impl Room {
 
     fn is_mixing_for(&self, subscription: &Subscription) -> bool {
         let plain = |track: &SubscribedTrack| {
-            matches!(track.from, Origin::Track { .. })
+            matches!(track.from, Origin::Track { .. } | Origin::Selected(_))
                 && matches!(self.tap_of(subscription, track), Some(Tap::Plain | Tap::Layers(_)))
         };
         !subscription.tracks.iter().all(plain)
@@ -426,7 +441,7 @@ impl Room {
         for (kind, feed) in moved {
             let before = self.subscribed_track(id, kind).and_then(|track| track.feed.replace(feed.clone()));
             self.decided_feed(id, kind, &feed, before.is_some());
-            let (source, layers, wanted) = feed.to_wire();
+            let FeedOnWire { source, layers, wanted, selected } = feed.to_wire();
             let call = v1::SetSourceRequest {
                 transport_id: transport_id.clone(),
                 session_id: id.to_string(),
@@ -434,6 +449,7 @@ impl Room {
                 source,
                 layers,
                 wanted,
+                selected,
             };
             let pending = Pending::SetSource { subscription: id.clone(), kind, feed };
             self.call(Callee::Access(node.clone()), CallRequest::SetSource(call), pending);

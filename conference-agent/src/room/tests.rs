@@ -13,6 +13,7 @@ mod permissions;
 mod publishing;
 mod random;
 mod regions;
+mod speakers;
 mod stats;
 mod subscribing;
 mod trouble;

@@ -75,6 +75,14 @@ impl Version {
         }
     }
 
+    /// Whether clients understand who is in a selecting stream.
+    pub(crate) fn knows_speakers(self) -> bool {
+        match self {
+            Self::V1_0 | Self::V1_1 => false,
+            Self::V1_2 | Self::Kaigi => true,
+        }
+    }
+
     /// Reads a `publish` request.
     pub(crate) fn publish(self, data: Value) -> Result<Publish, RequestError> {
         match self {

@@ -1,7 +1,7 @@
 //! What rooms tell participants, as Socket.IO events.
 
 use kaigi_proto::v1::{
-    JoinEvent, Participant, ParticipantEvent, Permission, StreamEvent, TextEvent, join_event,
+    ActiveSpeaker, JoinEvent, Participant, ParticipantEvent, Permission, StreamEvent, TextEvent, join_event,
     participant_event, stream_event,
 };
 use serde_json::{Value, json};
@@ -86,6 +86,12 @@ fn stream(version: Version, event: StreamEvent) -> Notification {
         }
         Some(Change::Layout(layout)) => update("video.layout", stream_info::layout(&layout)),
         Some(Change::ActiveInput(input)) => update("activeInput", input.into()),
+        // SDKs of earlier versions take every value for the id of a mixed stream's input, and some end over an object.
+        Some(Change::Speaker(_)) if !version.knows_speakers() => return Notification::Silent,
+        Some(Change::Speaker(ActiveSpeaker { stream_id, major })) => {
+            let volume = if major { "major" } else { "minor" };
+            update("activeInput", json!({ "id": stream_id, "volume": volume }))
+        }
         Some(Change::Replaced(stream)) => update(".", version.stream_info(&stream)),
         None => return Notification::Silent,
     };
@@ -151,6 +157,14 @@ mod tests {
             stream_change(Change::ActiveInput("t".into())),
             json!({"id": "s", "status": "update", "data": {"field": "activeInput", "value": "t"}})
         );
+        let speaker = |major| Change::Speaker(ActiveSpeaker { stream_id: "t".into(), major });
+        for (major, volume) in [(true, "major"), (false, "minor")] {
+            let value = json!({"id": "t", "volume": volume});
+            assert_eq!(
+                stream_change(speaker(major)),
+                json!({"id": "s", "status": "update", "data": {"field": "activeInput", "value": value}})
+            );
+        }
         let region = LayoutRegion {
             stream_id: String::new(),
             region_id: "1".into(),
@@ -185,6 +199,25 @@ mod tests {
             for version in [Version::V1_2, Version::Kaigi] {
                 assert!(matches!(told(version), Notification::Emit("stream", _)));
             }
+        }
+    }
+
+    #[test]
+    fn who_speaks_is_not_told_to_versions_that_take_it_for_a_mixed_streams_input() {
+        let speaker = ActiveSpeaker { stream_id: "t".into(), major: true };
+        let event = StreamEvent {
+            stream_id: "active-audio-0".into(),
+            change: Some(stream_event::Change::Speaker(speaker)),
+        };
+        let told = |version| {
+            let event = join_event::Event::Stream(event.clone());
+            notification(version, JoinEvent { seq: 1, event: Some(event) })
+        };
+        for version in [Version::V1_0, Version::V1_1] {
+            assert_eq!(told(version), Notification::Silent);
+        }
+        for version in [Version::V1_2, Version::Kaigi] {
+            assert!(matches!(told(version), Notification::Emit("stream", _)));
         }
     }
 

@@ -22,16 +22,13 @@ use client::Client;
 
 use super::world::{MIXED, World, node, participant};
 use crate::room::{
-    AccessChange, AccessEvent, CallError, CallId, CallRequest, Callee, Command, Input, Kind, MixerChange,
-    MixerEvent, Negotiated, RequestId, state::Phase,
+    AccessChange, AccessEvent, CallError, CallId, CallRequest, Callee, Command, FeedOnWire, Input, Kind,
+    Loudness, MixerChange, MixerEvent, Negotiated, RequestId, state::Phase,
 };
 
 const NAMES: [&str; 4] = ["ann", "bob", "cat", "dan"];
 /// Between two rests.
 const STEPS: usize = 100;
-
-/// Source, layers and wish of a subscription's track.
-type Told = (Option<v1::TrackSource>, Vec<v1::TrackSource>, Option<v1::LayerWish>);
 
 /// What the nodes know from the calls that they were made.
 #[derive(Debug, Default)]
@@ -41,11 +38,13 @@ struct NodeModel {
     views: BTreeMap<String, v1::ViewDescription>,
     transcoders: BTreeMap<String, v1::TranscoderDescription>,
     /// Where each kind of a subscription is taken.
-    feeds: BTreeMap<(String, i32), Told>,
+    feeds: BTreeMap<(String, i32), FeedOnWire>,
     /// Session and kind of what does not flow.
     stopped: BTreeSet<(String, i32)>,
     /// Where the data of subscriptions comes from.
     data: BTreeMap<String, Option<v1::DataSource>>,
+    /// Who is in the room's slots.
+    selection: Option<v1::AudioSelection>,
 }
 
 impl NodeModel {
@@ -53,13 +52,28 @@ impl NodeModel {
         let mut open = |transport: &str, session: &str| {
             self.transports.entry(transport.to_owned()).or_default().insert(session.to_owned());
         };
+        let mut select = |selection: &Option<v1::AudioSelection>| {
+            let known = self.selection.as_ref().map(|known| known.revision);
+            assert!(known <= selection.as_ref().map(|selection| selection.revision), "an older selection");
+            self.selection.clone_from(selection);
+        };
         match request {
-            CallRequest::OpenPublication(call) => open(&call.transport_id, &call.session_id),
+            CallRequest::OpenPublication(call) => {
+                open(&call.transport_id, &call.session_id);
+                select(&call.selection);
+            }
+            CallRequest::SelectAudio(call) => select(&call.selection),
             CallRequest::OpenSubscription(call) => {
+                select(&call.selection);
                 open(&call.transport_id, &call.session_id);
                 self.data.insert(call.session_id.clone(), call.data.clone());
                 for track in &call.tracks {
-                    let told = (track.source.clone(), track.layers.clone(), track.wanted);
+                    let told = FeedOnWire {
+                        source: track.source.clone(),
+                        layers: track.layers.clone(),
+                        wanted: track.wanted,
+                        selected: track.selected.clone(),
+                    };
                     self.feeds.insert((call.session_id.clone(), track.kind), told);
                 }
             }
@@ -88,7 +102,12 @@ impl NodeModel {
             }
             CallRequest::RemoveTranscoder(call) => drop(self.transcoders.remove(&call.id)),
             CallRequest::SetSource(call) => {
-                let told = (call.source.clone(), call.layers.clone(), call.wanted);
+                let told = FeedOnWire {
+                    source: call.source.clone(),
+                    layers: call.layers.clone(),
+                    wanted: call.wanted,
+                    selected: call.selected.clone(),
+                };
                 self.feeds.insert((call.session_id.clone(), call.kind), told);
             }
             CallRequest::RemoveView(call) => drop(self.views.remove(&call.label)),
@@ -132,7 +151,8 @@ impl Play {
         };
         let views = json!([view("common", "fluid", 3), view("other", "lecture", 16)]);
         let mut world = World::new(
-            json!({"autoMix": seed.is_multiple_of(3), "views": views, "inputLimit": 6, "participantLimit": 3}),
+            json!({"autoMix": seed.is_multiple_of(3), "views": views, "inputLimit": 6, "participantLimit": 3,
+                "selectActiveAudio": seed.is_multiple_of(5)}),
         );
         if seed.is_multiple_of(4) {
             world.lacking = vec!["vp9", "pcma"];
@@ -192,6 +212,7 @@ impl Play {
             14 | 15 => self.control_subscription(),
             17 | 18 => self.update_subscription(),
             13 => self.move_stream(),
+            19 => self.hear_speakers(),
             12 if self.rng.random_bool(0.1) => self.lose_node(),
             12 if self.rng.random_bool(0.2) => self.fail_something(),
             12 => self.hear_mixer(),
@@ -244,7 +265,7 @@ impl Play {
     fn subscribe(&mut self) {
         let (name, kinds) = (self.name(), self.kinds());
         let mut from: Vec<String> = self.streams().into_iter().map(String::from).collect();
-        from.extend([MIXED.to_owned(), MIXED.replace("common", "other")]);
+        from.extend([MIXED.to_owned(), MIXED.replace("common", "other"), "active-audio-1".to_owned()]);
         let from = self.pick(from).unwrap();
         let transport = self.transport();
         if let Command::Subscribe(mut subscribe) = World::subscribe_command(name, &from, &kinds) {
@@ -305,6 +326,22 @@ impl Play {
             let session = SessionId::new(session).unwrap();
             self.event(&transport, AccessChange::Established { session, tracks });
         }
+    }
+
+    /// Any node says that some tracks are loud, or not.
+    fn hear_speakers(&mut self) {
+        let state = &self.world.room.state;
+        let tracks = state.publications.values().flat_map(|p| p.tracks.iter().map(|track| track.id.clone()));
+        let tracks: Vec<TrackId> = tracks.chain([TrackId::new("unheard-of").unwrap()]).collect();
+        let nodes = state.transports.values().filter_map(|t| t.node.as_ref().map(|node| node.worker.clone()));
+        let Some(node) = self.pick(nodes.collect()) else { return };
+        let rng = &mut self.rng;
+        let mut level = || if rng.random_bool(0.3) { 0 } else { rng.random_range(0..600) };
+        let heard = tracks
+            .into_iter()
+            .map(|track| (track, Loudness { immediate: level(), medium: level(), long: level() }));
+        let heard = heard.collect();
+        self.world.put(Input::Speakers { node, heard });
     }
 
     fn end_something(&mut self) {
@@ -544,6 +581,13 @@ impl Play {
             let at = room.node_of(&subscription.transport).unwrap().worker;
             let data = subscription.data.as_ref().map(|stream| room.data_source(stream).unwrap());
             assert_eq!(self.nodes[at.as_str()].data[id.as_str()], data, "its data comes from elsewhere");
+        }
+        let transports = room.state.subscriptions.values().map(|subscription| &subscription.transport);
+        let transports = transports.chain(room.state.publications.values().map(|p| &p.transport));
+        for transport in transports {
+            let at = room.node_of(transport).unwrap().worker;
+            let selection = &self.nodes[at.as_str()].selection;
+            assert_eq!(*selection, room.selection_to_wire(), "others are in the slots at {at}");
         }
         self.check_encodings();
     }

@@ -519,6 +519,9 @@ fn words(event: &Event) -> String {
                     format!("layout {id} [{}]", shown.join(","))
                 }
                 Change::ActiveInput(input) => format!("active-input {id} {input}"),
+                Change::Speaker(v1::ActiveSpeaker { stream_id, major }) => {
+                    format!("{id} has {stream_id}, {}", if *major { "major" } else { "minor" })
+                }
                 Change::Replaced(_) => format!("replaced {id}"),
             }
         }

@@ -39,6 +39,10 @@ impl Client {
             }
             Change::Layout(layout) => known.unwrap().layout = Some(layout),
             Change::ActiveInput(input) => known.unwrap().active_input = input,
+            Change::Speaker(speaker) => {
+                assert!(self.streams.contains_key(&speaker.stream_id), "a speaker that nobody knows");
+                self.streams.get_mut(id).unwrap().active_input = speaker.stream_id;
+            }
         }
     }
 }
