@@ -48,6 +48,7 @@ impl World {
             session_id: session.into(),
             tracks,
             data: true,
+            ..v1::OpenPublicationRequest::default()
         };
         let (opened, tracks) = request::publication(request)?;
         self.node.open_publication(self.now, &opened, tracks)

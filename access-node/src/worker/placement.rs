@@ -204,6 +204,7 @@ mod tests {
             transport: TransportId::new(transport).unwrap(),
             session: SessionId::new("s").unwrap(),
             data: None,
+            selection: None,
         }
     }
 

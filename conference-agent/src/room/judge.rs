@@ -21,9 +21,9 @@ const BEGINS: u32 = 60;
 /// Tenths of a decibel by which one has to be louder over the shorter spans to take another's place. More keeps the louder one out longer,
 /// less makes equals take turns.
 const MARGIN: u32 = 30;
-/// The part of the other's loudness that one has to have over the longest span, in percent. All of it would make whoever begins wait until
-/// the one who has stopped is forgotten.
-const LONG_PERCENT: u32 = 75;
+/// The part of the other's loudness that one has to have over the longest span, in percent: a third of a second of a slammed door has
+/// less. All of it would make whoever begins wait until the one who has stopped is forgotten.
+const LONG_PERCENT: u32 = 50;
 
 /// Mean loudness over three spans of time (0.2 s, 0.4 s, 1 s), in tenths of a decibel above silence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

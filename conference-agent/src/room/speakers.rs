@@ -180,7 +180,8 @@ impl Room {
             return None;
         }
         let format = &self.state.selection.as_ref()?.format;
-        let is_there = publication.phase == Phase::Established;
+        // Who subscribes a slot has no key of whoever comes to be in it.
+        let is_there = publication.phase == Phase::Established && !publication.is_encrypted();
         Some(is_there && track.active && track.kind == Kind::Audio && track.format.is_within(format))
     }
 

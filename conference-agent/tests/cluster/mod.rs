@@ -285,6 +285,10 @@ impl v1::access_node_server::AccessNode for Everything {
         Ok(Response::new(v1::SetSourceReply {}))
     }
 
+    async fn select_audio(&self, _: Request<v1::SelectAudioRequest>) -> Answer<v1::SelectAudioReply> {
+        Ok(Response::new(v1::SelectAudioReply {}))
+    }
+
     async fn close_session(&self, r: Request<v1::CloseSessionRequest>) -> Answer<v1::CloseSessionReply> {
         self.know(|known| known.sessions.retain(|session| *session != r.get_ref().session_id));
         Ok(Response::new(v1::CloseSessionReply {}))

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core';
 import { transformWithEsbuild } from 'vite';
-import type { Lab, SubscribeWish } from '../page/lab';
+import type { Lab, Speaking, SubscribeWish } from '../page/lab';
 import type { Look, Rgb } from './colours';
 import { ARTIFACTS, type Kaigi } from './kaigi';
 import { Picture } from './picture';
@@ -152,6 +152,31 @@ export class Participant {
   /** Publishes a picture of one colour and a tone; the stream's id. */
   publish(look: Look): Promise<string> {
     return this.page.evaluate((l) => window.lab.publish(l), look);
+  }
+
+  /** Publishes a tone of that amplitude (1 is as loud as there is) alone; the stream's id. */
+  speak(tone: number, amplitude: number): Promise<string> {
+    return this.page.evaluate(([t, a]) => window.lab.speak(t, a), [tone, amplitude] as const);
+  }
+
+  /** Changes the tone's amplitude; tells when, in ms since 1970. */
+  setAmplitude(amplitude: number): Promise<number> {
+    return this.page.evaluate((a) => window.lab.setAmplitude(a), amplitude);
+  }
+
+  /** Who was heard in selecting streams so far, and from when on. */
+  speaking(): Promise<Speaking[]> {
+    return this.page.evaluate(() => window.lab.speaking());
+  }
+
+  /** Who is heard now in each selecting stream, and who of them leads. */
+  speakers(): Promise<{ id: string; activeInput: string | undefined; volume: string | undefined }[]> {
+    return this.page.evaluate(() => window.lab.speakers());
+  }
+
+  /** Waits until a tone is heard in one of the subscriptions; when that was, in ms since 1970. */
+  hearsFrom(subscriptions: string[], tone: number, patience = 10_000): Promise<number> {
+    return this.page.evaluate(([s, t, p]) => window.lab.hearsFrom(s, t, p), [subscriptions, tone, patience] as const);
   }
 
   /** All messages so far, in the order in which they came. */

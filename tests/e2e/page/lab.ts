@@ -1,7 +1,7 @@
 // Runs in the browser: publishes what is easy to recognise, and measures what arrives.
 import type { Look, Rgb } from '../harness/colours';
 import type * as Sdk from '../../../web/sdk/src/kaigi';
-import { Screen, hum, paint } from './media.js';
+import { Screen, hum, paint, voice } from './media.js';
 
 const { ConferenceClient, LocalStream } = (await import(new URL('/sdk/kaigi.js', location.href).href)) as typeof Sdk;
 
@@ -13,6 +13,14 @@ export interface SubscribeWish {
 interface Received {
   subscription: Sdk.Subscription;
   screen: Screen;
+}
+
+/** Who is heard in a selecting stream from when on, in ms since 1970. */
+export interface Speaking {
+  stream: string;
+  activeInput: string;
+  volume: string | undefined;
+  at: number;
 }
 
 interface Region {
@@ -30,9 +38,14 @@ export class Lab {
   readonly #client = new ConferenceClient(new URLSearchParams(location.search).has('recovers') ? {} : { recovery: false });
   readonly #received = new Map<string, Received>();
   readonly #messages: string[] = [];
+  readonly #speaking: Speaking[] = [];
   #publication: Sdk.Publication | undefined;
+  #volume: GainNode | undefined;
 
   constructor() {
+    this.#client.on('activeaudioinputchange', ({ stream, activeInput, volume }) => {
+      if (stream.isSelecting) this.#speaking.push({ stream: stream.id, activeInput, volume, at: Date.now() });
+    });
     this.#client.on('messagereceived', ({ message }) => this.#messages.push(message));
     this.#client.on('reconnecting', ({ attempt, error }) => console.info(`reconnecting, attempt ${attempt}: ${error.message}`));
     this.#client.on('reconnected', ({ sameParticipant }) => console.info(`reconnected, ${sameParticipant ? 'the same' : 'another'} participant`));
@@ -47,6 +60,41 @@ export class Lab {
     const stream = new MediaStream([hum(look.tone), paint(look.colour)]);
     this.#publication = await this.#client.publish(new LocalStream(stream));
     return this.#publication.id;
+  }
+
+  /** Publishes a tone of that amplitude alone. */
+  async speak(tone: number, amplitude: number): Promise<string> {
+    const { track, volume } = voice(tone, amplitude);
+    this.#volume = volume;
+    this.#publication = await this.#client.publish(new LocalStream(new MediaStream([track])));
+    return this.#publication.id;
+  }
+
+  /** Changes its amplitude; tells when, in ms since 1970. */
+  setAmplitude(amplitude: number): number {
+    if (this.#volume) this.#volume.gain.value = amplitude;
+    return Date.now();
+  }
+
+  /** Who was heard in selecting streams so far. */
+  speaking(): Speaking[] {
+    return this.#speaking;
+  }
+
+  /** Who is heard now in each selecting stream, by the streams' ids, and who of them leads. */
+  speakers(): { id: string; activeInput: string | undefined; volume: string | undefined }[] {
+    const selecting = this.#streams().filter((stream) => stream.isSelecting);
+    return selecting.map(({ id, activeInput, volume }) => ({ id, activeInput, volume }));
+  }
+
+  /** Waits until a tone is heard in one of the subscriptions; when that was, in ms since 1970. */
+  async hearsFrom(subscriptions: readonly string[], tone: number, patience: number): Promise<number> {
+    const deadline = Date.now() + patience;
+    while (Date.now() < deadline) {
+      if (subscriptions.some((id) => (this.levels(id, [tone])[0] ?? -Infinity) > -45)) return Date.now();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    throw new Error(`${tone} Hz is not heard`);
   }
 
   /** All messages so far, in the order in which they came. */
@@ -69,7 +117,7 @@ export class Lab {
 
   forwardStreams(): string[] {
     return this.#streams()
-      .filter((stream) => stream.type === 'forward' && stream.id !== this.#publication?.id)
+      .filter((stream) => stream.type === 'forward' && !stream.isSelecting && stream.id !== this.#publication?.id)
       .map((stream) => stream.id);
   }
 

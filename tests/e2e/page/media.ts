@@ -44,14 +44,19 @@ function scatter(context: CanvasRenderingContext2D, width: number, height: numbe
 const audio = new AudioContext({ sampleRate: 48_000 });
 
 export function hum(frequency: number): MediaStreamTrack {
+  return voice(frequency, 0.2).track;
+}
+
+/** A tone of that amplitude, which can be changed; 1 is as loud as there is. */
+export function voice(frequency: number, amplitude: number): { track: MediaStreamTrack; volume: GainNode } {
   const oscillator = new OscillatorNode(audio, { frequency });
-  const volume = new GainNode(audio, { gain: 0.2 });
+  const volume = new GainNode(audio, { gain: amplitude });
   const destination = new MediaStreamAudioDestinationNode(audio);
   oscillator.connect(volume).connect(destination);
   oscillator.start();
   const track = destination.stream.getAudioTracks()[0];
   if (!track) throw new Error('no tone track');
-  return track;
+  return { track, volume };
 }
 
 /** Plays a stream, and looks and listens at it. */

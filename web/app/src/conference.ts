@@ -207,7 +207,7 @@ export class ConferenceScreen {
         this.#chat.add(mine ? 'You' : from?.user || 'Guest', message, mine, to === 'me' ? ', to you only' : '');
         if (!mine && this.#opened !== 'chat') this.#setUnread(this.#unreadCount + 1);
       }),
-      client.on('activeaudioinputchange', ({ stream, activeInput }) => this.#onSpeaker(stream, activeInput)),
+      client.on('activeaudioinputchange', ({ stream, activeInput, volume }) => this.#onSpeaker(stream, activeInput, volume)),
       client.on('reconnecting', () => this.#showTrouble({ cutOff: true })),
       client.on('reconnected', ({ sameParticipant }) => {
         this.#showTrouble({ cutOff: false });
@@ -259,8 +259,10 @@ export class ConferenceScreen {
     this.#refresh();
   }
 
-  #onSpeaker(mix: RemoteStream, activeInput: string): void {
-    if (mix.type !== 'mixed') return;
+  #onSpeaker(stream: RemoteStream, activeInput: string, volume: string | undefined): void {
+    // Where the room selects speakers, it says who leads sooner than a mixer does.
+    const selects = [...(this.#client.info?.streams.values() ?? [])].some(({ isSelecting }) => isSelecting);
+    if (selects ? volume !== 'major' : stream.type !== 'mixed') return;
     this.#stage.speaking(activeInput);
     this.#self.speaking = activeInput === this.#own.publication?.id;
     this.#speaking = this.#client.info?.streams.get(activeInput)?.owner;

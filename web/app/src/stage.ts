@@ -107,8 +107,8 @@ export class Stage {
   #addFeed(stream: RemoteStream): void {
     const { client, blocked, speaker, encrypted } = this.#options;
     const own = stream.owner !== undefined && stream.owner === client.info?.self.id;
-    // What has neither picture nor sound is not for a stage.
-    if (own || stream.tracks.length === 0 || this.feeds.has(stream.id)) return;
+    // What has neither picture nor sound is not for a stage; nor are streams of whoever speaks, all of whom are heard here anyway.
+    if (own || stream.isSelecting || stream.tracks.length === 0 || this.feeds.has(stream.id)) return;
     if (encrypted && stream.type === 'mixed') return;
     const screen = stream.source('video') === 'screen-cast';
     const owner = client.info?.participants.get(stream.owner ?? '')?.user;

@@ -49,4 +49,5 @@ export type {
   TrackKind,
   VideoParameterChoices,
   VideoParameters,
+  Volume,
 } from './wire.js';

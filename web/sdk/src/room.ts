@@ -12,6 +12,7 @@ import {
   readText,
   type StreamFields,
   type StreamUpdate,
+  type Volume,
 } from './wire.js';
 
 /** The conference as this client sees it. It is live: it follows the server's notifications. */
@@ -49,8 +50,11 @@ export interface RoomEvents {
   messagereceived: { from: Participant | undefined; fromId: string; to: string; message: string };
   /** A mixed stream's picture was rearranged. */
   layoutchange: { stream: RemoteStream; layout: readonly LayoutEntry[] };
-  /** Another input (a stream's id) of a mixed or active-audio stream is the loudest now. */
-  activeaudioinputchange: { stream: RemoteStream; activeInput: string; volume: string | undefined };
+  /**
+   * Another input (a stream's id) of a mixed stream is the loudest now; or another is heard in a selecting stream, or leads the
+   * conversation now (`major`), or does no more (`minor`).
+   */
+  activeaudioinputchange: { stream: RemoteStream; activeInput: string; volume: Volume | undefined };
 }
 
 export type RoomEmit = <Name extends keyof RoomEvents>(name: Name, event: RoomEvents[Name]) => void;

@@ -1,6 +1,6 @@
 import { Emitter } from './emitter.js';
 import { encryptionOf } from './encryption/attribute.js';
-import type { LayoutEntry, MediaKind, StreamFields, StreamUpdate, TrackInfo } from './wire.js';
+import type { LayoutEntry, MediaKind, StreamFields, StreamUpdate, TrackInfo, Volume } from './wire.js';
 
 /** What a published audio track comes from. */
 export type AudioSource = 'mic' | 'screen-cast' | 'raw-file' | 'encoded-file';
@@ -59,7 +59,7 @@ export class RemoteStream extends Emitter<RemoteStreamEvents> {
     return this.#fields.id;
   }
 
-  /** `forward`: one publisher's stream. `mixed`: a view that the server composes. */
+  /** `forward`: one publisher's stream, or one that selects. `mixed`: a view that the server composes. */
   get type(): 'forward' | 'mixed' {
     return this.#fields.type;
   }
@@ -97,9 +97,22 @@ export class RemoteStream extends Emitter<RemoteStreamEvents> {
     return this.#fields.layout;
   }
 
-  /** The id of the stream that is loudest now, of mixed and active-audio streams. */
+  /** The id of the stream that is loudest now, of mixed streams; of the one that is heard in it, of selecting streams. */
   get activeInput(): string | undefined {
     return this.#fields.activeInput;
+  }
+
+  /**
+   * Whether it is one of the room's selecting streams: sound of whoever is among the loudest at the time, of nobody in particular.
+   * All of them together are what is said in the room, however many are in it.
+   */
+  get isSelecting(): boolean {
+    return this.#fields.selecting;
+  }
+
+  /** Of a selecting stream: whether the one who is heard in it leads the conversation. Undefined until the room says so. */
+  get volume(): Volume | undefined {
+    return this.#fields.volume;
   }
 
   /** Whether it has left the conference. */
@@ -140,6 +153,7 @@ export class RemoteStream extends Emitter<RemoteStreamEvents> {
         break;
       case 'activeInput':
         this.#fields.activeInput = update.stream;
+        this.#fields.volume = update.volume;
         break;
       case 'stream':
         this.#fields = { ...update.stream, id: this.#fields.id };

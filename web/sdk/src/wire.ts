@@ -105,7 +105,13 @@ export interface StreamFields {
   label?: string;
   layout: LayoutEntry[];
   activeInput?: string;
+  /** Whoever speaks is in it. */
+  selecting: boolean;
+  volume?: Volume;
 }
+
+/** Of those who speak, the one who leads the conversation (`major`), or another one. */
+export type Volume = 'major' | 'minor';
 
 export interface ParticipantFields {
   id: string;
@@ -143,7 +149,7 @@ export interface LoginFields {
 export type StreamUpdate =
   | { field: 'status'; kind: MediaKind; active: boolean }
   | { field: 'layout'; layout: LayoutEntry[] }
-  | { field: 'activeInput'; stream: string; volume?: string }
+  | { field: 'activeInput'; stream: string; volume?: Volume }
   | { field: 'stream'; stream: StreamFields };
 
 export type StreamMessage =
@@ -262,7 +268,7 @@ export function readStream(value: unknown): StreamFields | undefined {
   const { id, type, media, data, info } = fields(value);
   const streamId = text(id);
   if (streamId === undefined || (type !== 'forward' && type !== 'mixed')) return undefined;
-  const { owner, attributes, label, layout, activeInput } = fields(info);
+  const { type: infoType, owner, attributes, label, layout, activeInput } = fields(info);
   return {
     id: streamId,
     type,
@@ -273,7 +279,12 @@ export function readStream(value: unknown): StreamFields | undefined {
     label: text(label),
     layout: readLayout(layout),
     activeInput: text(activeInput),
+    selecting: infoType === 'selecting',
   };
+}
+
+function readVolume(value: unknown): Volume | undefined {
+  return value === 'major' || value === 'minor' ? value : undefined;
 }
 
 function readParticipant(value: unknown): ParticipantFields | undefined {
@@ -314,7 +325,7 @@ function readUpdate(value: unknown): StreamUpdate | undefined {
       return { field: 'layout', layout: readLayout(content) };
     case 'activeInput': {
       const stream = text(content) ?? text(fields(content).id);
-      return stream === undefined ? undefined : { field, stream, volume: text(fields(content).volume) };
+      return stream === undefined ? undefined : { field, stream, volume: readVolume(fields(content).volume) };
     }
     case '.': {
       const stream = readStream(content);

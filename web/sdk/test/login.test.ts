@@ -103,6 +103,28 @@ describe('in the conference', () => {
     expect(seen).toEqual(['+Chi', '+s', 'room-common shows s', 's is loudest', '-s true', '-Chi']);
   });
 
+  it('selecting streams tell who is heard in them, and who leads', async () => {
+    const { client, socket } = await Bench.joined();
+    const seen: unknown[] = [];
+    client.on('activeaudioinputchange', ({ stream, activeInput, volume }) => seen.push([stream.id, activeInput, volume]));
+    const format = { codec: 'unknown' };
+    const info = { owner: 'unknown', type: 'selecting', inViews: [], activeInput: 'unknown' };
+    const data = { id: 'active-audio-0', type: 'forward', media: { tracks: [{ type: 'audio', status: 'active', format }] }, data: false, info };
+    socket.notify('stream', { id: 'active-audio-0', status: 'add', data });
+    const stream = client.info?.streams.get('active-audio-0');
+    expect(stream).toMatchObject({ isSelecting: true, activeInput: 'unknown', volume: undefined });
+    expect(client.info?.streams.get('theirs')?.isSelecting).toBe(false);
+
+    const tell = (value: unknown): void => socket.notify('stream', { id: 'active-audio-0', status: 'update', data: { field: 'activeInput', value } });
+    for (const volume of ['major', 'minor', 'loud']) tell({ id: 'theirs', volume });
+    expect(seen).toEqual([
+      ['active-audio-0', 'theirs', 'major'],
+      ['active-audio-0', 'theirs', 'minor'],
+      ['active-audio-0', 'theirs', undefined],
+    ]);
+    expect(stream?.activeInput).toBe('theirs');
+  });
+
   it('malformed notifications are ignored', async () => {
     const { client, socket } = await Bench.joined();
     for (const name of ['participant', 'stream', 'progress', 'text']) {

@@ -109,7 +109,11 @@ fn nothing_is_made_of_them() {
 
     for target in [
         EgressTarget::Recording { container: "mkv".into() },
-        EgressTarget::Broadcast { protocol: "rtmp".into(), url: "rtmp://live.example/app/key".into() },
+        EgressTarget::Broadcast {
+            protocol: "rtmp".into(),
+            url: "rtmp://live.example/app/key".into(),
+            segments: None,
+        },
     ] {
         let media = vec![EgressMedia { kind: Kind::Audio, from: id.clone(), wish: Wish::default() }];
         let start = Command::StartEgress(StartEgress { target, media });

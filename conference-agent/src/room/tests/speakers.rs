@@ -186,6 +186,16 @@ fn a_publication_in_another_format_takes_no_slot() {
 }
 
 #[test]
+fn what_is_encrypted_end_to_end_takes_no_slot() {
+    let mut room = Selecting::new();
+    let stream = room.published[0].stream.clone();
+    let publication = room.world.room.state.publications.get_mut(&stream).unwrap();
+    publication.attributes = Some(json!({"e2ee": "sframe"}).to_string());
+    room.hear("access-1", &[(0, 400), (1, 300)]);
+    assert_eq!(room.shown(), ["bob", "-", "-"]);
+}
+
+#[test]
 fn a_slot_is_subscribed_like_a_stream_of_sound_before_anybody_speaks() {
     let mut room = Selecting::new();
     let world = &mut room.world;
