@@ -78,8 +78,13 @@ impl Args {
         if !self.bind.is_unspecified() {
             return Ok(vec![self.bind]);
         }
+        // A socket for all IPv6 addresses takes IPv4, too. Link-local ones need a zone, which candidates have not.
+        let is_usable = |ip: &IpAddr| match ip {
+            IpAddr::V4(_) => true,
+            IpAddr::V6(v6) => self.bind.is_ipv6() && !v6.is_unicast_link_local(),
+        };
         let mut addresses: Vec<IpAddr> =
-            if_addrs::get_if_addrs()?.iter().map(if_addrs::Interface::ip).filter(IpAddr::is_ipv4).collect();
+            if_addrs::get_if_addrs()?.iter().map(if_addrs::Interface::ip).filter(is_usable).collect();
         addresses.sort_by_key(IpAddr::is_loopback);
         addresses.dedup();
         Ok(addresses)
@@ -121,6 +126,9 @@ mod tests {
         assert_eq!(announced(&["--announce", "192.0.2.1,2001:db8::1"]), [ip("192.0.2.1"), ip("2001:db8::1")]);
         assert_eq!(announced(&["--bind", "127.0.0.1"]), [ip("127.0.0.1")]);
         assert_eq!(announced(&[]).last(), Some(&ip("127.0.0.1")));
+        assert!(announced(&[]).iter().all(IpAddr::is_ipv4));
+        let all = announced(&["--bind", "::"]);
+        assert!(all.contains(&ip("127.0.0.1")) && all.contains(&ip("::1")));
     }
 
     #[test]

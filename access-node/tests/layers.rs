@@ -7,7 +7,7 @@ mod support;
 use std::{collections::HashMap, time::Duration};
 
 use kaigi_access_node::{
-    node::{LinkCall, request},
+    node::{Limits, LinkCall, request},
     sdp::Kind,
 };
 use kaigi_proto::{
@@ -48,7 +48,12 @@ fn wish(size: (u32, u32)) -> v1::LayerWish {
 
 impl Stage {
     fn new() -> Self {
-        let mut world = World::new();
+        Self::on(1)
+    }
+
+    /// The publisher is on the first of so many workers, the first subscriber on the second.
+    fn on(workers: u16) -> Self {
+        let mut world = World::with_workers(workers, Limits { transports: 4, sessions: 8, links: 8 });
         let client = world.client();
         let audio = world.clients[client].1.add("audio", Way::Send);
         let video = world.clients[client].1.add("video", Way::Send);
@@ -193,73 +198,79 @@ const fn seconds(seconds: u64) -> Duration {
 
 #[test]
 fn the_largest_layer_is_sent_where_the_way_carries_it() {
-    let mut stage = Stage::new();
-    stage.run(seconds(2));
-    let client = stage.subscriber(20e6, None);
-    stage.run(seconds(4));
-    let shown = stage.shown(client);
-    assert_eq!(shown.last(), Some(&2), "{shown:?}");
-    assert!(shown.len() <= 3, "{shown:?}");
-    stage.run(seconds(60));
-    assert_eq!(stage.shown(client), [2]);
+    for workers in [1, 2] {
+        let mut stage = Stage::on(workers);
+        stage.run(seconds(2));
+        let client = stage.subscriber(20e6, None);
+        stage.run(seconds(4));
+        let shown = stage.shown(client);
+        assert_eq!(shown.last(), Some(&2), "{shown:?}");
+        assert!(shown.len() <= 3, "{shown:?}");
+        stage.run(seconds(60));
+        assert_eq!(stage.shown(client), [2]);
+    }
 }
 
 #[test]
 fn a_way_that_becomes_narrow_gets_a_smaller_layer_and_sound_is_not_harmed() {
-    let mut stage = Stage::new();
-    stage.run(seconds(2));
-    let (narrow, wide) = (stage.subscriber(20e6, None), stage.subscriber(20e6, None));
-    stage.run(seconds(6));
-    for client in [narrow, wide] {
-        stage.shown(client);
+    for workers in [1, 2] {
+        let mut stage = Stage::on(workers);
+        stage.run(seconds(2));
+        let (narrow, wide) = (stage.subscriber(20e6, None), stage.subscriber(20e6, None));
+        stage.run(seconds(6));
+        for client in [narrow, wide] {
+            stage.shown(client);
+        }
+        stage.narrow(narrow).capacity = 800_000.0;
+        stage.run(seconds(2));
+        let shown = stage.shown(narrow);
+        assert!(shown[1] < 2 && *shown.last().unwrap() < 2, "{shown:?}");
+        stage.run(seconds(2));
+        stage.sound.clear();
+        let way = stage.narrow(narrow);
+        (way.waited, way.dropped) = (Duration::ZERO, 0);
+        stage.run(seconds(30));
+        let shown = stage.shown(narrow);
+        assert!(shown.len() <= 4 && !shown[1..].contains(&2), "{shown:?}");
+        assert_eq!(shown.last(), Some(&1));
+        let (sound, way) = (stage.sound[&narrow], stage.narrow(narrow));
+        assert_eq!(way.dropped, 0);
+        assert!(way.waited < Duration::from_millis(200), "{:?}", way.waited);
+        assert!(sound >= 1480, "{sound}");
+        assert_eq!(stage.shown(wide), [2], "the other does not notice");
+        stage.narrow(narrow).capacity = 20e6;
+        stage.run(seconds(10));
+        let shown = stage.shown(narrow);
+        assert_eq!(shown.last(), Some(&2), "{shown:?}");
+        stage.run(seconds(60));
+        assert_eq!(stage.shown(narrow), [2]);
     }
-    stage.narrow(narrow).capacity = 800_000.0;
-    stage.run(seconds(2));
-    let shown = stage.shown(narrow);
-    assert!(shown[1] < 2 && *shown.last().unwrap() < 2, "{shown:?}");
-    stage.run(seconds(2));
-    stage.sound.clear();
-    let way = stage.narrow(narrow);
-    (way.waited, way.dropped) = (Duration::ZERO, 0);
-    stage.run(seconds(30));
-    let shown = stage.shown(narrow);
-    assert!(shown.len() <= 4 && !shown[1..].contains(&2), "{shown:?}");
-    assert_eq!(shown.last(), Some(&1));
-    let (sound, way) = (stage.sound[&narrow], stage.narrow(narrow));
-    assert_eq!(way.dropped, 0);
-    assert!(way.waited < Duration::from_millis(200), "{:?}", way.waited);
-    assert!(sound >= 1480, "{sound}");
-    assert_eq!(stage.shown(wide), [2], "the other does not notice");
-    stage.narrow(narrow).capacity = 20e6;
-    stage.run(seconds(10));
-    let shown = stage.shown(narrow);
-    assert_eq!(shown.last(), Some(&2), "{shown:?}");
-    stage.run(seconds(60));
-    assert_eq!(stage.shown(narrow), [2]);
 }
 
 #[test]
 fn pictures_pause_where_only_sound_is_carried_and_come_back() {
-    let mut stage = Stage::new();
-    stage.run(seconds(2));
-    let client = stage.subscriber(20e6, None);
-    stage.run(seconds(6));
-    stage.narrow(client).capacity = 110_000.0;
-    stage.run(seconds(8));
-    stage.shown(client);
-    stage.sound.clear();
-    let way = stage.narrow(client);
-    (way.waited, way.dropped) = (Duration::ZERO, 0);
-    stage.run(seconds(20));
-    let way = stage.narrow(client);
-    assert_eq!(way.dropped, 0);
-    assert!(way.waited < Duration::from_millis(200), "{:?}", way.waited);
-    assert!(stage.sound[&client] >= 990);
-    assert!(stage.shown(client).len() <= 1);
-    stage.narrow(client).capacity = 20e6;
-    stage.run(seconds(10));
-    let shown = stage.shown(client);
-    assert_eq!(shown.last(), Some(&2), "{shown:?}");
+    for workers in [1, 2] {
+        let mut stage = Stage::on(workers);
+        stage.run(seconds(2));
+        let client = stage.subscriber(20e6, None);
+        stage.run(seconds(6));
+        stage.narrow(client).capacity = 110_000.0;
+        stage.run(seconds(8));
+        stage.shown(client);
+        stage.sound.clear();
+        let way = stage.narrow(client);
+        (way.waited, way.dropped) = (Duration::ZERO, 0);
+        stage.run(seconds(20));
+        let way = stage.narrow(client);
+        assert_eq!(way.dropped, 0);
+        assert!(way.waited < Duration::from_millis(200), "{:?}", way.waited);
+        assert!(stage.sound[&client] >= 990);
+        assert!(stage.shown(client).len() <= 1);
+        stage.narrow(client).capacity = 20e6;
+        stage.run(seconds(10));
+        let shown = stage.shown(client);
+        assert_eq!(shown.last(), Some(&2), "{shown:?}");
+    }
 }
 
 impl Stage {
@@ -268,64 +279,71 @@ impl Stage {
         let feed = request::feed(None, layers, Some(wanted), Kind::Video).unwrap().unwrap();
         let transport = TransportId::new(World::transport(client)).unwrap();
         let session = SessionId::new(format!("subscription{client}")).unwrap();
-        self.world.node.set_source(self.world.now, &transport, &session, Kind::Video, feed).unwrap();
+        let now = self.world.now;
+        self.world.node_of(client).set_source(now, &transport, &session, Kind::Video, feed).unwrap();
         self.world.settle();
     }
 }
 
 #[test]
 fn what_is_asked_for_is_the_most_that_is_sent() {
-    let mut stage = Stage::new();
-    stage.run(seconds(2));
-    let client = stage.subscriber(20e6, Some(wish((320, 240))));
-    stage.run(seconds(10));
-    assert_eq!(stage.shown(client), [0]);
-    stage.wants(client, wish((640, 360)));
-    stage.run(seconds(3));
-    assert_eq!(stage.shown(client), [0, 1]);
-    stage.wants(client, v1::LayerWish::default());
-    stage.run(seconds(5));
-    assert_eq!(stage.shown(client), [1, 2]);
-    stage.wants(client, v1::LayerWish { bitrate: 600_000, ..Default::default() });
-    stage.run(seconds(1));
-    assert_eq!(stage.shown(client), [2, 1]);
-    stage.wants(client, wish((1, 1)));
-    stage.run(seconds(1));
-    assert_eq!(stage.shown(client), [1, 0]);
+    for workers in [1, 2] {
+        let mut stage = Stage::on(workers);
+        stage.run(seconds(2));
+        let client = stage.subscriber(20e6, Some(wish((320, 240))));
+        stage.run(seconds(10));
+        assert_eq!(stage.shown(client), [0]);
+        stage.wants(client, wish((640, 360)));
+        stage.run(seconds(3));
+        assert_eq!(stage.shown(client), [0, 1]);
+        stage.wants(client, v1::LayerWish::default());
+        stage.run(seconds(5));
+        assert_eq!(stage.shown(client), [1, 2]);
+        stage.wants(client, v1::LayerWish { bitrate: 600_000, ..Default::default() });
+        stage.run(seconds(1));
+        assert_eq!(stage.shown(client), [2, 1]);
+        stage.wants(client, wish((1, 1)));
+        stage.run(seconds(1));
+        assert_eq!(stage.shown(client), [1, 0]);
+    }
 }
 
 #[test]
 fn a_layer_that_stops_is_left_for_the_best_there_is() {
-    let mut stage = Stage::new();
-    stage.run(seconds(2));
-    let client = stage.subscriber(20e6, None);
-    stage.run(seconds(5));
-    stage.shown(client);
-    stage.live = [true, true, false];
-    stage.run(seconds(3));
-    assert_eq!(stage.shown(client), [2, 1]);
-    stage.live = [true, false, false];
-    stage.run(seconds(3));
-    assert_eq!(stage.shown(client), [1, 0]);
-    stage.live = [false, false, true];
-    stage.run(seconds(3));
-    assert_eq!(stage.shown(client), [0, 2], "the only one that there is");
-    stage.live = [false, false, false];
-    stage.run(seconds(3));
-    stage.live = [true, true, true];
-    stage.run(seconds(5));
-    let shown = stage.shown(client);
-    assert_eq!(shown.last(), Some(&2), "{shown:?}");
+    for workers in [1, 2] {
+        let mut stage = Stage::on(workers);
+        stage.run(seconds(2));
+        let client = stage.subscriber(20e6, None);
+        stage.run(seconds(5));
+        stage.shown(client);
+        stage.live = [true, true, false];
+        stage.run(seconds(3));
+        assert_eq!(stage.shown(client), [2, 1]);
+        stage.live = [true, false, false];
+        stage.run(seconds(3));
+        assert_eq!(stage.shown(client), [1, 0]);
+        stage.live = [false, false, true];
+        stage.run(seconds(3));
+        assert_eq!(stage.shown(client), [0, 2], "the only one that there is");
+        stage.live = [false, false, false];
+        stage.run(seconds(3));
+        stage.live = [true, true, true];
+        stage.run(seconds(5));
+        let shown = stage.shown(client);
+        assert_eq!(shown.last(), Some(&2), "{shown:?}");
+    }
 }
 
 #[test]
 fn the_first_layer_that_flows_is_shown_at_once() {
-    let mut stage = Stage::new();
-    let client = stage.subscriber(20e6, None);
-    stage.run(seconds(1));
-    assert!(!stage.shown(client).is_empty());
-    stage.run(seconds(4));
-    assert_eq!(stage.shown(client).last(), Some(&2));
+    for workers in [1, 2] {
+        let mut stage = Stage::on(workers);
+        let client = stage.subscriber(20e6, None);
+        stage.run(seconds(1));
+        assert!(!stage.shown(client).is_empty());
+        stage.run(seconds(4));
+        assert_eq!(stage.shown(client).last(), Some(&2));
+    }
 }
 
 #[test]
@@ -343,22 +361,26 @@ fn who_does_not_report_gets_what_is_wanted() {
 
 #[test]
 fn a_subscription_that_was_paused_goes_on_where_it_was() {
-    let mut stage = Stage::new();
-    stage.run(seconds(2));
-    let client = stage.subscriber(20e6, None);
-    stage.run(seconds(5));
-    stage.shown(client);
-    let transport = TransportId::new(World::transport(client)).unwrap();
-    let session = SessionId::new(format!("subscription{client}")).unwrap();
-    for active in [false, true] {
-        stage.world.node.set_active(stage.world.now, &transport, &session, Kind::Video, active).unwrap();
+    for workers in [1, 2] {
+        let mut stage = Stage::on(workers);
         stage.run(seconds(2));
+        let client = stage.subscriber(20e6, None);
+        stage.run(seconds(5));
+        stage.shown(client);
+        let transport = TransportId::new(World::transport(client)).unwrap();
+        let session = SessionId::new(format!("subscription{client}")).unwrap();
+        for active in [false, true] {
+            let now = stage.world.now;
+            stage.world.node_of(client).set_active(now, &transport, &session, Kind::Video, active).unwrap();
+            stage.run(seconds(2));
+        }
+        stage.run(seconds(2));
+        assert_eq!(stage.shown(client).last(), Some(&2));
+        stage.world.node_of(client).close_session(&transport, &session);
+        stage.world.settle();
+        let (sources, sinks) = stage.world.node.streams();
+        assert_eq!((sources, sinks), (4, 0), "nothing is left behind");
     }
-    stage.run(seconds(2));
-    assert_eq!(stage.shown(client).last(), Some(&2));
-    stage.world.node.close_session(&transport, &session);
-    let (sources, sinks) = stage.world.node.streams();
-    assert_eq!((sources, sinks), (4, 0), "nothing is left behind");
 }
 
 #[test]

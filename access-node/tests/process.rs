@@ -102,19 +102,18 @@ struct Process {
 
 impl Process {
     async fn start() -> Self {
+        Self::start_with(&["--bind=127.0.0.1"]).await
+    }
+
+    async fn start_with(options: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let cluster = format!("http://{}", listener.local_addr().unwrap());
         let (sender, mut registered) = mpsc::channel(1);
         let server = Server::builder().add_service(ClusterServer::new(Registrar(sender)));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        let args = Args::parse_from([
-            "kaigi-access-node",
-            "--bind=127.0.0.1",
-            "--media-port=0",
-            "--workers=2",
-            &format!("--cluster={cluster}"),
-            &format!("--cluster-secret={SECRET}"),
-        ]);
+        let (cluster, secret) = (format!("--cluster={cluster}"), format!("--cluster-secret={SECRET}"));
+        let common = ["kaigi-access-node", "--media-port=0", "--workers=2", &cluster, &secret];
+        let args = Args::parse_from([&common, options].concat());
         let (health, stop) = (Health::detached(), CancellationToken::new());
         let ended = tokio::spawn(run(args, health.clone(), stop.clone()));
         let worker = registered.recv().await.unwrap();
@@ -218,9 +217,10 @@ impl Wire {
     async fn open(answer: &Answer, protocol: &str) -> Self {
         let candidate = answer.candidates.iter().find(|c| c.split(' ').nth(2) == Some(protocol)).unwrap();
         let words: Vec<_> = candidate.split(' ').collect();
-        let address: SocketAddr = format!("{}:{}", words[4], words[5]).parse().unwrap();
+        let address = SocketAddr::new(words[4].parse().unwrap(), words[5].parse().unwrap());
         if protocol == "udp" {
-            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let own = if address.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+            let socket = UdpSocket::bind(own).await.unwrap();
             socket.connect(address).await.unwrap();
             Self::Udp(socket)
         } else {
@@ -478,6 +478,36 @@ async fn rooms_are_divided_among_the_workers_and_calls_find_theirs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_on_two_workers_is_one_by_either_family_of_addresses_and_either_protocol() {
+    let families: [&[&str]; 4] = [
+        &["--bind=127.0.0.1"],
+        &["--bind=::1"],
+        &["--bind=::", "--announce=127.0.0.1"],
+        &["--bind=::", "--announce=::1"],
+    ];
+    for options in families {
+        for protocol in ["udp", "tcp"] {
+            let mut process =
+                Process::start_with(&[options, &["--room-transports-per-worker=1"]].concat()).await;
+            let (mut publisher, mut up) = process.publisher().await;
+            let (mut subscriber, mut down) = process.subscriber(protocol).await;
+            assert_ne!(ports(&publisher), ports(&subscriber), "{options:?}");
+            // The subscriber's worker asks for a key frame.
+            up.until(&mut publisher, |client| !client.take_rtcp().is_empty()).await;
+            for number in 0..20 {
+                let packet = publisher.media(0, &vp8(number == 0, number), 3000, number.into());
+                up.send(&packet).await;
+            }
+            let came = |client: &mut Client| {
+                client.received.iter().filter(|received| matches!(received, Received::Rtp(..))).count() == 20
+            };
+            down.until(&mut subscriber, came).await;
+            process.stop.cancel();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_without_the_secret_are_refused_and_bad_ones_named() {
     let mut process = Process::start().await;
     let stranger =
@@ -568,75 +598,80 @@ async fn a_client_moves_from_udp_to_tcp_and_back_with_its_stream() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_go_to_subscribers_on_the_node_and_on_another() {
-    let (mut here, mut there) = (Process::start().await, Process::start().await);
-    let (mut sender, mut up, channel) = here.data_session("publication", None).await;
-    let from = v1::DataSource {
-        stream_id: "publication".into(),
-        worker_id: here.worker.worker_id.clone(),
-        endpoint: here.worker.endpoint.clone(),
-    };
-    let (mut near, mut near_wire, _) = here.data_session("near", Some(from.clone())).await;
-    let (mut far, mut far_wire, _) = there.data_session("far", Some(from.clone())).await;
-    let received = |client: &mut Client| !client.data.as_ref().unwrap().received.is_empty();
+    // The near ones on the publisher's worker, or on another one of its process.
+    for together in ["32", "1"] {
+        let together = format!("--room-transports-per-worker={together}");
+        let options = ["--bind=127.0.0.1", &together];
+        let (mut here, mut there) = (Process::start_with(&options).await, Process::start().await);
+        let (mut sender, mut up, channel) = here.data_session("publication", None).await;
+        let from = v1::DataSource {
+            stream_id: "publication".into(),
+            worker_id: here.worker.worker_id.clone(),
+            endpoint: here.worker.endpoint.clone(),
+        };
+        let (mut near, mut near_wire, _) = here.data_session("near", Some(from.clone())).await;
+        let (mut far, mut far_wire, _) = there.data_session("far", Some(from.clone())).await;
+        let received = |client: &mut Client| !client.data.as_ref().unwrap().received.is_empty();
 
-    // The nodes are connected once the first message is through; until then it is said again.
-    let heard = async {
-        loop {
-            sender.data.as_mut().unwrap().send(Instant::now(), channel, b"are you there?", true);
-            up.flush(&mut sender).await;
-            let pause = Duration::from_millis(50);
-            let waited = tokio::time::timeout(pause, far_wire.until(&mut far, received)).await;
-            if waited.is_ok() {
-                return;
+        // The nodes are connected once the first message is through; until then it is said again.
+        let heard = async {
+            loop {
+                sender.data.as_mut().unwrap().send(Instant::now(), channel, b"are you there?", true);
+                up.flush(&mut sender).await;
+                let pause = Duration::from_millis(50);
+                let waited = tokio::time::timeout(pause, far_wire.until(&mut far, received)).await;
+                if waited.is_ok() {
+                    return;
+                }
             }
+        };
+        tokio::time::timeout(DEADLINE, heard).await.expect("the nodes are connected in time");
+        near_wire.until(&mut near, received).await;
+        for client in [&mut near, &mut far] {
+            client.data.as_mut().unwrap().received.retain(|(_, payload, _)| payload != b"are you there?");
         }
-    };
-    tokio::time::timeout(DEADLINE, heard).await.expect("the nodes are connected in time");
-    near_wire.until(&mut near, received).await;
-    for client in [&mut near, &mut far] {
-        client.data.as_mut().unwrap().received.retain(|(_, payload, _)| payload != b"are you there?");
-    }
-    let count = 50u8;
-    for number in 0..count {
-        let payload = vec![number; 1 + usize::from(number) * 100];
-        sender.data.as_mut().unwrap().send(Instant::now(), channel, &payload, number % 2 == 0);
-        up.flush(&mut sender).await;
-    }
-    let expected: Vec<(Vec<u8>, bool)> =
-        (0..count).map(|number| (vec![number; 1 + usize::from(number) * 100], number % 2 == 0)).collect();
-    let last = |client: &mut Client| {
-        let received = &client.data.as_ref().unwrap().received;
-        received.iter().any(|(_, payload, _)| payload.first() == Some(&(count - 1)))
-    };
-    up.until(&mut sender, |client| {
-        client.data.as_mut().unwrap().association.stream(channel).unwrap().buffered_amount().unwrap() == 0
-    })
-    .await;
-    for (client, wire) in [(&mut near, &mut near_wire), (&mut far, &mut far_wire)] {
-        wire.until(client, last).await;
-        let received = &client.data.as_ref().unwrap().received;
-        let heard: Vec<_> = received
-            .iter()
-            .filter(|(_, payload, _)| payload != b"are you there?")
-            .map(|(_, payload, text)| (payload.clone(), *text))
-            .collect();
-        assert_eq!(heard, expected);
-    }
+        let count = 50u8;
+        for number in 0..count {
+            let payload = vec![number; 1 + usize::from(number) * 100];
+            sender.data.as_mut().unwrap().send(Instant::now(), channel, &payload, number % 2 == 0);
+            up.flush(&mut sender).await;
+        }
+        let expected: Vec<(Vec<u8>, bool)> =
+            (0..count).map(|number| (vec![number; 1 + usize::from(number) * 100], number % 2 == 0)).collect();
+        let last = |client: &mut Client| {
+            let received = &client.data.as_ref().unwrap().received;
+            received.iter().any(|(_, payload, _)| payload.first() == Some(&(count - 1)))
+        };
+        up.until(&mut sender, |client| {
+            client.data.as_mut().unwrap().association.stream(channel).unwrap().buffered_amount().unwrap() == 0
+        })
+        .await;
+        for (client, wire) in [(&mut near, &mut near_wire), (&mut far, &mut far_wire)] {
+            wire.until(client, last).await;
+            let received = &client.data.as_ref().unwrap().received;
+            let heard: Vec<_> = received
+                .iter()
+                .filter(|(_, payload, _)| payload != b"are you there?")
+                .map(|(_, payload, text)| (payload.clone(), *text))
+                .collect();
+            assert_eq!(heard, expected);
+        }
 
-    // The publication ends: so do its subscribers' channels, here and there.
-    let close =
-        v1::CloseSessionRequest { transport_id: "publication".into(), session_id: "publication".into() };
-    here.agent.close_session(close).await.unwrap();
-    let closed = |client: &mut Client| !client.data.as_ref().unwrap().closed.is_empty();
-    near_wire.until(&mut near, closed).await;
-    far_wire.until(&mut far, closed).await;
+        // The publication ends: so do its subscribers' channels, here and there.
+        let close =
+            v1::CloseSessionRequest { transport_id: "publication".into(), session_id: "publication".into() };
+        here.agent.close_session(close).await.unwrap();
+        let closed = |client: &mut Client| !client.data.as_ref().unwrap().closed.is_empty();
+        near_wire.until(&mut near, closed).await;
+        far_wire.until(&mut far, closed).await;
 
-    let channels = Channels::new(ClusterSecret::new(SECRET));
-    let mut link = DataLinkClient::new(channels.to(&here.worker.endpoint).unwrap());
-    let request = v1::DataRequest { stream_id: "publication".into() };
-    assert_eq!(link.subscribe(request.clone()).await.unwrap_err().code(), Code::NotFound);
-    let stranger =
-        tonic::transport::Endpoint::from_shared(here.worker.endpoint.clone()).unwrap().connect_lazy();
-    let mut stranger = DataLinkClient::with_interceptor(stranger, Present(ClusterSecret::new("wrong")));
-    assert_eq!(stranger.subscribe(request).await.unwrap_err().code(), Code::Unauthenticated);
+        let channels = Channels::new(ClusterSecret::new(SECRET));
+        let mut link = DataLinkClient::new(channels.to(&here.worker.endpoint).unwrap());
+        let request = v1::DataRequest { stream_id: "publication".into() };
+        assert_eq!(link.subscribe(request.clone()).await.unwrap_err().code(), Code::NotFound);
+        let stranger =
+            tonic::transport::Endpoint::from_shared(here.worker.endpoint.clone()).unwrap().connect_lazy();
+        let mut stranger = DataLinkClient::with_interceptor(stranger, Present(ClusterSecret::new("wrong")));
+        assert_eq!(stranger.subscribe(request).await.unwrap_err().code(), Code::Unauthenticated);
+    }
 }

@@ -2,7 +2,7 @@
 //! little as can be done: receive, decrypt, put another number and source into the header, encrypt, send.
 //!
 //! One publisher sends 30 frames a second of five packets of 1,200 bytes (1.44 Mbit/s) to a number of subscribers. Counted is the CPU
-//! time, user and system, of the thread that forwards; over loopback that includes the receiving half of the kernel's work. Numbers on the
+//! time, user and system, of the threads that forward; over loopback that includes the receiving half of the kernel's work. Numbers on the
 //! command line are the numbers of subscribers to measure with.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -28,7 +28,7 @@ const FRAME_RATE: u32 = 30;
 trait Forwarder {
     fn name(&self) -> &'static str;
     fn publisher(&mut self) -> &mut Publisher;
-    /// CPU time that the forwarding thread has used so far.
+    /// CPU time that the forwarding threads have used so far.
     fn used(&mut self) -> Duration;
 }
 
@@ -58,10 +58,11 @@ fn main() {
     let counts = if asked.is_empty() { vec![10, 50, 100] } else { asked };
     for count in counts {
         let mut subscribers = Subscribers::new(count);
-        let mut forwarders: [Box<dyn Forwarder>; 3] = [
+        let mut forwarders: [Box<dyn Forwarder>; 4] = [
             Box::new(minimal::start(&subscribers, minimal::Sending::FramesTogether)),
             Box::new(minimal::start(&subscribers, minimal::Sending::EachAlone)),
-            Box::new(worker::start(&subscribers)),
+            Box::new(worker::start(&subscribers, 1)),
+            Box::new(worker::start(&subscribers, 2)),
         ];
         subscribers.read();
         let mut costs = vec![Vec::new(); forwarders.len()];

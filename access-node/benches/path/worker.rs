@@ -1,4 +1,4 @@
-//! A worker of the access-node, with everything that browsers get.
+//! Workers of the access-node, with everything that browsers get.
 
 use std::{
     net::UdpSocket,
@@ -41,16 +41,19 @@ pub(crate) fn thread_time() -> Duration {
 
 type Job = Box<dyn FnOnce(&mut Node, Instant) + Send>;
 
-pub(crate) struct Worker {
+pub(crate) struct Workers {
     runtime: Runtime,
-    handle: WorkerHandle,
+    handles: Vec<WorkerHandle>,
     publisher: Publisher,
     stop: CancellationToken,
 }
 
-impl Forwarder for Worker {
+impl Forwarder for Workers {
     fn name(&self) -> &'static str {
-        "access-node's worker"
+        match self.handles.len() {
+            1 => "access-node's worker",
+            _ => "two workers, half of them on each",
+        }
     }
 
     fn publisher(&mut self) -> &mut Publisher {
@@ -58,41 +61,33 @@ impl Forwarder for Worker {
     }
 
     fn used(&mut self) -> Duration {
-        self.runtime.block_on(self.handle.call(|_, _| thread_time())).unwrap()
+        let used = |handle: &WorkerHandle| self.runtime.block_on(handle.call(|_, _| thread_time())).unwrap();
+        self.handles.iter().map(used).sum()
     }
 }
 
-impl Drop for Worker {
+impl Drop for Workers {
     fn drop(&mut self) {
         self.stop.cancel();
-        self.runtime.block_on(self.handle.ended());
+        for handle in &self.handles {
+            self.runtime.block_on(handle.ended());
+        }
     }
 }
 
-pub(crate) fn start(subscribers: &Subscribers) -> Worker {
+/// Starts so many workers, the first with the publisher, and has the subscribers in turn on all.
+pub(crate) fn start(subscribers: &Subscribers, count: u16) -> Workers {
     let runtime = Runtime::new().unwrap();
     let stop = CancellationToken::new();
-    let sockets = Sockets::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1".parse().unwrap()).unwrap();
-    let media = sockets.media_address();
-    let parts = WorkerParts {
-        number: 0,
-        placement: Placement::new(vec![LoadGauge::default()], 1),
-        siblings: Siblings::alone(),
-        config: NodeConfig {
-            worker: WorkerId::new("access-1").unwrap(),
-            certificate: Certificate::generate().unwrap(),
-            candidates: candidates(&[media.ip()], media.port()),
-            link_address: sockets.link_address(),
-            limits: Limits::default(),
-        },
-        sockets,
-        events: EventHub::default(),
-        data: DataConsumers::default(),
-        channels: Channels::new(ClusterSecret::new("secret")),
-        load: LoadGauge::default(),
-        stop: stop.clone(),
+    let certificate = Certificate::generate().unwrap();
+    let start = |(number, siblings): (usize, Siblings)| {
+        let sockets = Sockets::bind("127.0.0.1:0".parse().unwrap(), "127.0.0.1".parse().unwrap()).unwrap();
+        let media = sockets.media_address();
+        let parts = parts(number, siblings, sockets, &certificate, &stop);
+        (worker::start(parts, runtime.handle().clone()).unwrap(), media)
     };
-    let handle = worker::start(parts, runtime.handle().clone()).unwrap();
+    let (handles, medias): (Vec<_>, Vec<_>) = Siblings::of(count).into_iter().enumerate().map(start).unzip();
+    let (handle, media) = (&handles[0], medias[0]);
 
     let mut client = Client::new();
     let mid = client.add("video", Way::Send);
@@ -112,10 +107,10 @@ pub(crate) fn start(subscribers: &Subscribers) -> Worker {
         ..Default::default()
     };
     let (opened, tracks) = request::publication(request).unwrap();
-    let call = |job: Job| runtime.block_on(handle.call(job)).unwrap();
-    call(Box::new(move |node, now| node.open_publication(now, &opened, tracks).unwrap()));
+    let call = |handle: &WorkerHandle, job: Job| runtime.block_on(handle.call(job)).unwrap();
+    call(handle, Box::new(move |node, now| node.open_publication(now, &opened, tracks).unwrap()));
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    connect(&runtime, &handle, "publisher", &mut client, &socket, media);
+    connect(&runtime, handle, "publisher", &mut client, &socket, media);
     let publisher = Publisher {
         socket,
         srtp: client.srtp.take().unwrap(),
@@ -125,6 +120,7 @@ pub(crate) fn start(subscribers: &Subscribers) -> Worker {
         frame: 0,
     };
     for (number, socket) in subscribers.sockets().iter().enumerate() {
+        let (handle, media) = (&handles[number % handles.len()], medias[number % handles.len()]);
         let mut client = Client::new();
         let mid = client.add("video", Way::Receive);
         let id = format!("subscriber-{number}");
@@ -144,10 +140,38 @@ pub(crate) fn start(subscribers: &Subscribers) -> Worker {
             ..Default::default()
         };
         let (opened, tracks) = request::subscription(request).unwrap();
-        call(Box::new(move |node, now| node.open_subscription(now, &opened, tracks).unwrap()));
-        connect(&runtime, &handle, &id, &mut client, socket, media);
+        call(handle, Box::new(move |node, now| node.open_subscription(now, &opened, tracks).unwrap()));
+        connect(&runtime, handle, &id, &mut client, socket, media);
     }
-    Worker { runtime, handle, publisher, stop }
+    Workers { runtime, handles, publisher, stop }
+}
+
+fn parts(
+    number: usize,
+    siblings: Siblings,
+    sockets: Sockets,
+    certificate: &Certificate,
+    stop: &CancellationToken,
+) -> WorkerParts {
+    let media = sockets.media_address();
+    WorkerParts {
+        number,
+        placement: Placement::new(vec![LoadGauge::default()], 1),
+        siblings,
+        config: NodeConfig {
+            worker: WorkerId::new("access-1").unwrap(),
+            certificate: certificate.clone(),
+            candidates: candidates(&[media.ip()], media.port()),
+            link_address: sockets.link_address(),
+            limits: Limits::default(),
+        },
+        sockets,
+        events: EventHub::default(),
+        data: DataConsumers::default(),
+        channels: Channels::new(ClusterSecret::new("secret")),
+        load: LoadGauge::default(),
+        stop: stop.clone(),
+    }
 }
 
 /// Negotiates, checks connectivity and shakes hands.

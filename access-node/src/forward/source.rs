@@ -142,6 +142,12 @@ impl Source {
         &self.sinks
     }
 
+    /// Whether it comes from another worker.
+    #[must_use]
+    pub fn crosses(&self) -> bool {
+        self.supply.as_ref().is_some_and(|supply| matches!(supply.origin, Origin::Worker(_)))
+    }
+
     /// Whether a publication of this worker produces it, or is going to.
     #[must_use]
     pub fn is_published(&self) -> bool {

@@ -71,7 +71,10 @@ impl Ladder {
                 let source = forward.find(&layer.track).and_then(|key| forward.source_mut(key));
                 let is_here = source.as_ref().is_some_and(|source| source.is_published());
                 let told = if is_here { None } else { elsewhere(layer) };
-                let Known { size, rates } = source.and_then(|source| Known::of(now, source)).or(told)?;
+                // The worker that has the publisher has counted for longer: what crosses begins with a large key frame.
+                let crosses = source.as_ref().is_some_and(|source| source.crosses());
+                let counted = source.and_then(|source| Known::of(now, source));
+                let Known { size, rates } = if crosses { told.or(counted) } else { counted.or(told) }?;
                 Some(Flowing { layer: index, size, rates })
             })
             .collect();

@@ -13,7 +13,9 @@ let room: string;
 let publishers: Publisher[];
 
 beforeAll(async () => {
-  kaigi = await Kaigi.start({ name: 'conference' });
+  // Everybody on another media worker than the one before.
+  const env = { KAIGI_ROOM_TRANSPORTS_PER_WORKER: '1' };
+  kaigi = await Kaigi.start({ name: 'conference', args: ['--media-workers', '2'], env });
   browser = await Chromium.launch('conference');
   room = await mixingRoom(kaigi, 'conference');
   publishers = [

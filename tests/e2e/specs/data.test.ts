@@ -17,7 +17,9 @@ let stream: string;
 let receivers: RawPage[];
 
 beforeAll(async () => {
-  kaigi = await Kaigi.start({ name: 'data' });
+  // Everybody on another media worker than the one before.
+  const env = { KAIGI_ROOM_TRANSPORTS_PER_WORKER: '1' };
+  kaigi = await Kaigi.start({ name: 'data', args: ['--media-workers', '2'], env });
   browser = await Chromium.launch('data');
   room = await kaigi.rest.createRoom('data');
   sender = await browser.raw(kaigi, 'sender');
