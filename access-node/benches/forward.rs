@@ -15,6 +15,7 @@ use kaigi_access_node::{
     forward::{Forwarder, Origin, Outlet, Size, StreamParameters, Supply},
     ids::Ssrc,
     keys::{AttachmentKey, TransportKey, TransportTag},
+    pacing::Class,
     sdp::{Codec, Extensions, Format, Kind},
     transport::{Srtp, SrtpKeys},
 };
@@ -40,6 +41,7 @@ impl Outlet for Clients {
         to: TransportKey,
         packet: &mut [u8],
         transport_cc_at: Option<usize>,
+        _: Class,
     ) {
         let (srtp, bandwidth) = self.clients.get_mut(to).expect("every client has keys");
         if let Some(at) = transport_cc_at {

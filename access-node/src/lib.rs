@@ -1,8 +1,9 @@
 //! WebRTC termination and selective forwarding.
 //!
 //! The core is without I/O: [`node`] ties together what clients and the agent want ([`sdp`]), how clients connect ([`transport`]) and how
-//! media flows ([`forward`]), with what each way carries ([`bandwidth`]), how that is divided ([`allocate`]) and how much is sent twice ([`protect`]). Around it are
-//! the thread with the sockets ([`worker`]) and the gRPC services ([`service`], [`events`]).
+//! media flows ([`forward`]), with what each way carries ([`bandwidth`]), how that is divided ([`allocate`]), how much is sent twice
+//! ([`protect`]) and how fast it leaves ([`pacing`]). Around it are the thread with the sockets ([`worker`]) and the gRPC services
+//! ([`service`], [`events`]).
 
 pub mod allocate;
 pub mod arena;
@@ -14,6 +15,7 @@ pub mod ids;
 pub mod keys;
 pub mod node;
 pub mod protect;
+pub mod pacing;
 pub mod sctp;
 pub mod sdp;
 pub mod service;

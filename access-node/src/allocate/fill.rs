@@ -52,6 +52,23 @@ impl<'d> Filling<'d> {
         self.fill(budget, |index| most[index]);
     }
 
+    /// Whether a picture that is sent now gets nothing.
+    pub(super) fn hides(&self) -> bool {
+        self.demands
+            .iter()
+            .zip(&self.rungs)
+            .any(|(demand, rung)| demand.bitrate().is_some() && rung.is_none())
+    }
+
+    /// Gives its smallest layer to each picture that is sent now and would get nothing.
+    pub(super) fn show(&mut self) {
+        for (demand, rung) in self.demands.iter().zip(&mut self.rungs) {
+            if demand.bitrate().is_some() && rung.is_none() {
+                *rung = Some(0);
+            }
+        }
+    }
+
     /// Takes larger layers, as far as the budget reaches, for those demands.
     pub(super) fn raise(&mut self, budget: u64, of: impl Fn(&Demand) -> bool) {
         let demands = self.demands;

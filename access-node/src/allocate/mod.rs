@@ -26,6 +26,12 @@ const FAILURE: Duration = Duration::from_secs(15);
 /// Without having to leave a layer for that long, patience is what it was at first.
 const FORGET: Duration = Duration::from_secs(60);
 
+/// A picture in its smallest layer is taken away only when there was not enough for it for so long. An estimate falls below what arrives
+/// when packets are held up for a moment, and rises to it again when they no longer are.
+const GRACE: Duration = Duration::from_millis(600);
+/// If more than this times what is there is needed it is taken away at once, before it harms sound.
+const RUIN: f64 = 1.7;
+
 /// One layer that could be sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rung {
@@ -74,11 +80,13 @@ pub struct Allocator {
     patience: Duration,
     raised: Option<Instant>,
     lowered: Option<Instant>,
+    /// Since when there is not enough for what is shown.
+    short_since: Option<Instant>,
 }
 
 impl Default for Allocator {
     fn default() -> Self {
-        Self { enough_since: None, patience: FIRST_PATIENCE, raised: None, lowered: None }
+        Self { enough_since: None, patience: FIRST_PATIENCE, raised: None, lowered: None, short_since: None }
     }
 }
 
@@ -102,8 +110,16 @@ impl Allocator {
         let mut filling = Filling::new(demands);
         let budget = |scale: f64| ((estimate as f64 * scale) as u64).saturating_sub(reserved);
         if filling.need() > budget(TOLERANCE) {
+            let before = filling.clone();
             filling.refill(budget(1.0));
-            self.has_lowered(now);
+            if filling.hides() && self.spares(now, &filling, budget(RUIN)) {
+                filling.show();
+            }
+            if filling != before {
+                self.has_lowered(now);
+            }
+        } else {
+            self.short_since = None;
         }
         filling.raise(budget(1.0 / MARGIN), |demand| demand.eager);
         let mut raised = filling.clone();
@@ -117,6 +133,14 @@ impl Allocator {
         let scaled = |need: u64| ((need + reserved) as f64 * MARGIN).round() as u64;
         let lacking = filling.next().map(|next| (scaled(next), scaled(need(demands, filling.most()))));
         Allocation { rungs: filling.into_rungs(), lacking }
+    }
+
+    /// Whether pictures are shown still for which there is not enough any more: with them no more than `most` is needed, and it has not
+    /// been so for long.
+    fn spares(&mut self, now: Instant, filling: &Filling<'_>, most: u64) -> bool {
+        let mut shown = filling.clone();
+        shown.show();
+        now < *self.short_since.get_or_insert(now) + GRACE && shown.need() <= most
     }
 
     fn has_lowered(&mut self, now: Instant) {

@@ -13,6 +13,7 @@ mod feedback;
 mod gradient;
 mod history;
 mod loss_share;
+mod losses;
 mod probe;
 mod rate;
 #[cfg(test)]
@@ -35,6 +36,9 @@ const LEAP: i64 = 1024;
 const FULL: i64 = 3_000_000;
 /// Without any feedback for that long nothing is known of the way any more.
 const STALE: Duration = Duration::from_secs(30);
+
+/// Losses that come later, in µs, after queues grew have nothing to do with that.
+const UNRELATED: i64 = 3_000_000;
 
 /// The estimator of one transport.
 #[derive(Debug)]
@@ -73,6 +77,11 @@ impl BandwidthEstimator {
         let probe = self.prober.sent(now, sequence, bytes);
         let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
         self.history.sent(self.micros(now), sequence, bytes, probe);
+    }
+
+    /// A packet leaves later than it was said to go out.
+    pub fn left(&mut self, now: Instant, sequence: u16) {
+        self.history.left(self.micros(now), sequence);
     }
 
     /// Feedback came: what follows the SSRCs of the RTCP packet. What is malformed or of unknown packets changes nothing.
@@ -150,6 +159,12 @@ impl BandwidthEstimator {
         self.prober.due(now)
     }
 
+    /// What is tried just now, in bit/s.
+    #[must_use]
+    pub fn probed(&self) -> Option<u64> {
+        self.prober.target()
+    }
+
     /// When padding is to be sent.
     #[must_use]
     pub fn next_padding(&self, now: Instant) -> Option<Instant> {
@@ -186,6 +201,13 @@ impl BandwidthEstimator {
     pub fn fell_within(&self, now: Instant, time: Duration) -> bool {
         let since = self.rate.fell().map(|at| self.micros(now) - at);
         since.is_some_and(|since| since < i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    /// Whether packets are lost of late, more than this share, on a way that is not full as far as is known.
+    #[must_use]
+    pub fn loses(&self, now: Instant, share: f64) -> bool {
+        let queued = self.rate.queued().is_some_and(|at| self.micros(now) - at < UNRELATED);
+        self.rate.share_lost() > share && !queued
     }
 
     fn micros(&self, at: Instant) -> i64 {

@@ -17,11 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Until the next one, if the way carried what was asked about: it may carry still more.
 const NEXT: Duration = Duration::from_millis(200);
 /// First and longest pause after one that the way did not carry.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
+const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(4));
 /// If nothing is known, that is asked about first, in bit/s.
 const FIRST: u64 = 1_000_000;
 /// Least share of the packets that must arrive.
-const ARRIVED: f64 = 0.8;
+const ARRIVED: f64 = 0.75;
+/// Least share of the packets that must be reported on; whole reports get lost.
+const KNOWN: f64 = 0.6;
 /// If they arrive slower than this share of the rate at which they were sent, the way was full, and that share of what arrived is sure
 /// to be carried.
 const FULL: (f64, f64) = (0.9, 0.95);
@@ -98,7 +100,9 @@ impl Prober {
         if !idle || estimate.is_some_and(|estimate| estimate >= all) {
             return;
         }
-        let target = estimate.map_or(FIRST, |estimate| estimate.saturating_mul(2)).max(next).min(all);
+        // After a failure the way is probably full: a smaller step makes a shorter queue.
+        let step = |estimate: u64| if self.failures == 0 { estimate * 2 } else { estimate + estimate / 2 };
+        let target = estimate.map_or(FIRST, |estimate| step(estimate.min(1 << 40))).max(next).min(all);
         if target == 0 {
             return;
         }
@@ -135,6 +139,12 @@ impl Prober {
         usize::try_from(due.saturating_sub(cluster.bytes)).unwrap_or(0)
     }
 
+    /// What is being asked about, in bit/s.
+    pub(super) fn target(&self) -> Option<u64> {
+        let State::Sending(cluster) = &self.state else { return None };
+        Some(cluster.target)
+    }
+
     /// When [`Self::due`] is to be asked again.
     pub(super) fn next_timeout(&self, now: Instant) -> Option<Instant> {
         let State::Sending(cluster) = &self.state else { return None };
@@ -164,11 +174,15 @@ impl Prober {
         arrival: Option<i64>,
     ) -> Option<Carried> {
         let (State::Sending(cluster) | State::Awaiting(cluster)) = &mut self.state else { return None };
-        if sequence.wrapping_sub(cluster.first) >= cluster.count {
-            return None;
+        let place = sequence.wrapping_sub(cluster.first);
+        // A report on what came after tells that those on the rest are lost.
+        let is_after = (cluster.count..1 << 15).contains(&place);
+        if place < cluster.count {
+            cluster.seen.add(bytes, sent, arrival);
         }
-        cluster.seen.add(bytes, sent, arrival);
-        let complete = cluster.seen.received + cluster.seen.lost >= cluster.count;
+        let known = cluster.seen.received + cluster.seen.lost;
+        let complete =
+            known >= cluster.count || (is_after && f64::from(known) >= KNOWN * f64::from(cluster.count));
         let State::Awaiting(cluster) = self.state else { return None };
         if !complete {
             return None;

@@ -1,13 +1,22 @@
 //! From what the delays and losses say to a rate.
 
-use super::{gradient::Usage, probe::Carried};
+use super::{
+    gradient::Usage,
+    losses::{Losses, Verdict},
+    probe::Carried,
+};
 
 /// Buckets of the acknowledged rate, and their length in µs: half a second.
 const BUCKETS: i64 = 10;
 /// See [`BUCKETS`].
 const BUCKET: i64 = 50_000;
+/// A heap is so many times as much as comes in one bucket.
+const HEAP: u64 = 3;
 /// Share of the acknowledged rate that is taken when queues grow (draft-ietf-rmcat-gcc-02 §5.5).
 const DECREASE: f64 = 0.85;
+/// A decrease leaves at least this share: a stand-still of the way looks like a way that carries nothing. Where it does carry so little,
+/// the next decrease follows within two round trips.
+const FALL: f64 = 0.5;
 /// Growth per second far from the way's limit.
 const GROWTH: f64 = 1.08;
 /// No more than this times what arrives can be known of the way, and a little, in bit/s, for those who send almost nothing.
@@ -20,12 +29,6 @@ const PACKET: f64 = 8.0 * 1200.0;
 const SETTLING: i64 = 1_000_000;
 /// Smallest rate, in bit/s: about one voice.
 const LEAST: f64 = 10_000.0;
-/// Losses above the first share cut the rate, below the second they let it grow (§6).
-const LOSSES: (f64, f64) = (0.1, 0.02);
-/// Least time in µs and number of packets between two looks at the losses.
-const LOSS_INTERVAL: (i64, u32) = (500_000, 20);
-/// Growth of a rate that losses have cut, per look.
-const RECOVERY: f64 = 1.05;
 
 /// The rate at which packets arrive.
 #[derive(Debug, Default)]
@@ -34,6 +37,8 @@ pub(super) struct Acknowledged {
     buckets: [u64; BUCKETS as usize + 1],
     first: Option<i64>,
     newest: i64,
+    /// The last arrival in µs.
+    last: i64,
 }
 
 impl Acknowledged {
@@ -50,14 +55,21 @@ impl Acknowledged {
             self.buckets[at(passed + 1)] = 0;
         }
         self.newest = self.newest.max(bucket);
+        self.last = self.last.max(arrival);
         self.buckets[at(bucket)] += 8 * u64::from(bytes);
     }
 
-    /// bit/s over the last half second that is over; `None` until there is one.
+    /// bit/s over the last half second that is over; `None` until there is one. What has come in a heap just now counts, too: after a
+    /// stand-still it is what should have come meanwhile.
     pub(super) fn rate(&self) -> Option<f64> {
         self.first.filter(|first| self.newest - first > BUCKETS)?;
-        let bits: u64 = (self.newest - BUCKETS..self.newest).map(|bucket| self.buckets[at(bucket)]).sum();
-        Some(bits as f64 * 1e6 / (BUCKETS * BUCKET) as f64)
+        let newest = self.buckets[at(self.newest)];
+        let all: u64 = self.buckets.iter().sum();
+        let over = (all - newest) as f64 * 1e6 / (BUCKETS * BUCKET) as f64;
+        if newest * self.buckets.len() as u64 <= HEAP * all {
+            return Some(over);
+        }
+        Some(all as f64 * 1e6 / (self.last - (self.newest - BUCKETS) * BUCKET).max(1) as f64)
     }
 }
 
@@ -98,9 +110,7 @@ pub(super) struct Rate {
     updated: i64,
     decreased: Option<i64>,
     fell: Option<i64>,
-    lost: u32,
-    reported: u32,
-    losses_seen: i64,
+    losses: Losses,
 }
 
 impl Rate {
@@ -122,14 +132,24 @@ impl Rate {
 
     /// So many packets were reported on, of which so many were lost; both may be corrections.
     pub(super) fn losses(&mut self, lost: u32, reported: u32, found: u32) {
-        self.lost = (self.lost + lost).saturating_sub(found);
-        self.reported += reported;
+        self.losses.report(lost, reported, found);
+    }
+
+    /// The share of packets that is lost, of late.
+    pub(super) fn share_lost(&self) -> f64 {
+        self.losses.share()
+    }
+
+    /// When queues were found to grow last.
+    pub(super) fn queued(&self) -> Option<i64> {
+        self.decreased
     }
 
     /// A report came, at `now` in µs, of packets that arrive at the rate `acknowledged` and are heard of after `response` µs.
     pub(super) fn update(&mut self, now: i64, usage: Usage, acknowledged: f64, response: i64) {
         let Some(rate) = self.by_delay else {
-            (self.by_delay, self.updated, self.losses_seen) = (Some(acknowledged.max(LEAST)), now, now);
+            (self.by_delay, self.updated) = (Some(acknowledged.max(LEAST)), now);
+            self.losses.begin(now);
             return;
         };
         let elapsed = ((now - self.updated) as f64 / 1e6).clamp(0.0, 1.0);
@@ -143,7 +163,7 @@ impl Rate {
                 }
                 self.limit = Some(Limit::learn(self.limit, acknowledged));
                 (self.decreased, self.held, self.fell) = (Some(now), true, Some(now));
-                rate.min(DECREASE * acknowledged)
+                rate.min((DECREASE * acknowledged).max(FALL * rate))
             }
             // Queues are to drain before it is tried again.
             Usage::Under => {
@@ -165,7 +185,8 @@ impl Rate {
         }
         let rate = rate as f64;
         if self.by_delay.is_none() {
-            (self.updated, self.losses_seen) = (now, now);
+            self.updated = now;
+            self.losses.begin(now);
         }
         self.by_delay = Some(self.by_delay.unwrap_or(LEAST).max(rate));
         self.by_loss = self.by_loss.filter(|by_loss| !whole || *by_loss >= rate);
@@ -190,20 +211,18 @@ impl Rate {
     }
 
     fn weigh_losses(&mut self, now: i64, acknowledged: f64) {
-        let (interval, packets) = LOSS_INTERVAL;
-        if now - self.losses_seen < interval || self.reported < packets {
-            return;
-        }
-        let share = f64::from(self.lost) / f64::from(self.reported);
-        (self.losses_seen, self.lost, self.reported) = (now, 0, 0);
-        let (high, low) = LOSSES;
-        if share > high {
-            self.fell = Some(now);
-            let cut = self.get().map(|rate| rate * (1.0 - share / 2.0));
-            self.by_loss = cut.map(|cut| cut.max(DECREASE * acknowledged).max(LEAST));
-        } else if share < low {
-            let grown = self.by_loss.map(|rate| rate * RECOVERY);
-            self.by_loss = grown.filter(|rate| self.by_delay.is_some_and(|by_delay| *rate < by_delay));
+        match self.losses.weigh(now, acknowledged) {
+            Verdict::Wait => {}
+            Verdict::Own => self.by_loss = None,
+            Verdict::Scale(by) if by < 1.0 => {
+                self.fell = Some(now);
+                let cut = self.get().map(|rate| rate * by);
+                self.by_loss = cut.map(|cut| cut.max(DECREASE * acknowledged).max(LEAST));
+            }
+            Verdict::Scale(by) => {
+                let grown = self.by_loss.map(|rate| rate * by);
+                self.by_loss = grown.filter(|rate| self.by_delay.is_some_and(|by_delay| *rate < by_delay));
+            }
         }
     }
 }
@@ -227,7 +246,25 @@ mod tests {
         assert_eq!(acknowledged.rate(), Some(0.6e6 + 0.02e6));
         acknowledged.add(60_000_000, 1250);
         acknowledged.add(1_000_000, 1250);
-        assert_eq!(acknowledged.rate(), Some(0.0));
+        assert_eq!(acknowledged.rate(), Some(20_000.0));
+    }
+
+    #[test]
+    fn a_stand_still_is_no_want_of_bandwidth() {
+        let mut acknowledged = Acknowledged::default();
+        (0..200).for_each(|i| acknowledged.add(i * 10_000, 1250));
+        // 400 ms of it come at once.
+        for i in 0..40 {
+            acknowledged.add(2_400_000 + i * 100, 1250);
+            if i > 20 {
+                assert!(
+                    acknowledged.rate().is_some_and(|rate| rate > 0.5e6),
+                    "{i}: {:?}",
+                    acknowledged.rate()
+                );
+            }
+        }
+        assert!(acknowledged.rate().is_some_and(|rate| (0.9e6..1.1e6).contains(&rate)));
     }
 
     #[test]

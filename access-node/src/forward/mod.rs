@@ -1,6 +1,7 @@
 //! The forwarding core: tracks that come in ([`Source`]), streams that go out ([`Sink`]), and what keeps them healthy. Without I/O: packets
 //! leave through an [`Outlet`].
 
+mod again;
 mod cache;
 mod choices;
 mod clock;
@@ -24,6 +25,7 @@ mod temporal;
 mod transport_cc;
 mod voice;
 
+pub use again::Repair;
 pub use choices::Why;
 pub use clock::NtpClock;
 pub use connect::Chosen;
@@ -56,6 +58,7 @@ use self::{
 use crate::{
     arena::Arena,
     keys::{AttachmentKey, SinkKey, SinkTag, SourceKey, SourceTag, TransportKey},
+    pacing::Class,
     sdp::Kind,
     timers::Timers,
 };
@@ -72,6 +75,7 @@ pub trait Outlet {
         to: TransportKey,
         packet: &mut [u8],
         transport_cc_at: Option<usize>,
+        class: Class,
     );
     /// An RTP packet, as it was received, to another node.
     fn link_rtp(&mut self, to: AttachmentKey, packet: &[u8]);
@@ -372,6 +376,10 @@ impl Forwarder {
         }
         let of = Numbering { source: key, restarts: source.restarts };
         let ids = locate(format.codec, payload);
+        let class = match source.kind {
+            Kind::Audio => Class::Sound,
+            Kind::Video => Class::Picture,
+        };
         let mut awaited = false;
         let mut switched = Vec::new();
         for sink_key in &source.sinks {
@@ -424,7 +432,7 @@ impl Forwarder {
             stream.octets =
                 stream.octets.wrapping_add(u32::try_from(scratch.len() - written.payload_at).unwrap_or(0));
             stream.sent.tally.packet(now, scratch.len(), timestamp, picture.key_frame);
-            out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at);
+            out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at, class);
         }
         source.awaited = awaited;
         if awaited && !made_good {
@@ -453,49 +461,50 @@ impl Forwarder {
         &mut self,
         now: Instant,
         key: SinkKey,
-        missing: impl Iterator<Item = u16>,
+        missing: impl Iterator<Item = u16> + Clone,
+        repair: Repair,
         out: &mut impl Outlet,
     ) -> usize {
-        let Self { sources, sinks, scratch, .. } = self;
-        let Some(sink) = sinks.get_mut(key).filter(|sink| sink.flows()) else { return 0 };
+        let Some(sink) = self.sinks.get_mut(key).filter(|sink| sink.flows()) else { return 0 };
         let current = sink.source;
         let mut sent = 0;
-        for sequence in missing.take(MAX_NACKED) {
-            match &mut sink.to {
-                Destination::Link { to, .. } => {
-                    let Some(source) = current.and_then(|key| sources.get(key)) else { continue };
-                    let Some(highest) = source.reception.as_ref().and_then(Reception::highest) else {
-                        continue;
-                    };
+        match &mut sink.to {
+            Destination::Link { to, .. } => {
+                let Some(source) = current.and_then(|key| self.sources.get(key)) else { return 0 };
+                let Some(highest) = source.reception.as_ref().and_then(Reception::highest) else { return 0 };
+                for sequence in missing.take(MAX_NACKED) {
                     let Some(packet) = source.cache.get(sequence::nearest(highest, sequence)) else {
                         continue;
                     };
                     out.link_rtp(*to, packet);
                     sent += 1;
                 }
-                Destination::Client(stream) => {
-                    stream.sent.nacks += 1;
-                    if !stream.parameters.nack || !stream.may_retransmit(now) {
-                        return sent;
+            }
+            Destination::Client(stream) => {
+                let class = match sink.kind {
+                    Kind::Audio => Class::Sound,
+                    Kind::Video => Class::Again,
+                };
+                let twice = repair.twice && stream.parameters.rtx.is_some();
+                // The second ones after all first ones: losses come together.
+                for round in 0..=u8::from(twice) {
+                    for sequence in missing.clone().take(MAX_NACKED) {
+                        let first = round == 0;
+                        stream.sent.nacks += u64::from(first);
+                        if !stream.parameters.nack || !stream.may_retransmit(now) {
+                            return sent;
+                        }
+                        let is_due = if first {
+                            stream.again.is_due(now, sequence, repair)
+                        } else {
+                            stream.again.was_just_sent(now, sequence)
+                        };
+                        if is_due
+                            && stream.send_again(now, sequence, &self.sources, &mut self.scratch, class, out)
+                        {
+                            sent += 1;
+                        }
                     }
-                    let Some(origin) = stream.continuity.trace(sequence) else { continue };
-                    let source = sources.get(origin.of.source);
-                    let Some(source) = source.filter(|s| s.restarts == origin.of.restarts) else { continue };
-                    let Some(packet) = source.cache.get(origin.sequence_in) else { continue };
-                    let Ok(header) = RtpHeader::parse(packet) else { continue };
-                    let Some(supply) = &source.supply else { continue };
-                    let ids = locate(supply.format.codec, header.payload(packet));
-                    let numbers = Numbers {
-                        sequence,
-                        timestamp: header.timestamp.wrapping_add(origin.timestamp_offset),
-                        audio_level: audio_level(source, &header, packet),
-                        picture: (ids, origin.shift),
-                    };
-                    let written = stream.write_again(scratch, &header, packet, &numbers);
-                    stream.sent.retransmitted += 1;
-                    stream.sent.tally.again(now, scratch.len());
-                    out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at);
-                    sent += 1;
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use kaigi_media::rtp::write_header;
 
 use super::{Forwarder, Outlet, sink::Destination};
-use crate::keys::SinkKey;
+use crate::{keys::SinkKey, pacing::Class};
 
 /// Padding of one packet; a byte says how much it is (RFC 3550 §5.1).
 const MOST: usize = 255;
@@ -30,7 +30,13 @@ impl Forwarder {
             scratch.resize(scratch.len() + padding - 1, 0);
             scratch.push(padding as u8);
             scratch[0] |= 0x20;
-            out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at);
+            out.client_rtp(
+                now,
+                stream.parameters.transport,
+                scratch,
+                written.transport_cc_at,
+                Class::Padding,
+            );
         }
         true
     }

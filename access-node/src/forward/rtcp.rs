@@ -107,7 +107,7 @@ fn last_reference(packet: &[u8]) -> Option<Rtcp<'_>> {
 }
 
 /// The sequence numbers that the pairs of a NACK name.
-pub fn nacked(pairs: &[u8]) -> impl Iterator<Item = u16> + '_ {
+pub fn nacked(pairs: &[u8]) -> impl Iterator<Item = u16> + Clone + '_ {
     pairs.chunks_exact(4).flat_map(|pair| {
         let first = u16::from_be_bytes([pair[0], pair[1]]);
         let mask = u16::from_be_bytes([pair[2], pair[3]]);

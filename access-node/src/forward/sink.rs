@@ -6,14 +6,20 @@ use kaigi_media::rtp::{RtpHeader, write_header};
 use kaigi_proto::v1;
 
 use super::{
+    Outlet,
+    again::Again,
+    audio_level,
     continuity::Continuity,
-    picture_id::{PictureIds, Shift},
+    picture_id::{PictureIds, Shift, locate},
+    source::Source,
     stats::Sent,
     temporal::Temporal,
 };
 use crate::{
+    arena::Arena,
     ids::Ssrc,
-    keys::{AttachmentKey, SourceKey, TransportKey},
+    keys::{AttachmentKey, SourceKey, SourceTag, TransportKey},
+    pacing::Class,
     sdp::{Extensions, Kind},
 };
 
@@ -119,6 +125,7 @@ pub(super) struct ClientStream {
     /// How many packets before it a packet carries.
     pub(super) depth: usize,
     pub(super) sent: Sent,
+    pub(super) again: Again,
     rtx_sequence: u16,
     budget: (Option<Instant>, u32),
 }
@@ -155,6 +162,7 @@ impl ClientStream {
             octets: 0,
             depth: 0,
             sent: Sent::new(kind),
+            again: Again::default(),
             rtx_sequence: (random >> 48) as u16 & 0x7fff,
             budget: (None, 0),
         }
@@ -194,6 +202,35 @@ impl ClientStream {
         out.extend_from_slice(&numbers.sequence.to_be_bytes());
         write_payload(out, header.payload(packet), numbers);
         written
+    }
+
+    /// Sends a packet again that is still there; whether it is.
+    pub(super) fn send_again(
+        &mut self,
+        now: Instant,
+        sequence: u16,
+        sources: &Arena<Source, SourceTag>,
+        scratch: &mut Vec<u8>,
+        class: Class,
+        out: &mut impl Outlet,
+    ) -> bool {
+        let Some(origin) = self.continuity.trace(sequence) else { return false };
+        let source = sources.get(origin.of.source).filter(|source| source.restarts == origin.of.restarts);
+        let Some(source) = source else { return false };
+        let Some(packet) = source.cache.get(origin.sequence_in) else { return false };
+        let (Ok(header), Some(supply)) = (RtpHeader::parse(packet), &source.supply) else { return false };
+        let ids = locate(supply.format.codec, header.payload(packet));
+        let numbers = Numbers {
+            sequence,
+            timestamp: header.timestamp.wrapping_add(origin.timestamp_offset),
+            audio_level: audio_level(source, &header, packet),
+            picture: (ids, origin.shift),
+        };
+        let written = self.write_again(scratch, &header, packet, &numbers);
+        self.sent.retransmitted += 1;
+        self.sent.tally.again(now, scratch.len());
+        out.client_rtp(now, self.parameters.transport, scratch, written.transport_cc_at, class);
+        true
     }
 
     /// Number and timestamp of a packet of padding among the retransmissions.
@@ -248,7 +285,6 @@ fn write_payload(out: &mut Vec<u8>, payload: &[u8], numbers: &Numbers) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arena::Arena;
 
     fn stream(nack: bool, rtx: Option<(Ssrc, u8)>) -> ClientStream {
         let parameters = StreamParameters {

@@ -17,6 +17,8 @@ pub struct Datagrams {
 struct Entry {
     path: Path,
     transport: TransportKey,
+    /// Transport-wide.
+    number: Option<u16>,
     start: usize,
     end: usize,
 }
@@ -38,11 +40,11 @@ impl Datagrams {
         self.urgent = true;
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        self.entries.push(Entry { path, transport, start, end: self.bytes.len() });
+        self.entries.push(Entry { path, transport, number: None, start, end: self.bytes.len() });
     }
 
     /// Adds one that is written onto the end of the buffer, which must not be changed before; nothing is added if that fails. `waits` says
-    /// whether more is coming that it may leave with. Returns its size.
+    /// whether more is coming that it may leave with; `number` is its transport-wide number, if it has one. Returns its size.
     ///
     /// # Errors
     /// What `write` fails with.
@@ -51,6 +53,7 @@ impl Datagrams {
         path: Path,
         transport: TransportKey,
         waits: bool,
+        number: Option<u16>,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<usize, E> {
         let start = self.bytes.len();
@@ -59,7 +62,7 @@ impl Datagrams {
             return Err(error);
         }
         self.urgent |= !waits;
-        self.entries.push(Entry { path, transport, start, end: self.bytes.len() });
+        self.entries.push(Entry { path, transport, number, start, end: self.bytes.len() });
         Ok(self.bytes.len() - start)
     }
 
@@ -87,6 +90,11 @@ impl Datagrams {
         let entry = self.entries.get(at)?;
         let bytes = self.bytes.get(entry.start..entry.end)?;
         Some(Datagram { path: entry.path, transport: entry.transport, bytes })
+    }
+
+    /// Whose they are and their transport-wide numbers, of those that have one.
+    pub fn numbers(&self) -> impl Iterator<Item = (TransportKey, u16)> {
+        self.entries.iter().filter_map(|entry| Some((entry.transport, entry.number?)))
     }
 
     /// All, in the order in which they were added.

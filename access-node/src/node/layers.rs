@@ -165,7 +165,9 @@ impl Node {
     fn pad(&mut self, now: Instant, key: TransportKey) {
         let Some(transport) = self.net.transports.get_mut(key) else { return };
         let bytes = transport.bandwidth.padding(now);
-        if let Some(sink) = transport.layering.padded.filter(|_| bytes > 0) {
+        transport.pacer.probes(transport.bandwidth.probed());
+        // What waits is sent in its place.
+        if let Some(sink) = transport.layering.padded.filter(|_| bytes > 0 && !transport.pacer.is_waiting()) {
             self.forward.pad(now, sink, bytes, &mut self.net);
         }
         if let Some(transport) = self.net.transports.get_mut(key) {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     bandwidth::BandwidthEstimator,
-    forward::{Rtcp, nacked, walk},
+    forward::{Repair, Rtcp, nacked, walk},
     ids::{Mid, Rid},
     keys::{SourceKey, TransportKey},
     protect::Protection,
@@ -30,6 +30,9 @@ const MAX_BLOCKS: usize = 31;
 /// A track's (or layer's) packets under a source that was not announced are taken only if the one known has been silent that long.
 /// Layers of simulcast by groups of sources, which is not answered, stay out that way.
 const SOURCE_CHANGE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Where more than this share of what is sent is lost, what is sent again is sent twice: of that, too, so much is lost.
+const LOSSY: f64 = 0.04;
 
 impl Node {
     /// A datagram (or a frame of a TCP connection) came in.
@@ -84,6 +87,8 @@ impl Node {
             transport.round_trip = RoundTrip::default();
             transport.protection = Protection::default();
             transport.layering.begin_anew();
+            transport.pacer.carries(None);
+            self.net.paced.set(key, transport.pacer.next_timeout());
         }
         // Until there is an offer there is no certificate to expect, so nothing to begin.
         let begins = transport.dtls.is_some() && transport.handshake_since.is_none();
@@ -326,10 +331,11 @@ impl Node {
                 Rtcp::LastReference { ssrc, reference } => self.last_reference(now, key, ssrc, reference),
                 Rtcp::Nack { ssrc, pairs } => {
                     self.net.counters.nacks_in += 1;
-                    if let Some(sink) =
-                        self.net.transports.get(key).and_then(|t| t.outgoing.get(&ssrc)).copied()
-                    {
-                        let sent = self.forward.retransmit(now, sink, nacked(pairs), &mut self.net);
+                    let Some(transport) = self.net.transports.get(key) else { return };
+                    if let Some(&sink) = transport.outgoing.get(&ssrc) {
+                        let twice = transport.bandwidth.loses(now, LOSSY) && !transport.pacer.is_waiting();
+                        let repair = Repair { round_trip: transport.round_trip.last, twice };
+                        let sent = self.forward.retransmit(now, sink, nacked(pairs), repair, &mut self.net);
                         self.net.counters.retransmissions += sent as u64;
                     }
                 }
@@ -346,7 +352,9 @@ impl Node {
                     self.net.counters.transport_cc_in += 1;
                     if let Some(transport) = self.net.transports.get_mut(key) {
                         transport.bandwidth.feedback(now, feedback);
-                        if transport.falls_short(now) {
+                        let falls_short = transport.falls_short(now);
+                        self.net.pace(now, key);
+                        if falls_short {
                             self.allocate(now, key);
                         }
                         self.protect(now, key);

@@ -119,6 +119,16 @@ impl Node {
         &mut self.net.output
     }
 
+    /// What is in [`Output::datagrams`] leaves now and not when it was written: the client's reports are compared with that time.
+    pub fn datagrams_leave(&mut self, now: Instant) {
+        let Net { transports, output, .. } = &mut self.net;
+        for (key, number) in output.datagrams.numbers() {
+            if let Some(transport) = transports.get_mut(key) {
+                transport.bandwidth.left(now, number);
+            }
+        }
+    }
+
     /// What was counted since the start.
     #[must_use]
     pub fn counters(&self) -> &Counters {
@@ -147,6 +157,7 @@ impl Node {
     pub fn next_timeout(&mut self) -> Option<Instant> {
         [
             self.net.timers.earliest(),
+            self.net.paced.earliest(),
             self.net.links.timers.earliest(),
             self.forward.next_timeout(),
             self.forward.voices_due(),
@@ -159,6 +170,7 @@ impl Node {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.net.release_paced(now);
         self.forward.handle_timeout(now, &mut self.net);
         self.speakers_timeout(now);
         while let Some(key) = self.net.timers.pop_due(now) {

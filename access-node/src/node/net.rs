@@ -25,6 +25,7 @@ use crate::{
     forward::{Origin, Outlet, Size},
     ids::WorkerNumber,
     keys::{AttachmentKey, TransportKey, TransportTag},
+    pacing::Class,
     timers::Timers,
     transport::{Path, Peer},
 };
@@ -62,6 +63,10 @@ pub(super) struct Net {
     pub(super) data: Data,
     pub(super) output: Output,
     pub(super) counters: Counters,
+    /// When paced packets leave.
+    pub(super) paced: Timers<TransportKey>,
+    /// The one that leaves.
+    leaving: Vec<u8>,
     /// What is being forwarded is of a frame of which more is coming: it may leave with that.
     pub(super) frame_goes_on: bool,
 }
@@ -80,6 +85,8 @@ impl Net {
             data: Data::default(),
             output: Output::default(),
             counters: Counters::default(),
+            paced: Timers::default(),
+            leaving: Vec::new(),
             frame_goes_on: false,
         }
     }
@@ -163,6 +170,56 @@ impl Net {
         let next = self.transports.get(key).and_then(Transport::next_timeout);
         self.timers.set(key, next);
     }
+
+    /// A plain RTP packet leaves to a client.
+    fn send_rtp(
+        &mut self,
+        now: Instant,
+        to: TransportKey,
+        packet: &mut [u8],
+        transport_cc_at: Option<usize>,
+    ) {
+        let Some(transport) = self.transports.get_mut(to) else { return };
+        let (Some(srtp), Some(path)) = (&mut transport.srtp, transport.ice.selected()) else { return };
+        let mut number = None;
+        if let Some(field) = transport_cc_at.and_then(|at| packet.get_mut(at..at + 2)) {
+            let next = transport.next_transport_cc;
+            field.copy_from_slice(&next.to_be_bytes());
+            transport.next_transport_cc = next.wrapping_add(1);
+            transport.bandwidth.sent(now, next, packet.len());
+            number = Some(next);
+        }
+        let protect = |out: &mut Vec<u8>| srtp.protect_rtp_onto(packet, out);
+        match self.output.datagrams.write(path, to, self.frame_goes_on, number, protect) {
+            Ok(size) => {
+                self.counters.packets_out += 1;
+                self.counters.bytes_out += size as u64;
+            }
+            Err(error) => tracing::debug!(%error, transport = %transport.id, "RTP not protected"),
+        }
+    }
+
+    /// Paced packets that are due leave.
+    pub(super) fn release_paced(&mut self, now: Instant) {
+        let mut packet = std::mem::take(&mut self.leaving);
+        while let Some(key) = self.paced.pop_due(now) {
+            while let Some(place) = self.transports.get_mut(key).and_then(|t| t.pacer.pop(now, &mut packet)) {
+                self.send_rtp(now, key, &mut packet, place);
+            }
+            let next = self.transports.get(key).and_then(|transport| transport.pacer.next_timeout());
+            self.paced.set(key, next);
+        }
+        self.leaving = packet;
+    }
+
+    /// Paces what leaves to a client by what its way is known to carry.
+    pub(super) fn pace(&mut self, now: Instant, key: TransportKey) {
+        let Some(transport) = self.transports.get_mut(key) else { return };
+        let narrow = transport.bandwidth.has_fallen();
+        transport.pacer.carries(transport.bandwidth.estimate(now).filter(|_| narrow));
+        let at = transport.pacer.next_timeout();
+        self.paced.set(key, at);
+    }
 }
 
 impl Outlet for Net {
@@ -172,22 +229,14 @@ impl Outlet for Net {
         to: TransportKey,
         packet: &mut [u8],
         transport_cc_at: Option<usize>,
+        class: Class,
     ) {
         let Some(transport) = self.transports.get_mut(to) else { return };
-        let (Some(srtp), Some(path)) = (&mut transport.srtp, transport.ice.selected()) else { return };
-        if let Some(field) = transport_cc_at.and_then(|at| packet.get_mut(at..at + 2)) {
-            let number = transport.next_transport_cc;
-            field.copy_from_slice(&number.to_be_bytes());
-            transport.next_transport_cc = number.wrapping_add(1);
-            transport.bandwidth.sent(now, number, packet.len());
-        }
-        let protect = |out: &mut Vec<u8>| srtp.protect_rtp_onto(packet, out);
-        match self.output.datagrams.write(path, to, self.frame_goes_on, protect) {
-            Ok(size) => {
-                self.counters.packets_out += 1;
-                self.counters.bytes_out += size as u64;
-            }
-            Err(error) => tracing::debug!(%error, transport = %transport.id, "RTP not protected"),
+        if transport.pacer.leaves(now, class, packet, transport_cc_at) {
+            self.send_rtp(now, to, packet, transport_cc_at);
+        } else {
+            let at = transport.pacer.next_timeout();
+            self.paced.set(to, at);
         }
     }
 

@@ -22,6 +22,7 @@ use crate::{
     ids::Mid,
     keys::{SinkKey, TransportKey},
     protect::Protection,
+    pacing::Pacer,
     sdp::{Binding, Kind, LocalDescription, Negotiated, Negotiation, Wish},
     transport::IceLite,
 };
@@ -324,6 +325,7 @@ impl Node {
             bandwidth: BandwidthEstimator::new(now),
             round_trip: RoundTrip::default(),
             protection: Protection::default(),
+            pacer: Pacer::default(),
             layering: Layering::default(),
             ssrc: self.rng.next_u32(),
             name: session_id.to_string(),

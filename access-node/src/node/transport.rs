@@ -18,6 +18,7 @@ use crate::{
     ids::{Mid, Rid},
     keys::{SinkKey, SourceKey},
     protect::Protection,
+    pacing::Pacer,
     sdp::{Kind, Negotiation, RemoteCredentials},
     transport::{Dtls, IceLite, Srtp},
 };
@@ -121,6 +122,8 @@ pub struct Transport {
     pub(super) round_trip: RoundTrip,
     /// How much of what it is sent is sent twice.
     pub(super) protection: Protection,
+    /// How fast it leaves.
+    pub(super) pacer: Pacer,
     /// What of that each picture gets.
     pub(super) layering: Layering,
     /// Own source in feedback to the client.

@@ -62,7 +62,10 @@ impl Exit {
         if may_wait && now < *held_until.get_or_insert(now + PATIENCE) {
             // The next flush will find more of the frame.
         } else {
-            *held_until = None;
+            if held_until.take().is_some() {
+                node.datagrams_leave(now);
+            }
+            let output = node.output();
             // What other workers need time for goes first.
             outward.send(output);
             if !output.datagrams.is_empty() {
@@ -71,6 +74,7 @@ impl Exit {
                 });
             }
         }
+        let output = node.output();
         if !output.link_datagrams.is_empty() {
             departures.send_plain(&sockets.link, &mut output.link_datagrams);
         }

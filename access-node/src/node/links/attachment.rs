@@ -10,7 +10,7 @@ use kaigi_proto::{
 
 use super::{LinkTimer, Node};
 use crate::{
-    forward::Origin,
+    forward::{Origin, Repair},
     ids::WorkerNumber,
     keys::{AttachmentKey, FlowKey, SinkKey},
     node::NodeError,
@@ -126,7 +126,8 @@ impl Node {
                 Feedback::Report => {}
                 Feedback::KeyFrameRequest => self.forward.key_frame_request(now, sink, &mut self.net),
                 Feedback::Nack(missing) => {
-                    self.forward.retransmit(now, sink, missing.into_iter(), &mut self.net);
+                    let repair = Repair::default();
+                    self.forward.retransmit(now, sink, missing.into_iter(), repair, &mut self.net);
                 }
             }
         }

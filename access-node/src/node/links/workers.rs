@@ -15,7 +15,7 @@ use super::{
     flow::Way,
 };
 use crate::{
-    forward::{Origin, Supply},
+    forward::{Origin, Repair, Supply},
     ids::WorkerNumber,
     keys::{AttachmentKey, FlowKey, SourceKey},
     node::{
@@ -262,7 +262,8 @@ impl Node {
             }
             Notice::Missing { attachment, sequences } => {
                 if let Some(sink) = self.net.links.attachments.get(attachment).map(|a| a.sink) {
-                    self.forward.retransmit(now, sink, sequences.into_iter(), &mut self.net);
+                    let repair = Repair::default();
+                    self.forward.retransmit(now, sink, sequences.into_iter(), repair, &mut self.net);
                 }
             }
             Notice::Takers { attachment, count } => {
