@@ -18,17 +18,33 @@ interface Way {
 
 const way = (): Way => ({ losesEach: 0, loses: 0, delay: 0, came: 0, lost: 0 });
 
-/** What waits longer for a narrow way is lost, in ms. */
-const QUEUE = 300;
+/** A client's way: what is done to its media, both ways. */
+export interface Network {
+  /** bit/s from Kaigi; infinite = as much as comes. */
+  capacity: number;
+  /** What waits longer for a narrow way is lost, in ms. */
+  queue: number;
+  /** Share of the datagrams of RTP and RTCP that are lost at random, each way. */
+  loss: number;
+  /** ms, each way. */
+  delay: number;
+}
 
-/** A client's way from Kaigi. */
-interface Client {
+/** Most waits that are remembered, some minutes'. */
+const MAX_WAITS = 100_000;
+
+const PERFECT: Network = { capacity: Infinity, queue: 300, loss: 0, delay: 0 };
+
+/** What has happened on a client's way from Kaigi. */
+interface Client extends Network {
   /** RTP packets that it was sent. */
   packets: number;
-  /** bit/s; infinite = as much as comes. */
-  capacity: number;
   /** When what waits will have gone, in ms. */
   freeAt: number;
+  /** When packets came to a narrow way, and how long they waited for it, in ms. */
+  waits: { at: number; wait: number }[];
+  /** For {@link Network.loss}: the same losses each time. */
+  random: number;
 }
 
 /**
@@ -53,14 +69,18 @@ export class MediaRelay {
       let socket = inside.get(key);
       if (!socket) {
         socket = relay.#socket();
-        const narrow = { packets: 0, capacity: Infinity, freeAt: 0 };
-        relay.#clients.set(key, narrow);
+        const one: Client = { ...PERFECT, packets: 0, freeAt: 0, waits: [], random: 1 };
+        relay.#clients.set(key, one);
         const deliver = (reply: Buffer): void => outside.send(reply, client.port, client.address, () => undefined);
-        socket.on('message', (reply) => relay.#pass('down', reply, () => queue(narrow, reply, deliver)));
+        socket.on('message', (reply) => {
+          if (isLost(one, reply)) return;
+          relay.#pass('down', reply, one.delay, () => queue(one, reply, deliver));
+        });
         inside.set(key, socket);
       }
-      const to = socket;
-      relay.#pass('up', datagram, () => to.send(datagram, port, '127.0.0.1', () => undefined));
+      const [to, one] = [socket, relay.#clients.get(key)];
+      if (!one || isLost(one, datagram)) return;
+      relay.#pass('up', datagram, one.delay, () => to.send(datagram, port, '127.0.0.1', () => undefined));
     });
     await new Promise<void>((resolve, reject) => {
       outside.once('error', reject);
@@ -76,14 +96,28 @@ export class MediaRelay {
 
   /** Lets a client have so many bit/s and no more. */
   narrow(client: string, capacity: number): void {
+    this.change(client, { capacity });
+  }
+
+  /** Makes a client's way another. */
+  change(client: string, network: Partial<Network>): void {
+    Object.assign(this.#client(client), network);
+  }
+
+  /** How long each packet waited for a client's narrow way since this was last asked. */
+  takeWaits(client: string): { at: number; wait: number }[] {
+    return this.#client(client).waits.splice(0);
+  }
+
+  #client(client: string): Client {
     const one = this.#clients.get(client);
     if (!one) throw new Error(`no client ${client}`);
-    one.capacity = capacity;
+    return one;
   }
 
   /** Nothing is lost any more, and nothing delayed or narrow. */
   heal(): void {
-    for (const client of this.#clients.values()) client.capacity = Infinity;
+    for (const client of this.#clients.values()) Object.assign(client, PERFECT);
     Object.assign(this.up, { losesEach: 0, loses: 0, delay: 0 });
     Object.assign(this.down, { losesEach: 0, loses: 0, delay: 0 });
   }
@@ -98,7 +132,7 @@ export class MediaRelay {
     return socket;
   }
 
-  #pass(direction: Direction, datagram: Buffer, send: () => void): void {
+  #pass(direction: Direction, datagram: Buffer, delay: number, send: () => void): void {
     const one = this[direction];
     if (isRtp(datagram) && (++one.came % one.losesEach === 0 || Math.random() < one.loses)) {
       one.lost++;
@@ -110,7 +144,7 @@ export class MediaRelay {
         send();
       } catch {}
     };
-    if (one.delay > 0) setTimeout(guarded, one.delay);
+    if (one.delay + delay > 0) setTimeout(guarded, one.delay + delay);
     else guarded();
   }
 }
@@ -121,7 +155,8 @@ function queue(client: Client, datagram: Buffer, deliver: (datagram: Buffer) => 
   if (client.capacity === Infinity) return deliver(datagram);
   const now = performance.now();
   const wait = Math.max(client.freeAt - now, 0);
-  if (wait > QUEUE) return;
+  if (client.waits.length < MAX_WAITS) client.waits.push({ at: now, wait });
+  if (wait > client.queue) return;
   client.freeAt = now + wait + ((datagram.length + 28) * 8000) / client.capacity;
   setTimeout(() => {
     // What is under way when the relay stops goes nowhere.
@@ -129,6 +164,14 @@ function queue(client: Client, datagram: Buffer, deliver: (datagram: Buffer) => 
       deliver(datagram);
     } catch {}
   }, client.freeAt - now);
+}
+
+/** Whether a datagram is one of those that are lost at random. */
+function isLost(client: Client, datagram: Buffer): boolean {
+  const [first = 0] = datagram;
+  if (client.loss === 0 || first < 128 || first >= 192) return false;
+  client.random = (Math.imul(client.random, 1_664_525) + 1_013_904_223) >>> 0;
+  return client.random / 2 ** 32 < client.loss;
 }
 
 /** RTP, and not RTCP (RFC 5761 §4), STUN or DTLS (RFC 7983 §7). */

@@ -98,6 +98,23 @@ export interface Counters {
   codec: string;
 }
 
+/** What a browser makes of a subscription on a bad network; sums since it began. */
+export interface Quality {
+  /** When, in ms of the page's clock. */
+  at: number;
+  width: number;
+  /** Frames that were decoded. */
+  frames: number;
+  freezes: number;
+  /** s. */
+  frozen: number;
+  /** Requests for key frames. */
+  plis: number;
+  /** Samples of sound that were played, and those of them that were made up for what did not come. */
+  samples: number;
+  concealed: number;
+}
+
 /** A transceiver, and what it belongs to. */
 export interface Direction {
   session: string;
@@ -302,6 +319,23 @@ export class Raw {
       freezes: sum(rtp.freezeCount),
       frozen: sum(rtp.totalFreezesDuration) * 1000,
       codec: String(stats.find((one) => one.id === rtp.codecId)?.mimeType ?? ''),
+    };
+  }
+
+  async quality(id: string): Promise<Quality> {
+    const all = await Promise.all(this.#of(id).transceivers.map(({ receiver }) => receiver.getStats()));
+    const stats = all.flatMap((one) => [...(one as unknown as Map<string, Record<string, never>>).values()]);
+    const of = (kind: string): Record<string, never> => stats.find((one) => one.type === 'inbound-rtp' && one.kind === kind) ?? {};
+    const [audio, video] = [of('audio'), of('video')];
+    return {
+      at: performance.now(),
+      width: video.frameWidth ?? 0,
+      frames: video.framesDecoded ?? 0,
+      freezes: video.freezeCount ?? 0,
+      frozen: video.totalFreezesDuration ?? 0,
+      plis: video.pliCount ?? 0,
+      samples: audio.totalSamplesReceived ?? 0,
+      concealed: audio.concealedSamples ?? 0,
     };
   }
 
