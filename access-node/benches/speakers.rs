@@ -13,6 +13,7 @@ use kaigi_access_node::{
     forward::{Forwarder, Origin, Outlet, Size, StreamParameters, Supply, VOICE_INTERVAL},
     ids::Ssrc,
     keys::{AttachmentKey, SourceKey, TransportKey, TransportTag},
+    pacing::Class,
     sdp::{Codec, Extensions, Format, Kind},
     transport::{Srtp, SrtpKeys},
 };
@@ -42,7 +43,7 @@ struct Clients {
 }
 
 impl Outlet for Clients {
-    fn client_rtp(&mut self, _: Instant, to: TransportKey, packet: &mut [u8], _: Option<usize>) {
+    fn client_rtp(&mut self, _: Instant, to: TransportKey, packet: &mut [u8], _: Option<usize>, _: Class) {
         self.out.clear();
         let srtp = self.clients.get_mut(to).expect("every client has keys");
         srtp.protect_rtp_onto(packet, &mut self.out).expect("the packet is RTP");

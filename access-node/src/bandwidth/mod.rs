@@ -1,6 +1,7 @@
 //! What the way to a client is estimated to carry, from the client's feedback on the packets it was sent
 //! (draft-ietf-rmcat-gcc-02, at the sender): delays that grow or losses bring the estimate down to what arrives, and while there are
 //! none it grows slowly, up to half as much again as what arrives. What lies beyond is found out by probes ([`BandwidthEstimator::want`]).
+//! Of clients that do not report on each packet less is known, by what they say that they can take and by their receiver reports.
 //!
 //! ```text
 //! sent ──► History ─┐         ┌─► Gradient ───► Usage ─┐
@@ -16,6 +17,7 @@ mod loss_share;
 mod losses;
 mod probe;
 mod rate;
+mod reported;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +30,7 @@ use self::{
     loss_share::LossShare,
     probe::Prober,
     rate::{Acknowledged, Rate},
+    reported::Reported,
 };
 
 /// A leap of the client's clock in units of the reference time, over a minute, after which what was is forgotten.
@@ -38,7 +41,7 @@ const FULL: i64 = 3_000_000;
 const STALE: Duration = Duration::from_secs(30);
 
 /// Losses that come later, in µs, after queues grew have nothing to do with that.
-const UNRELATED: i64 = 3_000_000;
+const UNRELATED: i64 = 1_000_000;
 
 /// The estimator of one transport.
 #[derive(Debug)]
@@ -53,6 +56,7 @@ pub struct BandwidthEstimator {
     loss_share: LossShare,
     heard: Option<Instant>,
     prober: Prober,
+    reported: Reported,
 }
 
 impl BandwidthEstimator {
@@ -69,6 +73,7 @@ impl BandwidthEstimator {
             loss_share: LossShare::default(),
             heard: None,
             prober: Prober::default(),
+            reported: Reported::default(),
         }
     }
 
@@ -84,8 +89,24 @@ impl BandwidthEstimator {
         self.history.left(self.micros(now), sequence);
     }
 
-    /// Feedback came: what follows the SSRCs of the RTCP packet. What is malformed or of unknown packets changes nothing.
-    pub fn feedback(&mut self, now: Instant, bytes: &[u8]) {
+    /// A packet without a transport-wide number goes out.
+    pub fn sent_unnumbered(&mut self, now: Instant, bytes: usize) {
+        self.reported.sent(self.micros(now), bytes);
+    }
+
+    /// The client says that it can take so much, in bit/s. Of no account where it reports on each packet.
+    pub fn can_take(&mut self, now: Instant, bitrate: u64) {
+        self.reported.can_take(self.micros(now), bitrate as f64);
+    }
+
+    /// Since the last report on a stream that share of it was lost. Of no account where each packet is reported on.
+    pub fn lost(&mut self, now: Instant, share: f64) {
+        self.reported.lost(self.micros(now), share);
+    }
+
+    /// Feedback came: what follows the SSRCs of the RTCP packet. What is malformed or of unknown packets changes nothing. `lost_one` is told
+    /// of each packet that has not arrived, once.
+    pub fn feedback(&mut self, now: Instant, bytes: &[u8], mut lost_one: impl FnMut(u16)) {
         let Some(feedback) = Feedback::parse(bytes) else { return };
         let now_micros = self.micros(now);
         // Nothing is believed of feedback that knows none of the packets.
@@ -109,6 +130,7 @@ impl BandwidthEstimator {
                 (Status::Received, _) | (Status::Lost, None) => continue,
                 (Status::Sent, None) => {
                     self.history.mark(sequence, Status::Lost);
+                    lost_one(sequence);
                     (lost, reported) = (lost + counts, reported + counts);
                 }
                 (Status::Sent, Some(_)) => reported += counts,
@@ -174,8 +196,15 @@ impl BandwidthEstimator {
     /// bit/s; `None` if there was no feedback, too little, or none lately.
     #[must_use]
     pub fn estimate(&self, now: Instant) -> Option<u64> {
-        self.heard.filter(|heard| now < *heard + STALE)?;
-        self.rate.get().map(|rate| rate as u64)
+        let rate = match self.heard {
+            Some(heard) => self.rate.get().filter(|_| now < heard + STALE),
+            None => {
+                let stale = i64::try_from(STALE.as_micros()).unwrap_or(i64::MAX);
+                self.reported.heard.filter(|heard| self.micros(now) - heard < stale)?;
+                self.reported.get()
+            }
+        };
+        rate.map(|rate| rate as u64)
     }
 
     /// The share of packets that was lost lately, 0 to 1; `None` if too little was reported since the way was full.
@@ -193,13 +222,13 @@ impl BandwidthEstimator {
     /// Whether the way was ever found too narrow for what was sent. Until then the estimate says how much was sent, and little more.
     #[must_use]
     pub fn has_fallen(&self) -> bool {
-        self.rate.fell().is_some()
+        self.fell().is_some()
     }
 
     /// Whether it was found too narrow in that time. If not, what is sent beyond the estimate is no sign of anything.
     #[must_use]
     pub fn fell_within(&self, now: Instant, time: Duration) -> bool {
-        let since = self.rate.fell().map(|at| self.micros(now) - at);
+        let since = self.fell().map(|at| self.micros(now) - at);
         since.is_some_and(|since| since < i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
     }
 
@@ -208,6 +237,10 @@ impl BandwidthEstimator {
     pub fn loses(&self, now: Instant, share: f64) -> bool {
         let queued = self.rate.queued().is_some_and(|at| self.micros(now) - at < UNRELATED);
         self.rate.share_lost() > share && !queued
+    }
+
+    fn fell(&self) -> Option<i64> {
+        if self.heard.is_some() { self.rate.fell() } else { self.reported.fell }
     }
 
     fn micros(&self, at: Instant) -> i64 {

@@ -71,7 +71,7 @@ impl Link {
             }
         }
         while let Some((_, report)) = self.reports.front().filter(|(at, _)| *at <= self.now) {
-            self.estimator.feedback(self.now, &report[12..]);
+            self.estimator.feedback(self.now, &report[12..], |_| {});
             self.reports.pop_front();
         }
     }
@@ -181,7 +181,7 @@ fn feedback_on_what_was_never_sent_changes_nothing() {
     }
     let report = receiver.feedback(1, 2).unwrap();
     for length in 12..report.len() {
-        link.estimator.feedback(link.now, &report[12..length]);
+        link.estimator.feedback(link.now, &report[12..length], |_| {});
     }
     assert_eq!(link.estimator.estimate(link.now), before);
     let mut state = 9u32;
@@ -192,7 +192,7 @@ fn feedback_on_what_was_never_sent_changes_nothing() {
                 (state >> 24) as u8
             })
             .collect();
-        link.estimator.feedback(link.now, &bytes);
+        link.estimator.feedback(link.now, &bytes, |_| {});
     }
     assert!(link.estimator.estimate(link.now).is_none_or(|rate| rate < 1 << 40));
 }

@@ -48,6 +48,11 @@ pub enum Rtcp<'p> {
         /// What follows the SSRCs.
         feedback: &'p [u8],
     },
+    /// What a receiver can take in all (draft-alvestrand-rmcat-remb-03 §2.2).
+    CanTake {
+        /// bit/s
+        bitrate: u64,
+    },
     /// Anything else.
     Other,
 }
@@ -77,11 +82,20 @@ fn read(count: u8, kind: u8, packet: &[u8]) -> Rtcp<'_> {
         (205, 15) => packet.get(12..).map(|feedback| Rtcp::TransportCc { feedback }),
         (206, 1) => word(8).map(|ssrc| Rtcp::KeyFrameRequest { ssrc, intra: false }),
         // FIR names its sources in entries; browsers send one.
+        (206, 15) => can_take(packet),
         (206, 4) => word(12).map(|ssrc| Rtcp::KeyFrameRequest { ssrc, intra: true }),
         (207, _) => last_reference(packet),
         _ => None,
     };
     found.unwrap_or(Rtcp::Other)
+}
+
+/// The exponent and mantissa of a REMB.
+fn can_take(packet: &[u8]) -> Option<Rtcp<'_>> {
+    let [b'R', b'E', b'M', b'B', _, high, mid, low] = packet.get(12..20)? else { return None };
+    let mantissa = u64::from(u32::from_be_bytes([0, high & 3, *mid, *low]));
+    // What no link carries is cut off.
+    Some(Rtcp::CanTake { bitrate: (mantissa << u32::from(high >> 2).min(40)).min(1 << 40) })
 }
 
 /// The report blocks that begin at `at`; `None` if there are fewer than the header says.
@@ -182,6 +196,21 @@ mod tests {
         let reference = Reference { report: 5, delay: 6 };
         assert_eq!(last, Rtcp::LastReference { ssrc: 7, reference });
         assert_eq!(nacked(pairs).collect::<Vec<_>>(), [65_535, 0, 15, 40]);
+    }
+
+    #[test]
+    fn what_a_receiver_can_take_is_read() {
+        let remb = |rate: [u8; 3]| {
+            [&[0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0][..], b"REMB\x01", &rate, &[0, 0, 0, 9]].concat()
+        };
+        fn read(bytes: &[u8]) -> Vec<Rtcp<'_>> {
+            walk(bytes).collect()
+        }
+        assert_eq!(read(&remb([3 << 2 | 1, 0, 1])), [Rtcp::CanTake { bitrate: 0x1_0001 << 3 }]);
+        assert_eq!(read(&remb([0xff; 3])), [Rtcp::CanTake { bitrate: 1 << 40 }]);
+        let mut other = remb([1; 3]);
+        other[12] = b'X';
+        assert_eq!(read(&other), [Rtcp::Other]);
     }
 
     #[test]

@@ -207,6 +207,7 @@ fn changes(
     let connected = transport.is_connected();
     let mut reserved = 0;
     let mut reports = false;
+    let mut says = false;
     let mut pictures = Vec::new();
     for track in transport.sessions.values_mut().flat_map(|session| &mut session.tracks) {
         let Role::Subscribed { from: Some(fed), active, sink: Some(sink) } = &mut track.role else {
@@ -221,6 +222,7 @@ fn changes(
             Fed::Layers(layered) => {
                 let negotiated = transport.negotiation.negotiated(&track.mid);
                 reports |= negotiated.is_some_and(|agreed| agreed.extensions.transport_cc.is_some());
+                says |= negotiated.is_some_and(|agreed| agreed.has_feedback("goog-remb"));
                 let elsewhere = |layer: &TrackSource| match layer.worker == *own {
                     false => remote.look(now, layer),
                     true if others.is_empty() => None,
@@ -239,7 +241,8 @@ fn changes(
     let demands: Vec<_> = pictures.iter().map(Wanted::demand).collect();
     let began = *layering.since.get_or_insert(now);
     layering.since = Some(if connected { began } else { now });
-    let starts = reports && (!connected || now < began + START_TIME) && !transport.bandwidth.has_fallen();
+    let starts =
+        (reports || says) && (!connected || now < began + START_TIME) && !transport.bandwidth.has_fallen();
     let smallest = || demands.iter().filter_map(|demand| Some(demand.rungs.first()?.bitrate)).sum::<u64>();
     let start = || starts.then(|| START.max(2 * smallest()) + reserved);
     // `None` is less than any.

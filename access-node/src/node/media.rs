@@ -13,7 +13,7 @@ use rtc_rtcp::{
 
 use super::{
     Node,
-    transport::{Incoming, Layer, MAX_INCOMING, REPORT_INTERVAL, Role, RoundTrip},
+    transport::{Incoming, Layer, MAX_INCOMING, REPORT_INTERVAL, Role, RoundTrip, Transport},
 };
 use crate::{
     bandwidth::BandwidthEstimator,
@@ -331,13 +331,7 @@ impl Node {
                 Rtcp::LastReference { ssrc, reference } => self.last_reference(now, key, ssrc, reference),
                 Rtcp::Nack { ssrc, pairs } => {
                     self.net.counters.nacks_in += 1;
-                    let Some(transport) = self.net.transports.get(key) else { return };
-                    if let Some(&sink) = transport.outgoing.get(&ssrc) {
-                        let twice = transport.bandwidth.loses(now, LOSSY) && !transport.pacer.is_waiting();
-                        let repair = Repair { round_trip: transport.round_trip.last, twice };
-                        let sent = self.forward.retransmit(now, sink, nacked(pairs), repair, &mut self.net);
-                        self.net.counters.retransmissions += sent as u64;
-                    }
+                    self.repair(now, key, ssrc, nacked(pairs));
                 }
                 Rtcp::KeyFrameRequest { ssrc, intra } => {
                     self.net.counters.key_frame_requests_in += 1;
@@ -348,20 +342,57 @@ impl Node {
                         self.forward.key_frame_request(now, sink, &mut self.net);
                     }
                 }
-                Rtcp::TransportCc { feedback } => {
-                    self.net.counters.transport_cc_in += 1;
+                Rtcp::TransportCc { feedback } => self.handle_transport_cc(now, key, feedback),
+                Rtcp::CanTake { bitrate } => {
                     if let Some(transport) = self.net.transports.get_mut(key) {
-                        transport.bandwidth.feedback(now, feedback);
-                        let falls_short = transport.falls_short(now);
-                        self.net.pace(now, key);
-                        if falls_short {
-                            self.allocate(now, key);
-                        }
-                        self.protect(now, key);
+                        transport.bandwidth.can_take(now, bitrate);
                     }
+                    self.has_estimated(now, key);
                 }
                 Rtcp::Other => {}
             }
+        }
+    }
+
+    fn handle_transport_cc(&mut self, now: Instant, key: TransportKey, feedback: &[u8]) {
+        self.net.counters.transport_cc_in += 1;
+        let Some(transport) = self.net.transports.get_mut(key) else { return };
+        let mut lost = std::mem::take(&mut self.lost);
+        let Transport { bandwidth, repairs, .. } = transport;
+        bandwidth.feedback(now, feedback, |number| lost.extend(repairs.find(number)));
+        repairs.set_needed(bandwidth.loses(now, LOSSY));
+        lost.sort_unstable();
+        for of_one in lost.chunk_by(|(one, _), (other, _)| one == other) {
+            let ssrc = of_one.first().map_or(0, |(ssrc, _)| ssrc.0);
+            self.repair(now, key, ssrc, of_one.iter().map(|(_, sequence)| *sequence));
+        }
+        lost.clear();
+        self.lost = lost;
+        self.has_estimated(now, key);
+        self.protect(now, key);
+    }
+
+    /// A client misses packets of a stream.
+    fn repair(
+        &mut self,
+        now: Instant,
+        key: TransportKey,
+        ssrc: u32,
+        missing: impl Iterator<Item = u16> + Clone,
+    ) {
+        let Some(transport) = self.net.transports.get(key) else { return };
+        let Some(&sink) = transport.outgoing.get(&ssrc) else { return };
+        let twice = transport.bandwidth.loses(now, LOSSY) && !transport.pacer.is_waiting();
+        let repair = Repair { round_trip: transport.round_trip.last, twice };
+        let sent = self.forward.retransmit(now, sink, missing, repair, &mut self.net);
+        self.net.counters.retransmissions += sent as u64;
+    }
+
+    /// Something new is known of the way to a client.
+    pub(super) fn has_estimated(&mut self, now: Instant, key: TransportKey) {
+        self.net.pace(now, key);
+        if self.net.transports.get(key).is_some_and(|transport| transport.falls_short(now)) {
+            self.allocate(now, key);
         }
     }
 

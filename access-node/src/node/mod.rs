@@ -15,6 +15,7 @@ mod net;
 mod output;
 mod protect;
 mod remote;
+mod repairs;
 pub mod request;
 mod sessions;
 mod signaling;
@@ -48,6 +49,7 @@ use rand::{RngCore, SeedableRng, rngs::StdRng};
 use self::{links::Links, net::Net};
 use crate::{
     forward::{Forwarder, NtpClock},
+    ids::Ssrc,
     keys::{AttachmentKey, TransportKey},
     transport::Certificate,
 };
@@ -96,6 +98,8 @@ pub struct Node {
     by_attachment: HashMap<AttachmentId, AttachmentKey>,
     /// Where packets are decrypted.
     plain: Vec<u8>,
+    /// What a client says that it has not got.
+    lost: Vec<(Ssrc, u16)>,
 }
 
 impl Node {
@@ -111,6 +115,7 @@ impl Node {
             forward: Forwarder::default(),
             by_attachment: HashMap::new(),
             plain: Vec::new(),
+            lost: Vec::new(),
         }
     }
 

@@ -187,7 +187,10 @@ impl Net {
             field.copy_from_slice(&next.to_be_bytes());
             transport.next_transport_cc = next.wrapping_add(1);
             transport.bandwidth.sent(now, next, packet.len());
+            transport.repairs.sent(next, packet);
             number = Some(next);
+        } else {
+            transport.bandwidth.sent_unnumbered(now, packet.len());
         }
         let protect = |out: &mut Vec<u8>| srtp.protect_rtp_onto(packet, out);
         match self.output.datagrams.write(path, to, self.frame_goes_on, number, protect) {

@@ -13,6 +13,7 @@ use super::{
     data::TransportData,
     layers::{Fed, Layering},
     net::Room,
+    repairs::Repairs,
     speakers::{Selected, Taker},
     transport::{Incoming, Layer, Role, RoundTrip, Session, SessionTrack, Transport},
 };
@@ -21,8 +22,8 @@ use crate::{
     forward::TransportCcReceiver,
     ids::Mid,
     keys::{SinkKey, TransportKey},
-    protect::Protection,
     pacing::Pacer,
+    protect::Protection,
     sdp::{Binding, Kind, LocalDescription, Negotiated, Negotiation, Wish},
     transport::IceLite,
 };
@@ -326,6 +327,7 @@ impl Node {
             round_trip: RoundTrip::default(),
             protection: Protection::default(),
             pacer: Pacer::default(),
+            repairs: Repairs::default(),
             layering: Layering::default(),
             ssrc: self.rng.next_u32(),
             name: session_id.to_string(),

@@ -54,14 +54,20 @@ impl Node {
     /// What a client says of the streams that it is sent.
     pub(super) fn receiver_reports(&mut self, now: Instant, key: TransportKey, blocks: &[u8]) {
         let Some(transport) = self.net.transports.get_mut(key) else { return };
+        let mut any = false;
         for block in report_blocks(blocks) {
             let Some(sink) = transport.outgoing.get(&block.ssrc) else { continue };
+            transport.bandwidth.lost(now, f64::from(block.fraction_lost) / 256.0);
+            any = true;
             if let Some(round_trip) = self.forward.receiver_report(now, *sink, &block) {
                 transport.round_trip.last = Some(round_trip);
             }
             transport.protection.reported(now, f64::from(block.fraction_lost) / 256.0);
         }
         self.protect(now, key);
+        if any {
+            self.has_estimated(now, key);
+        }
     }
 
     /// A client that publishes says which receiver reference time it got last.

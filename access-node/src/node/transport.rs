@@ -11,14 +11,15 @@ use super::{
     Opened,
     data::{SessionData, TransportData},
     layers::{Fed, Layering},
+    repairs::Repairs,
 };
 use crate::{
     bandwidth::BandwidthEstimator,
     forward::{SentReports, TransportCcReceiver},
     ids::{Mid, Rid},
     keys::{SinkKey, SourceKey},
-    protect::Protection,
     pacing::Pacer,
+    protect::Protection,
     sdp::{Kind, Negotiation, RemoteCredentials},
     transport::{Dtls, IceLite, Srtp},
 };
@@ -122,6 +123,7 @@ pub struct Transport {
     pub(super) round_trip: RoundTrip,
     /// How much of what it is sent is sent twice.
     pub(super) protection: Protection,
+    pub(super) repairs: Repairs,
     /// How fast it leaves.
     pub(super) pacer: Pacer,
     /// What of that each picture gets.

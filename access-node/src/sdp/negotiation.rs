@@ -240,9 +240,9 @@ fn negotiate(
         .filter(|_| kind == Kind::Video && tells && payload.feedback.iter().any(|f| f == "nack"))
         .map(|rtx| (rtx.number, rtx.fmtp.clone()));
     let mut payload = payload.clone();
-    payload
-        .feedback
-        .retain(|value| matches!(value.as_str(), "nack" | "nack pli" | "ccm fir" | "transport-cc"));
+    payload.feedback.retain(|value| {
+        matches!(value.as_str(), "nack" | "nack pli" | "ccm fir" | "transport-cc" | "goog-remb")
+    });
     // A packet that is retransmitted as it was must be the same to the bit, or the SRTP key stream protects two texts; so a stream
     // whose retransmissions have no source of their own carries no transport-wide numbers.
     let resent_in_place = sends && rtx.is_none() && payload.feedback.iter().any(|f| f == "nack");
@@ -251,6 +251,11 @@ fn negotiate(
     }
     if extensions.transport_cc.is_none() {
         payload.feedback.retain(|value| value != "transport-cc");
+    }
+    // What clients can take in all is of use where they do not report on each packet. What this node can take it says to nobody:
+    // publishers that do not know feedback on each packet go by the losses in its receiver reports.
+    if !sends || extensions.transport_cc.is_some() {
+        payload.feedback.retain(|value| value != "goog-remb");
     }
     // The same of redundancy: what is added to a packet depends on when it is sent.
     let red = media

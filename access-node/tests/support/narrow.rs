@@ -38,6 +38,8 @@ pub struct Narrow {
     /// The share of the datagrams that is lost, at random.
     pub loses: f64,
     random: StdRng,
+    /// The same of the client's reports.
+    pub loses_reports: f64,
 }
 
 impl Narrow {
@@ -56,7 +58,13 @@ impl Narrow {
             silent: false,
             loses: 0.0,
             random: StdRng::seed_from_u64(11),
+            loses_reports: 0.0,
         }
+    }
+
+    /// Whether the next of the client's reports is lost.
+    pub fn loses_report(&mut self) -> bool {
+        self.random.random_bool(self.loses_reports)
     }
 
     pub fn enter(&mut self, now: Instant, datagram: &[u8]) {
@@ -103,7 +111,7 @@ impl Narrow {
     pub fn reports(&mut self, now: Instant, client: &mut Client) -> Vec<Vec<u8>> {
         if self.receiver.next_timeout().is_some_and(|at| at <= now) {
             while let Some(report) = self.receiver.feedback(1, 1) {
-                if !self.silent {
+                if !self.silent && !self.loses_report() {
                     let protected = client.protect_rtcp(&report);
                     self.reports.push_back((now + self.delay, protected));
                 }
