@@ -33,6 +33,7 @@ mod state;
 mod stats;
 mod stream_info;
 mod subscriptions;
+mod transcoded;
 mod updates;
 mod views;
 mod wish;

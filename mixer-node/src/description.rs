@@ -12,12 +12,15 @@ use kaigi_proto::{
 
 use crate::{
     audio::{AudioEncoding, AudioFormatError},
+    link::LayeredTrack,
     rendition::{RenditionError, RenditionSpecs},
     video::{Area, Colour, GeometryError, Size, VideoEncoding},
 };
 
 /// Inputs of one view at most. Each decoded one takes some threads and memory.
 pub const MAX_INPUTS: usize = 200;
+/// Layers of one picture at most; WebRTC's publishers send three.
+const MAX_LAYERS: usize = 16;
 /// Regions of one layout at most.
 const MAX_REGIONS: usize = 200;
 /// Participants with a mix of their own in one view at most. Each costs an encoder while it is listened to.
@@ -166,7 +169,7 @@ pub struct InputSpec {
     /// Absent also when muted.
     pub audio: Option<v1::TrackSource>,
     /// Absent also when muted.
-    pub video: Option<v1::TrackSource>,
+    pub video: Option<LayeredTrack>,
 }
 
 impl TryFrom<v1::ViewDescription> for ViewSpec {
@@ -190,7 +193,7 @@ impl TryFrom<v1::ViewDescription> for ViewSpec {
             let spec = InputSpec {
                 owner: ParticipantId::new(&input.owner)?,
                 audio: input.audio.filter(|_| !input.audio_muted),
-                video: input.video.filter(|_| !input.video_muted),
+                video: picture(input.video, input.video_layers)?.filter(|_| !input.video_muted),
             };
             if inputs.insert(stream.clone(), spec).is_some() {
                 return Err(DescriptionError::Twice(stream));
@@ -210,6 +213,21 @@ impl TryFrom<v1::ViewDescription> for ViewSpec {
             renditions,
         })
     }
+}
+
+/// A picture's layers, or else its only track.
+fn picture(
+    track: Option<v1::TrackSource>,
+    layers: Vec<v1::VideoLayer>,
+) -> Result<Option<LayeredTrack>, DescriptionError> {
+    at_most("number of layers", layers.len(), MAX_LAYERS)?;
+    let layer = |layer: v1::VideoLayer| {
+        let source = layer.source.ok_or(DescriptionError::Missing("source of a layer"))?;
+        let size = layer.resolution.map(|v1::Resolution { width, height }| Size { width, height });
+        Ok((source, size.filter(|size| size.width > 0 && size.height > 0)))
+    };
+    let layers = layers.into_iter().map(layer).collect::<Result<_, DescriptionError>>()?;
+    Ok(LayeredTrack::new(layers).or_else(|| track.map(LayeredTrack::single)))
 }
 
 impl TryFrom<v1::ViewVideo> for VideoSpec {
@@ -300,9 +318,18 @@ pub struct TranscoderSpec {
     /// Of this description.
     pub version: Version,
     /// What is transcoded.
-    pub source: v1::TrackSource,
+    pub source: TranscodedTrack,
     /// Into what; all of the source's kind.
     pub renditions: RenditionSpecs,
+}
+
+/// A transcoder's source.
+#[derive(Clone, Debug)]
+pub enum TranscodedTrack {
+    /// Sound.
+    Audio(v1::TrackSource),
+    /// Pictures.
+    Video(LayeredTrack),
 }
 
 impl TryFrom<v1::TranscoderDescription> for TranscoderSpec {
@@ -320,6 +347,13 @@ impl TryFrom<v1::TranscoderDescription> for TranscoderSpec {
             v1::MediaKind::Audio if !video.is_empty() => return Err(DescriptionError::Kind),
             v1::MediaKind::Video | v1::MediaKind::Audio => {}
         }
+        let missing = DescriptionError::Missing("source");
+        let source = match source.kind() {
+            v1::MediaKind::Video => {
+                TranscodedTrack::Video(picture(Some(source), transcoder.layers)?.ok_or(missing)?)
+            }
+            v1::MediaKind::Audio | v1::MediaKind::Unspecified => TranscodedTrack::Audio(source),
+        };
         let mut renditions = RenditionSpecs::parse(video, audio, 1.0)?;
         renditions.refuse_minus();
         Ok(Self {
@@ -406,7 +440,7 @@ mod tests {
                 audio: Some(v1::TrackSource::default()),
                 video: Some(v1::TrackSource::default()),
                 audio_muted: true,
-                video_muted: false,
+                ..Default::default()
             }],
             ..Default::default()
         }
@@ -504,8 +538,8 @@ mod tests {
             epoch: 1,
             revision: 1,
             source: Some(source(kind)),
-            video_outputs: vec![],
             audio_outputs,
+            ..Default::default()
         };
         let opus = v1::AudioOutput {
             id: "o".into(),
@@ -516,6 +550,28 @@ mod tests {
         let refused = |kind| TranscoderSpec::try_from(transcoder(kind, vec![opus.clone()])).unwrap_err();
         assert_eq!(refused(v1::MediaKind::Video), DescriptionError::Kind);
         assert!(matches!(refused(v1::MediaKind::Unspecified), DescriptionError::Missing(_)));
+    }
+
+    #[test]
+    fn layers_are_taken_in_place_of_the_only_track() {
+        let layer = |id: &str, width| v1::VideoLayer {
+            source: Some(v1::TrackSource { track_id: id.into(), ..Default::default() }),
+            resolution: Some(v1::Resolution { width, height: 180 }),
+        };
+        let mut view = description();
+        let only = ViewSpec::try_from(view.clone()).unwrap();
+        view.inputs[0].video_layers = vec![layer("q", 320), layer("h", 0)];
+        let layered = ViewSpec::try_from(view.clone()).unwrap();
+        let track = |spec: ViewSpec| spec.inputs.into_values().next().unwrap().video.unwrap();
+        let size = Some(Size { width: 320, height: 180 });
+        let source = |id| layer(id, 0).source.unwrap();
+        let expected = LayeredTrack::new(vec![(source("q"), size), (source("h"), None)]).unwrap();
+        assert_eq!(track(layered), expected);
+        assert_eq!(track(only), LayeredTrack::single(v1::TrackSource::default()));
+        view.inputs[0].video_layers = vec![layer("q", 320); MAX_LAYERS + 1];
+        assert!(matches!(ViewSpec::try_from(view.clone()), Err(DescriptionError::Range { .. })));
+        view.inputs[0].video_layers = vec![v1::VideoLayer::default()];
+        assert!(matches!(ViewSpec::try_from(view), Err(DescriptionError::Missing(_))));
     }
 
     #[test]

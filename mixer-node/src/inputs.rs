@@ -5,42 +5,73 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use kaigi_proto::{ids::StreamId, v1};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{events::Subject, link::Failure, view::MixerContext};
+use crate::{
+    events::Subject,
+    link::{AudioSource, Failure, LayeredTrack, Showing},
+    view::MixerContext,
+};
 
 /// Inputs by stream, with the source that each was made for and the task that reports its failure.
 pub type Inputs<S> = BTreeMap<StreamId, Input<S>>;
 
+/// What an input is made of.
+pub trait Source {
+    /// Where it comes from.
+    type Track: Clone;
+
+    /// Whether nothing has to be attached anew for the other track.
+    fn is_same(one: &Self::Track, other: &Self::Track) -> bool;
+}
+
+impl Source for AudioSource {
+    type Track = v1::TrackSource;
+
+    fn is_same(one: &Self::Track, other: &Self::Track) -> bool {
+        one == other
+    }
+}
+
+impl Source for Showing {
+    type Track = LayeredTrack;
+
+    fn is_same(one: &Self::Track, other: &Self::Track) -> bool {
+        one.is_same(other)
+    }
+}
+
 /// One input.
-pub struct Input<S> {
-    track: v1::TrackSource,
+pub struct Input<S: Source> {
+    track: S::Track,
     /// What is decoded.
     pub source: S,
     _watch: AbortOnDropHandle<()>,
 }
 
-impl<S> Input<S> {
+impl<S: Source> Input<S> {
     /// An input from that track.
     #[must_use]
-    pub fn new(track: &v1::TrackSource, source: S, watch: AbortOnDropHandle<()>) -> Self {
+    pub fn new(track: &S::Track, source: S, watch: AbortOnDropHandle<()>) -> Self {
         Self { track: track.clone(), source, _watch: watch }
     }
 
-    /// Where it comes from.
+    /// Whether it comes from there.
     #[must_use]
-    pub fn track(&self) -> &v1::TrackSource {
-        &self.track
+    pub fn is_from(&self, track: &S::Track) -> bool {
+        S::is_same(&self.track, track)
     }
 }
 
 /// Makes `inputs` those that are `wanted`; those whose track is still the same are not touched.
-pub fn follow<'a, S>(
+pub fn follow<'a, S: Source>(
     inputs: &mut Inputs<S>,
-    wanted: impl Iterator<Item = (&'a StreamId, &'a v1::TrackSource)>,
-    start: impl Fn(&StreamId, &v1::TrackSource) -> (S, AbortOnDropHandle<()>),
-) {
+    wanted: impl Iterator<Item = (&'a StreamId, &'a S::Track)>,
+    start: impl Fn(&StreamId, &S::Track) -> (S, AbortOnDropHandle<()>),
+) where
+    S::Track: 'a,
+{
     let mut old = std::mem::take(inputs);
     for (stream, track) in wanted {
-        let present = old.remove(stream).filter(|input| input.track == *track);
+        let present = old.remove(stream).filter(|input| input.is_from(track));
         let input = present.unwrap_or_else(|| {
             let (source, watch) = start(stream, track);
             Input::new(track, source, watch)

@@ -9,12 +9,12 @@ use kaigi_proto::{
 
 use crate::{
     audio::{AudioPlan, AudioThread, PlannedInput},
-    description::{TranscoderKey, TranscoderSpec, Version},
+    description::{TranscodedTrack, TranscoderKey, TranscoderSpec, Version},
     events::Subject,
     inputs::{Input, watch},
-    link::{AudioSource, VideoSource},
+    link::{AudioSource, LayeredTrack, Showing, Wish},
     rendition::{RenditionId, Renditions},
-    video::{Programme, Studio, StudioPlan},
+    video::{Programme, Size, Studio, StudioPlan},
     view::{MixerContext, ViewError},
 };
 
@@ -28,7 +28,7 @@ pub struct Transcoder {
     subject: Subject,
     origin: Instant,
     renditions: Renditions,
-    video: Option<Input<Arc<VideoSource>>>,
+    video: Option<Input<Showing>>,
     audio: Option<Input<AudioSource>>,
     studio: Option<Studio>,
     thread: Option<AudioThread>,
@@ -86,28 +86,29 @@ impl Transcoder {
         let key = &self.spec.key;
         let name = |id: &RenditionId| track_id(key, id);
         self.renditions.follow(&self.spec.renditions, &self.context.outputs, name)?;
-        match self.spec.source.kind() {
-            v1::MediaKind::Video => self.reconcile_video(),
-            v1::MediaKind::Audio => self.reconcile_audio(),
-            v1::MediaKind::Unspecified => Ok(()),
+        match self.spec.source.clone() {
+            TranscodedTrack::Video(track) => self.reconcile_video(&track),
+            TranscodedTrack::Audio(track) => self.reconcile_audio(&track),
         }
     }
 
     // When the source is another one, the outputs go on with it: the last picture is held until the new source has one.
 
-    fn reconcile_video(&mut self) -> Result<(), ViewError> {
+    fn reconcile_video(&mut self, track: &LayeredTrack) -> Result<(), ViewError> {
         (self.audio, self.thread) = (None, None);
-        let Self { context, spec, subject, video, .. } = self;
-        let input = match video.take().filter(|input| *input.track() == spec.source) {
+        let Self { context, subject, video, .. } = self;
+        let input = match video.take().filter(|input| input.is_from(track)) {
             Some(input) => input,
             None => {
                 let kind = v1::MediaKind::Video;
                 context.events.recovered(subject, None, kind);
-                let source = context.sources.get(&context.link, &spec.source);
+                let source = context.sources.get(&context.link, track);
                 let watch = watch(context, subject, None, kind, source.failure());
-                Input::new(&spec.source, source, watch)
+                Input::new(track, source, watch)
             }
         };
+        input.source.tell(track);
+        input.source.want(self.spec.renditions.video.values().map(|spec| wish(spec.size)).collect());
         let plan = StudioPlan {
             programme: Programme::Passed(Arc::clone(input.source.slot())),
             outputs: self.renditions.pictures(&self.spec.renditions),
@@ -120,17 +121,17 @@ impl Transcoder {
         Ok(())
     }
 
-    fn reconcile_audio(&mut self) -> Result<(), ViewError> {
+    fn reconcile_audio(&mut self, track: &v1::TrackSource) -> Result<(), ViewError> {
         (self.video, self.studio) = (None, None);
-        let Self { context, spec, subject, audio, .. } = self;
-        let input = match audio.take().filter(|input| *input.track() == spec.source) {
+        let Self { context, subject, audio, .. } = self;
+        let input = match audio.take().filter(|input| input.is_from(track)) {
             Some(input) => input,
             None => {
                 let kind = v1::MediaKind::Audio;
                 context.events.recovered(subject, None, kind);
-                let source = AudioSource::start(&context.link, &spec.source);
+                let source = AudioSource::start(&context.link, track);
                 let watch = watch(context, subject, None, kind, source.failure());
-                Input::new(&spec.source, source, watch)
+                Input::new(track, source, watch)
             }
         };
         // A mix of one.
@@ -159,6 +160,11 @@ impl Drop for Transcoder {
         self.renditions.remove(&self.context.outputs);
         self.context.events.remove(&self.subject);
     }
+}
+
+/// What an output of that size needs of the source.
+fn wish(size: Option<Size>) -> Wish {
+    size.map_or(Wish::Largest, |size| Wish::Fill { size, crop: false })
 }
 
 fn track_id(key: &TranscoderKey, id: &RenditionId) -> Result<TrackId, IdError> {

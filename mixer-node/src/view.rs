@@ -1,11 +1,6 @@
 //! A running view: made and changed to be as its description says.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, io, sync::Arc, time::Instant};
 
 use kaigi_proto::{
     ids::{IdError, ParticipantId, StreamId, TrackId},
@@ -17,7 +12,7 @@ use crate::{
     description::{Version, VideoSpec, ViewKey, ViewSpec},
     events::{EventHub, Subject},
     inputs::{Inputs, follow, watch},
-    link::{AudioSource, LinkContext, OutputTrack, Outputs, TrackDescription, VideoSource, VideoSources},
+    link::{AudioSource, LinkContext, OutputTrack, Outputs, Showing, TrackDescription, VideoSources, Wish},
     rendition::{RenditionId, Renditions, audio_track, video_track},
     video::{PlannedPicture, Programme, Region, Scene, Studio, StudioPlan, TargetBitrate},
 };
@@ -82,7 +77,7 @@ pub struct View {
     origin: Instant,
     video: Option<Video>,
     audio: Audio,
-    video_inputs: Inputs<Arc<VideoSource>>,
+    video_inputs: Inputs<Showing>,
     audio_inputs: Inputs<AudioSource>,
     renditions: Renditions,
 }
@@ -171,20 +166,20 @@ impl View {
     fn reconcile_inputs(&mut self) {
         let context = Arc::clone(&self.context);
         let subject = self.subject.clone();
-        let shown: BTreeSet<&StreamId> = self
-            .spec
-            .video
-            .iter()
-            .flat_map(|video| &video.regions)
-            .filter_map(|(_, id)| id.as_ref())
-            .collect();
-        let video = self.spec.inputs.iter().filter(|(stream, _)| shown.contains(stream));
+        let shown = self.spec.video.as_ref().map(wishes).unwrap_or_default();
+        let video = self.spec.inputs.iter().filter(|(stream, _)| shown.contains_key(*stream));
         let video = video.filter_map(|(stream, input)| Some((stream, input.video.as_ref()?)));
         follow(&mut self.video_inputs, video, |stream, track| {
             let source = context.sources.get(&context.link, track);
             let watch = watch(&context, &subject, Some(stream), v1::MediaKind::Video, source.failure());
             (source, watch)
         });
+        for (stream, input) in &self.video_inputs {
+            if let Some(track) = self.spec.inputs.get(stream).and_then(|input| input.video.as_ref()) {
+                input.source.tell(track);
+            }
+            input.source.want(shown.get(stream).cloned().unwrap_or_default());
+        }
         let audio =
             self.spec.inputs.iter().filter_map(|(stream, input)| Some((stream, input.audio.as_ref()?)));
         follow(&mut self.audio_inputs, audio, |stream, track| {
@@ -328,6 +323,18 @@ impl Drop for View {
         self.renditions.remove(&self.context.outputs);
         self.context.events.remove(&self.subject);
     }
+}
+
+/// What each stream that is seen anywhere in the picture has to fill.
+fn wishes(video: &VideoSpec) -> BTreeMap<StreamId, Vec<Wish>> {
+    let mut wishes: BTreeMap<StreamId, Vec<Wish>> = BTreeMap::new();
+    for (area, stream) in &video.regions {
+        if let Some((stream, place)) = stream.as_ref().zip(area.place(video.size)) {
+            let wish = Wish::Fill { size: place.size, crop: video.crop };
+            wishes.entry(stream.clone()).or_default().push(wish);
+        }
+    }
+    wishes
 }
 
 fn track_id(key: &ViewKey, what: &str) -> Result<TrackId, IdError> {

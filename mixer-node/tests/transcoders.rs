@@ -34,7 +34,7 @@ fn transcoder(
         revision,
         source: Some(source.clone()),
         video_outputs,
-        audio_outputs: vec![],
+        ..Default::default()
     }
 }
 fn output<'a>(outputs: &'a [v1::OutputSource], id: &str) -> &'a v1::TrackSource {

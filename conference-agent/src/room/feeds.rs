@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
+use kaigi_proto::ids::{ParticipantId, StreamId};
 use kaigi_room_config::{Resolution, ViewVideo, default_bitrate};
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
     outputs::{AudioSpec, Factor, OutputSpec, OutputSpecs, VideoSpec, limit, most},
     state::{Origin, Phase, SubscribedTrack, Subscription},
     stream_info::{audio_options, video_options},
+    transcoded::Transcoded,
     wish::{Conversion, Wish},
 };
 
@@ -153,7 +154,7 @@ impl Room {
         };
         let made = match from {
             Origin::View(label) => &self.view(label)?.outputs.as_ref()?.others,
-            Origin::Track { track, .. } => &self.state.transcoders.get(track)?.outputs,
+            Origin::Track { .. } => &self.state.transcoders.get(&Transcoded::of(from)?)?.outputs,
             Origin::Selected(_) => return None,
         };
         made.sources.get(&spec.id()).cloned().map(Feed::Track)
@@ -206,11 +207,10 @@ impl Room {
             (Origin::View(label), Tap::Output(spec)) => {
                 demand.views.entry(label.clone()).or_default().outputs.insert(spec.id(), spec);
             }
-            (Origin::Track { stream, track, .. }, Tap::Output(spec)) => {
-                let (_, outputs) = demand
-                    .tracks
-                    .entry(track.clone())
-                    .or_insert_with(|| (stream.clone(), OutputSpecs::new()));
+            (Origin::Track { stream, track, layered }, Tap::Output(spec)) => {
+                let of = Transcoded { track: track.clone(), layered: *layered };
+                let fresh = || (stream.clone(), OutputSpecs::new());
+                let (_, outputs) = demand.tracks.entry(of).or_insert_with(fresh);
                 outputs.insert(spec.id(), spec);
             }
             (Origin::View(label), Tap::Plain) if kind == Kind::Audio && self.has_own_mix(owner) => {
@@ -223,8 +223,8 @@ impl Room {
             let made = self.view(label).and_then(|view| view.outputs.as_ref()).map(|made| &made.others);
             limit(&mut view.outputs, made);
         }
-        for (track, (_, specs)) in &mut demand.tracks {
-            limit(specs, self.state.transcoders.get(track).map(|transcoder| &transcoder.outputs));
+        for (of, (_, specs)) in &mut demand.tracks {
+            limit(specs, self.state.transcoders.get(of).map(|transcoder| &transcoder.outputs));
         }
         // Who has not negotiated yet may take the own mix as it is.
         for subscription in self.state.subscriptions.values().filter(|s| s.phase != Phase::Established) {
@@ -245,7 +245,9 @@ impl Room {
         let demand = self.demand();
         let specs = match origin {
             Origin::View(label) => demand.views.get(label).map(|view| &view.outputs),
-            Origin::Track { track, .. } => demand.tracks.get(track).map(|(_, specs)| specs),
+            Origin::Track { .. } => {
+                Transcoded::of(origin).and_then(|of| demand.tracks.get(&of)).map(|(_, specs)| specs)
+            }
             Origin::Selected(_) => None,
         };
         let Some(specs) = specs else { return true };
@@ -259,8 +261,8 @@ impl Room {
 pub(super) struct Demand {
     /// By label.
     pub(super) views: BTreeMap<String, ViewDemand>,
-    /// Outputs of forward tracks, with the streams that these are of.
-    pub(super) tracks: BTreeMap<TrackId, (StreamId, OutputSpecs)>,
+    /// Outputs of forward streams, with the streams.
+    pub(super) tracks: BTreeMap<Transcoded, (StreamId, OutputSpecs)>,
 }
 
 #[derive(Clone, Debug, Default)]

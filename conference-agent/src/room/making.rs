@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use kaigi_proto::{
-    ids::{StreamId, SubscriptionId, TrackId, WorkerId},
+    ids::{StreamId, SubscriptionId, WorkerId},
     v1,
 };
 
@@ -14,9 +14,10 @@ use super::{
     feeds::{Demand, Tap},
     input::{CallError, CallReply},
     mixer::{Description, Part},
-    outputs::{MadeOutputs, OutputSpecs, audio_outputs_to_wire, transcoder_id, video_outputs_to_wire},
+    outputs::{MadeOutputs, OutputSpecs, audio_outputs_to_wire, video_outputs_to_wire},
     sessions::SessionKey,
     state::{Choice, Phase, SubscribedTrack, Subscription, Transcoder},
+    transcoded::Transcoded,
 };
 
 impl Room {
@@ -31,15 +32,15 @@ impl Room {
         }
         let tracks = std::mem::take(&mut demand.tracks);
         let links = &mut self.mixer.parts;
-        self.state.transcoders.retain(|track, _| {
-            let wanted = tracks.contains_key(track);
-            if let Some(link) = links.get_mut(&Part::Transcoder(track.clone())).filter(|_| !wanted) {
+        self.state.transcoders.retain(|of, _| {
+            let wanted = tracks.contains_key(of);
+            if let Some(link) = links.get_mut(&Part::Transcoder(of.clone())).filter(|_| !wanted) {
                 link.wanted = None;
             }
             wanted
         });
-        for (track, (stream, specs)) in tracks {
-            self.refresh_transcoder(&track, stream, &specs);
+        for (of, (stream, specs)) in tracks {
+            self.refresh_transcoder(&of, stream, &specs);
         }
     }
 
@@ -60,14 +61,14 @@ impl Room {
         }
     }
 
-    fn refresh_transcoder(&mut self, track: &TrackId, stream: StreamId, specs: &OutputSpecs) {
-        let known = self.state.transcoders.get(track).map_or(0, |transcoder| transcoder.revision);
-        let Some(mut description) = self.describe_transcoder(track, &stream, specs, known) else { return };
+    fn refresh_transcoder(&mut self, of: &Transcoded, stream: StreamId, specs: &OutputSpecs) {
+        let known = self.state.transcoders.get(of).map_or(0, |transcoder| transcoder.revision);
+        let Some(mut description) = self.describe_transcoder(of, &stream, specs, known) else { return };
         let fresh = Transcoder { stream: stream.clone(), revision: 0, outputs: MadeOutputs::default() };
-        let transcoder = self.state.transcoders.entry(track.clone()).or_insert(fresh);
+        let transcoder = self.state.transcoders.entry(of.clone()).or_insert(fresh);
         transcoder.stream = stream;
         transcoder.outputs.sources.retain(|id, _| specs.contains_key(id));
-        let link = self.mixer.parts.entry(Part::Transcoder(track.clone())).or_default();
+        let link = self.mixer.parts.entry(Part::Transcoder(of.clone())).or_default();
         if !matches!(&link.wanted, Some(Description::Transcoder(known)) if **known == description) {
             self.state.transcoder_revision += 1;
             transcoder.revision = self.state.transcoder_revision;
@@ -76,10 +77,10 @@ impl Room {
         }
     }
 
-    /// The transcoder of a track as it is to be.
+    /// The transcoder as it is to be.
     pub(super) fn describe_transcoder(
         &self,
-        track: &TrackId,
+        of: &Transcoded,
         stream: &StreamId,
         specs: &OutputSpecs,
         revision: u64,
@@ -87,12 +88,13 @@ impl Room {
         Some(v1::TranscoderDescription {
             agent_id: self.settings.agent.to_string(),
             room_id: self.id.to_string(),
-            id: transcoder_id(track),
+            id: of.id(),
             epoch: self.settings.epoch,
             revision,
-            source: Some(self.track_source(stream, track)?.to_wire()),
+            source: Some(self.track_source(stream, &of.track)?.to_wire()),
             video_outputs: video_outputs_to_wire(specs),
             audio_outputs: audio_outputs_to_wire(specs),
+            layers: if of.layered { self.layers_to_wire(stream, &of.track) } else { Vec::new() },
         })
     }
 
@@ -154,8 +156,8 @@ impl Room {
                 }
                 Ok(others)
             }
-            (Part::Transcoder(track), CallReply::Outputs(made)) => {
-                if let Some(transcoder) = self.state.transcoders.get_mut(track) {
+            (Part::Transcoder(of), CallReply::Outputs(made)) => {
+                if let Some(transcoder) = self.state.transcoders.get_mut(of) {
                     transcoder.outputs = made.clone();
                 }
                 Ok(made)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use kaigi_proto::{
-    ids::{SubscriptionId, TrackId, WorkerId},
+    ids::{SubscriptionId, WorkerId},
     v1,
 };
 use kaigi_room_config::RoomConfig;
@@ -18,10 +18,10 @@ use super::{
     input::CallError,
     media::{Node, Source},
     output::{CallRequest, Callee, Note, Output},
-    outputs::transcoder_id,
     refusal::Refusal,
     sessions::SessionKey,
     state::{Origin, Phase, Subscription},
+    transcoded::Transcoded,
 };
 
 /// First and longest pause between attempts to find a mixer. A dead mixer's lease ends after about three seconds; until then
@@ -34,7 +34,7 @@ pub(super) enum Part {
     /// By label.
     View(String),
     /// Of a forward track.
-    Transcoder(TrackId),
+    Transcoder(Transcoded),
 }
 
 impl Part {
@@ -42,7 +42,7 @@ impl Part {
     pub(super) fn is_of(&self, origin: &Origin) -> bool {
         match (self, origin) {
             (Self::View(label), Origin::View(other)) => label == other,
-            (Self::Transcoder(id), Origin::Track { track, .. }) => id == track,
+            (Self::Transcoder(of), Origin::Track { .. }) => Transcoded::of(origin).as_ref() == Some(of),
             (Self::View(_), Origin::Track { .. })
             | (Self::Transcoder(_), Origin::View(_))
             | (_, Origin::Selected(_)) => false,
@@ -53,7 +53,7 @@ impl Part {
     fn of(origin: &Origin) -> Option<Self> {
         match origin {
             Origin::View(label) => Some(Self::View(label.clone())),
-            Origin::Track { track, .. } => Some(Self::Transcoder(track.clone())),
+            Origin::Track { .. } => Transcoded::of(origin).map(Self::Transcoder),
             Origin::Selected(_) => None,
         }
     }
@@ -61,7 +61,7 @@ impl Part {
     fn name(&self) -> String {
         match self {
             Self::View(label) => format!("view {label}"),
-            Self::Transcoder(track) => format!("transcoder of {track}"),
+            Self::Transcoder(of) => format!("transcoder of {}", of.track),
         }
     }
 }
@@ -220,8 +220,8 @@ impl Room {
             Part::View(label) => {
                 CallRequest::RemoveView(v1::RemoveViewRequest { room_id, label: label.clone(), epoch })
             }
-            Part::Transcoder(track) => {
-                let request = v1::RemoveTranscoderRequest { room_id, id: transcoder_id(track), epoch };
+            Part::Transcoder(of) => {
+                let request = v1::RemoveTranscoderRequest { room_id, id: of.id(), epoch };
                 CallRequest::RemoveTranscoder(request)
             }
         }
@@ -307,10 +307,10 @@ impl Room {
     fn revise(&mut self, part: &Part) {
         let revision = match part {
             Part::View(label) => self.view_mut(label).map(|view| &mut view.revision),
-            Part::Transcoder(track) => {
+            Part::Transcoder(of) => {
                 self.state.transcoder_revision += 1;
                 let newest = self.state.transcoder_revision;
-                let transcoder = self.state.transcoders.get_mut(track);
+                let transcoder = self.state.transcoders.get_mut(of);
                 transcoder.map(|transcoder| {
                     transcoder.revision = newest - 1;
                     &mut transcoder.revision

@@ -1,7 +1,7 @@
 //! What is mixed where: inputs of views, layouts, filters, and the description of a view for its mixer.
 
 use kaigi_proto::{
-    ids::StreamId,
+    ids::{StreamId, TrackId},
     v1::{self, stream_event::Change},
 };
 use kaigi_room_config::{FitPolicy, ViewVideo, default_bitrate};
@@ -128,6 +128,21 @@ impl Room {
         })
     }
 
+    /// The layers of a picture, for who chooses among them; none if the track is all there is.
+    pub(super) fn layers_to_wire(&self, stream: &StreamId, track: &TrackId) -> Vec<v1::VideoLayer> {
+        let publication = self.state.publications.get(stream);
+        let layers = publication.into_iter().flat_map(|publication| publication.layers(track));
+        let layers: Vec<_> = layers
+            .filter_map(|layer| {
+                Some(v1::VideoLayer {
+                    source: Some(self.track_source(stream, &layer.id)?.to_wire()),
+                    resolution: layer.resolution.map(resolution_to_wire),
+                })
+            })
+            .collect();
+        if layers.len() > 1 { layers } else { Vec::new() }
+    }
+
     fn describe_input(&self, stream: &StreamId) -> Option<v1::ViewInput> {
         let publication = self.state.publications.get(stream)?;
         let node = self.node_of(&publication.transport)?;
@@ -141,6 +156,7 @@ impl Room {
             owner: publication.owner.to_string(),
             audio: audio.map(source),
             video: video.map(source),
+            video_layers: video.map(|track| self.layers_to_wire(stream, &track.id)).unwrap_or_default(),
             audio_muted: audio.is_some_and(|track| !track.active),
             video_muted: video.is_some_and(|track| !track.active),
         })

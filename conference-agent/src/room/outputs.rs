@@ -5,10 +5,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use kaigi_proto::{
-    ids::{ParticipantId, TrackId},
-    v1,
-};
+use kaigi_proto::{ids::ParticipantId, v1};
 use kaigi_room_config::Resolution;
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +17,6 @@ const MAX_VIDEO: usize = 16;
 const MAX_AUDIO: usize = 64;
 /// kbit/s; mixers make no more.
 const MAX_BITRATE: u32 = 100_000;
-/// Bytes of a transcoder's id: with the room's id and an output's it has to fit into a track's.
-const MAX_TRANSCODER_ID: usize = 48;
 
 /// A factor of a bitrate, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,14 +90,8 @@ impl OutputSpec {
     }
 }
 
-/// A track's transcoder: the track's own id, if it leaves room for what the mixer adds.
-pub(crate) fn transcoder_id(track: &TrackId) -> String {
-    let id = track.as_str();
-    if id.len() <= MAX_TRANSCODER_ID { id.to_owned() } else { format!("track-{:016x}", digest(id)) }
-}
-
 /// Stays the same as long as a process runs; it need not be the same in the next, whose descriptions replace all that there is.
-fn digest(text: &str) -> u64 {
+pub(crate) fn digest(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
@@ -178,6 +167,8 @@ impl MadeOutputs {
 
 #[cfg(test)]
 mod tests {
+    use kaigi_proto::ids::TrackId;
+
     use super::*;
 
     #[test]
@@ -223,15 +214,6 @@ mod tests {
         let made = MadeOutputs { sources: [(last.clone(), source)].into(), ..MadeOutputs::default() };
         limit(&mut specs, Some(&made));
         assert!(specs.len() == MAX_AUDIO && specs.contains_key(last));
-    }
-
-    #[test]
-    fn a_transcoders_id_is_short() {
-        let short = TrackId::new("0123-1:q").unwrap();
-        assert_eq!(transcoder_id(&short), "0123-1:q");
-        let long = |end: &str| transcoder_id(&TrackId::new(format!("{}{end}", "x".repeat(100))).unwrap());
-        assert!(long("1").len() <= MAX_TRANSCODER_ID);
-        assert_ne!(long("1"), long("2"));
     }
 
     #[test]

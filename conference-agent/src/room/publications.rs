@@ -222,7 +222,10 @@ impl Room {
             return;
         };
         track.resolution = Some(resolution);
+        let layered = !track.rid().is_empty();
         let stream = stream.clone();
+        // Mixers choose among layers by their sizes.
+        self.views_changed |= layered;
         self.tell_replaced(&stream);
     }
 

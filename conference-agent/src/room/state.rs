@@ -12,6 +12,7 @@ use super::{
     media::{Feed, Format, Kind, Kinds, Node, VideoParameters},
     outputs::MadeOutputs,
     speakers::Selection,
+    transcoded::Transcoded,
     views::View,
     wish::{Conversion, Wish},
 };
@@ -28,7 +29,7 @@ pub(crate) struct State {
     /// As configured, by their order.
     pub(crate) views: Vec<View>,
     /// Of forward tracks that somebody takes in another encoding.
-    pub(crate) transcoders: BTreeMap<TrackId, Transcoder>,
+    pub(crate) transcoders: BTreeMap<Transcoded, Transcoder>,
     /// Rises with each description of a transcoder.
     pub(crate) transcoder_revision: u64,
     /// Where the views and the transcoders are.

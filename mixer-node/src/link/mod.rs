@@ -1,13 +1,24 @@
-//! The media link's two ends at this node: tracks that it consumes ([`VideoSource`], [`AudioSource`]) and tracks that it produces
+//! The media link's two ends at this node: tracks that it consumes ([`VideoSources`], [`AudioSource`]) and tracks that it produces
 //! ([`Outputs`], [`OutputTrack`]).
 
+mod audio;
 mod clock;
+mod decoding;
+mod layers;
 mod outputs;
-mod source;
 mod track;
+mod video;
 
+use kaigi_intake::IntakeError;
+
+pub use audio::AudioSource;
 pub use clock::MediaClock;
 pub use kaigi_intake::{Backoff, Failure, LinkContext, Receiver, Throttle};
+pub use layers::{Layers, Wish};
 pub use outputs::{AttachError, Outputs};
-pub use source::{AudioSource, VideoSource, VideoSources};
 pub use track::{OutputTrack, TrackDescription};
+pub use video::{LayeredTrack, Showing, VideoSources};
+
+fn no_decoder(codec: &str) -> IntakeError {
+    IntakeError::Consumer(format!("codec {codec} can't be mixed"))
+}

@@ -1,9 +1,9 @@
-//! One input's pictures: RTP in, the newest frame in a [`FrameSlot`].
+//! One input's pictures: RTP in, frames out.
 //!
 //! `appsrc ! rtpjitterbuffer ! depayloader ! [parser] ! decoder ! videoconvert ! appsink`, each decoder with one thread. Packets
 //! are taken without ever blocking; what the pipeline can't keep up with is dropped at its door.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -12,7 +12,7 @@ use gstreamer_video::{
     UpstreamForceKeyUnitEvent, VideoFrame, VideoFrameExt, VideoInfo, video_frame::Readable,
 };
 
-use super::{Frame, FrameSlot, Picture, PipelineError, Plane, Size, VideoCodec, picture::chroma};
+use super::{Frame, Picture, PipelineError, Plane, Size, VideoCodec, picture::chroma};
 
 /// How long a missing packet is waited for (retransmissions included), in milliseconds. Packets that arrive in order
 /// are not delayed.
@@ -46,7 +46,7 @@ impl VideoDecoder {
     pub fn start(
         codec: VideoCodec,
         payload_type: u8,
-        slot: Arc<FrameSlot>,
+        frames: impl Fn(Arc<dyn Frame>) + Send + Sync + 'static,
         signal: impl Fn(DecoderSignal) + Clone + Send + Sync + 'static,
     ) -> Result<Self, PipelineError> {
         let source = AppSrc::builder()
@@ -67,7 +67,7 @@ impl VideoDecoder {
             .build()?;
         let decoder = decoder(codec)?;
         let convert = gst::ElementFactory::make("videoconvert").build()?;
-        let sink = frame_sink(slot);
+        let sink = frame_sink(frames);
 
         let pipeline = gst::Pipeline::new();
         let mut chain = vec![source.upcast_ref::<gst::Element>().clone(), jitter, depayloader];
@@ -141,12 +141,12 @@ fn decoder(codec: VideoCodec) -> Result<gst::Element, PipelineError> {
     Ok(element.build()?)
 }
 
-fn frame_sink(slot: Arc<FrameSlot>) -> AppSink {
+fn frame_sink(frames: impl Fn(Arc<dyn Frame>) + Send + Sync + 'static) -> AppSink {
     let new_sample = move |sink: &AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         if let Some(frame) = Decoded::of(&sample) {
             metrics::counter!("kaigi_mixer_decoded_frames_total").increment(1);
-            slot.put(Arc::new(frame), Instant::now());
+            frames(Arc::new(frame));
         }
         Ok(gst::FlowSuccess::Ok)
     };
@@ -229,11 +229,14 @@ impl Frame for Decoded {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc, time::Duration};
+    use std::{
+        sync::mpsc,
+        time::{Duration, Instant},
+    };
 
     use kaigi_media::rtp::{RtpHeader, write_header};
 
-    use super::*;
+    use super::{super::FrameSlot, *};
 
     const FRAMES: usize = 40;
 
@@ -268,7 +271,9 @@ mod tests {
         let slot = Arc::new(FrameSlot::default());
         let (tx, rx) = mpsc::channel();
         let signal = move |signal| drop(tx.send(signal));
-        let decoder = VideoDecoder::start(codec, 96, Arc::clone(&slot), signal).unwrap();
+        let shown = Arc::clone(&slot);
+        let show = move |frame| shown.put(frame, Instant::now());
+        let decoder = VideoDecoder::start(codec, 96, show, signal).unwrap();
         let number = || slot.newest().map_or(0, |stamped| stamped.number);
         for frame in frames {
             let before = number();
@@ -356,7 +361,7 @@ mod tests {
                 packet.extend((0..i).map(|j| i.wrapping_mul(37) ^ j.wrapping_mul(91)));
                 packet
             });
-            let decoder = VideoDecoder::start(codec, 96, Arc::default(), |_| {}).unwrap();
+            let decoder = VideoDecoder::start(codec, 96, drop, |_| {}).unwrap();
             for packet in frames {
                 decoder.push(packet);
             }

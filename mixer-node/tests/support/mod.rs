@@ -18,8 +18,8 @@ use kaigi_media::rtp::{RtpHeader, write_header};
 use kaigi_mixer_node::{
     Args, init_gstreamer,
     link::{
-        AudioSource, LinkContext, MediaClock, OutputTrack, Outputs, Receiver, TrackDescription, VideoSource,
-        VideoSources,
+        AudioSource, LayeredTrack, LinkContext, MediaClock, OutputTrack, Outputs, Receiver, Showing,
+        TrackDescription, VideoSources, Wish,
     },
     run,
 };
@@ -180,10 +180,31 @@ impl Publisher {
         let (video_track, video) = self.track(&format!("{name}-video"), v1::MediaKind::Video, "vp8", 90_000);
         let (audio_track, audio) = self.track(&format!("{name}-audio"), v1::MediaKind::Audio, "opus", 48_000);
         let ending = Arc::clone(&stop);
-        std::thread::spawn(move || show(&raw, &video_track, &ending));
+        let switch = Switch { ending, paused: Arc::default() };
+        std::thread::spawn(move || show(&raw, &video_track, &switch));
         let ending = Arc::clone(&stop);
         std::thread::spawn(move || hum(hz, &audio_track, &ending));
         Published { name: name.into(), video, audio, stop }
+    }
+
+    /// Publishes one picture in several sizes, each in a colour of its own.
+    pub(crate) fn publish_layers(&self, name: &str, layers: &[(&str, u32, (u32, u32))]) -> Layered {
+        let layers = layers.iter().map(|(rid, rgb, (width, height))| {
+            let colour = format!("pattern=solid-color foreground-color={}", 0xff00_0000 | rgb);
+            let raw = format!(
+                "videotestsrc is-live=true {colour} ! video/x-raw,format=I420,width={width},height={height},framerate=15/1"
+            );
+            let (track, source) = self.track(&format!("{name}:{rid}"), v1::MediaKind::Video, "vp8", 90_000);
+            let (ending, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            std::thread::spawn({
+                let (track, ending, stop) = (Arc::clone(&track), Arc::clone(&ending), Arc::clone(&stop));
+                move || show(&raw, &track, &Switch { ending, paused: stop })
+            });
+            let resolution = Some(v1::Resolution { width: *width, height: *height });
+            let described = v1::VideoLayer { source: Some(source), resolution };
+            (described, track, Switch { ending, paused: stop })
+        });
+        Layered { name: name.into(), layers: layers.collect() }
     }
 
     /// Ends all flows without a word, as a node that starts anew does; its tracks are published again afterwards.
@@ -214,6 +235,7 @@ impl Published {
             video: Some(self.video.clone()),
             audio_muted: false,
             video_muted: false,
+            video_layers: vec![],
         }
     }
 }
@@ -224,7 +246,54 @@ impl Drop for Published {
     }
 }
 
-fn show(raw: &str, track: &Arc<OutputTrack>, stop: &AtomicBool) {
+/// A stream whose picture has layers; ends when dropped.
+pub(crate) struct Layered {
+    name: String,
+    layers: Vec<(v1::VideoLayer, Arc<OutputTrack>, Switch)>,
+}
+
+impl Layered {
+    /// As an input of a view.
+    pub(crate) fn input(&self) -> v1::ViewInput {
+        v1::ViewInput {
+            stream_id: self.name.clone(),
+            owner: format!("p{}", self.name),
+            video: self.layers[0].0.source.clone(),
+            video_layers: self.described(),
+            ..Default::default()
+        }
+    }
+
+    pub(crate) fn described(&self) -> Vec<v1::VideoLayer> {
+        self.layers.iter().map(|(described, ..)| described.clone()).collect()
+    }
+
+    /// Which layers are attached by somebody.
+    pub(crate) fn attached(&self) -> Vec<bool> {
+        self.layers.iter().map(|(_, track, _)| track.has_listeners()).collect()
+    }
+
+    /// Ends the flow of a layer, or begins it again.
+    pub(crate) fn pause(&self, layer: usize, paused: bool) {
+        self.layers[layer].2.paused.store(paused, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Layered {
+    fn drop(&mut self) {
+        for (_, _, switch) in &self.layers {
+            switch.ending.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a publishing thread is told.
+struct Switch {
+    ending: Arc<AtomicBool>,
+    paused: Arc<AtomicBool>,
+}
+
+fn show(raw: &str, track: &Arc<OutputTrack>, switch: &Switch) {
     let launch = format!(
         "{raw} ! vp8enc name=encoder deadline=1 cpu-used=8 threads=1 target-bitrate=2000000 keyframe-max-dist=100000 \
          ! rtpvp8pay mtu=1200 ! appsink name=sink sync=false"
@@ -233,12 +302,15 @@ fn show(raw: &str, track: &Arc<OutputTrack>, stop: &AtomicBool) {
     let encoder = pipeline.by_name("encoder").unwrap();
     let sink = pipeline.by_name("sink").unwrap().downcast::<gstreamer_app::AppSink>().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
-    while !stop.load(Ordering::Relaxed) {
-        if track.take_key_frame_request() {
+    while !switch.ending.load(Ordering::Relaxed) {
+        let paused = switch.paused.load(Ordering::Relaxed);
+        if !paused && track.take_key_frame_request() {
             encoder
                 .send_event(gstreamer_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
         }
-        if let Some(sample) = sink.try_pull_sample(gst::ClockTime::from_mseconds(100)) {
+        if let Some(sample) = sink.try_pull_sample(gst::ClockTime::from_mseconds(100))
+            && !paused
+        {
             track.send(&sample.buffer().unwrap().map_readable().unwrap(), Instant::now());
         }
     }
@@ -286,7 +358,9 @@ impl Consumer {
     }
 
     pub(crate) fn watch(&self, track: &v1::TrackSource) -> Screen {
-        Screen(self.videos.get(&self.context, track))
+        let showing = self.videos.get(&self.context, &LayeredTrack::single(track.clone()));
+        showing.want(vec![Wish::Largest]);
+        Screen(showing)
     }
 
     pub(crate) fn listen(&self, track: &v1::TrackSource) -> Ear {
@@ -297,7 +371,7 @@ impl Consumer {
 }
 
 /// Shows what a video track shows.
-pub(crate) struct Screen(Arc<VideoSource>);
+pub(crate) struct Screen(Showing);
 
 /// Y, U, V.
 pub(crate) type Pixel = [u8; 3];

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::world::{Published, World, h264, participant, vp8};
 use crate::room::{
-    AccessChange, CallError, CallRequest, Command, Kind, Refusal, Reply, SubscriptionUpdate, TrackUpdate,
-    VideoParameters, Wish,
+    AccessChange, CallError, CallRequest, Command, Kind, Refusal, Reply, StreamOperation, SubscriptionUpdate,
+    TrackUpdate, VideoParameters, Wish,
 };
 
 const SIZES: [(&str, u32, u32); 3] = [("q", 320, 180), ("h", 640, 360), ("f", 1280, 720)];
@@ -151,4 +151,66 @@ fn a_refused_update_leaves_what_was_wanted() {
     assert_eq!(world.replies[&request], Err(Refusal::UpdateFailed));
     world.answer_all();
     assert_eq!(told(&mut world).0, "qhf 0fps 0bps");
+}
+
+fn described(layers: &[v1::VideoLayer]) -> String {
+    let words = layers.iter().map(|layer| {
+        let rid = layer.source.as_ref().unwrap().track_id.rsplit_once(':').unwrap().1.to_owned();
+        let size = layer.resolution.map(|size| format!(" {}x{}", size.width, size.height));
+        rid + &size.unwrap_or_default()
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn mixers_are_told_all_layers_and_their_sizes_as_they_change() {
+    let (mut world, published) = layered();
+    let operations = vec![StreamOperation::Mix("common".into())];
+    let mix =
+        Command::ControlStream { participant: participant("ann"), stream: published.stream, operations };
+    world.run(mix).unwrap();
+    let view = world.view();
+    assert_eq!(described(&view.inputs[0].video_layers), "q 320x180, h 640x360, f 1280x720");
+    assert!(view.inputs[0].video.as_ref().unwrap().track_id.ends_with(":q"));
+    world.forget();
+    let track = TrackId::new(format!("{}-0:f", published.transport)).unwrap();
+    let resolution = Resolution { width: 960, height: 540 };
+    world.access_event(&published.transport, AccessChange::Resolution { track, resolution });
+    let changed = world.view();
+    assert!(changed.revision > view.revision);
+    assert_eq!(described(&changed.inputs[0].video_layers), "q 320x180, h 640x360, f 960x540");
+}
+
+#[test]
+fn a_single_track_has_no_layers() {
+    let mut world = World::new(json!({"autoMix": true}));
+    world.presenters(&["ann"]);
+    world.publish("ann", &[Kind::Video]);
+    assert!(world.view().inputs[0].video_layers.is_empty());
+}
+
+#[test]
+fn a_stream_is_transcoded_from_its_layers_and_a_layer_from_itself() {
+    let (mut world, published) = layered();
+    let mut made = Vec::new();
+    for rid in [None, Some("q")] {
+        let Command::Subscribe(mut command) =
+            World::subscribe_command("bob", published.stream.as_str(), &[Kind::Video])
+        else {
+            panic!()
+        };
+        command.tracks[0].rid = rid.map(str::to_owned);
+        let Reply::Session { session, .. } = world.run(Command::Subscribe(command)).unwrap() else {
+            panic!()
+        };
+        world.establish_as(&SubscriptionId::new(session.as_str()).unwrap(), &[h264("CB")]);
+        made.extend(world.made().into_iter().filter_map(|call| match call {
+            CallRequest::SetTranscoder(transcoder) => Some(*transcoder),
+            _ => None,
+        }));
+    }
+    let [all, one] = made.as_slice() else { panic!("{made:?}") };
+    assert_eq!(described(&all.layers), "q 320x180, h 640x360, f 1280x720");
+    assert!(one.layers.is_empty() && one.source.as_ref().unwrap().track_id.ends_with(":q"));
+    assert_ne!(all.id, one.id);
 }

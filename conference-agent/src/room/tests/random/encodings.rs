@@ -1,5 +1,7 @@
 //! Parameters of subscriptions, their updates, and what mixers make for them.
 
+use std::collections::BTreeSet;
+
 use kaigi_room_config::Resolution;
 use rand::{Rng, seq::IndexedRandom};
 
@@ -86,10 +88,10 @@ impl Play {
             room.state.transcoders.keys().eq(demand.tracks.keys()),
             "transcoders that nobody or somebody needs"
         );
-        for (track, (stream, specs)) in &demand.tracks {
-            let revision = room.state.transcoders[track].revision;
-            let described = room.describe_transcoder(track, stream, specs, revision).unwrap();
-            let link = &room.mixer.parts[&Part::Transcoder(track.clone())];
+        for (of, (stream, specs)) in &demand.tracks {
+            let revision = room.state.transcoders[of].revision;
+            let described = room.describe_transcoder(of, stream, specs, revision).unwrap();
+            let link = &room.mixer.parts[&Part::Transcoder(of.clone())];
             assert_eq!(link.wanted, Some(Description::Transcoder(Box::new(described))));
         }
     }
@@ -119,13 +121,12 @@ impl Play {
         let demand = room.demand();
         let Some(mixer) = &room.state.mixer else { panic!("views are mixed") };
         let there = &self.nodes[mixer.worker.as_str()];
-        assert!(
-            there.transcoders.keys().map(String::as_str).eq(demand.tracks.keys().map(|track| track.as_str()))
-        );
-        for (track, (stream, specs)) in &demand.tracks {
-            let revision = room.state.transcoders[track].revision;
-            let described = room.describe_transcoder(track, stream, specs, revision);
-            assert_eq!(there.transcoders.get(track.as_str()), described.as_ref());
+        let made: BTreeSet<String> = there.transcoders.keys().cloned().collect();
+        assert_eq!(made, demand.tracks.keys().map(|of| of.id()).collect());
+        for (of, (stream, specs)) in &demand.tracks {
+            let revision = room.state.transcoders[of].revision;
+            let described = room.describe_transcoder(of, stream, specs, revision);
+            assert_eq!(there.transcoders.get(&of.id()), described.as_ref());
         }
         let links = room.mixer.parts.len();
         assert_eq!(
