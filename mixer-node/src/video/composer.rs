@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use fast_image_resize::Resizer;
-
-use super::{Canvas, Colour, Fit, Frame, FrameSlot, Rect, Size, scale::scale};
+use super::{Canvas, Colour, Fit, Frame, FrameSlot, Rect, Size, scale::Scaler};
 
 /// What a view's picture shows.
 #[derive(Clone, Debug)]
@@ -42,7 +40,7 @@ pub struct Composer {
     scene: Scene,
     canvas: Canvas,
     tiles: Vec<Option<Tile>>,
-    resizer: Resizer,
+    scaler: Scaler,
     /// Whether the picture has to be drawn although no frame changed.
     stale: bool,
     /// Of the picture as it was last drawn.
@@ -55,7 +53,7 @@ impl Composer {
     pub fn new(scene: Scene) -> Self {
         let canvas = Canvas::new(scene.size, scene.background);
         let tiles = scene.regions.iter().map(|_| None).collect();
-        Self { scene, canvas, tiles, resizer: Resizer::new(), stale: true, number: 0 }
+        Self { scene, canvas, tiles, scaler: Scaler::default(), stale: true, number: 0 }
     }
 
     /// Replaces the scene; takes effect with the next [`compose`](Self::compose).
@@ -75,7 +73,7 @@ impl Composer {
             self.canvas.fill(Rect { x: 0, y: 0, size: self.scene.size }, self.scene.background);
         }
         for (region, tile) in self.scene.regions.iter().zip(&mut self.tiles) {
-            changed |= refresh(tile, region, self.scene.crop, &mut self.resizer);
+            changed |= refresh(tile, region, self.scene.crop, &mut self.scaler);
         }
         if changed {
             for (region, tile) in self.scene.regions.iter().zip(&self.tiles) {
@@ -100,7 +98,7 @@ impl Composer {
 }
 
 /// Brings the tile up to date with the region's source. Whether anything changed.
-fn refresh(tile: &mut Option<Tile>, region: &Region, crop: bool, resizer: &mut Resizer) -> bool {
+fn refresh(tile: &mut Option<Tile>, region: &Region, crop: bool, scaler: &mut Scaler) -> bool {
     let Some(newest) = region.source.as_ref().and_then(|slot| slot.newest()) else {
         return tile.take().is_some();
     };
@@ -119,7 +117,7 @@ fn refresh(tile: &mut Option<Tile>, region: &Region, crop: bool, resizer: &mut R
     } else {
         let reuse = tile.take().and_then(|old| old.scaled).filter(|old| old.size() == fit.target.size);
         let mut canvas = reuse.unwrap_or_else(|| Canvas::new(fit.target.size, Colour([16, 128, 128])));
-        if scale(&picture, fit.source, &mut canvas, resizer).is_none() {
+        if scaler.scale(&picture, fit.source, &mut canvas).is_none() {
             return false;
         }
         Some(canvas)

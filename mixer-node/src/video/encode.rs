@@ -60,6 +60,9 @@ pub struct VideoEncoder {
 }
 
 impl VideoEncoder {
+    /// libvpx's `cpu-used`.
+    pub const VP8_SPEED: i32 = -6;
+
     /// Builds and starts the pipeline: takes some milliseconds. `failed` is called from its thread when it breaks.
     ///
     /// # Errors
@@ -158,7 +161,10 @@ fn encoder(settings: &EncoderSettings) -> Result<gst::Element, PipelineError> {
     let element = match settings.encoding {
         VideoEncoding::Vp8 | VideoEncoding::Vp9 => element
             .property("deadline", 1i64)
-            .property("cpu-used", if settings.encoding == VideoEncoding::Vp8 { -6i32 } else { 8 })
+            .property(
+                "cpu-used",
+                if settings.encoding == VideoEncoding::Vp8 { VideoEncoder::VP8_SPEED } else { 8 },
+            )
             .property("threads", 1i32)
             .property("lag-in-frames", 0i32)
             // RTP's. In units of the frame rate, pictures that are not spaced evenly would be given the same time.

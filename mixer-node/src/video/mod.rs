@@ -14,6 +14,7 @@ mod picture;
 mod scale;
 mod sheet;
 mod slot;
+mod stretch;
 mod studio;
 
 pub use booth::{PlannedPicture, TargetBitrate};

@@ -129,6 +129,12 @@ impl Canvas {
         &self.data
     }
 
+    /// Plane `index` and the bytes from one of its rows to the next.
+    pub(crate) fn plane_mut(&mut self, index: usize) -> (&mut [u8], usize) {
+        let end = self.offsets.get(index + 1).copied().unwrap_or(self.data.len());
+        (&mut self.data[self.offsets[index]..end], self.strides[index])
+    }
+
     /// Row `y` of plane `index`, `width` pixels from `x`; empty if outside.
     pub(crate) fn row_mut(&mut self, index: usize, x: u32, y: u32, width: u32) -> &mut [u8] {
         let start = self.offsets[index] + y as usize * self.strides[index] + x as usize;

@@ -6,20 +6,43 @@ use fast_image_resize::{
 };
 
 use super::{
-    Canvas, Colour, Fit, Frame, Picture, Rect, Size,
+    Canvas, Colour, Fit, Frame, Picture, Plane, Rect, Size,
     picture::{chroma, plane_rect},
+    stretch::Stretch,
 };
 
-/// Scales a part of `picture` to the whole of `target`. None if the planes are not as they should be.
-pub(super) fn scale(
-    picture: &Picture<'_>,
-    source: Rect,
-    target: &mut Canvas,
-    resizer: &mut Resizer,
-) -> Option<()> {
-    for (index, plane) in picture.planes.iter().enumerate() {
-        let part = plane_rect(source, index);
-        let whole = if index == 0 { target.size() } else { chroma(target.size()) };
+/// Scales pictures; keeps what it needs for the next.
+#[derive(Default)]
+pub(super) struct Scaler {
+    stretch: Stretch,
+    resizer: Resizer,
+}
+
+impl Scaler {
+    /// Scales a part of `picture` to the whole of `target`. None if the planes are not as they should be.
+    pub(super) fn scale(&mut self, picture: &Picture<'_>, source: Rect, target: &mut Canvas) -> Option<()> {
+        for (index, plane) in picture.planes.iter().enumerate() {
+            let part = plane_rect(source, index);
+            let whole = if index == 0 { target.size() } else { chroma(target.size()) };
+            if Stretch::suits(part.size, whole) {
+                let (rows, stride) = target.plane_mut(index);
+                self.stretch.scale(plane, part, rows, stride, whole)?;
+            } else {
+                self.reduce(plane, part, target, index, whole)?;
+            }
+        }
+        Some(())
+    }
+
+    /// By much: each pixel is made of all that it stands for.
+    fn reduce(
+        &mut self,
+        plane: &Plane<'_>,
+        part: Rect,
+        target: &mut Canvas,
+        index: usize,
+        whole: Size,
+    ) -> Option<()> {
         let (stride, Size { width, height }) = (plane.stride(), plane.size());
         let padded = ImageRef::new(stride, height, plane.bytes()?, PixelType::U8).ok()?;
         // Without the rows' padding, which the filter would let shine in.
@@ -31,12 +54,12 @@ pub(super) fn scale(
             part.size.width.into(),
             part.size.height.into(),
         );
-        resizer.resize(&from, &mut scaled, &crop).ok()?;
+        self.resizer.resize(&from, &mut scaled, &crop).ok()?;
         for (y, row) in (0..whole.height).zip(scaled.buffer().chunks_exact(whole.width as usize)) {
             target.row_mut(index, 0, y, whole.width).copy_from_slice(row);
         }
+        Some(())
     }
-    Some(())
 }
 
 /// Whole pictures in another size, with bars where that has another shape.
@@ -46,7 +69,7 @@ pub struct Letterbox {
     tile: Option<Canvas>,
     /// What the bars were last painted around.
     painted: Option<Rect>,
-    resizer: Resizer,
+    scaler: Scaler,
 }
 
 impl Letterbox {
@@ -54,7 +77,7 @@ impl Letterbox {
     #[must_use]
     pub fn new(size: Size, background: Colour) -> Self {
         let canvas = Canvas::new(size, background);
-        Self { canvas, background, tile: None, painted: None, resizer: Resizer::new() }
+        Self { canvas, background, tile: None, painted: None, scaler: Scaler::default() }
     }
 
     /// The picture in this size; none if its planes are not as they should be.
@@ -62,14 +85,14 @@ impl Letterbox {
         let whole = Rect { x: 0, y: 0, size: self.canvas.size() };
         let fit = Fit::letterbox(picture.size(), whole)?;
         if fit.target == whole {
-            scale(picture, fit.source, &mut self.canvas, &mut self.resizer)?;
+            self.scaler.scale(picture, fit.source, &mut self.canvas)?;
         } else {
             if self.painted != Some(fit.target) {
                 self.canvas.fill(whole, self.background);
             }
             let reuse = self.tile.take().filter(|tile| tile.size() == fit.target.size);
             let mut tile = reuse.unwrap_or_else(|| Canvas::new(fit.target.size, self.background));
-            scale(picture, fit.source, &mut tile, &mut self.resizer)?;
+            self.scaler.scale(picture, fit.source, &mut tile)?;
             let part = Rect { x: 0, y: 0, size: fit.target.size };
             self.canvas.blit(&tile.picture()?, part, fit.target.x, fit.target.y);
             self.tile = Some(tile);

@@ -1,0 +1,349 @@
+//! CPU of a whole mix of 1280×720 at 30 frames a second in VP8, from RTP packets of simulcast publishers to RTP packets of the mix: this
+//! node's decoders, studio and encoder, beside a plain GStreamer pipeline (`compositor`) that decodes everybody's largest layer.
+//!
+//! Each runs in a process of its own, whose user and system time of the measured seconds is divided by these.
+//! `THREADS=1` prints the time by threads.
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, UdpSocket},
+    process::{Command, ExitCode},
+    sync::{
+        Arc,
+        mpsc::{Receiver, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app::AppSrc;
+use kaigi_media::{link::LinkKeys, rtp::RtpHeader};
+use kaigi_mixer_node::{
+    init_gstreamer,
+    link::{Layers, MediaClock, Outputs, TrackDescription, Wish},
+    video::{
+        Canvas, Colour, Continuity, EncoderSettings, Frame, FrameSlot, PacketSink, PlannedPicture, Programme,
+        Rect, Region, Scene, Sheets, Size, Studio, StudioPlan, TargetBitrate, VideoCodec, VideoDecoder,
+        VideoEncoder, VideoEncoding,
+    },
+};
+use kaigi_proto::{ids::TrackId, v1};
+
+const VIEW: Size = Size { width: 1280, height: 720 };
+const RATE: u32 = 30;
+/// kbit/s of the mix.
+const BITRATE: u32 = 1500;
+/// What each participant sends, with kbit/s.
+const LAYERS: [(Size, u32); 3] =
+    [(Size { width: 320, height: 180 }, 150), (Size { width: 640, height: 360 }, 500), (VIEW, 1500)];
+/// Frames of the material, sent again and again.
+const FRAMES: u32 = 150;
+const WARM_UP: Duration = Duration::from_secs(3);
+const MEASURED: Duration = Duration::from_secs(10);
+const ROUNDS: usize = 3;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    if let [what, side] = args.as_slice() {
+        let side = side.parse()?;
+        init_gstreamer()?;
+        let cores = match what.as_str() {
+            "node" => node(side)?,
+            "plain" => plain(side)?,
+            other => bail!("{other}: node or plain"),
+        };
+        writeln!(std::io::stdout(), "{cores:.3}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut out = std::io::stdout();
+    writeln!(out, "| participants | mixer-node, cores | plain pipeline, cores | ratio |\n|---|---|---|---|")?;
+    for side in [3u32, 4] {
+        let mut cores = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            for (what, cores) in ["node", "plain"].into_iter().zip(&mut cores) {
+                cores.push(measured(what, side)?);
+            }
+        }
+        let [node, plain] = cores.map(median);
+        writeln!(out, "| {} | {node:.3} | {plain:.3} | 1 / {:.1} |", side * side, plain / node)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs one of both in a process of its own.
+fn measured(what: &str, side: u32) -> anyhow::Result<f64> {
+    let output = Command::new(std::env::current_exe()?).args([what, &side.to_string()]).output()?;
+    std::io::stderr().write_all(&output.stderr)?;
+    let text = String::from_utf8(output.stdout)?;
+    text.trim().parse().with_context(|| format!("{what} said {text:?}"))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// User and system time of this process, in seconds.
+fn cpu() -> anyhow::Result<f64> {
+    ticks("/proc/self/stat")
+}
+
+fn ticks(file: &str) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(file)?;
+    let (_, fields) = stat.rsplit_once(')').context("no fields")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let [user, system] = [fields[11].parse::<f64>()?, fields[12].parse::<f64>()?];
+    // Linux tells them in hundredths, whatever the kernel's own tick.
+    Ok((user + system) / 100.0)
+}
+
+/// Time by threads of the same name.
+fn threads() -> anyhow::Result<BTreeMap<String, f64>> {
+    let mut all = BTreeMap::new();
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let path = task?.path();
+        let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+        let name = name.trim().trim_end_matches(|c: char| c.is_ascii_digit() || c == ':').to_owned();
+        *all.entry(name).or_insert(0.0) += ticks(&path.join("stat").to_string_lossy()).unwrap_or(0.0);
+    }
+    Ok(all)
+}
+
+/// Feeds packets until the end of the measured time; gives the cores used in it.
+fn run(material: &[Vec<Vec<u8>>], people: u32, mut push: impl FnMut(usize, Vec<u8>)) -> anyhow::Result<f64> {
+    let start = Instant::now();
+    let (mut begun, mut before) = (None, BTreeMap::new());
+    let mut sequences = vec![0u16; people as usize];
+    for number in 0u32.. {
+        for person in 0..people {
+            // Nobody's camera is in step with anybody else's.
+            let due = start
+                + Duration::from_secs(1) * number / RATE
+                + Duration::from_secs(1) * person / (RATE * people);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            for packet in &material[(number % FRAMES) as usize] {
+                let sequence = &mut sequences[person as usize];
+                push(person as usize, renumbered(packet, *sequence, number));
+                *sequence = sequence.wrapping_add(1);
+            }
+        }
+        if begun.is_none() && start.elapsed() >= WARM_UP {
+            (begun, before) = (Some((Instant::now(), cpu()?)), threads()?);
+        }
+        if let Some((at, used)) = begun
+            && at.elapsed() >= MEASURED
+        {
+            let cores = (cpu()? - used) / at.elapsed().as_secs_f64();
+            if std::env::var_os("THREADS").is_some() {
+                for (name, time) in threads()? {
+                    let spent = time - before.get(&name).copied().unwrap_or_default();
+                    writeln!(std::io::stderr(), "{:6.3} {name}", spent / at.elapsed().as_secs_f64())?;
+                }
+            }
+            return Ok(cores);
+        }
+    }
+    unreachable!("it is measured before frames run out")
+}
+
+/// A packet of the material as one of its repetition.
+fn renumbered(packet: &[u8], sequence: u16, frame: u32) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+    packet[4..8].copy_from_slice(&(frame * (90_000 / RATE)).to_be_bytes());
+    packet
+}
+
+/// The packets of each frame of somebody who talks before a still background, the first of them a key frame.
+fn material(size: Size, kbps: u32) -> anyhow::Result<Vec<Vec<Vec<u8>>>> {
+    let settings = EncoderSettings { encoding: VideoEncoding::Vp8, size, framerate: Some(RATE) };
+    let (tell, told) = channel();
+    let sink = PacketSink {
+        packet: Box::new(move |packet: &[u8]| drop(tell.send(packet.to_vec()))),
+        key_frame: Box::new(|| {}),
+    };
+    let from = Continuity { sequence: 0, timestamp_offset: 0 };
+    let encoder = VideoEncoder::start(&settings, kbps, from, sink, |reason| panic!("{reason}"))?;
+    let mut sheets = Sheets::new(Colour::from_rgb(0));
+    let mut frames = Vec::new();
+    for number in 0..FRAMES {
+        let canvas = talker(size, number);
+        let picture = canvas.picture().context("a canvas is a picture")?;
+        let sheet = sheets.get(&picture, u64::from(number), size).context("memory")?;
+        encoder.push(&sheet, Duration::from_secs(1) * number / RATE);
+        frames.push(frame(&told)?);
+    }
+    Ok(frames)
+}
+
+fn frame(packets: &Receiver<Vec<u8>>) -> anyhow::Result<Vec<Vec<u8>>> {
+    let mut frame = Vec::new();
+    loop {
+        let packet = packets.recv_timeout(Duration::from_secs(10))?;
+        let last = RtpHeader::parse(&packet)?.marker;
+        frame.push(packet);
+        if last {
+            return Ok(frame);
+        }
+    }
+}
+
+/// A textured room, a head that sways and a mouth that opens and closes, and the noise of a camera.
+fn talker(size: Size, number: u32) -> Canvas {
+    let mut canvas = Canvas::new(size, Colour([90, 120, 136]));
+    let time = f64::from(number) / f64::from(RATE);
+    let mut noise = number.wrapping_mul(747_796_405) | 1;
+    let centre = (0.5 + 0.04 * (time * 1.3).sin(), 0.45 + 0.02 * (time * 2.1).cos());
+    let mouth = 0.012 + 0.012 * (time * 9.0).sin();
+    let mut rows = Vec::with_capacity((size.width * size.height) as usize);
+    for y in 0..size.height {
+        for x in 0..size.width {
+            let (fx, fy) = (f64::from(x) / f64::from(size.width), f64::from(y) / f64::from(size.height));
+            let (dx, dy) = (fx - centre.0, fy - centre.1);
+            let head = (dx / 0.13).powi(2) + (dy / 0.28).powi(2);
+            let lips = (dx / 0.05).powi(2) + ((dy - 0.14) / mouth).powi(2);
+            let luma = if lips < 1.0 {
+                60.0
+            } else if head < 1.0 {
+                150.0 + 20.0 * (dx * 40.0).sin() * (dy * 30.0).cos() - 30.0 * head
+            } else {
+                90.0 + 25.0 * (fx * 31.0).sin() * (fy * 23.0).sin() + 15.0 * (fx * 97.0 + fy * 71.0).sin()
+            };
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            rows.push((luma + f64::from(noise >> 30) - 1.5).clamp(16.0, 235.0) as u8);
+        }
+    }
+    let grey = vec![128; (size.width * size.height / 4) as usize];
+    let half = Size { width: size.width / 2, height: size.height / 2 };
+    let plane = |data, size: Size| kaigi_mixer_node::video::Plane::new(data, size.width as usize, size);
+    let planes = [plane(&rows, size), plane(&grey, half), plane(&grey, half)];
+    if let [Some(luma), Some(u), Some(v)] = planes {
+        let whole = Rect { x: 0, y: 0, size };
+        canvas.blit(&kaigi_mixer_node::video::Picture { planes: [luma, u, v] }, whole, 0, 0);
+    }
+    canvas
+}
+
+/// The regions of a square grid.
+fn grid(side: u32) -> Vec<Rect> {
+    let size = Size { width: (VIEW.width / side) & !1, height: (VIEW.height / side) & !1 };
+    let place = |i: u32| Rect { x: i % side * size.width, y: i / side * size.height, size };
+    (0..side * side).map(place).collect()
+}
+
+/// The layer that this node takes for a region.
+fn layer(region: Rect) -> (Size, u32) {
+    let mut layers = Layers::new(LAYERS.len());
+    layers.tell(LAYERS.map(|(size, _)| Some(size)));
+    layers.set_wishes(vec![Wish::Fill { size: region.size, crop: false }]);
+    layers.tick(Instant::now());
+    layers.attached().next().map_or(LAYERS[2], |layer| LAYERS[layer])
+}
+
+fn node(side: u32) -> anyhow::Result<f64> {
+    let regions = grid(side);
+    let (size, kbps) = layer(regions[0]);
+    let material = material(size, kbps)?;
+    let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let (outputs, listener) = (Outputs::bind(local)?, UdpSocket::bind((local, 0))?);
+    let track = outputs.add(TrackDescription {
+        id: TrackId::new("mix")?,
+        kind: v1::MediaKind::Video,
+        format: v1::MediaFormat { codec: "vp8".into(), ..Default::default() },
+        payload_type: 96,
+        clock: MediaClock::new(Instant::now(), 90_000),
+    });
+    outputs
+        .attach(&LinkKeys::random().attach_request("a", "mix", listener.local_addr()?, 1), Instant::now())?;
+    let slots: Vec<Arc<FrameSlot>> = regions.iter().map(|_| Arc::default()).collect();
+    let decoders = slots.iter().map(|slot| {
+        let slot = Arc::clone(slot);
+        VideoDecoder::start(VideoCodec::Vp8, 96, move |frame| slot.put(frame, Instant::now()), |_| {})
+    });
+    let decoders = decoders.collect::<Result<Vec<_>, _>>()?;
+    let shown = regions.iter().zip(&slots);
+    let scene = Scene {
+        size: VIEW,
+        background: Colour::from_rgb(0),
+        crop: false,
+        regions: shown.map(|(rect, slot)| Region { rect: *rect, source: Some(Arc::clone(slot)) }).collect(),
+    };
+    let _studio = Studio::start(
+        "mix",
+        StudioPlan {
+            programme: Programme::Composed { scene, framerate: RATE, edges: false },
+            outputs: vec![PlannedPicture {
+                encoding: VideoEncoding::Vp8,
+                size: Some(VIEW),
+                framerate: Some(RATE),
+                bitrate: TargetBitrate::Fixed(BITRATE),
+                key_frame_interval: None,
+                track: Arc::clone(&track),
+            }],
+        },
+    )?;
+    let cores = run(&material, side * side, |person, packet| decoders[person].push(packet))?;
+    let made = track.stats(Instant::now());
+    let least = (f64::from(RATE) * (WARM_UP + MEASURED).as_secs_f64() * 0.9) as u64;
+    anyhow::ensure!(made.frames > least, "only {} pictures were made", made.frames);
+    for slot in &slots {
+        let decoded = slot.newest().map_or(0, |newest| newest.number);
+        anyhow::ensure!(decoded > least, "only {decoded} pictures of an input were decoded");
+    }
+    Ok(cores)
+}
+
+fn plain(side: u32) -> anyhow::Result<f64> {
+    let (size, kbps) = LAYERS[2];
+    let material = material(size, kbps)?;
+    let regions = grid(side);
+    let pads: String = regions
+        .iter()
+        .enumerate()
+        .map(|(i, Rect { x, y, size })| {
+            format!(
+                " sink_{i}::xpos={x} sink_{i}::ypos={y} sink_{i}::width={} sink_{i}::height={}",
+                size.width, size.height
+            )
+        })
+        .collect();
+    let inputs: String = (0..regions.len()).map(|i| {
+        format!(
+            " appsrc name=in{i} is-live=true do-timestamp=true format=time caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=VP8,payload=96 \
+             ! rtpjitterbuffer latency=100 ! rtpvp8depay ! vp8dec threads=1 ! queue ! mix.sink_{i}"
+        )
+    }).collect();
+    let launch = format!(
+        "compositor name=mix background=black{pads} \
+         ! video/x-raw,format=I420,width={},height={},framerate={RATE}/1 \
+         ! vp8enc deadline=1 cpu-used={} threads=1 target-bitrate={} end-usage=cbr keyframe-max-dist=100000 lag-in-frames=0 static-threshold=1 \
+         ! rtpvp8pay ! fakesink name=out sync=false{inputs}",
+        VIEW.width,
+        VIEW.height,
+        VideoEncoder::VP8_SPEED,
+        BITRATE * 1000,
+    );
+    let pipeline = gst::parse::launch(&launch)?.downcast::<gst::Pipeline>().ok().context("a pipeline")?;
+    let source =
+        |i: usize| pipeline.by_name(&format!("in{i}")).and_then(|source| source.downcast::<AppSrc>().ok());
+    let sources = (0..regions.len()).map(source).collect::<Option<Vec<_>>>().context("sources")?;
+    let (made, encoder) =
+        (Arc::new(std::sync::atomic::AtomicU64::new(0)), pipeline.by_name("out").context("a sink")?);
+    let counted = Arc::clone(&made);
+    let pad = encoder.static_pad("sink").context("a pad")?;
+    pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        gst::PadProbeReturn::Ok
+    });
+    pipeline.set_state(gst::State::Playing)?;
+    let cores = run(&material, side * side, |person, packet| {
+        let _flow = sources[person].push_buffer(gst::Buffer::from_slice(packet));
+    })?;
+    pipeline.set_state(gst::State::Null)?;
+    let made = made.load(std::sync::atomic::Ordering::Relaxed);
+    anyhow::ensure!(made > u64::from(RATE) * MEASURED.as_secs() * 3 / 4, "only {made} pictures were made");
+    Ok(cores)
+}
