@@ -25,12 +25,15 @@ use kaigi_mixer_node::{
     init_gstreamer,
     link::{Layers, MediaClock, Outputs, TrackDescription, Wish},
     video::{
-        Canvas, Colour, Continuity, EncoderSettings, Frame, FrameSlot, PacketSink, PlannedPicture, Programme,
-        Rect, Region, Scene, Sheets, Size, Studio, StudioPlan, TargetBitrate, VideoCodec, VideoDecoder,
-        VideoEncoder, VideoEncoding,
+        ActiveInput, Badge, Canvas, Colour, Continuity, Decoration, EncoderSettings, Frame, FrameSlot,
+        PacketSink, PlannedPicture, Programme, Rect, Region, Scene, Sheets, Size, Studio, StudioPlan,
+        TargetBitrate, VideoCodec, VideoDecoder, VideoEncoder, VideoEncoding,
     },
 };
-use kaigi_proto::{ids::TrackId, v1};
+use kaigi_proto::{
+    ids::{StreamId, TrackId},
+    v1,
+};
 
 const VIEW: Size = Size { width: 1280, height: 720 };
 const RATE: u32 = 30;
@@ -51,24 +54,29 @@ fn main() -> anyhow::Result<ExitCode> {
         let side = side.parse()?;
         init_gstreamer()?;
         let cores = match what.as_str() {
-            "node" => node(side)?,
+            "node" => node(side, false)?,
+            "decorated" => node(side, true)?,
             "plain" => plain(side)?,
-            other => bail!("{other}: node or plain"),
+            other => bail!("{other}: node, decorated or plain"),
         };
         writeln!(std::io::stdout(), "{cores:.3}")?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut out = std::io::stdout();
-    writeln!(out, "| participants | mixer-node, cores | plain pipeline, cores | ratio |\n|---|---|---|---|")?;
+    writeln!(
+        out,
+        "| participants | mixer-node, cores | with captions, border and clock | plain pipeline, cores | ratio |\n|---|---|---|---|---|"
+    )?;
     for side in [3u32, 4] {
-        let mut cores = [Vec::new(), Vec::new()];
+        let mut cores = [Vec::new(), Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
-            for (what, cores) in ["node", "plain"].into_iter().zip(&mut cores) {
+            for (what, cores) in ["node", "decorated", "plain"].into_iter().zip(&mut cores) {
                 cores.push(measured(what, side)?);
             }
         }
-        let [node, plain] = cores.map(median);
-        writeln!(out, "| {} | {node:.3} | {plain:.3} | 1 / {:.1} |", side * side, plain / node)?;
+        let [node, decorated, plain] = cores.map(median);
+        let (people, ratio) = (side * side, plain / node);
+        writeln!(out, "| {people} | {node:.3} | {decorated:.3} | {plain:.3} | 1 / {ratio:.1} |")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -243,7 +251,7 @@ fn layer(region: Rect) -> (Size, u32) {
     layers.attached().next().map_or(LAYERS[2], |layer| LAYERS[layer])
 }
 
-fn node(side: u32) -> anyhow::Result<f64> {
+fn node(side: u32, decorated: bool) -> anyhow::Result<f64> {
     let regions = grid(side);
     let (size, kbps) = layer(regions[0]);
     let material = material(size, kbps)?;
@@ -265,11 +273,25 @@ fn node(side: u32) -> anyhow::Result<f64> {
     });
     let decoders = decoders.collect::<Result<Vec<_>, _>>()?;
     let shown = regions.iter().zip(&slots);
+    let active = ActiveInput::default();
+    active.set(StreamId::new("s0")?);
+    let region = |(index, (rect, slot)): (usize, (&Rect, &Arc<FrameSlot>))| {
+        let stream = StreamId::new(format!("s{index}")).ok();
+        let badge = stream.map(|stream| Badge { stream, name: "Participant".into(), avatar: false });
+        Region { rect: *rect, source: Some(Arc::clone(slot)), badge }
+    };
     let scene = Scene {
         size: VIEW,
         background: Colour::from_rgb(0),
         crop: false,
-        regions: shown.map(|(rect, slot)| Region { rect: *rect, source: Some(Arc::clone(slot)) }).collect(),
+        regions: shown.enumerate().map(region).collect(),
+        decoration: Decoration {
+            captions: decorated,
+            border: decorated.then_some(Colour::from_rgb(0x30_c060)),
+            active,
+            clock: decorated,
+            animation: Duration::ZERO,
+        },
     };
     let _studio = Studio::start(
         "mix",

@@ -19,9 +19,9 @@ use kaigi_mixer_node::{
         TICK,
     },
     video::{
-        Canny, Canvas, Colour, Composer, Continuity, EncoderSettings, Frame, FrameSlot, Letterbox,
-        PacketSink, Picture, Plane, Rect, Region, Scene, Sheets, Size, TargetBitrate, VideoEncoder,
-        VideoEncoding,
+        Canny, Canvas, Colour, Composer, Continuity, Decoration, EncoderSettings, Frame, FrameSlot,
+        Letterbox, PacketSink, Picture, Plane, Rect, Region, Scene, Sheets, Size, TargetBitrate,
+        VideoEncoder, VideoEncoding,
     },
 };
 use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
@@ -66,10 +66,15 @@ fn grid(side: u32, input: Size) -> (Scene, Vec<Arc<FrameSlot>>, Arc<Still>) {
     let tile = tile(side);
     let regions = slots.iter().enumerate().map(|(i, slot)| {
         let (x, y) = (i as u32 % side * tile.width, i as u32 / side * tile.height);
-        Region { rect: Rect { x, y, size: tile }, source: Some(slot.clone()) }
+        Region { rect: Rect { x, y, size: tile }, source: Some(slot.clone()), badge: None }
     });
-    let scene =
-        Scene { size: VIEW, background: Colour::from_rgb(0), crop: false, regions: regions.collect() };
+    let scene = Scene {
+        size: VIEW,
+        background: Colour::from_rgb(0),
+        crop: false,
+        regions: regions.collect(),
+        decoration: Decoration::default(),
+    };
     (scene, slots, Still::new(input))
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,11 +15,15 @@ use crate::{
     audio::{AudioEncoding, AudioFormatError},
     link::LayeredTrack,
     rendition::{RenditionError, RenditionSpecs},
-    video::{Area, Colour, GeometryError, Size, VideoEncoding},
+    video::{ActiveInput, Area, Colour, Decoration, GeometryError, Size, VideoEncoding},
 };
 
 /// Inputs of one view at most. Each decoded one takes some threads and memory.
 pub const MAX_INPUTS: usize = 200;
+/// Characters of a name that are taken; no caption has room for more.
+const MAX_NAME: usize = 200;
+/// Milliseconds.
+const MAX_ANIMATION: u32 = 2000;
 /// Layers of one picture at most; WebRTC's publishers send three.
 const MAX_LAYERS: usize = 16;
 /// Regions of one layout at most.
@@ -159,6 +164,10 @@ pub struct VideoSpec {
     pub regions: Vec<(Area, Option<StreamId>)>,
     /// Whether edges are shown.
     pub edges: bool,
+    /// Whether avatars are shown where there are no pictures.
+    pub avatars: bool,
+    /// What is drawn besides.
+    pub decoration: Decoration,
 }
 
 /// An input.
@@ -166,6 +175,8 @@ pub struct VideoSpec {
 pub struct InputSpec {
     /// Who publishes it.
     pub owner: ParticipantId,
+    /// What people call whoever publishes it.
+    pub name: Arc<str>,
     /// Absent also when muted.
     pub audio: Option<v1::TrackSource>,
     /// Absent also when muted.
@@ -192,6 +203,7 @@ impl TryFrom<v1::ViewDescription> for ViewSpec {
             let stream = StreamId::new(&input.stream_id)?;
             let spec = InputSpec {
                 owner: ParticipantId::new(&input.owner)?,
+                name: input.name.chars().take(MAX_NAME).collect::<String>().into(),
                 audio: input.audio.filter(|_| !input.audio_muted),
                 video: picture(input.video, input.video_layers)?.filter(|_| !input.video_muted),
             };
@@ -265,6 +277,16 @@ impl TryFrom<v1::ViewVideo> for VideoSpec {
             crop: video.crop,
             regions: layout.regions.iter().map(region).collect::<Result<_, _>>()?,
             edges,
+            avatars: video.avatars,
+            decoration: Decoration {
+                captions: video.captions,
+                border: video.active_border_rgb.map(Colour::from_rgb),
+                active: ActiveInput::default(),
+                clock: video.clock,
+                animation: Duration::from_millis(
+                    within("animation_ms", video.animation_ms, 0..=MAX_ANIMATION)?.into(),
+                ),
+            },
         })
     }
 }

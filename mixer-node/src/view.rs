@@ -14,7 +14,10 @@ use crate::{
     inputs::{Inputs, follow, watch},
     link::{AudioSource, LinkContext, OutputTrack, Outputs, Showing, TrackDescription, VideoSources, Wish},
     rendition::{RenditionId, Renditions, audio_track, video_track},
-    video::{PlannedPicture, Programme, Region, Scene, Studio, StudioPlan, TargetBitrate},
+    video::{
+        ActiveInput, Badge, Decoration, PlannedPicture, Programme, Region, Scene, Studio, StudioPlan,
+        TargetBitrate,
+    },
 };
 
 /// What views and transcoders need of the node.
@@ -80,6 +83,8 @@ pub struct View {
     video_inputs: Inputs<Showing>,
     audio_inputs: Inputs<AudioSource>,
     renditions: Renditions,
+    /// The loudest input.
+    active: ActiveInput,
 }
 
 struct Video {
@@ -115,6 +120,7 @@ impl View {
             video_inputs: BTreeMap::new(),
             audio_inputs: BTreeMap::new(),
             renditions: Renditions::new(now),
+            active: ActiveInput::default(),
         };
         view.reconcile()?;
         Ok(view)
@@ -238,8 +244,12 @@ impl View {
     }
 
     fn tell_active(&self) -> Arc<dyn Fn(StreamId) + Send + Sync> {
-        let (context, subject) = (Arc::clone(&self.context), self.subject.clone());
-        Arc::new(move |stream| context.events.active(&subject, stream, Instant::now()))
+        let (context, subject, active) =
+            (Arc::clone(&self.context), self.subject.clone(), self.active.clone());
+        Arc::new(move |stream: StreamId| {
+            active.set(stream.clone());
+            context.events.active(&subject, stream, Instant::now());
+        })
     }
 
     fn reconcile_video(&mut self) -> Result<(), ViewError> {
@@ -283,7 +293,12 @@ impl View {
         let size = spec.size;
         let regions = spec.regions.iter().filter_map(|(area, stream)| {
             let input = stream.as_ref().and_then(|stream| self.video_inputs.get(stream));
+            let badge = stream.as_ref().and_then(|stream| {
+                let name = Arc::clone(&self.spec.inputs.get(stream)?.name);
+                Some(Badge { stream: stream.clone(), name, avatar: spec.avatars })
+            });
             Some(Region {
+                badge,
                 rect: area.place(size)?,
                 source: input.map(|input| Arc::clone(input.source.slot())),
             })
@@ -305,6 +320,7 @@ impl View {
                     background: spec.background,
                     crop: spec.crop,
                     regions: regions.collect(),
+                    decoration: Decoration { active: self.active.clone(), ..spec.decoration.clone() },
                 },
                 framerate: spec.framerate,
                 edges: spec.edges,

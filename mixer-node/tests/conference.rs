@@ -78,6 +78,54 @@ async fn three_participants_are_seen_and_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_drawn_over_the_inputs_is_what_was_asked_for() {
+    let mut node = MixerNode::start().await;
+    let publisher = Publisher::start().await;
+    let [a, b] =
+        [("a", RED, 400.0), ("b", BLUE, 0.0)].map(|(name, rgb, hz)| publisher.publish(name, rgb, hz));
+    let named = |input: v1::ViewInput, name: &str| v1::ViewInput { name: name.into(), ..input };
+    let muted = v1::ViewInput { video_muted: true, ..named(b.input(), "Bob Other") };
+    let decorated = |revision, change: fn(&mut v1::ViewVideo)| {
+        let mut view = view(revision, vec![named(a.input(), "Ann"), muted.clone()], 2);
+        change(view.video.as_mut().unwrap());
+        view
+    };
+    let reply = node.control.set_view(decorated(1, |_| {})).await.unwrap().into_inner();
+    let consumer = Consumer::start();
+    let screen = consumer.watch(&reply.video.unwrap());
+    eventually("nothing but the picture", || screen.shows(GRID, [RED, GREY, GREY, GREY])).await;
+    let bright = |columns: std::ops::Range<usize>, rows: std::ops::Range<u32>| {
+        rows.filter_map(|y| screen.luma(y)).any(|row| row[columns.clone()].iter().any(|luma| *luma > 170))
+    };
+    assert!(!bright(0..320, 0..180));
+
+    node.control.set_view(decorated(2, |video| video.avatars = true)).await.unwrap();
+    eventually("initials of who is muted", || bright(200..280, 20..70)).await;
+    assert!(!bright(0..160, 0..180) && screen.shows([(240, 130)], [GREY]));
+
+    node.control.set_view(decorated(3, |video| video.captions = true)).await.unwrap();
+    eventually("names at the lower edges", || bright(0..80, 74..90) && bright(160..240, 74..90)).await;
+    assert!(!bright(0..320, 0..70) && !bright(0..320, 92..180));
+
+    node.control.set_view(decorated(4, |video| video.active_border_rgb = Some(GREEN))).await.unwrap();
+    let edges = [(80, 0), (0, 44), (158, 44), (80, 88)];
+    eventually("a border around who speaks", || screen.shows(edges, [GREEN; 4])).await;
+    assert!(screen.shows(GRID, [RED, GREY, GREY, GREY]) && screen.shows([(240, 0)], [GREY]));
+
+    node.control.set_view(decorated(5, |video| video.clock = true)).await.unwrap();
+    eventually("the time of day", || bright(200..320, 0..16) && !screen.shows([(80, 0)], [GREEN])).await;
+    assert!(!bright(0..160, 0..180));
+
+    // One whole region in place of four: on the way there, the picture is between both sizes.
+    let mut smooth = view(6, vec![a.input()], 1);
+    smooth.video.as_mut().unwrap().animation_ms = 2000;
+    node.control.set_view(smooth).await.unwrap();
+    let (outer, inner) = ((310, 170), (180, 100));
+    eventually("it grows", || screen.shows([inner, outer], [RED, GREY])).await;
+    eventually("and fills the picture", || screen.shows([inner, outer], [RED, RED])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn outputs_have_the_codec_asked_for() {
     let mut node = MixerNode::start().await;
     let publisher = Publisher::start().await;

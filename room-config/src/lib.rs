@@ -14,9 +14,9 @@ use serde_json::{Map, Value};
 
 pub use bitrate::default_bitrate;
 pub use media::{
-    AudioFormat, BgColor, FitPolicy, LayoutSpec, MediaIn, MediaOut, Region, RegionArea, Template, Templates,
-    Transcoding, TranscodingVideo, VideoFormat, VideoOut, VideoParameterFlags, VideoParameterLists,
-    VideoParameters, View, ViewAudio, ViewVideo,
+    AudioFormat, BgColor, Decoration, FitPolicy, LayoutSpec, MediaIn, MediaOut, Region, RegionArea, Template,
+    Templates, Transcoding, TranscodingVideo, VideoFormat, VideoOut, VideoParameterFlags,
+    VideoParameterLists, VideoParameters, View, ViewAudio, ViewVideo,
 };
 pub use resolution::{Resolution, named_resolution};
 #[cfg(feature = "schema")]
@@ -312,6 +312,23 @@ mod tests {
         assert_eq!(room.to_rest(false)["views"][0]["video"], false);
         let again: RoomConfig = serde_json::from_value(serde_json::to_value(&room).unwrap()).unwrap();
         assert_eq!(again, room);
+    }
+
+    #[test]
+    fn what_is_drawn_over_a_view_is_told_where_it_is_not_the_default() {
+        let room = |decoration: Value| {
+            let views = json!([{"label": "common", "video": {"decoration": decoration}}]);
+            RoomConfig::from_options("0", "room", "s", &options(json!({"views": views})))
+        };
+        let default = room(json!({})).unwrap();
+        assert!(default.views[0].video.as_ref().unwrap().decoration.avatars);
+        assert!(default.to_rest(true)["views"][0]["video"].get("decoration").is_none());
+        let given = json!({"avatars": false, "captions": true, "activeBorder": {"r": 1, "g": 2, "b": 3},
+            "clock": true, "animation": 300});
+        assert_eq!(room(given.clone()).unwrap().to_rest(true)["views"][0]["video"]["decoration"], given);
+        assert!(room(json!({"animation": 2001})).is_err());
+        assert!(room(json!({"captions": "yes"})).is_err());
+        assert!(room(json!({"activeBorder": {"r": 256, "g": 0, "b": 0}})).is_err());
     }
 
     #[test]

@@ -161,6 +161,12 @@ impl View {
         if !(1..=256).contains(&video.max_input) {
             return Err(format!("video.maxInput: {} is not in 1..256", video.max_input));
         }
+        if video.decoration.animation > 2000 {
+            return Err(format!(
+                "video.decoration.animation: {} is not in 0..2000",
+                video.decoration.animation
+            ));
+        }
         let Resolution { width, height } = video.parameters.resolution;
         if !(16..=7680).contains(&width) || !(16..=4320).contains(&height) {
             return Err(format!("video.parameters.resolution: {width}x{height} is out of range"));
@@ -212,6 +218,9 @@ pub struct ViewVideo {
     pub keep_active_input_primary: bool,
     /// Where inputs are placed.
     pub layout: LayoutSpec,
+    /// What is drawn besides. Kaigi's own; left out of documents where it is the default.
+    #[serde(skip_serializing_if = "Decoration::is_default")]
+    pub decoration: Decoration,
 }
 
 impl Default for ViewVideo {
@@ -224,7 +233,40 @@ impl Default for ViewVideo {
             bg_color: BgColor::default(),
             keep_active_input_primary: false,
             layout: LayoutSpec::default(),
+            decoration: Decoration::default(),
         }
+    }
+}
+
+/// What is drawn over the inputs of a view, and in place of those without a picture.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct Decoration {
+    /// Whether inputs whose video is muted show the initials of their participant.
+    pub avatars: bool,
+    /// Whether participants' names are written in their regions.
+    pub captions: bool,
+    /// Around the region of the loudest input; absent (`false` in JSON) = none, `true` = black.
+    #[serde(with = "or_false")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::or_false::<BgColor>"))]
+    pub active_border: Option<BgColor>,
+    /// Whether the time of day (UTC) is shown.
+    pub clock: bool,
+    /// Milliseconds that a change of the layout takes, 0..2000; 0 = at once.
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 2000)))]
+    pub animation: u32,
+}
+
+impl Default for Decoration {
+    fn default() -> Self {
+        Self { avatars: true, captions: false, active_border: None, clock: false, animation: 0 }
+    }
+}
+
+impl Decoration {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

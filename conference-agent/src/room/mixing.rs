@@ -4,7 +4,8 @@ use kaigi_proto::{
     ids::{StreamId, TrackId},
     v1::{self, stream_event::Change},
 };
-use kaigi_room_config::{FitPolicy, ViewVideo, default_bitrate};
+use kaigi_room_config::{BgColor, FitPolicy, ViewVideo, default_bitrate};
+use serde_json::Value;
 
 use super::{
     Room,
@@ -12,7 +13,7 @@ use super::{
     media::{Format, Kind, Source, resolution_to_wire},
     outputs::{audio_outputs_to_wire, video_outputs_to_wire},
     refusal::Refusal,
-    state::{Phase, Track},
+    state::{Participant, Phase, Track},
     views::{Filter, View},
 };
 
@@ -119,8 +120,7 @@ impl Room {
             revision: view.revision,
             video: video.map(|(spec, picture)| describe_video(spec, picture.layout(), view.filter)),
             audio_format: Some(Format::from(&spec.audio.format).to_wire()),
-            voice_activity: spec.audio.vad
-                || spec.video.as_ref().is_some_and(|video| video.keep_active_input_primary),
+            voice_activity: spec.audio.vad || spec.video.as_ref().is_some_and(is_moved_by_voices),
             inputs: view.inputs.iter().filter_map(|stream| self.describe_input(stream)).collect(),
             minus_participants: demand.own_mixes.into_iter().map(String::from).collect(),
             video_outputs: video_outputs_to_wire(&demand.outputs),
@@ -154,6 +154,7 @@ impl Room {
         Some(v1::ViewInput {
             stream_id: stream.to_string(),
             owner: publication.owner.to_string(),
+            name: self.state.participants.get(&publication.owner).map(name).unwrap_or_default(),
             audio: audio.map(source),
             video: video.map(source),
             video_layers: video.map(|track| self.layers_to_wire(stream, &track.id)).unwrap_or_default(),
@@ -181,22 +182,46 @@ fn remove_input(view: &mut View, stream: &StreamId) -> bool {
     view.picture.as_mut().is_some_and(|picture| picture.remove(stream))
 }
 
+/// Whether the picture depends on who speaks.
+fn is_moved_by_voices(video: &ViewVideo) -> bool {
+    video.keep_active_input_primary || video.decoration.active_border.is_some()
+}
+
+/// What a participant is called: the user of its token, or what that names so.
+fn name(participant: &Participant) -> String {
+    let named = |user: &Value| {
+        let members = ["displayName", "name"].into_iter();
+        let member = members.filter_map(|name| user.get(name)?.as_str()).next();
+        user.as_str().or(member).map(str::to_owned)
+    };
+    serde_json::from_str(&participant.user).ok().as_ref().and_then(named).unwrap_or_default()
+}
+
+fn rgb(colour: &BgColor) -> u32 {
+    u32::from(colour.r) << 16 | u32::from(colour.g) << 8 | u32::from(colour.b)
+}
+
 fn describe_video(spec: &ViewVideo, layout: v1::Layout, filter: Filter) -> v1::ViewVideo {
     let parameters = &spec.parameters;
     let default = || {
         default_bitrate(parameters.resolution, parameters.framerate, &spec.format.codec, spec.motion_factor)
     };
-    let colour = &spec.bg_color;
+    let decoration = &spec.decoration;
     v1::ViewVideo {
         format: Some(Format::from(&spec.format).to_wire()),
         resolution: Some(resolution_to_wire(parameters.resolution)),
         framerate: parameters.framerate,
         bitrate: parameters.bitrate.unwrap_or_else(default),
         key_frame_interval: parameters.key_frame_interval,
-        background_rgb: u32::from(colour.r) << 16 | u32::from(colour.g) << 8 | u32::from(colour.b),
+        background_rgb: rgb(&spec.bg_color),
         crop: spec.layout.fit_policy == FitPolicy::Crop,
         layout: Some(layout),
         filter: filter.name().to_owned(),
         motion_factor: spec.motion_factor,
+        avatars: decoration.avatars,
+        captions: decoration.captions,
+        active_border_rgb: decoration.active_border.as_ref().map(rgb),
+        clock: decoration.clock,
+        animation_ms: decoration.animation,
     }
 }

@@ -1,8 +1,14 @@
 //! Puts the newest frame of each input into its region of the picture.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
-use super::{Canvas, Colour, Fit, Frame, FrameSlot, Rect, Size, scale::Scaler};
+use super::{
+    Badge, Canvas, Colour, Decoration, Fit, Frame, FrameSlot, Rect, Size, decoration::Decorator,
+    glide::Glide, scale::Scaler,
+};
 
 /// What a view's picture shows.
 #[derive(Clone, Debug)]
@@ -15,6 +21,8 @@ pub struct Scene {
     pub crop: bool,
     /// In drawing order.
     pub regions: Vec<Region>,
+    /// What is drawn besides.
+    pub decoration: Decoration,
 }
 
 /// A place in the picture.
@@ -24,11 +32,15 @@ pub struct Region {
     pub rect: Rect,
     /// Whose frames it shows; none = background.
     pub source: Option<Arc<FrameSlot>>,
+    /// Whose it is.
+    pub badge: Option<Badge>,
 }
 
 /// A frame as it was last scaled for its region, kept until there is a new one.
 struct Tile {
     number: u64,
+    /// The region, when it was scaled.
+    place: Rect,
     fit: Fit,
     /// Absent: the frame has the size already and is copied from where it is.
     scaled: Option<Canvas>,
@@ -40,6 +52,8 @@ pub struct Composer {
     scene: Scene,
     canvas: Canvas,
     tiles: Vec<Option<Tile>>,
+    glide: Glide,
+    decorator: Decorator,
     scaler: Scaler,
     /// Whether the picture has to be drawn although no frame changed.
     stale: bool,
@@ -53,11 +67,15 @@ impl Composer {
     pub fn new(scene: Scene) -> Self {
         let canvas = Canvas::new(scene.size, scene.background);
         let tiles = scene.regions.iter().map(|_| None).collect();
-        Self { scene, canvas, tiles, scaler: Scaler::default(), stale: true, number: 0 }
+        let (glide, decorator) = (Glide::still(&scene.regions), Decorator::default());
+        Self { scene, canvas, tiles, glide, decorator, scaler: Scaler::default(), stale: true, number: 0 }
     }
 
     /// Replaces the scene; takes effect with the next [`compose`](Self::compose).
-    pub fn set_scene(&mut self, scene: Scene) {
+    pub fn set_scene(&mut self, scene: Scene, now: Instant) {
+        let duration =
+            if scene.size == self.scene.size { scene.decoration.animation } else { Duration::ZERO };
+        self.glide.begin(&self.scene.regions, &scene.regions, duration, now);
         self.tiles = scene.regions.iter().map(|_| None).collect();
         if scene.size != self.scene.size {
             self.canvas = Canvas::new(scene.size, scene.background);
@@ -66,19 +84,33 @@ impl Composer {
         self.stale = true;
     }
 
+    /// Goes on with what changes by itself: inputs that glide to their places, the clock, who speaks. `wall` is the time of day.
+    pub fn advance(&mut self, now: Instant, wall: SystemTime) {
+        self.stale |= self.glide.step(&self.scene.regions, now);
+        self.stale |= self.decorator.refresh(&self.scene.decoration, self.scene.size, wall);
+    }
+
     /// The picture as it is now.
     pub fn compose(&mut self) -> &Canvas {
         let mut changed = std::mem::take(&mut self.stale);
         if changed {
             self.canvas.fill(Rect { x: 0, y: 0, size: self.scene.size }, self.scene.background);
         }
-        for (region, tile) in self.scene.regions.iter().zip(&mut self.tiles) {
-            changed |= refresh(tile, region, self.scene.crop, &mut self.scaler);
+        let regions = || self.scene.regions.iter().zip(self.glide.places());
+        for ((region, place), tile) in regions().zip(&mut self.tiles) {
+            changed |= refresh(tile, region, *place, self.scene.crop, &mut self.scaler);
         }
         if changed {
-            for (region, tile) in self.scene.regions.iter().zip(&self.tiles) {
-                draw(&mut self.canvas, region, tile.as_ref(), self.scene.background);
+            for ((region, place), tile) in regions().zip(&self.tiles) {
+                draw(&mut self.canvas, *place, tile.as_ref(), self.scene.background);
+                if let Some(badge) = &region.badge {
+                    // One whose first picture is yet to come has a source, too.
+                    let has_picture = region.source.is_some();
+                    let decoration = &self.scene.decoration;
+                    self.decorator.region(&mut self.canvas, decoration, badge, *place, has_picture);
+                }
             }
+            self.decorator.over(&mut self.canvas);
             self.number += 1;
         }
         &self.canvas
@@ -98,18 +130,18 @@ impl Composer {
 }
 
 /// Brings the tile up to date with the region's source. Whether anything changed.
-fn refresh(tile: &mut Option<Tile>, region: &Region, crop: bool, scaler: &mut Scaler) -> bool {
+fn refresh(tile: &mut Option<Tile>, region: &Region, place: Rect, crop: bool, scaler: &mut Scaler) -> bool {
     let Some(newest) = region.source.as_ref().and_then(|slot| slot.newest()) else {
         return tile.take().is_some();
     };
-    if tile.as_ref().is_some_and(|tile| tile.number == newest.number) {
+    if tile.as_ref().is_some_and(|tile| (tile.number, tile.place) == (newest.number, place)) {
         return false;
     }
     let Some(picture) = newest.frame.picture() else {
         return false;
     };
     let fit = if crop { Fit::crop } else { Fit::letterbox };
-    let Some(fit) = fit(picture.size(), region.rect) else {
+    let Some(fit) = fit(picture.size(), place) else {
         return false;
     };
     let scaled = if fit.source.size == fit.target.size {
@@ -122,14 +154,14 @@ fn refresh(tile: &mut Option<Tile>, region: &Region, crop: bool, scaler: &mut Sc
         }
         Some(canvas)
     };
-    *tile = Some(Tile { number: newest.number, fit, scaled, frame: newest.frame });
+    *tile = Some(Tile { number: newest.number, place, fit, scaled, frame: newest.frame });
     true
 }
 
-fn draw(canvas: &mut Canvas, region: &Region, tile: Option<&Tile>, background: Colour) {
-    let covered = tile.is_some_and(|tile| tile.fit.target == region.rect);
+fn draw(canvas: &mut Canvas, place: Rect, tile: Option<&Tile>, background: Colour) {
+    let covered = tile.is_some_and(|tile| tile.fit.target == place);
     if !covered {
-        canvas.fill(region.rect, background);
+        canvas.fill(place, background);
     }
     let Some(tile) = tile else { return };
     let Rect { x, y, size } = tile.fit.target;
@@ -149,8 +181,6 @@ fn draw(canvas: &mut Canvas, region: &Region, tile: Option<&Tile>, background: C
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     const BLACK: Colour = Colour([16, 128, 128]);
@@ -170,7 +200,7 @@ mod tests {
         slot
     }
     fn region(rect: Rect, source: &Arc<FrameSlot>) -> Region {
-        Region { rect, source: Some(Arc::clone(source)) }
+        Region { rect, source: Some(Arc::clone(source)), badge: None }
     }
     fn at(canvas: &Canvas, x: u32, y: u32) -> Colour {
         let planes = canvas.picture().unwrap().planes;
@@ -181,7 +211,7 @@ mod tests {
         ])
     }
     fn scene(crop: bool, regions: Vec<Region>) -> Scene {
-        Scene { size: size(320, 180), background: BLACK, crop, regions }
+        Scene { size: size(320, 180), background: BLACK, crop, regions, decoration: Decoration::default() }
     }
 
     #[test]
@@ -207,7 +237,7 @@ mod tests {
         let mut composer = Composer::new(scene(false, whole.clone()));
         let picture = composer.compose();
         assert_eq!((at(picture, 10, 90), at(picture, 160, 90), at(picture, 310, 90)), (BLACK, RED, BLACK));
-        composer.set_scene(scene(true, whole));
+        composer.set_scene(scene(true, whole), Instant::now());
         let picture = composer.compose();
         assert_eq!((at(picture, 0, 0), at(picture, 319, 179)), (RED, RED));
     }
@@ -240,14 +270,14 @@ mod tests {
         let empty = Arc::new(FrameSlot::default());
         let slot = showing(RED, size(320, 180));
         let both = |second: Option<Arc<FrameSlot>>| {
-            let second = Region { rect: rect(160, 0, 160, 90), source: second };
+            let second = Region { rect: rect(160, 0, 160, 90), source: second, badge: None };
             scene(false, vec![region(rect(0, 0, 160, 90), &slot), second])
         };
         let mut composer = Composer::new(both(Some(Arc::clone(&slot))));
         assert_eq!(at(composer.compose(), 240, 45), RED);
-        composer.set_scene(both(Some(empty)));
+        composer.set_scene(both(Some(empty)), Instant::now());
         assert_eq!(at(composer.compose(), 240, 45), BLACK);
-        composer.set_scene(both(None));
+        composer.set_scene(both(None), Instant::now());
         let picture = composer.compose();
         assert_eq!((at(picture, 80, 45), at(picture, 240, 45)), (RED, BLACK));
     }
@@ -257,14 +287,61 @@ mod tests {
         let slot = showing(RED, size(320, 180));
         let mut composer = Composer::new(scene(false, vec![region(rect(0, 0, 320, 180), &slot)]));
         composer.compose();
-        composer.set_scene(Scene {
-            size: size(64, 36),
-            background: BLUE,
-            crop: false,
-            regions: vec![region(rect(0, 0, 32, 36), &slot)],
-        });
+        composer.set_scene(
+            Scene {
+                size: size(64, 36),
+                background: BLUE,
+                crop: false,
+                regions: vec![region(rect(0, 0, 32, 36), &slot)],
+                decoration: Decoration::default(),
+            },
+            Instant::now(),
+        );
         let picture = composer.compose();
         assert_eq!(picture.size(), size(64, 36));
         assert_eq!((at(picture, 16, 18), at(picture, 48, 18)), (RED, BLUE));
+    }
+
+    fn badge(stream: &str) -> Badge {
+        let stream = kaigi_proto::ids::StreamId::new(stream).unwrap();
+        Badge { stream, name: "Ann".into(), avatar: true }
+    }
+
+    #[test]
+    fn inputs_glide_where_the_layout_changes_smoothly() {
+        let slot = showing(RED, size(160, 90));
+        let at_place = |place| {
+            let decoration = Decoration { animation: Duration::from_millis(400), ..Decoration::default() };
+            let regions = vec![Region { badge: Some(badge("a")), ..region(place, &slot) }];
+            Scene { decoration, ..scene(false, regions) }
+        };
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let mut composer = Composer::new(at_place(rect(0, 0, 160, 90)));
+        assert_eq!(at(composer.compose(), 0, 0), RED);
+        composer.set_scene(at_place(rect(160, 90, 160, 90)), now);
+        let mut seen = vec![];
+        for ms in [0, 200, 400] {
+            composer.advance(now + Duration::from_millis(ms), wall);
+            let picture = composer.compose();
+            seen.push([(0, 0), (80, 45), (160, 90), (319, 179)].map(|(x, y)| at(picture, x, y) == RED));
+        }
+        assert_eq!(
+            seen,
+            [[true, true, false, false], [false, true, true, false], [false, false, true, true]]
+        );
+    }
+
+    #[test]
+    fn an_avatar_is_shown_in_place_of_a_source_and_not_of_a_late_picture() {
+        let mut muted = Region { rect: rect(0, 0, 320, 180), source: None, badge: Some(badge("a")) };
+        let mut composer = Composer::new(scene(false, vec![muted.clone()]));
+        let letters = |picture: &Canvas| {
+            let luma = picture.picture().unwrap().planes[0];
+            (0..180).any(|y| luma.row(0, y, 320).iter().any(|value| *value > 200))
+        };
+        assert!(letters(composer.compose()));
+        muted.source = Some(Arc::default());
+        composer.set_scene(scene(false, vec![muted]), Instant::now());
+        assert!(!letters(composer.compose()));
     }
 }

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use kaigi_proto::ids::TrackId;
@@ -111,7 +111,7 @@ impl Stage {
     fn follow(&mut self, old: &Programme, new: &Programme, gallery: &mut Gallery) {
         match (&mut *self, old, new) {
             (Self::Composed(composing), _, Programme::Composed { scene, .. }) => {
-                composing.composer.set_scene(scene.clone());
+                composing.composer.set_scene(scene.clone(), Instant::now());
             }
             (Self::Passed(_), Programme::Passed(old), Programme::Passed(new)) if Arc::ptr_eq(old, new) => {}
             // The last picture is held until the new source has one.
@@ -172,6 +172,7 @@ impl Composing {
     }
 
     fn show(&mut self, edges: bool, gallery: &mut Gallery, now: Instant) {
+        self.composer.advance(now, SystemTime::now());
         self.composer.compose();
         metrics::counter!("kaigi_mixer_composed_frames_total").increment(1);
         // Tells a picture and its edges apart as well.

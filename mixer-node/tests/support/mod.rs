@@ -235,7 +235,7 @@ impl Published {
             video: Some(self.video.clone()),
             audio_muted: false,
             video_muted: false,
-            video_layers: vec![],
+            ..Default::default()
         }
     }
 }
@@ -488,6 +488,7 @@ pub(crate) fn view(revision: u64, inputs: Vec<v1::ViewInput>, side: u32) -> v1::
             layout: Some(v1::Layout { regions: (0..side * side).map(region).collect() }),
             filter: "none".into(),
             motion_factor: 1.0,
+            ..Default::default()
         }),
         audio_format: Some(v1::MediaFormat { codec: "opus".into(), ..Default::default() }),
         voice_activity: true,

@@ -38,6 +38,50 @@ fn a_view_is_described_as_the_room_has_it() {
 }
 
 #[test]
+fn what_is_drawn_besides_is_described_as_the_room_has_it() {
+    let drawn = |decoration: serde_json::Value| {
+        let view = json!({"label": "common", "audio": {"vad": false}, "video": {"decoration": decoration}});
+        let mut world = World::new(json!({"views": [view]}));
+        world.answer_all();
+        let view = world.view();
+        let video = view.video.unwrap();
+        let drawn = (video.avatars, video.captions, video.active_border_rgb, video.clock, video.animation_ms);
+        (drawn, view.voice_activity)
+    };
+    assert_eq!(drawn(json!({})), ((true, false, None, false, 0), false));
+    assert_eq!(drawn(json!({"avatars": false})).0, (false, false, None, false, 0));
+    assert_eq!(drawn(json!({"captions": true})).0, (true, true, None, false, 0));
+    let border = json!({"activeBorder": {"r": 1, "g": 2, "b": 3}});
+    assert_eq!(drawn(border), ((true, false, Some(0x01_02_03), false, 0), true), "it follows the voices");
+    assert_eq!(drawn(json!({"clock": true})).0, (true, false, None, true, 0));
+    assert_eq!(drawn(json!({"animation": 250})).0, (true, false, None, false, 250));
+}
+
+#[test]
+fn every_parameter_of_the_picture_is_described() {
+    let video = |parameters: serde_json::Value| {
+        let mut world = World::new(json!({"views": [{"label": "common", "video": parameters}]}));
+        world.answer_all();
+        world.view().video.unwrap()
+    };
+    let plain = video(json!({}));
+    assert_eq!((plain.bitrate, plain.crop, plain.motion_factor), (737, false, 0.8));
+    assert_eq!(video(json!({"parameters": {"bitrate": 900}})).bitrate, 900);
+    assert_eq!(video(json!({"motionFactor": 1.6})).motion_factor, 1.6);
+    assert_eq!(video(json!({"motionFactor": 1.6})).bitrate, plain.bitrate * 2);
+    assert_eq!(video(json!({"format": {"codec": "vp9"}})).format.unwrap().codec, "vp9");
+    let h264 = video(json!({"format": {"codec": "h264", "profile": "CB"}})).format.unwrap();
+    assert_eq!((h264.codec.as_str(), h264.profile.as_str()), ("h264", "CB"));
+    let region = |id: &str, left: &str| {
+        json!({"id": id, "area": {"left": left, "top": "0", "width": "1/2", "height": "1"}})
+    };
+    let halves = json!({"layout": {"templates": {"base": "void", "custom": [{"region": [region("l", "0"), region("r", "1/2")]}]}}});
+    let ids: Vec<String> =
+        video(halves).layout.unwrap().regions.into_iter().map(|region| region.region_id).collect();
+    assert_eq!(ids, ["l", "r"]);
+}
+
+#[test]
 fn an_audio_only_view_has_one_track() {
     let mut world = World::new(json!({"views": [{"label": "common", "video": false}], "autoMix": true}));
     world.presenters(&["ann"]);
@@ -61,7 +105,7 @@ fn the_layout_is_empty_until_it_changes() {
     assert_eq!(world.told("ann"), [format!("replaced {id}"), format!("layout {MIXED} [{id}]")]);
     assert_eq!(world.streams()[0].layout.as_ref().unwrap().regions[0].stream_id, id);
     let view = world.view();
-    assert_eq!(view.inputs[0].owner, "ann");
+    assert_eq!((view.inputs[0].owner.as_str(), view.inputs[0].name.as_str()), ("ann", "ann"));
     assert_eq!(view.inputs[0].video.as_ref().unwrap().worker_id, "access-1");
     assert_eq!(view.video.unwrap().layout.unwrap().regions[0].stream_id, id);
 }
