@@ -1,5 +1,6 @@
 //! The mixer: each input is decoded once, the sum is made once, and each participant who has a mix of his own gets the sum
-//! without his own inputs. No I/O and no clock: packets and times in, packets out.
+//! without his own inputs, as long as he is heard: all who are silent share the encoding of the sum. No I/O and no clock: packets and times
+//! in, packets out.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -7,8 +8,14 @@ use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
 
 use super::{
     AudioCodec, AudioEncoding, AudioInput, AudioOutput, AudioStart, FRAME_VALUES, VoiceActivity,
-    codec::DecodeError,
+    codec::DecodeError, output::EncodedMix,
 };
+
+/// Mean power up to which an input is silent: −60 dBFS. Nobody hears as little of himself among others.
+const SILENCE: f32 = 1e-6;
+/// Ticks that somebody who falls silent keeps his own encoding: 2 s. Another encoder's frames are a tiny break for a decoder, so it
+/// does not change in the pauses of speech.
+const HANGOVER: u32 = 100;
 
 /// What is heard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +40,9 @@ pub struct AudioMixer {
     inputs: BTreeMap<StreamId, Input>,
     outputs: BTreeMap<TrackId, Output>,
     activity: VoiceActivity,
+    /// The sum of all, in each encoding that somebody takes it in.
+    shared: Vec<Shared>,
+    encodings: usize,
     sum: Vec<f32>,
     own: Vec<f32>,
     tick: u64,
@@ -41,12 +51,31 @@ pub struct AudioMixer {
 struct Output {
     mix: Mix,
     audio: AudioOutput,
+    /// Of a mix without somebody, while that makes a difference.
+    own: Option<EncodedMix>,
+}
+
+struct Shared {
+    encoding: AudioEncoding,
+    mix: EncodedMix,
+    /// The last tick that it was encoded for, and whether that went well.
+    made: Option<(u64, bool)>,
 }
 
 struct Input {
     owner: ParticipantId,
     audio: AudioInput,
     speaking: bool,
+    /// Ticks for which it still counts as heard.
+    heard: u32,
+}
+
+impl Input {
+    fn tick(&mut self, now: Instant) {
+        self.speaking = self.audio.tick(now);
+        let loud = self.speaking && self.audio.power() > SILENCE;
+        self.heard = if loud { HANGOVER } else { self.heard.saturating_sub(1) };
+    }
 }
 
 impl AudioMixer {
@@ -57,6 +86,8 @@ impl AudioMixer {
             inputs: BTreeMap::new(),
             outputs: BTreeMap::new(),
             activity: VoiceActivity::default(),
+            shared: Vec::new(),
+            encodings: 0,
             sum: vec![0.0; FRAME_VALUES],
             own: vec![0.0; FRAME_VALUES],
             tick,
@@ -73,7 +104,7 @@ impl AudioMixer {
         owner: &ParticipantId,
         codec: AudioCodec,
     ) -> Result<(), DecodeError> {
-        let input = Input { owner: owner.clone(), audio: AudioInput::new(codec)?, speaking: false };
+        let input = Input { owner: owner.clone(), audio: AudioInput::new(codec)?, speaking: false, heard: 0 };
         self.inputs.insert(stream.clone(), input);
         Ok(())
     }
@@ -102,7 +133,7 @@ impl AudioMixer {
                 Some(present) => present.mix.clone_from(mix),
                 None => {
                     let audio = AudioOutput::new(*encoding, start(id));
-                    self.outputs.insert(id.clone(), Output { mix: mix.clone(), audio });
+                    self.outputs.insert(id.clone(), Output { mix: mix.clone(), audio, own: None });
                 }
             }
         }
@@ -135,31 +166,76 @@ impl AudioMixer {
     ) -> Option<StreamId> {
         self.sum.fill(0.0);
         for (stream, input) in &mut self.inputs {
-            input.speaking = input.audio.tick(now);
+            input.tick(now);
             if input.speaking {
                 add(&mut self.sum, input.audio.frame());
                 self.activity.add(stream, input.audio.power());
             }
         }
-        for (id, Output { mix, audio: output }) in &mut self.outputs {
+        self.encodings = 0;
+        let Self { inputs, outputs, shared, sum, own: left_out, tick, encodings, .. } = self;
+        for (id, Output { mix, audio: output, own }) in outputs {
             if !wanted(id) {
                 output.rest();
+                *own = None;
                 continue;
             }
-            self.own.fill(0.0);
-            if let Mix::Minus(participant) = mix {
-                let own = self.inputs.values().filter(|input| input.speaking && input.owner == *participant);
-                own.for_each(|input| add(&mut self.own, input.audio.frame()));
+            let of = match &*mix {
+                Mix::Common => None,
+                Mix::Minus(participant) => Some(participant),
+            };
+            let his = || inputs.values().filter(|input| of == Some(&input.owner));
+            if !his().any(|input| input.heard > 0) {
+                *own = None;
+                if let Some(payload) = share(shared, output.encoding(), sum, *tick, encodings) {
+                    send(id, output.packet(payload, *tick));
+                }
+                continue;
             }
-            let mix = self.sum.iter().zip(&self.own).map(|(sum, own)| sum - own);
-            match output.encode(mix, self.tick) {
-                Ok(packet) => send(id, packet),
+            left_out.fill(0.0);
+            his().filter(|input| input.speaking).for_each(|input| add(left_out, input.audio.frame()));
+            let mix = sum.iter().zip(left_out.iter()).map(|(sum, own)| sum - own);
+            *encodings += 1;
+            match own.get_or_insert_with(|| EncodedMix::new(output.encoding())).encode(mix) {
+                Ok(payload) => send(id, output.packet(payload, *tick)),
                 Err(error) => tracing::warn!(%error, "audio frame not encoded"),
             }
         }
+        // An encoding that nobody took would go on from an old state.
+        shared.retain(|shared| shared.made.is_some_and(|(at, _)| at == *tick));
         self.tick += 1;
         self.activity.tick()
     }
+
+    /// How many encodings the last tick took.
+    #[must_use]
+    pub fn encodings(&self) -> usize {
+        self.encodings
+    }
+}
+
+/// The sum in that encoding, encoded once in a tick; none if the encoder refuses.
+fn share<'a>(
+    shared: &'a mut Vec<Shared>,
+    encoding: AudioEncoding,
+    sum: &[f32],
+    tick: u64,
+    encodings: &mut usize,
+) -> Option<&'a [u8]> {
+    let index = shared.iter().position(|shared| shared.encoding == encoding).unwrap_or_else(|| {
+        shared.push(Shared { encoding, mix: EncodedMix::new(encoding), made: None });
+        shared.len() - 1
+    });
+    let shared = shared.get_mut(index)?;
+    if shared.made.is_none_or(|(at, _)| at != tick) {
+        *encodings += 1;
+        let made = shared.mix.encode(sum.iter().copied()).map(drop);
+        if let Err(error) = &made {
+            tracing::warn!(%error, "audio frame not encoded");
+        }
+        shared.made = Some((tick, made.is_ok()));
+    }
+    shared.made.is_some_and(|(_, made)| made).then(|| shared.mix.payload())
 }
 
 fn add(sum: &mut [f32], frame: &[f32]) {
@@ -257,6 +333,40 @@ mod tests {
         assert_eq!(audible(&minus("pc")), [true, true, false]);
         let own = room.hears(&minus("pa"), 50, TONES)[0];
         assert!(own < 0.01, "hears himself at {own}");
+    }
+
+    #[test]
+    fn all_who_are_silent_share_one_encoding() {
+        let mut room =
+            Room::new(&[("a", "pa", 400.0, 0.2), ("b", "pb", 700.0, 0.0), ("c", "pc", 1100.0, 0.0)]);
+        room.run(100);
+        assert_eq!(room.mixer.encodings(), 2, "one for all, and one for who speaks");
+        let audible = |room: &Room, id: &TrackId| room.hears(id, 50, TONES).map(|amplitude| amplitude > 0.1);
+        assert_eq!(audible(&room, &minus("pb")), [true, false, false]);
+        assert_eq!(audible(&room, &minus("pa")), [false, false, false]);
+        // Another one begins to speak and the first stops.
+        room.sources.insert(stream("b"), ToneSource::new(700.0, 0.2));
+        room.sources.insert(stream("a"), ToneSource::new(400.0, 0.0));
+        room.mixer.set_input(&stream("a"), &participant("pa"), AudioCodec::Opus).unwrap();
+        room.mixer.set_input(&stream("b"), &participant("pb"), AudioCodec::Opus).unwrap();
+        room.run(200);
+        assert_eq!(room.mixer.encodings(), 2);
+        assert_eq!(audible(&room, &minus("pb")), [false, false, false]);
+        assert_eq!(audible(&room, &minus("pa")), [false, true, false]);
+        assert_eq!(audible(&room, &common()), [false, true, false]);
+        assert_eq!(room.ears[&minus("pa")].packets, 300, "without a gap");
+    }
+
+    #[test]
+    fn pauses_of_speech_change_no_encoding() {
+        let mut room = Room::new(&THREE);
+        room.run(60);
+        assert_eq!(room.mixer.encodings(), 4);
+        room.lost = |_| true;
+        room.run(HANGOVER - 10);
+        assert_eq!(room.mixer.encodings(), 4);
+        room.run(60);
+        assert_eq!(room.mixer.encodings(), 1);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One encoded mix as an RTP stream.
+//! Encoded mixes, and RTP streams of them.
 
 use bytes::BytesMut;
 use kaigi_media::rtp::write_header;
@@ -17,45 +17,27 @@ pub struct AudioStart {
     pub timestamp: u32,
 }
 
-/// Limits, encodes and packetises one mix.
-pub struct AudioOutput {
+/// Limits and encodes one mix.
+pub(super) struct EncodedMix {
     encoding: AudioEncoding,
     limiter: Limiter,
-    /// Absent while nobody listens.
+    /// Absent before the first tick, and after one that failed.
     encoder: Option<Encoder>,
     mix: Vec<f32>,
     payload: Vec<u8>,
-    packet: BytesMut,
-    next: AudioStart,
 }
 
-impl AudioOutput {
-    /// Begins there.
-    #[must_use]
-    pub fn new(encoding: AudioEncoding, start: AudioStart) -> Self {
-        Self {
-            encoding,
-            limiter: Limiter::default(),
-            encoder: None,
-            mix: Vec::new(),
-            payload: Vec::with_capacity(MAX_PACKET),
-            packet: BytesMut::with_capacity(MAX_PACKET + 12),
-            next: start,
-        }
+impl EncodedMix {
+    pub(super) fn new(encoding: AudioEncoding) -> Self {
+        let payload = Vec::with_capacity(MAX_PACKET);
+        Self { encoding, limiter: Limiter::default(), encoder: None, mix: Vec::new(), payload }
     }
 
-    /// How it is encoded.
-    #[must_use]
-    pub fn encoding(&self) -> AudioEncoding {
-        self.encoding
-    }
-
-    /// Encodes a tick. The RTP packet, with SSRC 0; the first after a pause has the marker bit.
+    /// Encodes a tick.
     ///
     /// # Errors
     /// If the encoder refuses; it is made anew for the next tick.
-    pub fn encode(&mut self, mix: impl Iterator<Item = f32>, tick: u64) -> Result<&[u8], opus::Error> {
-        let first = self.encoder.is_none();
+    pub(super) fn encode(&mut self, mix: impl Iterator<Item = f32>) -> Result<&[u8], opus::Error> {
         let mut encoder = match self.encoder.take() {
             Some(encoder) => encoder,
             None => Encoder::new(self.encoding)?,
@@ -65,19 +47,53 @@ impl AudioOutput {
         self.limiter.apply(&mut self.mix);
         encoder.encode(&self.mix, &mut self.payload)?;
         self.encoder = Some(encoder);
+        Ok(&self.payload)
+    }
+
+    /// What was encoded last.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+/// One RTP stream of a mix.
+pub struct AudioOutput {
+    encoding: AudioEncoding,
+    /// Whether nobody listened at the last tick.
+    rests: bool,
+    packet: BytesMut,
+    next: AudioStart,
+}
+
+impl AudioOutput {
+    /// Begins there.
+    #[must_use]
+    pub fn new(encoding: AudioEncoding, start: AudioStart) -> Self {
+        Self { encoding, rests: true, packet: BytesMut::with_capacity(MAX_PACKET + 12), next: start }
+    }
+
+    /// How it is encoded.
+    #[must_use]
+    pub fn encoding(&self) -> AudioEncoding {
+        self.encoding
+    }
+
+    /// Packetises a tick. The RTP packet, with SSRC 0; the first after a pause has the marker bit.
+    pub fn packet(&mut self, payload: &[u8], tick: u64) -> &[u8] {
+        let first = std::mem::take(&mut self.rests);
         let AudioStart { sequence, timestamp } = self.next;
         // Timestamps wrap.
         let timestamp =
             timestamp.wrapping_add(tick.wrapping_mul(self.encoding.frame_timestamp().into()) as u32);
         self.packet.clear();
         write_header(&mut self.packet, first, self.encoding.payload_type(), sequence, timestamp, 0);
-        self.packet.extend_from_slice(&self.payload);
+        self.packet.extend_from_slice(payload);
         self.next.sequence = sequence.wrapping_add(1);
-        Ok(&self.packet)
+        &self.packet
     }
 
-    /// Nobody listens: forgets the encoder's state.
+    /// Nobody listens.
     pub fn rest(&mut self) {
-        self.encoder = None;
+        self.rests = true;
     }
 }

@@ -103,7 +103,7 @@ mod tests {
         let new = [region("b", rect(0, 0, 320, 180)), region("a", rect(320, 0, 320, 180))];
         let (now, mut glide) = (Instant::now(), Glide::still(&old));
         glide.begin(&old, &new, LONG, now);
-        assert_eq!(glide.places(), [rect(120, 66, 80, 44), rect(0, 0, 640, 360)]);
+        assert_eq!(glide.places(), [rect(120, 68, 80, 44), rect(0, 0, 640, 360)]);
         assert!(glide.step(&new, now + LONG / 2));
         assert_eq!(glide.places()[1], rect(160, 0, 480, 270));
         assert!(glide.step(&new, now + LONG));

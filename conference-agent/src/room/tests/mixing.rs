@@ -65,16 +65,14 @@ fn every_parameter_of_the_picture_is_described() {
         world.view().video.unwrap()
     };
     let plain = video(json!({}));
-    assert_eq!((plain.bitrate, plain.crop, plain.motion_factor), (737, false, 0.8));
+    assert_eq!((plain.bitrate, plain.crop, plain.motion_factor), (666, false, 0.8));
     assert_eq!(video(json!({"parameters": {"bitrate": 900}})).bitrate, 900);
     assert_eq!(video(json!({"motionFactor": 1.6})).motion_factor, 1.6);
-    assert_eq!(video(json!({"motionFactor": 1.6})).bitrate, plain.bitrate * 2);
+    assert!(video(json!({"motionFactor": 1.6})).bitrate.abs_diff(plain.bitrate * 2) <= 1);
     assert_eq!(video(json!({"format": {"codec": "vp9"}})).format.unwrap().codec, "vp9");
     let h264 = video(json!({"format": {"codec": "h264", "profile": "CB"}})).format.unwrap();
     assert_eq!((h264.codec.as_str(), h264.profile.as_str()), ("h264", "CB"));
-    let region = |id: &str, left: &str| {
-        json!({"id": id, "area": {"left": left, "top": "0", "width": "1/2", "height": "1"}})
-    };
+    let region = |id: &str, left: &str| json!({"id": id, "area": {"left": left, "top": "0", "width": "1/2", "height": "1"}});
     let halves = json!({"layout": {"templates": {"base": "void", "custom": [{"region": [region("l", "0"), region("r", "1/2")]}]}}});
     let ids: Vec<String> =
         video(halves).layout.unwrap().regions.into_iter().map(|region| region.region_id).collect();
