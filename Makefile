@@ -47,6 +47,8 @@ e2e: setup-test ## end-to-end tests on what is built: real processes, real Chrom
 bench: build setup-test ## benchmarks of hot paths, and what a conference costs each process
 	cargo bench --workspace --locked --bench '*'
 	cd tests/e2e && npx vitest run --config vitest.scenarios.config.ts
+	for scenario in one-to-100 one-to-1000 meeting-50 crowd-leaves churn; do target/release/kaigi bench $$scenario; done
+	if command -v janus > /dev/null; then target/release/kaigi bench one-to-100 --server janus; fi
 
 doctor: build ## look for what would keep Kaigi from running here
 	target/release/kaigi doctor

@@ -148,6 +148,7 @@ impl Setup {
         let half = scenario.counted() / 2;
         tokio::time::sleep(half).await;
         let full = self.sample();
+        let (publishers, subscribers) = crowd.present();
         crowd.some_leave().await;
         tokio::time::sleep(scenario.counted().saturating_sub(before.at.elapsed())).await;
         let after = self.sample();
@@ -159,7 +160,6 @@ impl Setup {
         };
         let (churn, churn_failures) = churn.unzip();
         say("leaving");
-        let (publishers, subscribers) = crowd.present();
         let first_frames = crowd.first_frames();
         let mut failures = crowd.leave().await;
         failures.extend(churn_failures.unwrap_or_default());

@@ -129,7 +129,7 @@ impl Report {
         } else {
             received.corrupt == 0 && received.picture_ids == 0
         };
-        self.failed == 0 && whole && received.packets > 0
+        self.failed == 0 && whole && (received.packets > 0 || self.received_tracks == 0)
     }
 }
 
