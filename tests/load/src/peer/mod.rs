@@ -440,10 +440,8 @@ impl Peer {
                 Rtcp::KeyFrameRequest { ssrc, .. } => {
                     self.senders.iter_mut().for_each(|sender| sender.key_frame(ssrc));
                 }
-                Rtcp::ReceiverReport { .. }
-                | Rtcp::LastReference { .. }
-                | Rtcp::TransportCc { .. }
-                | Rtcp::Other => {}
+                // A recording is not played otherwise for what else a server says.
+                _ => {}
             }
         }
     }
