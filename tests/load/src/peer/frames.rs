@@ -247,7 +247,8 @@ mod tests {
     #[test]
     fn each_flaw_is_seen() {
         type Spoil = fn(&mut Decoder, &mut Vec<Piece>);
-        let flaws: [(Spoil, fn(&Received) -> u64); 9] = [
+        type Count = fn(&Received) -> u64;
+        let flaws: [(Spoil, Count); 9] = [
             (|_, pieces| pieces[1].place = None, |counts| counts.corrupt),
             (|_, pieces| _ = pieces.remove(1), |counts| counts.broken),
             (|_, pieces| _ = pieces.pop(), |counts| counts.broken),

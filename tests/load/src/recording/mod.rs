@@ -163,7 +163,7 @@ pub(crate) mod tests {
     /// Frames that are told apart by their first bytes; the first of every ten is a key frame of four packets.
     pub(crate) fn recording(codec: Codec, layers: u8) -> Recording {
         let frame = |layer: u8, number: u8| {
-            let key = number % 10 == 0;
+            let key = number.is_multiple_of(10);
             let length = if codec.is_audio() {
                 60
             } else if key {

@@ -52,13 +52,16 @@ pub struct Publication {
     pub audio: Option<(Arc<Track>, u8)>,
 }
 
+/// Width and height in pixels.
+pub type Size = (u32, u32);
+
 /// What a client wants to receive.
 #[derive(Clone, Debug)]
 pub struct Wish {
     /// Of which stream.
     pub stream: String,
     /// Picture, and the size that is asked for.
-    pub video: Option<(Arc<Track>, Option<(u32, u32)>)>,
+    pub video: Option<(Arc<Track>, Option<Size>)>,
     /// Sound.
     pub audio: Option<Arc<Track>>,
 }
