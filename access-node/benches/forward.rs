@@ -127,6 +127,7 @@ fn forward(c: &mut Criterion) {
                 rtx: Some((Ssrc(5000 + i as u32), 97)),
                 nack: true,
                 red: None,
+                repair: None,
                 extensions,
             };
             let sink = forwarder.add_client_sink(Kind::Video, parameters, true, i as u64);

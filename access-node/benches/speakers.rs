@@ -127,6 +127,7 @@ impl Room {
                     rtx: None,
                     nack: false,
                     red: None,
+                    repair: None,
                     extensions,
                 };
                 let sink = forwarder.add_client_sink(Kind::Audio, parameters, true, at as u64);

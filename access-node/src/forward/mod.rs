@@ -14,6 +14,7 @@ mod picture;
 mod picture_id;
 mod reception;
 mod red;
+mod repair;
 mod report;
 mod rtcp;
 mod sequence;
@@ -313,6 +314,9 @@ impl Forwarder {
     ) {
         let arrived = if retransmitted { Arrived::Again } else { Arrived::Once { bytes: packet.len() } };
         self.accept(now, key, packet, header, arrived, out);
+        if self.sources.get(key).is_some_and(|source| source.repairs.is_some()) {
+            self.repair(now, key, out);
+        }
     }
 
     /// A plain packet of a source is there.
@@ -360,7 +364,8 @@ impl Forwarder {
             source.key_frame_came();
         }
         source.received.packet(now, packet.len(), header.timestamp, picture.key_frame, arrived);
-        source.cache.store(sequence, packet);
+        // A retransmission has other header extensions than what it is of.
+        source.cache.store(sequence, packet, arrived != Arrived::Again);
         source.measure(now, packet.len(), header.timestamp, picture.temporal);
         if is_newest {
             source.newest = Some((header.timestamp, now));
@@ -432,7 +437,13 @@ impl Forwarder {
             stream.octets =
                 stream.octets.wrapping_add(u32::try_from(scratch.len() - written.payload_at).unwrap_or(0));
             stream.sent.tally.packet(now, scratch.len(), timestamp, picture.key_frame);
+            stream.protect(scratch, timestamp);
             out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at, class);
+            if let Some(written) = stream.write_repair(scratch, header.marker) {
+                stream.sent.redundant += 1;
+                stream.sent.tally.again(now, scratch.len());
+                out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at, class);
+            }
         }
         source.awaited = awaited;
         if awaited && !made_good {

@@ -11,6 +11,7 @@ use super::{
     audio_level,
     continuity::Continuity,
     picture_id::{PictureIds, Shift, locate},
+    repair::Maker,
     source::Source,
     stats::Sent,
     temporal::Temporal,
@@ -108,6 +109,8 @@ pub struct StreamParameters {
     pub nack: bool,
     /// Payload type of packets with redundancy (RFC 2198), if the client takes such.
     pub red: Option<u8>,
+    /// Source and payload type of repair packets (FlexFEC), if the client takes such.
+    pub repair: Option<(Ssrc, u8)>,
     /// Header extensions.
     pub extensions: Extensions,
 }
@@ -124,6 +127,8 @@ pub(super) struct ClientStream {
     pub(super) octets: u32,
     /// How many packets before it a packet carries.
     pub(super) depth: usize,
+    /// Present if the client takes repair packets.
+    pub(super) maker: Option<Box<Maker>>,
     pub(super) sent: Sent,
     pub(super) again: Again,
     rtx_sequence: u16,
@@ -153,6 +158,8 @@ impl ClientStream {
             (parameters.extensions.transport_cc, parameters.red) = (None, None);
         }
         let continuity = Continuity::new(parameters.clock_rate, random as u16, (random >> 16) as u32);
+        let maker =
+            parameters.repair.map(|repair| Box::new(Maker::new(repair, (random >> 32) as u16 & 0x7fff)));
         Self {
             parameters,
             continuity,
@@ -161,6 +168,7 @@ impl ClientStream {
             packets: 0,
             octets: 0,
             depth: 0,
+            maker,
             sent: Sent::new(kind),
             again: Again::default(),
             rtx_sequence: (random >> 48) as u16 & 0x7fff,
@@ -295,6 +303,7 @@ mod tests {
             rtx,
             nack,
             red: None,
+            repair: None,
             extensions: Extensions { transport_cc: Some(5), audio_level: Some(1), ..Extensions::default() },
         };
         ClientStream::new(parameters, Kind::Video, 7)

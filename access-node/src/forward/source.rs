@@ -10,6 +10,7 @@ use super::{
     nack::NackTracker,
     reception::Reception,
     red::RedTypes,
+    repair::Repairs,
     size::Size,
     stats::Received,
     voice::Voice,
@@ -93,6 +94,8 @@ pub struct Source {
     pub(super) reception: Option<Reception>,
     pub(super) nack: NackTracker,
     pub(super) cache: PacketCache,
+    /// Present once there was one.
+    pub(super) repairs: Option<Box<Repairs>>,
     pub(super) size: Option<Size>,
     pub(super) reported: Option<ClockReading>,
     /// Timestamp and arrival of the newest packet.
@@ -124,6 +127,7 @@ impl Source {
             reception: None,
             nack: NackTracker::default(),
             cache: PacketCache::new(cache),
+            repairs: None,
             size: None,
             reported: None,
             newest: None,
@@ -195,6 +199,9 @@ impl Source {
         self.reception = None;
         self.nack.clear();
         self.cache.clear();
+        if let Some(repairs) = &mut self.repairs {
+            repairs.clear();
+        }
         self.reported = None;
         self.newest = None;
         self.meter = None;

@@ -8,7 +8,8 @@ use kaigi_proto::{
 };
 
 use super::{
-    Feed, LayerWish, Node, Slot, TrackSource, ladder::Ladder, net::Net, transport::Role, transport::Transport,
+    Feed, LayerWish, Node, Slot, TrackSource, ladder::Ladder, net::Net, protect::added, transport::Role,
+    transport::Transport,
 };
 use crate::{
     allocate::{Allocator, Demand},
@@ -215,11 +216,11 @@ fn changes(
         };
         match fed {
             Fed::Track(_) | Fed::Selected(..) => {
-                let copies = 1 + forward.redundancy(*sink).unwrap_or(0) as u64;
-                reserved += copies * sent(now, *sink, forward);
+                reserved += sent(now, *sink, forward) + added(now, *sink, forward);
             }
             Fed::Layers(_) if !*active => {}
             Fed::Layers(layered) => {
+                reserved += added(now, *sink, forward);
                 let negotiated = transport.negotiation.negotiated(&track.mid);
                 reports |= negotiated.is_some_and(|agreed| agreed.extensions.transport_cc.is_some());
                 says |= negotiated.is_some_and(|agreed| agreed.has_feedback("goog-remb"));

@@ -185,7 +185,7 @@ impl Node {
             self.net.counters.malformed += 1;
             return;
         };
-        let (Incoming::Primary(source) | Incoming::Rtx(source)) = incoming;
+        let (Incoming::Primary(source) | Incoming::Rtx(source) | Incoming::Repair(source)) = incoming;
         self.note_transport_cc(now, key, source, &header, plain);
         match incoming {
             Incoming::Primary(_) => {
@@ -203,6 +203,11 @@ impl Node {
             Incoming::Rtx(_) => {
                 if let Some((original, header)) = self.unwrap_rtx(key, source, &header, plain) {
                     self.forward.receive(now, source, &original, &header, true, &mut self.net);
+                }
+            }
+            Incoming::Repair(_) => {
+                if !self.forward.receive_repair(now, source, header.payload(plain), &mut self.net) {
+                    self.net.counters.malformed += 1;
                 }
             }
         }

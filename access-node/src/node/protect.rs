@@ -39,7 +39,22 @@ impl Node {
         for sink in redundant(transport, forward) {
             forward.set_redundancy(sink, depth);
         }
+        let every = transport.protection.pictures(now, losses, transport.round_trip.last);
+        for sink in transport.outgoing.values() {
+            forward.set_repairs(*sink, every);
+        }
     }
+}
+
+/// What redundancy adds to what goes to a sink, in bit/s.
+pub(super) fn added(now: Instant, sink: SinkKey, forward: &mut Forwarder) -> u64 {
+    let depth = forward.redundancy(sink).unwrap_or(0) as u64;
+    let every = forward.repairs(sink).unwrap_or(0) as u64;
+    if depth == 0 && every == 0 {
+        return 0;
+    }
+    let plain = sent(now, sink, forward);
+    depth * plain + plain.checked_div(every).unwrap_or(0)
 }
 
 /// The client's streams that can have redundancy.

@@ -391,7 +391,7 @@ impl Node {
             match track.role {
                 Role::Published(layers) => {
                     transport.incoming.retain(|_, incoming| {
-                        let (Incoming::Primary(of) | Incoming::Rtx(of)) = *incoming;
+                        let (Incoming::Primary(of) | Incoming::Rtx(of) | Incoming::Repair(of)) = *incoming;
                         layers.iter().all(|layer| layer.source != of)
                     });
                     published.extend(layers.iter().map(|layer| layer.source));

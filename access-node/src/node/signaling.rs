@@ -47,6 +47,7 @@ impl Node {
                 Change::Negotiated(mid) => self.negotiated(now, key, &mid),
                 Change::Refused(session, reason) => self.refuse(key, &session, reason),
                 Change::Sources(mid, ssrc, rtx) => self.announce_sources(key, &mid, ssrc, rtx),
+                Change::Repairs(mid, ssrc) => self.announce_repairs(key, &mid, ssrc),
             }
         }
         self.establish(key);
@@ -178,7 +179,7 @@ impl Node {
     fn announce_sources(&mut self, key: TransportKey, mid: &Mid, ssrc: Ssrc, rtx: Option<Ssrc>) {
         let Some(source) = self.published_source(key, mid) else { return };
         let Some(transport) = self.net.transports.get_mut(key) else { return };
-        if transport.incoming.len() + 2 > MAX_INCOMING {
+        if transport.incoming.len() + 3 > MAX_INCOMING {
             transport.incoming.clear();
         }
         transport.incoming.insert(ssrc.0, Incoming::Primary(source));
@@ -188,6 +189,14 @@ impl Node {
         // Key frames can be asked for before the first packet has come.
         if let Some(supply) = self.forward.source_mut(source).and_then(|s| s.supply.as_mut()) {
             supply.ssrc.get_or_insert(ssrc.0);
+        }
+    }
+
+    /// The same of repair packets.
+    fn announce_repairs(&mut self, key: TransportKey, mid: &Mid, ssrc: Ssrc) {
+        let Some(source) = self.published_source(key, mid) else { return };
+        if let Some(transport) = self.net.transports.get_mut(key) {
+            transport.incoming.insert(ssrc.0, Incoming::Repair(source));
         }
     }
 
@@ -240,6 +249,7 @@ fn stream_parameters(transport: TransportKey, negotiated: &Negotiated) -> Option
         rtx: send.rtx_ssrc.zip(negotiated.rtx.as_ref().map(|(number, _)| *number)),
         nack: negotiated.has_feedback("nack"),
         red: negotiated.red.as_ref().map(|(number, _)| *number),
+        repair: send.repair_ssrc.zip(negotiated.repair.as_ref().map(|repair| repair.number)),
         extensions: negotiated.extensions,
     })
 }

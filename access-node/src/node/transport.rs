@@ -39,6 +39,8 @@ pub(super) enum Incoming {
     Primary(SourceKey),
     /// Retransmissions of one.
     Rtx(SourceKey),
+    /// Repair packets of one.
+    Repair(SourceKey),
 }
 
 /// One track of a session.

@@ -59,6 +59,8 @@ pub struct SendStream {
     pub ssrc: Ssrc,
     /// The source of its retransmissions, if they have one of their own.
     pub rtx_ssrc: Option<Ssrc>,
+    /// The source of its repair packets, if the client takes such.
+    pub repair_ssrc: Option<Ssrc>,
 }
 
 /// What was agreed on for an m-line.
@@ -72,6 +74,8 @@ pub struct Negotiated {
     pub rtx: Option<(u8, String)>,
     /// Payload type of redundant sound (RFC 2198) and its fmtp line's parameters: such packets may take the place of plain ones.
     pub red: Option<(u8, String)>,
+    /// Payload of repair packets (FlexFEC) of the stream.
+    pub repair: Option<Payload>,
     /// Ids of header extensions.
     pub extensions: Extensions,
     /// The layers that the client sends, in its order; none if it sends a single stream.
@@ -121,6 +125,8 @@ pub enum Change {
     Refused(SessionId, String),
     /// The client says with which sources it sends on the m-line of a binding.
     Sources(Mid, Ssrc, Option<Ssrc>),
+    /// The same of repair packets.
+    Repairs(Mid, Ssrc),
 }
 
 /// Answer and consequences.

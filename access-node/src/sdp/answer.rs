@@ -100,6 +100,9 @@ fn formats(out: &mut String, media: &OfferedMedia, negotiated: &Negotiated) {
     if let Some((rtx, _)) = &negotiated.rtx {
         let _ = write!(out, " {rtx}");
     }
+    if let Some(repair) = &negotiated.repair {
+        let _ = write!(out, " {}", repair.number);
+    }
     out.push_str("\r\n");
 }
 
@@ -182,6 +185,16 @@ fn flowing(
         rtpmap(out, *rtx, "rtx", payload.clock_rate, 1);
         line!(out, "a=fmtp:{rtx} {fmtp}");
     }
+    if let Some(repair) = &negotiated.repair {
+        rtpmap(out, repair.number, &repair.name, repair.clock_rate, 1);
+        let is_offered = repair.feedback.iter().any(|value| value == "transport-cc");
+        if is_offered && negotiated.extensions.transport_cc.is_some() {
+            line!(out, "a=rtcp-fb:{} transport-cc", repair.number);
+        }
+        if !repair.fmtp.is_empty() {
+            line!(out, "a=fmtp:{} {}", repair.number, repair.fmtp);
+        }
+    }
     simulcast(out, &layers);
     let Some(send) = &negotiated.send else { return };
     let stream = binding.session.as_str();
@@ -191,7 +204,10 @@ fn flowing(
     if let Some(rtx) = send.rtx_ssrc {
         line!(out, "a=ssrc-group:FID {} {rtx}", send.ssrc);
     }
-    for ssrc in [Some(send.ssrc), send.rtx_ssrc].into_iter().flatten() {
+    if let Some(repair) = send.repair_ssrc {
+        line!(out, "a=ssrc-group:FEC-FR {} {repair}", send.ssrc);
+    }
+    for ssrc in [Some(send.ssrc), send.rtx_ssrc, send.repair_ssrc].into_iter().flatten() {
         line!(out, "a=ssrc:{ssrc} cname:{name}");
         line!(out, "a=ssrc:{ssrc} msid:{msid}");
     }

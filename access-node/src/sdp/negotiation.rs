@@ -132,12 +132,16 @@ impl Negotiation {
             if let (Some(ssrc), true, Wish::Receive(_)) =
                 (media.ssrc.filter(|_| !layered), media.direction.sends(), &bound.binding.wish)
             {
-                changes.push(Change::Sources(mid, ssrc, media.rtx_ssrc));
+                let repairs = bound.negotiated.as_ref().is_some_and(|negotiated| negotiated.repair.is_some());
+                changes.push(Change::Sources(mid.clone(), ssrc, media.rtx_ssrc));
+                changes.extend(media.repair_ssrc.filter(|_| repairs).map(|ssrc| Change::Repairs(mid, ssrc)));
             }
         }
         // A session that was refused at a later m-line takes back what an earlier one negotiated.
         changes.retain(|change| match change {
-            Change::Negotiated(mid) | Change::Sources(mid, ..) => self.bound.contains_key(mid),
+            Change::Negotiated(mid) | Change::Sources(mid, ..) | Change::Repairs(mid, _) => {
+                self.bound.contains_key(mid)
+            }
             Change::Refused(..) => true,
         });
         self.version += 1;
@@ -262,9 +266,18 @@ fn negotiate(
         .red_of(&payload)
         .filter(|_| format.codec == Codec::Opus && !resent_in_place)
         .map(|red| (red.number, red.fmtp.clone()));
-    let send =
-        sends.then(|| SendStream { ssrc: Ssrc(random()), rtx_ssrc: rtx.is_some().then(|| Ssrc(random())) });
-    Ok(Negotiated { format, payload, rtx, red, extensions, layers, send })
+    // Layers have none.
+    let repair = media
+        .repair()
+        .filter(|_| kind == Kind::Video && layers.is_empty() && (sends || media.repair_ssrc.is_some()))
+        .cloned();
+    let mut random_if = |wanted: bool| wanted.then(|| Ssrc(random()));
+    let send = sends.then(|| SendStream {
+        ssrc: random_if(true).unwrap_or(Ssrc(0)),
+        rtx_ssrc: random_if(rtx.is_some()),
+        repair_ssrc: random_if(repair.is_some()),
+    });
+    Ok(Negotiated { format, payload, rtx, red, repair, extensions, layers, send })
 }
 
 /// The layers to receive: what the client offers, up to [`MAX_LAYERS`], if its packets tell which layer they are of.

@@ -173,6 +173,8 @@ pub(super) struct OfferedMedia {
     /// What the client sends with, if it says so: the first source and its retransmissions.
     pub(super) ssrc: Option<Ssrc>,
     pub(super) rtx_ssrc: Option<Ssrc>,
+    /// The source of repair packets of the first.
+    pub(super) repair_ssrc: Option<Ssrc>,
 }
 
 impl OfferedMedia {
@@ -191,6 +193,12 @@ impl OfferedMedia {
 }
 
 impl OfferedMedia {
+    /// The payload of repair packets (FlexFEC as browsers have it).
+    pub(super) fn repair(&self) -> Option<&Payload> {
+        let is_repair = |p: &&Payload| p.name.eq_ignore_ascii_case("flexfec-03") && p.clock_rate == 90_000;
+        self.payloads.iter().find(is_repair)
+    }
+
     /// The payload type of packets with redundancy of a payload, and of no other (RFC 2198 §5).
     pub(super) fn red_of(&self, payload: &Payload) -> Option<&Payload> {
         self.payloads.iter().find(|red| {
@@ -404,7 +412,7 @@ fn parse_media(line: &MediaDescription, default: Direction) -> Option<OfferedMed
         let id = id.split('/').next()?.parse().ok()?;
         Some(OfferedExtension { id, uri: rest.split_whitespace().next()?.to_owned() })
     });
-    let (ssrc, rtx_ssrc) = sources(values("ssrc").take(MAX_PER_M_LINE), values("ssrc-group"));
+    let (ssrc, rtx_ssrc, repair_ssrc) = sources(values("ssrc").take(MAX_PER_M_LINE), values("ssrc-group"));
     Some(OfferedMedia {
         kind,
         media: line.media_name.media.clone(),
@@ -419,6 +427,7 @@ fn parse_media(line: &MediaDescription, default: Direction) -> Option<OfferedMed
         payloads,
         ssrc,
         rtx_ssrc,
+        repair_ssrc,
     })
 }
 
@@ -446,24 +455,31 @@ fn static_payload(number: u8) -> Option<Payload> {
     })
 }
 
-/// The first source of an m-line and the source of its retransmissions. In a simulcast group of sources ("SIM", not answered) the
+/// The first source of an m-line and the sources of its retransmissions and repair packets. In a simulcast group of sources ("SIM", not answered) the
 /// first source is the smallest layer.
 fn sources<'v>(
     lines: impl Iterator<Item = &'v str>,
     groups: impl Iterator<Item = &'v str>,
-) -> (Option<Ssrc>, Option<Ssrc>) {
+) -> (Option<Ssrc>, Option<Ssrc>, Option<Ssrc>) {
     let number = |word: Option<&str>| word?.parse().ok().map(Ssrc);
     let pairs: Vec<_> = groups
-        .filter_map(|group| group.strip_prefix("FID "))
         .take(MAX_PER_M_LINE)
         .filter_map(|group| {
             let mut words = group.split_whitespace();
-            Some((number(words.next())?, number(words.next())?))
+            let repairs = match words.next()? {
+                "FID" => false,
+                "FEC-FR" => true,
+                _ => return None,
+            };
+            Some((repairs, number(words.next())?, number(words.next())?))
         })
         .collect();
     let first = lines
         .filter_map(|line| number(line.split_whitespace().next()))
-        .find(|ssrc| !pairs.iter().any(|(_, rtx)| rtx == ssrc));
-    let rtx = pairs.iter().find(|(primary, _)| Some(*primary) == first).map(|(_, rtx)| *rtx);
-    (first, rtx)
+        .find(|ssrc| !pairs.iter().any(|(_, _, second)| second == ssrc));
+    let of_first = |repairs: bool| {
+        let pair = pairs.iter().find(|pair| (pair.0, Some(pair.1)) == (repairs, first));
+        pair.map(|(_, _, second)| *second)
+    };
+    (first, of_first(false), of_first(true))
 }

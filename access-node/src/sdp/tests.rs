@@ -306,10 +306,13 @@ fn a_subscription_is_told_its_sources_in_one_stream() {
         [
             "a=msid:subscription subscription-video",
             "a=ssrc-group:FID 1002 1003",
+            "a=ssrc-group:FEC-FR 1002 1004",
             "a=ssrc:1002 cname:42",
             "a=ssrc:1002 msid:subscription subscription-video",
             "a=ssrc:1003 cname:42",
             "a=ssrc:1003 msid:subscription subscription-video",
+            "a=ssrc:1004 cname:42",
+            "a=ssrc:1004 msid:subscription subscription-video",
         ]
     );
 }
@@ -333,7 +336,7 @@ fn ended_unknown_and_unusable_m_lines_keep_their_place() {
             "m=audio 9 UDP/TLS/RTP/SAVPF 111",
             "m=video 9 UDP/TLS/RTP/SAVPF 96",
             "m=audio 9 UDP/TLS/RTP/SAVPF 111",
-            "m=video 9 UDP/TLS/RTP/SAVPF 96 97",
+            "m=video 9 UDP/TLS/RTP/SAVPF 96 97 49",
             "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
         ]
     );
@@ -551,6 +554,40 @@ fn layers_that_can_not_be_taken_are_left_out() {
         assert_eq!(outcome.answer.contains("a=simulcast:recv"), !layers.is_empty());
         assert_eq!(outcome.answer.matches("a=rid:").count(), layers.len());
     }
+}
+
+#[test]
+fn repair_packets_are_agreed_on_with_who_takes_or_announces_them() {
+    let lines = |answer: &str| -> Vec<String> {
+        let says = |line: &&&str| line.contains(":49 ") || line.contains("FEC-FR");
+        let video = |section: &Vec<&str>| section[0].contains("video") && !section.contains(&"a=inactive");
+        let section = sections(answer).into_iter().find(video).unwrap();
+        section.iter().filter(says).map(|line| (*line).to_owned()).collect()
+    };
+    let agreed =
+        ["a=rtpmap:49 flexfec-03/90000", "a=rtcp-fb:49 transport-cc", "a=fmtp:49 repair-window=10000000"];
+    let mut subscription = negotiation(&[("3", send(Kind::Video, format(Codec::Vp8, None)))]);
+    let outcome = answer(&mut subscription, SUBSCRIBE);
+    assert_eq!(lines(&outcome.answer), [&agreed[..], &["a=ssrc-group:FEC-FR 1001 1003"]].concat());
+
+    let (types, attributes) = ("SAVPF 96", agreed.join("\r\n"));
+    let offered = PUBLISH
+        .replace(types, &format!("{types} 49"))
+        .replace("a=rtpmap:97 rtx/90000", &format!("a=rtpmap:97 rtx/90000\r\n{attributes}"));
+    let publication = || negotiation(&[("1", receive(Kind::Video, &[format(Codec::Vp8, None)]))]);
+    let outcome = answer(&mut publication(), &offered);
+    assert_eq!(lines(&outcome.answer), [""; 0], "nothing is said of who would send them");
+    let ssrc = outcome.changes.iter().find_map(|change| match change {
+        Change::Sources(_, ssrc, _) => Some(*ssrc),
+        _ => None,
+    });
+    let group = format!("a=ssrc-group:FEC-FR {} 77\r\na=ssrc-group:FID", ssrc.unwrap());
+    let announced = offered.replace("a=ssrc-group:FID", &group);
+    let outcome = answer(&mut publication(), &announced);
+    assert_eq!(lines(&outcome.answer), agreed);
+    assert_eq!(outcome.changes.last(), Some(&Change::Repairs(mid("1"), Ssrc(77))));
+    let layered = SIMULCAST.replace("a=ssrc-group:FID", &group);
+    assert_eq!(lines(&answer(&mut publication(), &layered).answer), [""; 0]);
 }
 
 #[test]

@@ -114,10 +114,14 @@ pub struct Client {
     pub received: Vec<Received>,
     /// The node has said farewell.
     pub is_closed: bool,
+    /// Offers repair packets (FlexFEC) of pictures.
+    pub repairs: bool,
     /// Offers no transport-wide feedback.
     pub without_transport_cc: bool,
     /// What stands before the number in the mids of the offers.
     pub mid_prefix: &'static str,
+    /// Payload type of sound.
+    pub sound: u8,
     /// Packets of media are not the last of their frame.
     pub frame_goes_on: bool,
     /// Packets of layers don't tell their m-line, as browsers leave it out whose mid was refused once.
@@ -135,6 +139,7 @@ pub const OPUS: u8 = 111;
 pub const RED: u8 = 63;
 pub const VP8: u8 = 96;
 pub const VP8_RTX: u8 = 97;
+pub const FLEXFEC: u8 = 49;
 
 impl Client {
     pub fn new() -> Self {
@@ -148,8 +153,10 @@ impl Client {
             outgoing: Vec::new(),
             received: Vec::new(),
             is_closed: false,
+            repairs: false,
             without_transport_cc: false,
             mid_prefix: "",
+            sound: OPUS,
             frame_goes_on: false,
             omits_mid: false,
             level: 0x91,
@@ -191,6 +198,8 @@ impl Client {
             }
             let formats =
                 if line.kind == "audio" { "111 63 9 0 8 13 110 126" } else { "96 97 102 103 98 99" };
+            let repairs = self.repairs && line.kind == "video";
+            let formats = if repairs { format!("{formats} {FLEXFEC}") } else { formats.to_owned() };
             let _ = write!(
                 sdp,
                 "m={} 9 UDP/TLS/RTP/SAVPF {formats}\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
@@ -233,12 +242,25 @@ impl Client {
                  a=rtpmap:103 rtx/90000\r\na=fmtp:103 apt=102\r\na=rtpmap:98 VP9/90000\r\na=rtcp-fb:98 nack\r\n\
                  a=fmtp:98 profile-id=0\r\na=rtpmap:99 rtx/90000\r\na=fmtp:99 apt=98\r\n"
             });
+            if repairs {
+                sdp.push_str(
+                    "a=rtpmap:49 flexfec-03/90000\r\na=rtcp-fb:49 transport-cc\r\na=fmtp:49 repair-window=10000000\r\n",
+                );
+            }
             for rid in &line.layers {
                 let _ = write!(sdp, "a=rid:{rid} send\r\n");
             }
             if !line.layers.is_empty() {
                 let _ = write!(sdp, "a=simulcast:send {}\r\n", line.layers.join(";"));
             } else if line.way == Way::Send {
+                if repairs {
+                    let source = line.ssrc + 2;
+                    let _ = write!(
+                        sdp,
+                        "a=ssrc-group:FEC-FR {} {source}\r\na=ssrc:{source} cname:c\r\n",
+                        line.ssrc
+                    );
+                }
                 if line.kind == "video" {
                     let _ = write!(sdp, "a=ssrc-group:FID {} {}\r\n", line.ssrc, line.rtx);
                     let _ = write!(
@@ -370,7 +392,7 @@ impl Client {
         next.0 = next.0.wrapping_add(1);
         next.1 = next.1.wrapping_add(timestamp_step);
         let (sequence, timestamp) = *next;
-        let payload_type = if line.kind == "audio" { OPUS } else { VP8 };
+        let payload_type = if line.kind == "audio" { self.sound } else { VP8 };
         let mut plain = packet(line.ssrc, payload_type, sequence, timestamp, transport_cc, payload);
         if self.frame_goes_on {
             plain[1] &= 0x7f;

@@ -20,6 +20,9 @@ use kaigi_proto::{
 use rtc_rtcp::{
     packet::{Packet, marshal, unmarshal},
     payload_feedbacks::picture_loss_indication::PictureLossIndication,
+    receiver_report::ReceiverReport,
+    reception_report::ReceptionReport,
+    sender_report::SenderReport,
 };
 
 use super::{Client, Way, address, narrow::Narrow};
@@ -44,6 +47,8 @@ pub struct World {
     pub epoch: u64,
     pub agent: String,
     pub link: SocketAddr,
+    /// Whether clients offer repair packets of pictures.
+    pub repairs: bool,
     /// Whether a datagram with data is lost.
     pub loses: Box<dyn FnMut() -> bool>,
     /// The ways to some clients.
@@ -102,6 +107,7 @@ impl World {
             epoch: 1,
             agent: AGENT.to_owned(),
             link: address(link),
+            repairs: false,
             loses: Box::new(|| false),
             narrow: HashMap::new(),
             selection: None,
@@ -123,7 +129,8 @@ impl World {
 
     pub fn client(&mut self) -> usize {
         let port = 5000 + self.clients.len() as u16;
-        self.clients.push((SocketAddr::from(([198, 51, 100, 1], port)), Client::new()));
+        let client = Client { repairs: self.repairs, ..Client::new() };
+        self.clients.push((SocketAddr::from(([198, 51, 100, 1], port)), client));
         self.clients.len() - 1
     }
 
@@ -461,6 +468,18 @@ impl World {
 
     pub fn key_frame_requests(&mut self, client: usize) -> usize {
         self.rtcp(client).iter().filter(|p| p.as_any().is::<PictureLossIndication>()).count()
+    }
+
+    /// A client's receiver reports on what sender reports are in a datagram, at once.
+    pub fn answer_reports(&mut self, client: usize, datagram: &[u8]) {
+        let packets = unmarshal(&mut &datagram[..]).unwrap();
+        for report in packets.iter().filter_map(|packet| packet.as_any().downcast_ref::<SenderReport>()) {
+            let last_sender_report = (report.ntp_time >> 16) as u32;
+            let block = ReceptionReport { ssrc: report.ssrc, last_sender_report, ..Default::default() };
+            self.pass(Duration::from_millis(80));
+            let answer = ReceiverReport { ssrc: 1, reports: vec![block], ..Default::default() };
+            self.send_rtcp(client, &[Box::new(answer)]);
+        }
     }
 
     pub fn send_rtcp(&mut self, client: usize, packets: &[Box<dyn Packet>]) {

@@ -60,10 +60,10 @@ export class Chromium {
     private readonly log: WriteStream,
   ) {}
 
-  /** `name` names the log of all consoles in the artifacts. */
-  static async launch(name: string): Promise<Chromium> {
+  /** `name` names the log of all consoles in the artifacts; `flags` are switches besides the usual ones. */
+  static async launch(name: string, flags: string[] = []): Promise<Chromium> {
     mkdirSync(ARTIFACTS, { recursive: true });
-    const browser = await chromium.launch({ executablePath: EXECUTABLE, args: FLAGS, ignoreDefaultArgs: ['--mute-audio'] });
+    const browser = await chromium.launch({ executablePath: EXECUTABLE, args: [...FLAGS, ...flags], ignoreDefaultArgs: ['--mute-audio'] });
     return new Chromium(browser, name, createWriteStream(path.join(ARTIFACTS, `${name}-browser.log`)));
   }
 

@@ -49,13 +49,13 @@ afterAll(async () => {
 beforeEach(() => relay.heal());
 
 const get = async <T>(path: string): Promise<T> => (await api.ok('GET', `/v1.1/rooms/${room}${path}`)) as T;
-const published = async (stream: string): Promise<Counted> => {
+const published = async (stream: string, wanted = 'audio'): Promise<Counted> => {
   const { tracks } = await get<{ tracks: Counted[] }>(`/streams/${stream}/stats`);
-  return tracks.find(({ kind }) => kind === 'audio')!;
+  return tracks.find(({ kind }) => kind === wanted)!;
 };
-const subscribed = async (subscription: string): Promise<Counted> => {
+const subscribed = async (subscription: string, wanted = 'audio'): Promise<Counted> => {
   const { tracks } = await get<{ tracks: { kind: string; sent: Counted }[] }>(`/subscriptions/${subscription}`);
-  return tracks.find(({ kind }) => kind === 'audio')!.sent;
+  return tracks.find(({ kind }) => kind === wanted)!.sent;
 };
 
 /** The share of Bob's sound that had to be made up for a while. */
@@ -131,5 +131,48 @@ describe('sound over a way that loses a tenth', { timeout: 120_000 }, () => {
     const [forward, ofMix] = await Promise.all([concealed(plain), concealed(mixed)]);
     expect(Math.max(forward, ofMix)).toBeLessThan(0.05);
     await bob.hears(mixed, [RED], [RED, BLUE]);
+  });
+});
+
+describe('a picture over a way that loses a tenth and is long', { timeout: 120_000 }, () => {
+  /** ms. */
+  const DELAY = 50;
+
+  it('is repaired at the subscriber, who is sent repair packets', async () => {
+    const stream = await ann.call('publish', { look: RED, audio: false, size: { width: 640, height: 360 }, noise: true });
+    const subscription = await bob.call('subscribe', { video: { from: stream } });
+    await bob.moves(subscription, 30);
+    expect((await subscribed(subscription, 'video')).redundant).toBe(0);
+    relay.up.delay = relay.down.delay = DELAY;
+    relay.down.loses = LOSS;
+    await until('repair packets come', async () => (await bob.call('counters', subscription, 'video')).repairs > 100, 60_000);
+    const before = await bob.call('counters', subscription, 'video');
+    await bob.moves(subscription, 100);
+    const after = await bob.call('counters', subscription, 'video');
+    expect((await subscribed(subscription, 'video')).redundant).toBeGreaterThan(100);
+    console.log(`repairs ${after.repairs - before.repairs} of ${after.packets - before.packets} packets, NACKs ${after.nacks - before.nacks}, frozen ${after.frozen - before.frozen} ms of ${after.at - before.at}`);
+    await bob.call('unsubscribe', subscription);
+    await ann.call('unpublish', stream);
+  });
+
+  it('is repaired at Kaigi, where its publisher sends repair packets', async () => {
+    const trials = 'WebRTC-FlexFEC-03-Advertised/Enabled/WebRTC-FlexFEC-03/Enabled/';
+    const other = await Chromium.launch('redundancy-flexfec', [`--force-fieldtrials=${trials}`]);
+    try {
+      const cyd = await other.raw(kaigi, 'cyd');
+      await cyd.join(kaigi, room);
+      const stream = await cyd.call('publish', { look: BLUE, audio: false, size: { width: 640, height: 360 }, noise: true });
+      const subscription = await bob.call('subscribe', { video: { from: stream } });
+      await bob.sees(subscription, BLUE);
+      relay.up.delay = relay.down.delay = DELAY;
+      relay.up.loses = LOSS;
+      await until('lost packets are recovered', async () => (await published(stream, 'video')).recovered > 20, 60_000);
+      const { packetsLost, recovered } = await published(stream, 'video');
+      console.log(`${recovered} of ${packetsLost} lost packets recovered`);
+      await bob.moves(subscription, 30);
+      await bob.sees(subscription, BLUE);
+    } finally {
+      await other.close();
+    }
   });
 });
