@@ -43,7 +43,7 @@ beforeAll(async () => {
     const page = await join(name, 'presenter');
     speakers.push({ page, look: { colour: BLACK, tone }, stream: await page.speak(tone, amplitude) });
   }
-});
+}, 180_000);
 afterAll(async () => {
   await browser?.close();
   await kaigi?.stop();
