@@ -66,7 +66,7 @@ async function moves(page: Page, frames = 10): Promise<void> {
 }
 
 describe('a stream that is encrypted', () => {
-  it.each(['vp8', 'vp9', 'h264'])('(%s) is seen and heard by who has its key, and not by who has another', async (codec) => {
+  it.each(['vp8', 'vp9', 'h264'])('(%s) is seen and heard by who has its key, and not by who has another', { timeout: 120_000 }, async (codec) => {
     const [ann, bob, eve] = [await join('ann', 'secret'), await join('bob', 'secret'), await join('eve', 'guess')];
     const stream = await publish(ann, { look: RED, codec });
     for (const page of [bob, eve]) await subscribe(page, stream);
@@ -203,7 +203,7 @@ describe('keys', () => {
 });
 
 describe('a browser without script transforms', () => {
-  it('encrypts and decrypts all the same', async () => {
+  it('encrypts and decrypts all the same', { timeout: 120_000 }, async () => {
     const [ann, bob] = [await join('ann', 'secret', '&streams'), await join('bob', 'secret')];
     await subscribe(bob, await publish(ann, { look: RED }));
     await seesAndHears(bob, RED);
