@@ -37,7 +37,7 @@ const REPAIRS: u32 = SOURCE + 2;
 /// The n-th packet of the picture: no two are the same.
 fn payload(number: usize) -> Vec<u8> {
     let mut random = StdRng::seed_from_u64(number as u64);
-    let mut payload = if number % PICTURE == 0 { vp8(number == 0, 1) } else { vec![0, 1] };
+    let mut payload = if number.is_multiple_of(PICTURE) { vp8(number == 0, 1) } else { vec![0, 1] };
     payload.extend((0..random.random_range(200..1_000)).map(|_| random.random::<u8>()));
     payload
 }
