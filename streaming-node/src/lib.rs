@@ -2,15 +2,17 @@
 //!
 //! The conference-agent describes an [`output`] whole; the [`node`] makes it so. Its sound and picture are pulled over the media link
 //! ([`lanes`]), put in order ([`reorder`]), made frames ([`depacketize`]) at their times ([`timeline`]), and then written to files without
-//! being encoded again ([`recording`], [`matroska`]) or pushed to a server ([`broadcast`]), in a thread that nothing else waits for.
+//! being encoded again ([`recording`], [`matroska`], [`mp4`]) or pushed to a server ([`broadcast`]), in a thread that nothing else waits for.
 
 mod args;
 pub mod broadcast;
+pub mod container;
 pub mod depacketize;
 pub mod events;
 pub mod frame;
 pub mod lanes;
 pub mod matroska;
+pub mod mp4;
 pub mod node;
 pub mod output;
 pub mod plugins;

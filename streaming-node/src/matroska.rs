@@ -17,7 +17,7 @@ const MAX_CLUSTER_BYTES: usize = 8 << 20;
 /// Bytes kept at the beginning for where the index is.
 const SEEK_HEAD: usize = 64;
 /// RFC 7845 §4.2: samples at 48 kHz that a decoder throws away.
-const OPUS_PRE_SKIP: u16 = 312;
+pub(crate) const OPUS_PRE_SKIP: u16 = 312;
 
 mod id {
     pub(super) const EBML: u32 = 0x1A45_DFA3;

@@ -65,8 +65,8 @@ impl Output {
         let (mut file, stopped) = (None, Arc::clone(&stop));
         let builder = std::thread::Builder::new().name("output".into());
         let thread = match &target {
-            Target::Recording(base) => {
-                let recording = Recording::new(base.clone(), kinds.clone());
+            Target::Recording { base, container } => {
+                let recording = Recording::new(base.clone(), *container, kinds.clone());
                 file = Some(recording.first_file());
                 builder.spawn(move || record(recording, &incoming, &stopped, &teller))?
             }

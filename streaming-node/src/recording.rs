@@ -11,9 +11,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    container::{Container, Writer},
     frame::{Format, Frame},
     lanes::{Kind, LaneFrame},
-    matroska::{Matroska, TrackEntry},
+    matroska::TrackEntry,
 };
 
 /// How long the other kind is waited for before a file begins without it.
@@ -29,6 +30,9 @@ pub enum RecordingError {
     /// Disk full, no right to write…
     #[error("the recording can't be written: {0}")]
     File(#[from] io::Error),
+    /// No file of that kind has such a track.
+    #[error("{0} can't be in {1}")]
+    Codec(&'static str, &'static str),
 }
 
 /// One recording: frames in, files out. Blocks on the disk.
@@ -36,6 +40,7 @@ pub enum RecordingError {
 pub struct Recording {
     /// Without the extension.
     base: PathBuf,
+    container: Container,
     /// Which kinds there should be.
     expected: Vec<Kind>,
     /// What each kind is encoded with at present.
@@ -50,7 +55,7 @@ pub struct Recording {
 
 #[derive(Debug)]
 struct OpenFile {
-    writer: Matroska<BufWriter<File>>,
+    writer: Writer<BufWriter<File>>,
     kinds: Vec<Kind>,
     begun: Duration,
     end: Duration,
@@ -88,18 +93,27 @@ impl From<&Format> for TrackShown {
 impl Recording {
     /// Nothing is written before the first frame. Files that are there already are left as they are, and gone on from.
     #[must_use]
-    pub fn new(base: PathBuf, expected: Vec<Kind>) -> Self {
-        let next = (1..).find(|number| !path(&base, *number).exists()).unwrap_or(usize::MAX);
+    pub fn new(base: PathBuf, container: Container, expected: Vec<Kind>) -> Self {
+        let next = (1..).find(|number| !path(&base, *number, container).exists()).unwrap_or(usize::MAX);
         let manifest = std::fs::read(with_suffix(&base, MANIFEST)).ok();
         let known = manifest.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
         let segments = known.and_then(|known| known["segments"].as_array().cloned()).unwrap_or_default();
-        Self { base, expected, formats: [None, None], waiting: Vec::new(), file: None, next, segments }
+        Self {
+            base,
+            container,
+            expected,
+            formats: [None, None],
+            waiting: Vec::new(),
+            file: None,
+            next,
+            segments,
+        }
     }
 
     /// The file that it begins with.
     #[must_use]
     pub fn first_file(&self) -> PathBuf {
-        path(&self.base, 1)
+        path(&self.base, 1, self.container)
     }
 
     /// Whether a file is open.
@@ -113,6 +127,11 @@ impl Recording {
     /// # Errors
     /// See [`RecordingError`]: the recording is over; what was written before can be played.
     pub fn write(&mut self, lane: LaneFrame) -> Result<(), RecordingError> {
+        if let Some(format) = &lane.format
+            && !self.container.takes(format.codec)
+        {
+            return Err(RecordingError::Codec(format.codec.name(), self.container.extension()));
+        }
         let place = &mut self.formats[lane.kind as usize];
         let changes = lane.format.as_ref().is_some_and(|format| place.as_ref() != Some(format));
         if changes {
@@ -144,12 +163,12 @@ impl Recording {
             Kind::ALL.into_iter().filter(|kind| self.formats[*kind as usize].is_some()).collect();
         let tracks: Vec<Format> =
             kinds.iter().filter_map(|kind| self.formats[*kind as usize].clone()).collect();
-        let path = path(&self.base, self.next);
+        let path = path(&self.base, self.next, self.container);
         self.next += 1;
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         let entries = tracks.iter().map(|format| TrackEntry { format: format.clone() }).collect();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let writer = Matroska::begin(BufWriter::new(file), entries, wall)?;
+        let writer = Writer::begin(self.container, BufWriter::new(file), entries, wall)?;
         let segment = Segment {
             file: &path.file_name().unwrap_or_default().to_string_lossy(),
             at: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
@@ -218,8 +237,9 @@ impl Recording {
 }
 
 /// Of the files of a recording, from 1.
-fn path(base: &Path, number: usize) -> PathBuf {
-    let suffix = if number == 1 { ".mkv".to_owned() } else { format!("-{number}.mkv") };
+fn path(base: &Path, number: usize, container: Container) -> PathBuf {
+    let extension = container.extension();
+    let suffix = if number == 1 { format!(".{extension}") } else { format!("-{number}.{extension}") };
     with_suffix(base, &suffix)
 }
 

@@ -10,6 +10,8 @@ use kaigi_outbound::Reach;
 use kaigi_proto::v1::{self, output_description};
 use url::{Host, Url};
 
+use crate::container::Container;
+
 /// Longest URL, in bytes.
 const MAX_URL: usize = 2048;
 
@@ -29,8 +31,13 @@ pub struct Policy {
 /// A target that may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Files that begin so.
-    Recording(PathBuf),
+    /// Files.
+    Recording {
+        /// What their names begin with, with the folder.
+        base: PathBuf,
+        /// Their kind.
+        container: Container,
+    },
     /// A live server.
     Broadcast(Server),
 }
@@ -78,7 +85,7 @@ pub enum TargetError {
     /// Neither a recording nor a broadcast.
     #[error("the output has no target")]
     None,
-    /// Containers are mkv.
+    /// Containers are mkv and mp4.
     #[error("container {0} can't be written")]
     Container(String),
     /// Protocols are rtmp, srt, rtsp and hls.
@@ -111,11 +118,10 @@ impl Policy {
         match target {
             None => Err(TargetError::None),
             Some(output_description::Target::Recording(v1::RecordingTarget { container })) => {
-                match container.as_str() {
-                    // The id is made of letters, digits, - and _ only.
-                    "mkv" => Ok(Target::Recording(self.recordings.join(Path::new(id)))),
-                    other => Err(TargetError::Container(other.to_owned())),
-                }
+                let kind = Container::from_name(container);
+                let container = kind.ok_or_else(|| TargetError::Container(container.clone()))?;
+                // The id is made of letters, digits, - and _ only.
+                Ok(Target::Recording { base: self.recordings.join(Path::new(id)), container })
             }
             Some(output_description::Target::Broadcast(broadcast)) => {
                 let protocol = protocol(broadcast)?;

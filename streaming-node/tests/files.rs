@@ -9,6 +9,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 use kaigi_streaming_node::{
+    container::Container,
     frame::{Codec, Format, Frame},
     lanes::{Kind, LaneFrame},
     recording::Recording,
@@ -48,6 +49,36 @@ fn picture(width: u32, height: u32) -> Vec<LaneFrame> {
     frames.into_iter().map(lane).collect()
 }
 
+/// As a depacketizer gives it: lengths before NAL units, parameter sets apart.
+fn h264_picture(width: u32, height: u32) -> Vec<LaneFrame> {
+    gst::init().unwrap();
+    let launch = format!(
+        "videotestsrc num-buffers={} pattern=ball ! video/x-raw,format=I420,width={width},height={height},framerate=25/1 \
+         ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! video/x-h264,stream-format=avc,alignment=au \
+         ! appsink name=sink sync=false",
+        SECONDS * 25
+    );
+    let pipeline = gst::parse::launch(&launch).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let sink = pipeline.by_name("sink").unwrap().downcast::<AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let mut lanes = Vec::new();
+    let mut first = None;
+    while let Ok(sample) = sink.pull_sample() {
+        let (buffer, caps) = (sample.buffer().unwrap(), sample.caps().unwrap());
+        let config = caps.structure(0).unwrap().get::<gst::Buffer>("codec_data").unwrap();
+        let config = Bytes::copy_from_slice(&config.map_readable().unwrap());
+        let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        let time = Duration::from_nanos(buffer.pts().unwrap().nseconds());
+        // The encoder counts from an hour.
+        let time = time - *first.get_or_insert(time);
+        let format = key.then_some(Format { codec: Codec::H264, size: (width, height), config });
+        let data = Bytes::copy_from_slice(&buffer.map_readable().unwrap());
+        lanes.push(LaneFrame { kind: Kind::Video, frame: Frame { time, key, data }, format });
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+    lanes
+}
+
 fn sound() -> Vec<LaneFrame> {
     let frames = encoded(&format!(
         "audiotestsrc num-buffers={} samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=2 ! opusenc",
@@ -72,9 +103,13 @@ fn together(mut frames: Vec<LaneFrame>) -> Vec<LaneFrame> {
 /// How many pictures and how many seconds of sound a file has.
 fn played(file: &Path) -> (usize, f64) {
     gst::init().unwrap();
+    let (demux, decoder) = match file.extension().unwrap().to_str().unwrap() {
+        "mp4" => ("qtdemux", "video/x-h264 ! avdec_h264"),
+        _ => ("matroskademux", "video/x-vp8 ! vp8dec"),
+    };
     let launch = format!(
-        "filesrc location={} ! matroskademux name=demux \
-         demux. ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! video/x-vp8 ! vp8dec ! appsink name=video sync=false \
+        "filesrc location={} ! {demux} name=demux \
+         demux. ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! {decoder} ! appsink name=video sync=false \
          demux. ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! audio/x-opus ! opusdec ! audio/x-raw,rate=48000 ! appsink name=audio sync=false",
         file.display()
     );
@@ -101,7 +136,11 @@ fn segments(folder: &Path) -> Vec<serde_json::Value> {
 }
 
 fn recorded(frames: Vec<LaneFrame>, folder: &Path) -> Recording {
-    let mut recording = Recording::new(folder.join("r"), Kind::ALL.to_vec());
+    recorded_in(Container::Matroska, frames, folder)
+}
+
+fn recorded_in(container: Container, frames: Vec<LaneFrame>, folder: &Path) -> Recording {
+    let mut recording = Recording::new(folder.join("r"), container, Kind::ALL.to_vec());
     for lane in frames {
         recording.write(lane).unwrap();
     }
@@ -140,6 +179,36 @@ fn what_is_on_the_disk_can_be_played_at_any_moment() {
     std::fs::write(&copy, &bytes[..bytes.len() * 6 / 10]).unwrap();
     let (pictures, _) = played(&copy);
     assert!(pictures > 25, "{pictures} pictures");
+}
+
+#[test]
+fn mp4_has_every_picture_and_all_of_the_sound_and_can_be_played_at_any_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let frames = together([h264_picture(320, 240), sound()].concat());
+    let mut recording = recorded_in(Container::Mp4, frames, folder.path());
+    recording.flush().unwrap();
+    let (file, copy) = (folder.path().join("r.mp4"), folder.path().join("copy.mp4"));
+    // As after a SIGKILL: the last frame of each kind has no end yet.
+    std::fs::copy(&file, &copy).unwrap();
+    let (pictures, heard) = played(&copy);
+    assert_eq!(pictures as u64, SECONDS * 25 - 1);
+    assert!((heard - SECONDS as f64).abs() < 0.1, "{heard} s");
+    recording.finish().unwrap();
+    let (pictures, heard) = played(&file);
+    assert_eq!(pictures as u64, SECONDS * 25);
+    assert!((heard - SECONDS as f64).abs() < 0.1, "{heard} s");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&copy, &bytes[..bytes.len() * 6 / 10]).unwrap();
+    assert!(played(&copy).0 > 25);
+}
+
+#[test]
+fn what_mp4_can_not_have_ends_the_recording_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recording = Recording::new(folder.path().join("r"), Container::Mp4, Kind::ALL.to_vec());
+    let refused = picture(320, 240).into_iter().map(|lane| recording.write(lane)).find_map(Result::err);
+    assert_eq!(refused.unwrap().to_string(), "vp8 can't be in mp4");
+    assert!(!folder.path().join("r.mp4").exists());
 }
 
 #[test]

@@ -53,6 +53,10 @@ impl EgressTarget {
     /// Whether a streaming-node takes that format as it is.
     fn takes(&self, kind: Kind, format: &Format) -> bool {
         match (kind, self) {
+            (Kind::Audio, Self::Recording { container }) if container == "mp4" => format.codec == "opus",
+            (Kind::Video, Self::Recording { container }) if container == "mp4" => {
+                matches!(format.codec.as_str(), "h264" | "vp9")
+            }
             (Kind::Audio, _) => matches!(format.codec.as_str(), "opus" | "pcmu" | "pcma"),
             (Kind::Video, Self::Recording { .. }) => matches!(format.codec.as_str(), "vp8" | "vp9" | "h264"),
             (Kind::Video, Self::Broadcast { .. }) => format.codec == "h264",
@@ -132,7 +136,9 @@ impl Room {
         let (own, _) = self.original(&from, kind).ok_or(Refusal::NoSuchSource(kind))?;
         let mut conversion = self.conversion(&from, kind, &wish)?;
         let formats = self.formats(&from, kind, &wish);
-        let format = formats.into_iter().find(|format| target.takes(kind, format));
+        let taken = formats.into_iter().filter(|format| target.takes(kind, format));
+        // What is encoded for it alone should cost little: its own, else H.264 where there is a choice.
+        let format = taken.min_by_key(|format| (*format != own, format.codec != "h264"));
         let format = format.ok_or(Refusal::Unsatisfied(kind, Unsatisfied::Format))?;
         conversion.format = !own.is_within(&format);
         Ok(EgressTrack { kind, named, from, wish, conversion, format, active: true })

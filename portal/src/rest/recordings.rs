@@ -60,13 +60,12 @@ async fn list(call: RoomCall) -> Answered {
 
 async fn create(call: RoomCall) -> Answered {
     let request: RecordingRequest = call.read(bad_request)?;
-    match request.container.unwrap_or(Container::Auto) {
-        Container::Mkv | Container::Auto => {}
-        Container::Mp4 | Container::Ts => {
-            return Err(RestError::NotAvailable("recordings in other containers than mkv"));
-        }
-    }
-    let target = Target::Recording(RecordingTarget { container: "mkv".to_owned() });
+    let container = match request.container.unwrap_or(Container::Auto) {
+        Container::Mkv | Container::Auto => "mkv",
+        Container::Mp4 => "mp4",
+        Container::Ts => return Err(RestError::NotAvailable("recordings in MPEG-TS")),
+    };
+    let target = Target::Recording(RecordingTarget { container: container.to_owned() });
     egress::start(call, request.media, target).await
 }
 

@@ -119,6 +119,23 @@ describe('a recording', () => {
     expect(video.length / (duration ?? 0)).toBeGreaterThan(11);
   });
 
+  it('in MP4 has H.264 and Opus, and knows how long it is', async () => {
+    const media = { audio: { from: mixed }, video: { from: mixed } };
+    const recording = await ask<Egress>('POST', 'recordings', { container: 'mp4', media });
+    expect(recording.media.video?.format.codec).toBe('h264');
+    await isIn('recordings', recording, 'active');
+    await sleep(4_000);
+    await stop('recordings', recording);
+    const file = recording.storage?.file ?? '';
+    expect(path.extname(file)).toBe('.mp4');
+    const { duration, streams } = await probe(file);
+    expect(streams.map(({ codec_name }) => codec_name).sort()).toEqual(['h264', 'opus']);
+    expect(duration).toBeGreaterThan(3);
+    expect(duration).toBeLessThan(15);
+    await shows(file, [RED, BLUE], 1);
+    await hears(file, [RED, BLUE], 1);
+  });
+
   it('of one person is what that person sends, without being encoded again', async () => {
     const [aiko] = publishers;
     const recording = await record({ audio: { from: aiko.stream }, video: { from: aiko.stream } });

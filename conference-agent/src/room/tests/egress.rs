@@ -64,6 +64,19 @@ fn a_recording_takes_a_stream_as_it_is() {
 }
 
 #[test]
+fn what_mp4_does_not_take_is_made_for_it() {
+    let mut world = World::new(json!({}));
+    world.presenters(&["ann"]);
+    let published = world.publish("ann", &BOTH);
+    let mp4 = EgressTarget::Recording { container: "mp4".into() };
+    let egress = start(&mut world, mp4, published.stream.as_str()).unwrap();
+    let codecs: Vec<_> =
+        egress.tracks.iter().map(|track| track.format.as_ref().unwrap().codec.clone()).collect();
+    assert_eq!(codecs, ["opus", "h264"]);
+    assert!(world.made().iter().any(|call| matches!(call, CallRequest::SetTranscoder(_))));
+}
+
+#[test]
 fn a_broadcast_is_h264_and_shows_no_secrets() {
     let mut world = World::new(json!({}));
     world.presenters(&["ann"]);

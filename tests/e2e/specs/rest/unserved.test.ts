@@ -53,10 +53,10 @@ const RESOURCES: [what: string, right: object[], wrong: unknown[], answer: objec
   ],
   [
     'recordings',
-    [{ container: 'mp4', media: MEDIA }, { container: 'ts', media: { audio: false, video: { from: 'x', format: { codec: 'h264', profile: 'CB' } } } }],
+    [{ container: 'ts', media: MEDIA }, { container: 'ts', media: { audio: false, video: { from: 'x', format: { codec: 'h264', profile: 'CB' } } } }],
     [undefined, {}, { container: 'avi', media: MEDIA }, { media: { audio: AUDIO } }, { media: { audio: true, video: false } }],
     BAD,
-    'recordings in other containers than mkv',
+    'recordings in MPEG-TS',
   ],
   ['analytics', [{ algorithm: 'x', media: { audio: false, video: { from: 'x' } } }], [{}, { algorithm: 7, media: MEDIA }, { algorithm: 'x' }], BAD],
   ['sipcalls', [CALL], [{}, { ...CALL, peerURI: 7 }, { ...CALL, mediaIn: { audio: false, video: false } }, { ...CALL, mediaOut: { audio: false, video: false } }], BAD],
