@@ -58,7 +58,7 @@ impl Outlet for Clients {
     fn link_report(&mut self, _: AttachmentKey, _: u64, _: u32) {}
     fn request_key_frame(&mut self, _: Origin, _: u32) {}
     fn request_packets(&mut self, _: Origin, _: u32, _: &[u16]) {}
-    fn picture_size(&mut self, _: Origin, _: &TrackId, _: Size) {}
+    fn picture_size(&mut self, _: Origin, _: &TrackId, _: Size, _: &[Size], _: u8) {}
 }
 
 fn srtp(seed: u8) -> Srtp {

@@ -12,7 +12,7 @@ use kaigi_access_node::{
 };
 use kaigi_proto::{
     ids::{SessionId, TransportId},
-    v1,
+    v1::{self, LayerWish, access_event::Event},
 };
 use rtc_rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use support::{narrow::Narrow, world::*, *};
@@ -31,6 +31,8 @@ struct Stage {
     live: [bool; 3],
     wants_key: [bool; 3],
     frames: u64,
+    /// Pictures of each layer that were sent.
+    sent: [u64; 3],
     /// Of each subscriber: layers of the pictures, in order, as their sizes tell, each once with its number.
     shown: HashMap<usize, Vec<usize>>,
     current: HashMap<usize, usize>,
@@ -67,6 +69,7 @@ impl Stage {
             live: [true; 3],
             wants_key: [true; 3],
             frames: 0,
+            sent: [0; 3],
             shown: HashMap::new(),
             current: HashMap::new(),
             last: HashMap::new(),
@@ -146,10 +149,11 @@ impl Stage {
                 payload.resize(size.max(60), layer as u8);
                 let step = if first { 3600 } else { 0 };
                 let client = &mut self.world.clients[0].1;
-                let packet = client.layer_packet(1, layer, &payload, step, self.frames < 10);
+                let packet = client.layer_packet(1, layer, &payload, step, self.sent[layer] < 10);
                 self.world.send(0, &packet);
                 first = false;
             }
+            self.sent[layer] += 1;
         }
     }
 
@@ -332,6 +336,118 @@ fn a_layer_that_stops_is_left_for_the_best_there_is() {
         let shown = stage.shown(client);
         assert_eq!(shown.last(), Some(&2), "{shown:?}");
     }
+}
+
+impl Stage {
+    /// Sends what it was told that somebody wants, and nothing else, as the project's own SDK does.
+    fn obey(&mut self) -> Vec<[bool; 3]> {
+        let mut told = Vec::new();
+        self.world.events.retain(|(_, _, event)| {
+            let Event::WantedLayers(layers) = event else { return true };
+            assert_eq!(layers.session_id, "publication0");
+            told.push(RIDS.map(|rid| {
+                let id = format!("transport0-1:{rid}");
+                layers.layers.iter().find(|layer| layer.track_id == id).unwrap().wanted
+            }));
+            false
+        });
+        if let Some(wanted) = told.last() {
+            for (layer, wants_key) in self.wants_key.iter_mut().enumerate() {
+                *wants_key |= wanted[layer] && !self.live[layer];
+            }
+            self.live = *wanted;
+        }
+        told
+    }
+
+    fn pause(&mut self, client: usize, active: bool) {
+        let transport = TransportId::new(World::transport(client)).unwrap();
+        let session = SessionId::new(format!("subscription{client}")).unwrap();
+        self.world.node.set_active(self.world.now, &transport, &session, Kind::Video, active).unwrap();
+        self.world.settle();
+    }
+
+    /// How long it takes, in frames, until that layer is shown.
+    fn frames_until(&mut self, client: usize, layer: usize) -> usize {
+        for frame in 0.. {
+            assert!(frame < 250, "it never comes");
+            self.run(FRAME);
+            self.obey();
+            if self.current.get(&client) == Some(&layer) {
+                return frame;
+            }
+        }
+        unreachable!()
+    }
+}
+
+#[test]
+fn what_nobody_asks_for_the_publisher_need_not_send() {
+    let mut stage = Stage::new();
+    stage.run(seconds(4));
+    assert_eq!(stage.obey(), [[true; 3]; 0]);
+    stage.run(seconds(3));
+    assert_eq!(stage.obey(), [[true, false, false]], "the smallest is there for whoever comes");
+    let client = stage.subscriber(20e6, Some(wish((640, 360))));
+    assert_eq!(stage.obey(), [[true, true, false]], "at once");
+    stage.run(seconds(4));
+    assert_eq!(stage.shown(client).last(), Some(&1));
+    stage.wants(client, LayerWish::default());
+    assert_eq!(stage.obey(), [[true; 3]]);
+    assert!(stage.frames_until(client, 2) < 50, "two seconds");
+    stage.pause(client, false);
+    stage.run(seconds(4));
+    assert_eq!(stage.obey(), [[true; 3]; 0], "it may look again");
+    stage.run(seconds(5));
+    assert_eq!(stage.obey(), [[true, false, false]], "what is paused is not used");
+    stage.pause(client, true);
+    stage.run(FRAME * 2);
+    assert_eq!(stage.obey(), [[true; 3]]);
+    stage.frames_until(client, 2);
+    stage.world.node.close_transport(stage.world.now, &TransportId::new(World::transport(client)).unwrap());
+    stage.run(seconds(10));
+    assert_eq!(stage.obey(), [[true, false, false]]);
+}
+
+#[test]
+fn a_layer_that_never_came_is_taken_for_the_largest() {
+    let mut stage = Stage::new();
+    stage.live = [true, true, false];
+    stage.run(seconds(8));
+    assert_eq!(stage.obey(), [[true, false, false]]);
+    let client = stage.subscriber(20e6, Some(wish((640, 360))));
+    assert_eq!(stage.obey(), [[true; 3]], "nobody knows what its size is");
+    stage.frames_until(client, 1);
+    stage.run(seconds(10));
+    assert_eq!(stage.obey(), [[true, true, false]], "now it is known");
+}
+
+#[test]
+fn a_narrow_way_switches_nothing_off_that_is_asked_for() {
+    let mut stage = Stage::new();
+    stage.run(seconds(2));
+    let client = stage.subscriber(400_000.0, None);
+    stage.run(seconds(20));
+    assert_eq!(stage.obey(), [[true; 3]; 0], "the largest is there when there is room for it");
+    assert_ne!(stage.current[&client], 2);
+}
+
+#[test]
+fn what_another_node_is_to_be_sent_is_wanted() {
+    let mut stage = Stage::new();
+    stage.run(seconds(10));
+    assert_eq!(stage.obey(), [[true, false, false]]);
+    let id = |layer: usize| format!("transport0-1:{}", RIDS[layer]);
+    let question = v1::DescribeLayersRequest {
+        track_ids: (0..3).map(id).collect(),
+        wanted_track_ids: vec![id(1), id(0)],
+    };
+    let reply = stage.world.node.describe_layers(stage.world.now, &question);
+    assert!(reply.layers.iter().all(|layer| layer.resolution.is_some()), "as they were");
+    stage.world.settle();
+    assert_eq!(stage.obey(), [[true, true, false]]);
+    stage.run(seconds(10));
+    assert_eq!(stage.obey(), [[true, false, false]], "it does not ask any more");
 }
 
 #[test]
@@ -542,6 +658,7 @@ fn nothing_that_another_node_says_of_layers_is_too_strange() {
         resolution: Some(v1::Resolution { width: 0, height: u32::MAX }),
         bitrates: vec![u64::MAX; 4],
         framerates: vec![f64::NAN; 4],
+        ..Default::default()
     };
     let client = world.client();
     let video = world.clients[client].1.add("video", Way::Receive);
@@ -561,7 +678,8 @@ fn nothing_that_another_node_says_of_layers_is_too_strange() {
         world.node.described(world.now, "http://nobody", &reply);
         world.pass(seconds(1));
     }
-    let many = v1::DescribeLayersRequest { track_ids: vec!["x y".into(); 10_000] };
+    let bad = vec!["x y".to_owned(); 10_000];
+    let many = v1::DescribeLayersRequest { track_ids: bad.clone(), wanted_track_ids: bad };
     assert!(world.node.describe_layers(world.now, &many).layers.is_empty());
 }
 

@@ -375,6 +375,16 @@ pub(crate) fn access_event(event: v1::AccessEvent) -> Option<(RoomId, News)> {
         Event::Resolution(change) => AccessChange::Resolution {
             track: TrackId::new(change.track_id).ok()?,
             resolution: change.resolution.and_then(resolution_from_wire)?,
+            layers: change.layers.into_iter().filter_map(resolution_from_wire).collect(),
+            temporal: change.temporal_layers,
+        },
+        Event::WantedLayers(wanted) => AccessChange::WantedLayers {
+            session: SessionId::new(wanted.session_id).ok()?,
+            layers: wanted
+                .layers
+                .into_iter()
+                .filter_map(|layer| Some((TrackId::new(layer.track_id).ok()?, layer.wanted)))
+                .collect(),
         },
         Event::Speakers(levels) => {
             let heard = levels.speakers.into_iter().take(MAX_SPEAKERS).filter_map(speaker).collect();

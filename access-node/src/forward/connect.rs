@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use kaigi_media::dependency_descriptor::LayerId;
 use kaigi_proto::v1;
 
 use super::{Forwarder, Outlet, Source, choices::Why, sink::Destination, sink::Sink};
@@ -69,6 +70,7 @@ impl Forwarder {
         let Some(sink) = self.sinks.get_mut(key) else { return };
         sink.limit = limit;
         let resumes = sink.held && sink.source == Some(source);
+        let stays = !sink.held && sink.source == Some(source) && sink.next.is_none();
         self.connect_for(now, key, source, why, out);
         self.hold(now, key, false, out);
         if at_once {
@@ -76,6 +78,8 @@ impl Forwarder {
         }
         if resumes {
             self.chose(now, key, why);
+        } else if stays {
+            self.chose_layer(now, key, why);
         }
     }
 
@@ -87,10 +91,15 @@ impl Forwarder {
         self.chose(now, key, why);
     }
 
-    /// The highest temporal layer that is sent to a sink, where sources tell them.
-    pub fn limit_temporal(&mut self, key: SinkKey, most: u8) {
-        if let Some(Sink { to: Destination::Client(stream), .. }) = self.sinks.get_mut(key) {
-            stream.temporal.limit(most);
+    /// The highest layers of its source that are sent to a sink, where sources tell them.
+    pub fn limit_layers(&mut self, key: SinkKey, most: LayerId) {
+        let Some(Sink { to: Destination::Client(stream), source, .. }) = self.sinks.get_mut(key) else {
+            return;
+        };
+        if stream.selection.limit(most)
+            && let Some(source) = source.and_then(|source| self.sources.get_mut(source))
+        {
+            source.need_key_frame();
         }
     }
 

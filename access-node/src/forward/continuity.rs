@@ -90,8 +90,8 @@ impl Continuity {
         self.broken || self.segments.back().is_none_or(|segment| segment.of != of)
     }
 
-    /// The numbers under which a packet goes out, with what is to be added to those of its picture; `None` if it is from before the
-    /// segment began.
+    /// The numbers under which a packet goes out, with what is to be changed of those of its picture, which now ends with the spatial layer
+    /// `top`; `None` if it is from before the segment began.
     pub(super) fn advance(
         &mut self,
         now: Instant,
@@ -99,6 +99,7 @@ impl Continuity {
         sequence: u64,
         timestamp: u32,
         ids: &PictureIds,
+        top: Option<u8>,
     ) -> Option<(u16, u32, Shift)> {
         if self.is_interrupted(of) {
             let timestamp_offset = match (self.segments.back(), self.last_at) {
@@ -119,10 +120,12 @@ impl Continuity {
                 first_in: sequence,
                 first_out: self.highest_out + 1,
                 timestamp_offset,
-                shift,
+                shift: shift.with_top(top),
                 continues: false,
             });
             self.broken = false;
+        } else {
+            self.ends_with(sequence, top);
         }
         let segment = self.segment(sequence)?;
         let sequence_out = segment.first_out + sequence.checked_sub(segment.first_in)?;
@@ -144,7 +147,7 @@ impl Continuity {
         }
         let Some(last) = self.segments.back_mut().filter(|last| sequence >= last.first_in) else { return };
         let mut shift = last.shift;
-        let picture = ids.picture();
+        let picture = ids.counted();
         if picture.is_some() && std::mem::replace(&mut self.left_out, picture) != picture {
             shift = shift.one_less();
         }
@@ -156,6 +159,29 @@ impl Continuity {
             first_in: sequence + 1,
             first_out: last.first_out + (sequence - last.first_in),
             shift,
+            continues: true,
+            ..*last
+        };
+        self.push(next);
+    }
+
+    /// From this packet on, if it is the newest, the picture ends with that spatial layer.
+    fn ends_with(&mut self, sequence: u64, top: Option<u8>) {
+        let highest = self.highest_out;
+        let is_newest =
+            |last: &Segment| sequence >= last.first_in && last.first_out + sequence - last.first_in > highest;
+        let Some(last) = self.segments.back_mut().filter(|last| is_newest(last)) else { return };
+        if last.shift.top == top {
+            return;
+        }
+        if sequence == last.first_in {
+            last.shift.top = top;
+            return;
+        }
+        let next = Segment {
+            first_in: sequence,
+            first_out: last.first_out + (sequence - last.first_in),
+            shift: last.shift.with_top(top),
             continues: true,
             ..*last
         };
@@ -231,7 +257,7 @@ mod tests {
         sequence: u64,
         timestamp: u32,
     ) -> Option<(u16, u32)> {
-        let numbers = stream.advance(now, of, sequence, timestamp, &PictureIds::default());
+        let numbers = stream.advance(now, of, sequence, timestamp, &PictureIds::default(), None);
         numbers.map(|(sequence, timestamp, _)| (sequence, timestamp))
     }
 

@@ -7,6 +7,7 @@ mod choices;
 mod clock;
 mod connect;
 mod continuity;
+mod descriptions;
 mod meter;
 mod nack;
 mod padding;
@@ -17,12 +18,14 @@ mod red;
 mod repair;
 mod report;
 mod rtcp;
+mod selection;
 mod sequence;
 mod sink;
 mod size;
 mod source;
 mod stats;
-mod temporal;
+mod steps;
+mod targets;
 mod transport_cc;
 mod voice;
 
@@ -30,13 +33,15 @@ pub use again::Repair;
 pub use choices::Why;
 pub use clock::NtpClock;
 pub use connect::Chosen;
+pub use kaigi_media::dependency_descriptor::{LayerId, MAX_SPATIAL};
 pub use meter::{Rates, TEMPORAL_LAYERS};
 pub use red::{MAX_DEPTH, RedTypes};
 pub use report::{Reference, ReportBlock, SentReports, report_blocks};
 pub use rtcp::{Rtcp, nacked, walk};
+pub use selection::ALL_LAYERS;
 pub use sink::{Sink, StreamParameters};
 pub use size::Size;
-pub use source::{Origin, Source, Supply};
+pub use source::{Origin, Source, SpatialLayer, Supply};
 pub use transport_cc::TransportCcReceiver;
 pub use voice::{Heard, INTERVAL as VOICE_INTERVAL, Loudness};
 
@@ -52,7 +57,7 @@ use self::{
     picture::{Picture, inspect},
     picture_id::locate,
     reception::{Arrival, Reception},
-    sink::{ClientStream, Destination, Numbers},
+    sink::{ClientStream, Destination, Frame, Numbers},
     source::ClockReading,
     voice::Voices,
 };
@@ -86,8 +91,9 @@ pub trait Outlet {
     fn request_key_frame(&mut self, from: Origin, ssrc: u32);
     /// Packets are wanted again, ascending, from whoever produces.
     fn request_packets(&mut self, from: Origin, ssrc: u32, missing: &[u16]);
-    /// The size of a published picture is known or has changed.
-    fn picture_size(&mut self, from: Origin, track: &TrackId, size: Size);
+    /// The size of a published picture is known or has changed, or that of the layers that it is made of: the smallest first, none if it has
+    /// one only. `temporal` is how many temporal layers it has, 0 if that is not told.
+    fn picture_size(&mut self, from: Origin, track: &TrackId, size: Size, layers: &[Size], temporal: u8);
 }
 
 /// How a packet came to be there.
@@ -151,6 +157,14 @@ impl Forwarder {
     #[must_use]
     pub fn sink(&self, key: SinkKey) -> Option<&Sink> {
         self.sinks.get(key)
+    }
+
+    /// Whether somebody asks for a source, or is to be sent it.
+    #[must_use]
+    pub fn is_used(&self, now: Instant, key: SourceKey) -> bool {
+        let Some(source) = self.sources.get(key) else { return false };
+        let takes = |sink: &SinkKey| self.sinks.get(*sink).is_some_and(Sink::is_active);
+        source.asked_until.is_some_and(|until| now < until) || source.sinks.iter().any(takes)
     }
 
     /// How many sources and sinks there are.
@@ -352,21 +366,31 @@ impl Forwarder {
             }
         }
         let payload = header.payload(packet);
-        let picture = match source.kind {
+        let mut picture = match source.kind {
             Kind::Audio => Picture { key_frame: true, ..Picture::default() },
             Kind::Video => inspect(format.codec, payload),
         };
-        if let Some(size) = picture.size.filter(|size| source.size != Some(*size)) {
-            source.size = Some(size);
-            out.picture_size(origin, &source.track, size);
+        let descriptor = descriptor_of(source, header, packet);
+        if let Some(bytes) = descriptor {
+            source.descriptions.learn(bytes);
         }
+        let read = descriptor.and_then(|bytes| source.descriptions.read(bytes));
+        // It can't be told whether a decoder would get on with it. If its structure comes yet, receivers ask for it again.
+        let is_unreadable =
+            descriptor.is_some() && read.is_none() && source.descriptions.structure().is_some();
+        if let Some(read) = &read {
+            picture.is_described_by(&read.descriptor, source.descriptions.structure());
+        }
+        source.learn_sizes(&picture, |track, size, layers, temporal| {
+            out.picture_size(origin, track, size, layers, temporal);
+        });
         if picture.key_frame && is_newest {
             source.key_frame_came();
         }
         source.received.packet(now, packet.len(), header.timestamp, picture.key_frame, arrived);
         // A retransmission has other header extensions than what it is of.
         source.cache.store(sequence, packet, arrived != Arrived::Again);
-        source.measure(now, packet.len(), header.timestamp, picture.temporal);
+        source.measure(now, packet.len(), header.timestamp, picture.layer());
         if is_newest {
             source.newest = Some((header.timestamp, now));
         }
@@ -380,7 +404,8 @@ impl Forwarder {
             voices.begins(now, key);
         }
         let of = Numbering { source: key, restarts: source.restarts };
-        let ids = locate(format.codec, payload);
+        let ids = locate(format.codec, payload).with_frame(read.map(|read| read.descriptor.number));
+        let described = read.and_then(|read| source.descriptions.described(read));
         let class = match source.kind {
             Kind::Audio => Class::Sound,
             Kind::Video => Class::Picture,
@@ -419,17 +444,36 @@ impl Forwarder {
                     continue;
                 }
                 stream.awaits_key_frame = false;
+                stream.selection.restart();
                 stream.sent.joined(now, source, sink.limit);
             }
-            if !stream.temporal.takes(&picture) {
+            if is_unreadable {
+                continue;
+            }
+            let selected = stream.selection.select(header.timestamp, &picture, described.as_ref());
+            awaited |= selected.waits;
+            if !selected.taken {
                 if is_newest {
                     stream.continuity.leave_out(of, sequence, &ids);
                 }
                 continue;
             }
-            let numbers = stream.continuity.advance(now, of, sequence, header.timestamp, &ids);
+            let top = stream.selection.top();
+            let numbers = stream.continuity.advance(now, of, sequence, header.timestamp, &ids, top);
             let Some((sequence, timestamp, shift)) = numbers else { continue };
-            let numbers = Numbers { sequence, timestamp, audio_level, picture: (ids, shift) };
+            let frame = described.as_ref().zip(descriptor).map(|(described, bytes)| Frame {
+                descriptor: described.descriptor,
+                bytes,
+                active: stream.selection.news(described),
+            });
+            let numbers = Numbers {
+                sequence,
+                timestamp,
+                audio_level,
+                picture: (ids, shift),
+                ends: picture.ended(),
+                frame,
+            };
             let red = stream.write_red(scratch, (header, packet), &numbers, of, &source.cache);
             stream.sent.redundant += u64::from(red.is_some());
             let written = red.unwrap_or_else(|| stream.write(scratch, header, packet, &numbers));
@@ -605,4 +649,9 @@ impl Forwarder {
 fn audio_level(source: &Source, header: &RtpHeader, packet: &[u8]) -> Option<u8> {
     let id = source.supply.as_ref()?.extensions.audio_level?;
     header.extension(packet, id)?.first().copied()
+}
+
+/// The dependency descriptor of a packet, if it has one.
+fn descriptor_of<'p>(source: &Source, header: &RtpHeader, packet: &'p [u8]) -> Option<&'p [u8]> {
+    header.extension(packet, source.supply.as_ref()?.extensions.dependency?)
 }

@@ -1,5 +1,7 @@
 //! Looking into video payloads: is it the beginning of a key frame, and how large is the picture.
 
+use kaigi_media::dependency_descriptor::{Descriptor, LayerId, MAX_SPATIAL, Structure};
+
 use super::size::Size;
 use crate::sdp::Codec;
 
@@ -14,6 +16,14 @@ pub(super) struct Picture {
     pub temporal: u8,
     /// See [`Self::temporal`].
     pub sync: bool,
+    /// VP9's U: from the next picture on a decoder can go on to higher temporal layers.
+    pub up: bool,
+    /// The spatial layer (VP9's SID).
+    pub spatial: u8,
+    /// It is the last packet of its layer of the picture, where the payload tells.
+    pub ends: bool,
+    /// The size of each spatial layer, the smallest first, given with key frames of VP9 that has several.
+    pub sizes: [Option<Size>; MAX_SPATIAL],
 }
 
 /// Looks into an RTP payload.
@@ -36,9 +46,34 @@ pub(super) fn inspect(codec: Codec, payload: &[u8]) -> Picture {
 }
 
 impl Picture {
+    /// The layer that it is of.
+    pub(super) fn layer(&self) -> LayerId {
+        LayerId { spatial: self.spatial, temporal: self.temporal }
+    }
+
+    /// The spatial layer that the packet is the last of, where that is told.
+    pub(super) fn ended(&self) -> Option<u8> {
+        self.ends.then_some(self.spatial)
+    }
+
+    /// What a dependency descriptor says goes before what the payload says, of which nothing may be readable; the sizes are told by the
+    /// structure.
+    pub(super) fn is_described_by(&mut self, descriptor: &Descriptor, structure: Option<&Structure>) {
+        self.key_frame = descriptor.is_key_frame();
+        self.ends = descriptor.ends;
+        LayerId { spatial: self.spatial, temporal: self.temporal } = descriptor.layer;
+        let sizes = structure.filter(|_| descriptor.has_structure()).map_or(&[][..], Structure::sizes);
+        for (place, size) in self.sizes.iter_mut().zip(sizes) {
+            *place = Some(*size);
+        }
+        self.size = sizes.last().copied().or(self.size);
+    }
+
     fn or_nothing(self, payload: &[u8]) -> Self {
-        let size = self.size.filter(|(w, h)| (1..=16_384).contains(w) && (1..=16_384).contains(h));
-        Self { key_frame: self.key_frame && !payload.is_empty(), size, ..self }
+        let sound =
+            |size: Option<Size>| size.filter(|(w, h)| (1..=16_384).contains(w) && (1..=16_384).contains(h));
+        let (size, sizes) = (sound(self.size), self.sizes.map(sound));
+        Self { key_frame: self.key_frame && !payload.is_empty(), size, sizes, ..self }
     }
 }
 
@@ -53,7 +88,7 @@ fn vp8(payload: &[u8]) -> Picture {
         }
         _ => None,
     };
-    Picture { key_frame, size, temporal: temporal >> 6, sync: temporal & 0x20 != 0 }
+    Picture { key_frame, size, temporal: temporal >> 6, sync: temporal & 0x20 != 0, ..Picture::default() }
 }
 
 /// The payload after its descriptor, whether a frame's first partition begins there, and the byte with TID and Y, 0 if there is none.
@@ -88,16 +123,16 @@ fn vp9(payload: &[u8]) -> Picture {
 fn vp9_descriptor(payload: &[u8]) -> Option<Picture> {
     let (first, mut rest) = payload.split_first()?;
     let bit = |mask: u8| first & mask != 0;
-    let (has_id, predicted, layers, flexible, begins, structure) =
-        (bit(0x80), bit(0x40), bit(0x20), bit(0x10), bit(0x08), bit(0x02));
-    let mut spatial = 0;
+    let (has_id, predicted, layers, flexible, begins, ends, structure) =
+        (bit(0x80), bit(0x40), bit(0x20), bit(0x10), bit(0x08), bit(0x04), bit(0x02));
+    let (mut temporal, mut up, mut spatial) = (0, false, 0);
     if has_id {
         let (id, tail) = rest.split_first()?;
         rest = if id & 0x80 != 0 { tail.get(1..)? } else { tail };
     }
     if layers {
         let (layer, tail) = rest.split_first()?;
-        spatial = layer >> 1 & 0x07;
+        (temporal, up, spatial) = (layer >> 5, layer & 0x10 != 0, layer >> 1 & 0x07);
         rest = if flexible { tail } else { tail.get(1..)? };
     }
     if flexible && predicted {
@@ -109,16 +144,24 @@ fn vp9_descriptor(payload: &[u8]) -> Option<Picture> {
             }
         }
     }
-    let mut size = None;
+    let (mut size, mut sizes) = (None, [None; MAX_SPATIAL]);
     if structure {
         let (head, tail) = rest.split_first()?;
         if head & 0x10 != 0 {
-            let largest = tail.get(usize::from(head >> 5) * 4..)?.get(..4)?;
-            let side = |at: usize| u32::from(u16::from_be_bytes([largest[at], largest[at + 1]]));
-            size = Some((side(0), side(2)));
+            let told = tail.get(..(usize::from(head >> 5) + 1) * 4)?.chunks_exact(4);
+            for (place, told) in sizes.iter_mut().zip(told.clone()) {
+                *place = Some(vp9_size(told));
+            }
+            size = told.last().map(vp9_size);
         }
     }
-    Some(Picture { key_frame: begins && !predicted && spatial == 0, size, ..Picture::default() })
+    let key_frame = begins && !predicted && spatial == 0;
+    Some(Picture { key_frame, size, temporal, up, spatial, ends, sizes, ..Picture::default() })
+}
+
+fn vp9_size(told: &[u8]) -> Size {
+    let side = |at: usize| u32::from(u16::from_be_bytes([told[at], told[at + 1]]));
+    (side(0), side(2))
 }
 
 /// RFC 6184 §5.2.
@@ -208,8 +251,20 @@ mod tests {
     fn vp9_key_frames_tell_the_size_of_the_largest_layer() {
         let structure = [0x38, 0x01, 0x40, 0x00, 0xb4, 0x02, 0x80, 0x01, 0x68, 0x01];
         let payload = [&[0x8a, 0x92, 0x34][..], &structure, &[1, 2, 3]].concat();
-        assert_eq!(inspect(Codec::Vp9, &payload), of(true, Some((640, 360))));
+        let seen = inspect(Codec::Vp9, &payload);
+        assert_eq!((seen.key_frame, seen.size), (true, Some((640, 360))));
+        assert_eq!(seen.sizes, [Some((320, 180)), Some((640, 360)), None, None]);
         assert!(!inspect(Codec::Vp9, &[0xc8, 0x92, 0x34, 1, 2]).key_frame);
+    }
+
+    #[test]
+    fn vp9_pictures_tell_their_layers() {
+        // Flexible, temporal layer 1 with a switching point, spatial layer 2, the last packet.
+        let seen = inspect(Codec::Vp9, &[0xf4, 0x92, 0x34, 0x34, 0x02, 9]);
+        assert_eq!(
+            (seen.temporal, seen.up, seen.spatial, seen.ends, seen.key_frame),
+            (1, true, 2, true, false)
+        );
     }
 
     #[test]

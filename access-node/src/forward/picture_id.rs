@@ -18,13 +18,20 @@ pub(super) struct PictureIds {
     picture: Option<PictureId>,
     /// TL0PICIDX, which counts the pictures of the lowest temporal layer: where, and which.
     base: Option<(usize, u8)>,
+    /// The number of the frame in its dependency descriptor.
+    frame: Option<u16>,
+    /// Pictures are counted as they are sent: other codecs name those that they depend on by how many are between.
+    is_counted: bool,
 }
 
-/// What is added to the numbers of a source.
+/// What is changed of the numbers of a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shift {
     picture: u16,
     base: u8,
+    frame: u16,
+    /// The spatial layer whose last packet is the last of the picture; above it nothing is sent.
+    pub(super) top: Option<u8>,
 }
 
 /// The numbers that a subscriber got last.
@@ -32,6 +39,7 @@ pub(super) struct Shift {
 pub(super) struct LastIds {
     picture: Option<u16>,
     base: Option<u8>,
+    frame: Option<u16>,
 }
 
 /// Finds the numbers of an RTP payload.
@@ -53,7 +61,7 @@ fn vp8(payload: &[u8]) -> PictureIds {
     let picture = (extension & 0x80 != 0).then(|| picture(payload, 2)).flatten();
     let at = 2 + picture.map_or(0, |picture| 1 + usize::from(picture.wide));
     let base = payload.get(at).filter(|_| extension & 0x40 != 0).map(|value| (at, *value));
-    PictureIds { picture, base }
+    PictureIds { picture, base, is_counted: true, ..PictureIds::default() }
 }
 
 /// RFC 9628 §4.2.
@@ -62,7 +70,8 @@ fn vp9(payload: &[u8]) -> PictureIds {
     let picture = (first & 0x80 != 0).then(|| picture(payload, 1)).flatten();
     let at = 2 + picture.map_or(0, |picture| 1 + usize::from(picture.wide));
     let layered_in_order = first & 0x20 != 0 && first & 0x10 == 0;
-    PictureIds { picture, base: payload.get(at).filter(|_| layered_in_order).map(|value| (at, *value)) }
+    let base = payload.get(at).filter(|_| layered_in_order).map(|value| (at, *value));
+    PictureIds { picture, base, ..PictureIds::default() }
 }
 
 fn picture(payload: &[u8], at: usize) -> Option<PictureId> {
@@ -79,19 +88,37 @@ impl Shift {
     pub(super) fn one_less(self) -> Self {
         Self { picture: self.picture.wrapping_sub(1), ..self }
     }
+
+    /// With another last layer.
+    pub(super) fn with_top(self, top: Option<u8>) -> Self {
+        Self { top, ..self }
+    }
+
+    /// The frame's number as it is sent.
+    pub(super) fn frame(self, number: u16) -> u16 {
+        number.wrapping_add(self.frame)
+    }
 }
 
 impl PictureIds {
-    /// The picture's number.
-    pub(super) fn picture(&self) -> Option<u16> {
-        self.picture.map(|picture| picture.value)
+    /// With the number that the frame has in its dependency descriptor.
+    pub(super) fn with_frame(self, frame: Option<u16>) -> Self {
+        Self { frame, ..self }
+    }
+
+    /// The picture's number, if it is one of those that are counted.
+    pub(super) fn counted(&self) -> Option<u16> {
+        self.picture.filter(|_| self.is_counted).map(|picture| picture.value)
     }
 
     /// What lets these numbers follow directly on `last`.
     pub(super) fn shift_after(&self, last: &LastIds) -> Shift {
         let picture = self.picture.zip(last.picture);
         let base = self.base.zip(last.base);
+        let frame = self.frame.zip(last.frame);
         Shift {
+            frame: frame.map_or(0, |(number, last)| last.wrapping_add(1).wrapping_sub(number)),
+            top: None,
             picture: picture.map_or(0, |(id, last)| last.wrapping_add(1).wrapping_sub(id.value)),
             base: base.map_or(0, |((_, value), last)| last.wrapping_add(1).wrapping_sub(value)),
         }
@@ -105,11 +132,14 @@ impl PictureIds {
         if let Some((_, value)) = self.base {
             last.base = Some(value.wrapping_add(shift.base));
         }
+        if let Some(number) = self.frame {
+            last.frame = Some(shift.frame(number));
+        }
     }
 
     /// Shifts the numbers in a copy of the payload that they were found in.
     pub(super) fn write(&self, shift: Shift, payload: &mut [u8]) {
-        if shift == Shift::default() {
+        if (shift.picture, shift.base) == (0, 0) {
             return;
         }
         if let Some(id) = self.picture {

@@ -147,7 +147,7 @@ impl ClientStream {
         &self,
         out: &mut Vec<u8>,
         (header, packet): (&RtpHeader, &[u8]),
-        numbers: &Numbers,
+        numbers: &Numbers<'_>,
         of: Numbering,
         cache: &PacketCache,
     ) -> Option<Written> {
@@ -165,7 +165,7 @@ impl ClientStream {
         let p = &self.parameters;
         out.clear();
         write_header(out, header.marker, red, numbers.sequence, numbers.timestamp, p.ssrc.0);
-        let written = self.write_extensions(out, numbers.audio_level);
+        let written = self.write_extensions(out, Some(numbers));
         write(out, p.payload_type, blocks, primary);
         Some(written)
     }
@@ -173,7 +173,7 @@ impl ClientStream {
     /// The packet that was sent that many before, of the same source.
     fn earlier<'c>(
         &self,
-        numbers: &Numbers,
+        numbers: &Numbers<'_>,
         back: u16,
         of: Numbering,
         cache: &'c PacketCache,

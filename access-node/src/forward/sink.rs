@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use kaigi_media::rtp::{RtpHeader, write_header};
+use kaigi_media::{
+    dependency_descriptor::Descriptor,
+    rtp::{RtpHeader, write_header},
+};
 use kaigi_proto::v1;
 
 use super::{
@@ -10,11 +13,13 @@ use super::{
     again::Again,
     audio_level,
     continuity::Continuity,
+    descriptor_of,
+    picture::{Picture, inspect},
     picture_id::{PictureIds, Shift, locate},
     repair::Maker,
+    selection::Selection,
     source::Source,
     stats::Sent,
-    temporal::Temporal,
 };
 use crate::{
     arena::Arena,
@@ -122,7 +127,7 @@ pub(super) struct ClientStream {
     pub(super) continuity: Continuity,
     /// Video: packets are held back until a key frame begins.
     pub(super) awaits_key_frame: bool,
-    pub(super) temporal: Temporal,
+    pub(super) selection: Selection,
     pub(super) packets: u32,
     pub(super) octets: u32,
     /// How many packets before it a packet carries.
@@ -142,12 +147,39 @@ pub(super) struct Written {
 }
 
 /// What differs between packets of a stream.
-pub(super) struct Numbers {
+pub(super) struct Numbers<'p> {
     pub(super) sequence: u16,
     pub(super) timestamp: u32,
     pub(super) audio_level: Option<u8>,
     /// Numbers of the picture in the source's payload, and what is to be added to them.
     pub(super) picture: (PictureIds, Shift),
+    /// The spatial layer that the packet is the last of.
+    pub(super) ends: Option<u8>,
+    /// What its dependency descriptor says.
+    pub(super) frame: Option<Frame<'p>>,
+}
+
+/// A dependency descriptor as it came.
+pub(super) struct Frame<'p> {
+    pub(super) descriptor: Descriptor,
+    pub(super) bytes: &'p [u8],
+    /// The decode targets that the receiver is to know of, of so many.
+    pub(super) active: Option<(u32, usize)>,
+}
+
+impl Frame<'_> {
+    /// The longest that it can become, in bytes: targets have 32 bits at most.
+    fn longest(&self) -> usize {
+        self.bytes.len() + if self.active.is_some() { 5 } else { 0 }
+    }
+}
+
+impl Numbers<'_> {
+    /// Whether the packet is the last of its picture: also if more was left out behind it.
+    fn marker(&self, header: &RtpHeader) -> bool {
+        let (_, shift) = &self.picture;
+        header.marker || (self.ends.is_some() && self.ends == shift.top)
+    }
 }
 
 impl ClientStream {
@@ -156,6 +188,7 @@ impl ClientStream {
         // different ones under one number (RFC 7714 §8.1): nothing in them may be new, as a transport-wide number is, and redundancy may be.
         if parameters.nack && parameters.rtx.is_none() {
             (parameters.extensions.transport_cc, parameters.red) = (None, None);
+            parameters.extensions.dependency = None;
         }
         let continuity = Continuity::new(parameters.clock_rate, random as u16, (random >> 16) as u32);
         let maker =
@@ -164,7 +197,7 @@ impl ClientStream {
             parameters,
             continuity,
             awaits_key_frame: kind == Kind::Video,
-            temporal: Temporal::default(),
+            selection: Selection::default(),
             packets: 0,
             octets: 0,
             depth: 0,
@@ -182,12 +215,13 @@ impl ClientStream {
         out: &mut Vec<u8>,
         header: &RtpHeader,
         packet: &[u8],
-        numbers: &Numbers,
+        numbers: &Numbers<'_>,
     ) -> Written {
         let p = &self.parameters;
         out.clear();
-        write_header(out, header.marker, p.payload_type, numbers.sequence, numbers.timestamp, p.ssrc.0);
-        let written = self.write_extensions(out, numbers.audio_level);
+        let marker = numbers.marker(header);
+        write_header(out, marker, p.payload_type, numbers.sequence, numbers.timestamp, p.ssrc.0);
+        let written = self.write_extensions(out, Some(numbers));
         write_payload(out, header.payload(packet), numbers);
         written
     }
@@ -198,15 +232,16 @@ impl ClientStream {
         out: &mut Vec<u8>,
         header: &RtpHeader,
         packet: &[u8],
-        numbers: &Numbers,
+        numbers: &Numbers<'_>,
     ) -> Written {
         let Some((ssrc, payload_type)) = self.parameters.rtx else {
             return self.write(out, header, packet, numbers);
         };
         out.clear();
-        write_header(out, header.marker, payload_type, self.rtx_sequence, numbers.timestamp, ssrc.0);
+        let marker = numbers.marker(header);
+        write_header(out, marker, payload_type, self.rtx_sequence, numbers.timestamp, ssrc.0);
         self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
-        let written = self.write_extensions(out, numbers.audio_level);
+        let written = self.write_extensions(out, Some(numbers));
         out.extend_from_slice(&numbers.sequence.to_be_bytes());
         write_payload(out, header.payload(packet), numbers);
         written
@@ -227,12 +262,30 @@ impl ClientStream {
         let Some(source) = source else { return false };
         let Some(packet) = source.cache.get(origin.sequence_in) else { return false };
         let (Ok(header), Some(supply)) = (RtpHeader::parse(packet), &source.supply) else { return false };
-        let ids = locate(supply.format.codec, header.payload(packet));
+        let (codec, payload) = (supply.format.codec, header.payload(packet));
+        let mut picture = match source.kind {
+            Kind::Audio => Picture::default(),
+            Kind::Video => inspect(codec, payload),
+        };
+        let descriptor = descriptor_of(source, &header, packet);
+        let read = descriptor.and_then(|bytes| source.descriptions.read(bytes));
+        if let Some(read) = &read {
+            picture.is_described_by(&read.descriptor, None);
+        } else if descriptor.is_some() && source.descriptions.structure().is_some() {
+            return false;
+        }
+        let frame = read.zip(descriptor).map(|(read, bytes)| {
+            let descriptor = read.descriptor;
+            Frame { descriptor, bytes, active: None }
+        });
+        let ids = locate(codec, payload).with_frame(read.map(|read| read.descriptor.number));
         let numbers = Numbers {
             sequence,
             timestamp: header.timestamp.wrapping_add(origin.timestamp_offset),
             audio_level: audio_level(source, &header, packet),
             picture: (ids, origin.shift),
+            ends: picture.ended(),
+            frame,
         };
         let written = self.write_again(scratch, &header, packet, &numbers);
         self.sent.retransmitted += 1;
@@ -258,32 +311,57 @@ impl ClientStream {
         *used <= RETRANSMISSIONS
     }
 
-    /// The extension block in the one-byte form (RFC 8285 §4.2).
-    pub(super) fn write_extensions(&self, out: &mut Vec<u8>, audio_level: Option<u8>) -> Written {
+    /// The extension block of a packet (`None` = one of padding): in the one-byte form (RFC 8285 §4.2), or in the two-byte form (§4.3) if a
+    /// dependency descriptor is too long for that.
+    pub(super) fn write_extensions(&self, out: &mut Vec<u8>, numbers: Option<&Numbers<'_>>) -> Written {
         let extensions = &self.parameters.extensions;
-        let audio_level = extensions.audio_level.zip(audio_level);
+        let audio_level = extensions.audio_level.zip(numbers.and_then(|numbers| numbers.audio_level));
+        let frame =
+            extensions.dependency.zip(numbers.and_then(|numbers| Some((numbers, numbers.frame.as_ref()?))));
+        let frame = frame.filter(|(_, (_, frame))| frame.longest() <= usize::from(u8::MAX));
         let payload_at = out.len();
         let Some(first) = out.first_mut() else { return Written { transport_cc_at: None, payload_at } };
-        if audio_level.is_none() && extensions.transport_cc.is_none() {
+        if audio_level.is_none() && extensions.transport_cc.is_none() && frame.is_none() {
             return Written { transport_cc_at: None, payload_at };
         }
         *first |= 0x10;
-        out.extend_from_slice(&[0xbe, 0xde, 0, 0]);
+        let wide = frame.as_ref().is_some_and(|(_, (_, frame))| frame.longest() > 16);
+        out.extend_from_slice(if wide { &[0x10, 0, 0, 0] } else { &[0xbe, 0xde, 0, 0] });
         let begin = out.len();
+        let head = |out: &mut Vec<u8>, id: u8, length: usize| match (wide, u8::try_from(length)) {
+            (true, Ok(length)) => out.extend_from_slice(&[id, length]),
+            (false, Ok(length)) => out.push(id << 4 | length.saturating_sub(1)),
+            (_, Err(_)) => {}
+        };
         if let Some((id, level)) = audio_level {
-            out.extend_from_slice(&[id << 4, level]);
+            head(out, id, 1);
+            out.push(level);
         }
         let transport_cc_at = extensions.transport_cc.map(|id| {
-            out.extend_from_slice(&[id << 4 | 1, 0, 0]);
+            head(out, id, 2);
+            out.extend_from_slice(&[0, 0]);
             out.len() - 2
         });
+        if let Some((id, (numbers, Frame { descriptor, bytes, active }))) = frame {
+            let at = out.len();
+            head(out, id, 1);
+            let (_, shift) = numbers.picture;
+            let data = out.len();
+            descriptor.write(out, bytes, shift.frame(descriptor.number), *active);
+            let length = out.len() - data;
+            match out.get_mut(at..data) {
+                Some([_, place]) => *place = length as u8,
+                Some([both]) => *both = id << 4 | (length as u8).saturating_sub(1),
+                _ => {}
+            }
+        }
         out.resize(begin + (out.len() - begin).next_multiple_of(4), 0);
         out[begin - 1] = u8::try_from((out.len() - begin) / 4).unwrap_or(0);
         Written { transport_cc_at, payload_at: out.len() }
     }
 }
 
-fn write_payload(out: &mut Vec<u8>, payload: &[u8], numbers: &Numbers) {
+fn write_payload(out: &mut Vec<u8>, payload: &[u8], numbers: &Numbers<'_>) {
     let begin = out.len();
     out.extend_from_slice(payload);
     let (ids, shift) = &numbers.picture;
@@ -316,8 +394,14 @@ mod tests {
         packet.extend_from_slice(&[0x10, 1, 2, 3]);
         let header = RtpHeader::parse(&packet).unwrap();
         let ids = super::super::picture_id::locate(crate::sdp::Codec::Vp8, header.payload(&packet));
-        let numbers =
-            Numbers { sequence: 4, timestamp: 5, audio_level: Some(3), picture: (ids, Shift::default()) };
+        let numbers = Numbers {
+            sequence: 4,
+            timestamp: 5,
+            audio_level: Some(3),
+            picture: (ids, Shift::default()),
+            ends: None,
+            frame: None,
+        };
         let mut plain = stream(true, None);
         let (mut first, mut again) = (Vec::new(), Vec::new());
         let places = [

@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use kaigi_media::dependency_descriptor::{LayerId, MAX_SPATIAL, Structure};
 use kaigi_proto::ids::TrackId;
 
 use super::{
     cache::PacketCache,
+    descriptions::Descriptions,
     meter::{Meter, Rates},
     nack::NackTracker,
+    picture::Picture,
     reception::Reception,
     red::RedTypes,
     repair::Repairs,
@@ -75,6 +78,17 @@ pub(super) struct ClockReading {
     pub(super) at: Instant,
 }
 
+/// A picture of which a source has several sizes, each made of those below.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SpatialLayer {
+    /// 0 is the smallest.
+    pub spatial: u8,
+    /// If it is known.
+    pub size: Option<Size>,
+    /// What has to be sent to show it.
+    pub rates: Rates,
+}
+
 /// A track, whether or not it is there.
 #[derive(Debug)]
 pub struct Source {
@@ -97,6 +111,11 @@ pub struct Source {
     /// Present once there was one.
     pub(super) repairs: Option<Box<Repairs>>,
     pub(super) size: Option<Size>,
+    /// Of each spatial layer, if there are several.
+    pub(super) sizes: [Option<Size>; MAX_SPATIAL],
+    /// How many temporal layers it says that it has.
+    temporal: u8,
+    pub(super) descriptions: Descriptions,
     pub(super) reported: Option<ClockReading>,
     /// Timestamp and arrival of the newest packet.
     pub(super) newest: Option<(u32, Instant)>,
@@ -108,6 +127,12 @@ pub struct Source {
     key_frame_pending: bool,
     /// Some sink can't go on without a key frame.
     pub(super) awaited: bool,
+    /// Until when it is asked for, whether or not ways carry it.
+    pub(super) asked_until: Option<Instant>,
+    /// bit/s when it was measured last.
+    last_bitrate: u64,
+    /// Of layers: whether its publisher was told to send it.
+    pub is_wanted: bool,
 }
 
 impl Source {
@@ -129,6 +154,9 @@ impl Source {
             cache: PacketCache::new(cache),
             repairs: None,
             size: None,
+            sizes: [None; MAX_SPATIAL],
+            temporal: 0,
+            descriptions: Descriptions::default(),
             reported: None,
             newest: None,
             received: Received::new(kind),
@@ -137,6 +165,9 @@ impl Source {
             key_frame_asked: None,
             key_frame_pending: false,
             awaited: false,
+            asked_until: None,
+            last_bitrate: 0,
+            is_wanted: true,
         }
     }
 
@@ -178,11 +209,62 @@ impl Source {
 
     /// What it sends; `None` until that was counted for a while.
     pub fn rates(&mut self, now: Instant) -> Option<Rates> {
-        self.meter.as_mut()?.rates(now)
+        self.meter.as_mut()?.rates(now, 0..=MAX_SPATIAL - 1)
     }
 
-    pub(super) fn measure(&mut self, now: Instant, bytes: usize, timestamp: u32, temporal: u8) {
-        self.meter.get_or_insert_with(|| Meter::new(now)).packet(now, bytes, timestamp, temporal);
+    /// The spatial layers that it sends now, the smallest first: each with what it takes to show it.
+    pub fn spatial_layers(&mut self, now: Instant) -> Vec<SpatialLayer> {
+        let Some(meter) = &mut self.meter else { return Vec::new() };
+        let mut flows =
+            |layer: &usize| meter.rates(now, *layer..=*layer).is_some_and(|rates| rates.bitrate() > 0);
+        let layers: Vec<usize> = (0..MAX_SPATIAL).filter(&mut flows).collect();
+        let is_only = layers.len() == 1;
+        let structure = self.descriptions.structure();
+        self.last_bitrate =
+            meter.rates(now, 0..=MAX_SPATIAL - 1).map_or(self.last_bitrate, |all| all.bitrate());
+        let described = layers.into_iter().filter_map(|layer| {
+            let spatial = u8::try_from(layer).unwrap_or(0);
+            let is_alone = structure.is_some_and(|structure| !structure.needs_below(spatial));
+            let rates = meter.rates(now, if is_alone { layer..=layer } else { 0..=layer })?;
+            let size = self.sizes[layer].or(self.size.filter(|_| is_only));
+            Some(SpatialLayer { spatial, size, rates })
+        });
+        described.collect()
+    }
+
+    /// Somebody asks for it, whether or not ways carry it.
+    pub fn ask(&mut self, until: Instant) {
+        self.asked_until = self.asked_until.max(Some(until));
+    }
+
+    /// What it sent when it did, in bit/s; 0 = not known.
+    #[must_use]
+    pub fn last_bitrate(&self) -> u64 {
+        self.last_bitrate
+    }
+
+    /// The size of what is sent of it up to that spatial layer.
+    pub(super) fn size_of(&self, spatial: Option<u8>) -> Option<Size> {
+        spatial.and_then(|spatial| *self.sizes.get(usize::from(spatial))?).or(self.size)
+    }
+
+    /// Takes the sizes that a picture tells; `news` is called if they are others than before.
+    pub(super) fn learn_sizes(&mut self, picture: &Picture, news: impl FnOnce(&TrackId, Size, &[Size], u8)) {
+        let Some(size) = picture.size else { return };
+        let is_layered = picture.sizes.iter().flatten().count() > 1;
+        let sizes = if is_layered { picture.sizes } else { [None; MAX_SPATIAL] };
+        let temporal = self.descriptions.structure().map_or(0, Structure::temporal_layers);
+        if (self.size, self.sizes, self.temporal) == (Some(size), sizes, temporal) {
+            return;
+        }
+        (self.size, self.sizes, self.temporal) = (Some(size), sizes, temporal);
+        let mut told = [size; MAX_SPATIAL];
+        let count = told.iter_mut().zip(sizes.iter().flatten()).map(|(place, size)| *place = *size).count();
+        news(&self.track, size, &told[..count], temporal);
+    }
+
+    pub(super) fn measure(&mut self, now: Instant, bytes: usize, timestamp: u32, layer: LayerId) {
+        self.meter.get_or_insert_with(|| Meter::new(now)).packet(now, bytes, timestamp, layer);
     }
 
     /// Whether packets under another SSRC may be its own: the one known is silent, or there is none.
@@ -205,6 +287,7 @@ impl Source {
         self.reported = None;
         self.newest = None;
         self.meter = None;
+        self.descriptions = Descriptions::default();
         self.key_frame_asked = None;
     }
 
@@ -226,6 +309,11 @@ impl Source {
         self.received.plis += 1;
         self.key_frame_pending = false;
         true
+    }
+
+    /// A key frame is to be asked for when the next packet comes that somebody can't use.
+    pub(super) fn need_key_frame(&mut self) {
+        self.key_frame_pending = true;
     }
 
     /// A key frame begins: requests made since the last one asked for are served by it.

@@ -11,6 +11,7 @@ use super::{
     reception::Reception,
     report::{ReportBlock, SentReports},
     sink::{ClientStream, Destination, Sink},
+    size::Size,
 };
 use crate::{
     keys::{SinkKey, SourceKey},
@@ -117,8 +118,8 @@ fn micros(units: u32, clock_rate: u32) -> u32 {
     u32::try_from(micros).unwrap_or(u32::MAX)
 }
 
-fn resolution(source: &Source) -> Option<v1::Resolution> {
-    source.size.map(|(width, height)| v1::Resolution { width, height })
+fn to_message(size: Option<Size>) -> Option<v1::Resolution> {
+    size.map(|(width, height)| v1::Resolution { width, height })
 }
 
 /// What keeps more from being sent of a stream.
@@ -154,7 +155,7 @@ impl Forwarder {
             recovered: received.recovered,
             nacks: received.nacks,
             plis: received.plis,
-            resolution: resolution(source),
+            resolution: to_message(source.size),
             flowing: counted.flowing && source.active && source.supply.is_some(),
             takers: source.sinks.iter().filter_map(|key| self.sinks.get(*key)).map(Sink::takers).sum(),
             ..counted
@@ -179,7 +180,7 @@ impl Forwarder {
             nacks: sent.nacks,
             plis: sent.plis,
             firs: sent.firs,
-            resolution: shown.and_then(resolution),
+            resolution: shown.and_then(|source| to_message(source.size_of(stream.selection.top()))),
             limit: limit(now, sink, source).into(),
             choices: sent.choices.to_messages(now, wall),
             ..sent.tally.to_message(now)
@@ -261,6 +262,16 @@ impl Forwarder {
             let waits = is_video && track.is_some() && !goes_on;
             stream.sent.choices.made(now, track, limit, why, waits);
         }
+    }
+
+    /// The same where the source stays and another of its layers is sent.
+    pub(super) fn chose_layer(&mut self, now: Instant, key: SinkKey, why: Why) {
+        let Some(Sink { source, limit, to: Destination::Client(stream), .. }) = self.sinks.get_mut(key)
+        else {
+            return;
+        };
+        let track = source.and_then(|key| self.sources.get(key)).map(|source| &source.track);
+        stream.sent.choices.made(now, track, *limit, why, false);
     }
 
     /// The same for all who get a source.

@@ -8,13 +8,19 @@ use kaigi_proto::{
 };
 
 use super::{
-    Feed, LayerWish, Node, Slot, TrackSource, ladder::Ladder, net::Net, protect::added, transport::Role,
+    Feed, LayerWish, Node, Slot, TrackSource,
+    interest::ASKED,
+    ladder::{self, Ladder, Place, Remembered},
+    net::Net,
+    protect::added,
+    remote::RemoteLayers,
+    transport::Role,
     transport::Transport,
 };
 use crate::{
     allocate::{Allocator, Demand},
-    forward::{Chosen, Forwarder, Why},
-    keys::{SinkKey, TransportKey},
+    forward::{Chosen, Forwarder, Origin, Why},
+    keys::{SinkKey, SourceKey, TransportKey},
     sdp::{Format, Kind},
 };
 
@@ -31,6 +37,9 @@ const FALL: Duration = Duration::from_secs(3);
 /// If so many times what there is is sent, a layer is left before the smaller one has a key frame: nothing for a moment is better than
 /// a queue for seconds.
 const FLOOD: f64 = 1.3;
+
+/// How long a layer that is asked for may take to come before it is a larger one like others.
+const COMING: Duration = Duration::from_secs(4);
 
 /// Where a subscribed track comes from.
 #[derive(Debug)]
@@ -61,7 +70,7 @@ impl Fed {
     pub(super) fn track(&self) -> Option<&TrackId> {
         match self {
             Self::Track(source) => Some(&source.track),
-            Self::Layers(layered) => layered.layers.get(layered.layer).map(|layer| &layer.track),
+            Self::Layers(layered) => layered.layers.get(layered.layer.track).map(|layer| &layer.track),
             Self::Selected(..) => None,
         }
     }
@@ -73,16 +82,18 @@ pub(super) struct Layered {
     layers: Vec<TrackSource>,
     wish: LayerWish,
     /// Which is sent, or was before nothing was.
-    layer: usize,
+    layer: Place,
     /// Whether a layer was chosen yet, and is not held back.
     is_sent: bool,
     /// What is wanted has changed: that need not wait.
     pub(super) is_eager: bool,
+    /// Since when what is wanted newly has not come.
+    lacking_since: Option<Instant>,
 }
 
 impl Layered {
     fn new(layers: Vec<TrackSource>, wish: LayerWish) -> Self {
-        Self { layers, wish, layer: 0, is_sent: false, is_eager: true }
+        Self { layers, wish, layer: Place::default(), is_sent: false, is_eager: true, lacking_since: None }
     }
 
     /// Other layers, or something else is wanted of them.
@@ -90,9 +101,10 @@ impl Layered {
         if (&self.layers, self.wish) == (&layers, wish) {
             return;
         }
-        let same = layers.iter().position(|layer| self.layers.get(self.layer) == Some(layer));
+        let same = layers.iter().position(|layer| self.layers.get(self.layer.track) == Some(layer));
         self.is_sent &= same.is_some();
-        self.layer = same.unwrap_or(0);
+        let spatial = self.layer.spatial;
+        self.layer = same.map_or_else(Place::default, |track| Place { track, spatial });
         (self.layers, self.wish, self.is_eager) = (layers, wish, true);
     }
 }
@@ -136,6 +148,8 @@ struct Wanted<'t> {
     sink: SinkKey,
     layered: &'t mut Layered,
     ladder: Ladder,
+    /// Whether the largest track that is asked for does not flow.
+    is_lacking: bool,
 }
 
 /// What is to be done for one.
@@ -149,6 +163,7 @@ struct Change {
 /// What the allocation came from.
 #[derive(Clone, Copy)]
 struct Basis {
+    now: Instant,
     estimate: Option<u64>,
     floods: bool,
 }
@@ -176,9 +191,23 @@ impl Node {
         }
     }
 
+    /// Tells the publishers of layers that somebody wants them again.
+    pub(super) fn wake(&mut self, now: Instant, layers: &[SourceKey]) {
+        for layer in layers {
+            let Some(supply) = self.forward.source(*layer).and_then(|source| source.supply.as_ref()) else {
+                continue;
+            };
+            if let Origin::Publisher(publisher) = supply.origin {
+                self.look_for_interest(now, publisher);
+                self.net.schedule(publisher);
+            }
+        }
+    }
+
     /// Decides anew what a transport's subscriptions with layers get.
     pub(super) fn allocate(&mut self, now: Instant, key: TransportKey) {
-        let changes = changes(now, key, &self.config.worker, &mut self.net, &mut self.forward);
+        let (changes, woken) = changes(now, key, &self.config.worker, &mut self.net, &mut self.forward);
+        self.wake(now, &woken);
         self.ask_for_layers(now);
         for Change { sink, layer, chosen } in changes {
             match layer {
@@ -196,15 +225,52 @@ impl Node {
     }
 }
 
+/// Asks for the tracks that are wanted; those whose publishers don't send them go to `woken`. The largest.
+fn ask(
+    now: Instant,
+    layered: &Layered,
+    own: &WorkerId,
+    forward: &mut Forwarder,
+    remote: &mut RemoteLayers,
+    woken: &mut Vec<SourceKey>,
+) -> Option<usize> {
+    if layered.layers.len() < 2 {
+        return None;
+    }
+    let remembered = |layer: &TrackSource| {
+        let source = forward.find(&layer.track).and_then(|key| forward.source(key));
+        match source.filter(|source| source.is_published()) {
+            Some(source) => Remembered { size: source.size(), bitrate: source.last_bitrate() },
+            None => remote.remembered(layer, layer.worker == *own),
+        }
+    };
+    let tracks: Vec<_> = layered.layers.iter().map(remembered).collect();
+    let asked = ladder::asked(&tracks, &layered.wish);
+    for layer in asked.iter().filter_map(|track| layered.layers.get(*track)) {
+        let key = forward.find(&layer.track);
+        let here = key.and_then(|key| Some((key, forward.source_mut(key)?)));
+        let Some((key, source)) = here.filter(|(_, source)| source.is_published()) else {
+            remote.ask(layer, layer.worker == *own);
+            continue;
+        };
+        source.ask(now + ASKED);
+        if !source.is_wanted {
+            woken.push(key);
+        }
+    }
+    asked.first().copied()
+}
+
 fn changes(
     now: Instant,
     key: TransportKey,
     own: &WorkerId,
     net: &mut Net,
     forward: &mut Forwarder,
-) -> Vec<Change> {
+) -> (Vec<Change>, Vec<SourceKey>) {
     let Net { transports, remote, others, .. } = net;
-    let Some(transport) = transports.get_mut(key) else { return Vec::new() };
+    let mut woken = Vec::new();
+    let Some(transport) = transports.get_mut(key) else { return Default::default() };
     let connected = transport.is_connected();
     let mut reserved = 0;
     let mut reports = false;
@@ -226,18 +292,20 @@ fn changes(
                 says |= negotiated.is_some_and(|agreed| agreed.has_feedback("goog-remb"));
                 let elsewhere = |layer: &TrackSource| match layer.worker == *own {
                     false => remote.look(now, layer),
-                    true if others.is_empty() => None,
+                    true if others.is_empty() => Vec::new(),
                     true => remote.look_among_workers(now, layer),
                 };
                 let ladder = Ladder::new(now, &layered.layers, &layered.wish, forward, elsewhere);
-                pictures.push(Wanted { sink: *sink, layered, ladder });
+                let largest = ask(now, layered, own, forward, remote, &mut woken);
+                let is_lacking = largest.is_some_and(|track| !ladder.has(track));
+                pictures.push(Wanted { sink: *sink, layered, ladder, is_lacking });
             }
         }
     }
     let layering = &mut transport.layering;
     layering.next = (!pictures.is_empty()).then_some(now + TICK);
     if pictures.is_empty() {
-        return Vec::new();
+        return Default::default();
     }
     let demands: Vec<_> = pictures.iter().map(Wanted::demand).collect();
     let began = *layering.since.get_or_insert(now);
@@ -254,7 +322,7 @@ fn changes(
         estimate => estimate,
     };
     let floods = estimate.is_some_and(|estimate| sent as f64 > FLOOD * estimate as f64);
-    let basis = Basis { estimate, floods };
+    let basis = Basis { now, estimate, floods };
     let allocation = layering.allocator.allocate(now, estimate, reserved, &demands);
     layering.padded = pictures
         .iter()
@@ -270,11 +338,11 @@ fn changes(
         layering.need += rung.and_then(|rung| demand.rungs.get(rung)).map_or(0, |rung| rung.bitrate);
         changes.extend(picture.choose(*rung, demand, basis));
         forward.set_limit(picture.sink, picture.limit(*rung));
-        if let Some(most) = picture.ladder.temporal(picture.layered.layer) {
-            forward.limit_temporal(picture.sink, most);
+        if let Some(most) = picture.ladder.most(picture.layered.layer) {
+            forward.limit_layers(picture.sink, most);
         }
     }
-    changes
+    (changes, woken)
 }
 
 /// What goes to a sink that has no choice, in bit/s.
@@ -287,7 +355,7 @@ pub(super) fn sent(now: Instant, sink: SinkKey, forward: &mut Forwarder) -> u64 
 impl Wanted<'_> {
     fn demand(&self) -> Demand {
         let Layered { layer, is_sent, is_eager, wish, .. } = *self.layered;
-        let place = self.ladder.place(layer).filter(|_| is_sent);
+        let place = self.ladder.rung(layer).filter(|_| is_sent);
         Demand {
             rungs: self.ladder.rungs().to_vec(),
             priority: wish.priority,
@@ -312,7 +380,13 @@ impl Wanted<'_> {
         };
         let stopped = layered.is_sent && demand.current.is_none();
         let asked = std::mem::take(&mut layered.is_eager);
-        layered.is_eager = asked && self.ladder.rungs().is_empty();
+        // What is asked for may have to be begun with by its publisher first.
+        let since = *layered.lacking_since.get_or_insert(basis.now);
+        if !asked || !self.is_lacking {
+            layered.lacking_since = None;
+        }
+        let comes = self.is_lacking && basis.now < since + COMING;
+        layered.is_eager = asked && (self.ladder.rungs().is_empty() || comes);
         if (layer, is_sent) == (layered.layer, layered.is_sent) {
             return None;
         }
@@ -325,7 +399,7 @@ impl Wanted<'_> {
             Some(kbits) => Why::MoreCarried(kbits),
             None => Why::Asked,
         };
-        let layer = layered.layers.get(layer).filter(|_| is_sent).cloned();
+        let layer = layered.layers.get(layer.track).filter(|_| is_sent).cloned();
         let chosen = Chosen { limit, why, at_once: basis.floods && falls };
         Some(Change { sink: self.sink, layer, chosen })
     }

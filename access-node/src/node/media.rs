@@ -422,6 +422,7 @@ impl Node {
         self.data_timeout(now, key);
         self.send_transport_cc(now, key);
         self.layers_timeout(now, key);
+        self.interest_timeout(now, key);
         let due = self.net.transports.get(key).and_then(|t| t.next_report).is_some_and(|at| at <= now);
         if due {
             self.send_reports(now, key);

@@ -7,6 +7,7 @@ mod data;
 mod data_link;
 mod datagrams;
 mod error;
+mod interest;
 mod ladder;
 mod layers;
 mod links;

@@ -323,7 +323,7 @@ impl Outlet for Net {
         }
     }
 
-    fn picture_size(&mut self, from: Origin, track: &TrackId, size: Size) {
+    fn picture_size(&mut self, from: Origin, track: &TrackId, size: Size, layers: &[Size], temporal: u8) {
         let Origin::Publisher(key) = from else { return };
         let Some(transport) = self.transports.get(key) else { return };
         let session = transport.sessions.iter().find(|(_, session)| {
@@ -336,8 +336,14 @@ impl Outlet for Net {
         let event = v1::TrackResolution {
             session_id: session.to_string(),
             track_id: track.to_string(),
-            resolution: Some(v1::Resolution { width: size.0, height: size.1 }),
+            resolution: Some(to_message(size)),
+            temporal_layers: temporal.into(),
+            layers: layers.iter().copied().map(to_message).collect(),
         };
         self.event(key, Event::Resolution(event));
     }
+}
+
+fn to_message((width, height): Size) -> v1::Resolution {
+    v1::Resolution { width, height }
 }

@@ -8,8 +8,12 @@ use std::{
 
 use kaigi_proto::{ids::TrackId, v1};
 
-use super::{LinkCall, Node, Notice, TrackSource, ladder::Known};
-use crate::forward::{Rates, TEMPORAL_LAYERS};
+use super::{
+    LinkCall, Node, Notice, TrackSource,
+    interest::ASKED,
+    ladder::{Known, Remembered},
+};
+use crate::forward::{MAX_SPATIAL, Rates, Size, SpatialLayer, TEMPORAL_LAYERS};
 
 /// How often a node is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -24,9 +28,11 @@ pub(super) const MAX_DESCRIBED: usize = 256;
 /// The same between workers, which have large rooms between them.
 const MAX_DESCRIBED_BY_WORKERS: usize = 4096;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Layer {
     wanted: Instant,
+    /// Whether it is asked for, and not only one of those to choose among.
+    is_asked: bool,
     known: Option<(Instant, Known)>,
 }
 
@@ -39,16 +45,17 @@ struct Producer {
 }
 
 impl Producer {
-    fn look(&mut self, now: Instant, track: &TrackId, most: usize) -> Option<Known> {
+    fn look(&mut self, now: Instant, track: &TrackId, most: usize) -> Vec<SpatialLayer> {
         if let Some(entry) = self.layers.get_mut(track) {
             entry.wanted = now;
-            return entry.known.filter(|(at, _)| now < *at + STALE).map(|(_, known)| known);
+            let known = entry.known.as_ref().filter(|(at, _)| now < *at + STALE);
+            return known.map(|(_, known)| known.layers.clone()).unwrap_or_default();
         }
         if self.layers.len() < most {
-            self.layers.insert(track.clone(), Layer { wanted: now, known: None });
+            self.layers.insert(track.clone(), Layer { wanted: now, is_asked: false, known: None });
             self.has_new = true;
         }
-        None
+        Vec::new()
     }
 
     fn is_due(&self, now: Instant, interval: Duration) -> bool {
@@ -68,13 +75,13 @@ pub(super) struct RemoteLayers {
 }
 
 impl RemoteLayers {
-    /// What is known of a layer of this process, but not of this worker, that somebody chooses among others.
-    pub(super) fn look_among_workers(&mut self, now: Instant, layer: &TrackSource) -> Option<Known> {
+    /// What flows of a track of this process, but not of this worker, that somebody chooses among others.
+    pub(super) fn look_among_workers(&mut self, now: Instant, layer: &TrackSource) -> Vec<SpatialLayer> {
         self.workers.look(now, &layer.track, MAX_DESCRIBED_BY_WORKERS)
     }
 
-    /// What is known of a layer on another node that somebody chooses among others.
-    pub(super) fn look(&mut self, now: Instant, layer: &TrackSource) -> Option<Known> {
+    /// What flows of a track on another node that somebody chooses among others.
+    pub(super) fn look(&mut self, now: Instant, layer: &TrackSource) -> Vec<SpatialLayer> {
         let producer = match self.producers.get_mut(&layer.endpoint) {
             Some(producer) => producer,
             None => self.producers.entry(layer.endpoint.clone()).or_default(),
@@ -82,8 +89,24 @@ impl RemoteLayers {
         producer.look(now, &layer.track, MAX_DESCRIBED)
     }
 
-    /// The layers that the other workers are to be asked for now, if any.
-    pub(super) fn question_to_workers(&mut self, now: Instant) -> Option<Vec<TrackId>> {
+    /// As it was when it last flowed.
+    pub(super) fn remembered(&self, layer: &TrackSource, among_workers: bool) -> Remembered {
+        let producer = if among_workers { Some(&self.workers) } else { self.producers.get(&layer.endpoint) };
+        let known = producer.and_then(|producer| producer.layers.get(&layer.track)?.known.as_ref());
+        known.map(|(_, known)| known.remembered).unwrap_or_default()
+    }
+
+    /// Somebody wants it, whether or not ways carry it: its publisher's node or worker is told with the next question.
+    pub(super) fn ask(&mut self, layer: &TrackSource, among_workers: bool) {
+        let producer =
+            if among_workers { Some(&mut self.workers) } else { self.producers.get_mut(&layer.endpoint) };
+        if let Some(layer) = producer.and_then(|producer| producer.layers.get_mut(&layer.track)) {
+            layer.is_asked = true;
+        }
+    }
+
+    /// The layers that the other workers are to be asked for now, if any, and whether they are asked for.
+    pub(super) fn question_to_workers(&mut self, now: Instant) -> Option<Vec<(TrackId, bool)>> {
         let workers = &mut self.workers;
         if !workers.is_due(now, if workers.has_new { HASTE } else { INTERVAL }) {
             return None;
@@ -94,14 +117,15 @@ impl RemoteLayers {
             return None;
         }
         workers.asked = Some(now);
-        Some(workers.layers.keys().cloned().collect())
+        let layers = workers.layers.iter_mut();
+        Some(layers.map(|(track, layer)| (track.clone(), std::mem::take(&mut layer.is_asked))).collect())
     }
 
     /// What another worker says of its layers.
-    pub(super) fn described_by_worker(&mut self, now: Instant, layers: Vec<(TrackId, Option<Known>)>) {
+    pub(super) fn described_by_worker(&mut self, now: Instant, layers: Vec<(TrackId, Known)>) {
         for (track, known) in layers {
             if let Some(layer) = self.workers.layers.get_mut(&track) {
-                layer.known = known.map(|known| (now, known));
+                layer.known = Some((now, known));
             }
         }
     }
@@ -116,7 +140,11 @@ impl RemoteLayers {
         due.map(|(endpoint, producer)| {
             producer.asked = Some(now);
             let track_ids = producer.layers.keys().map(ToString::to_string).collect();
-            let request = v1::DescribeLayersRequest { track_ids };
+            let asked = producer
+                .layers
+                .iter_mut()
+                .filter_map(|(track, layer)| std::mem::take(&mut layer.is_asked).then(|| track.to_string()));
+            let request = v1::DescribeLayersRequest { wanted_track_ids: asked.collect(), track_ids };
             LinkCall::Describe { endpoint: endpoint.clone(), request }
         })
         .collect()
@@ -133,6 +161,18 @@ impl Node {
         }
     }
 
+    /// Somebody elsewhere wants tracks, whether or not ways carry them.
+    pub(super) fn asked_elsewhere(&mut self, now: Instant, tracks: impl Iterator<Item = TrackId>) {
+        let mut woken = Vec::new();
+        for track in tracks {
+            let Some(key) = self.forward.find(&track) else { continue };
+            let Some(source) = self.forward.source_mut(key) else { continue };
+            source.ask(now + ASKED);
+            woken.extend((!source.is_wanted).then_some(key));
+        }
+        self.wake(now, &woken);
+    }
+
     /// Another node wants to know of layers here.
     #[must_use]
     pub fn describe_layers(
@@ -140,19 +180,21 @@ impl Node {
         now: Instant,
         request: &v1::DescribeLayersRequest,
     ) -> v1::DescribeLayersReply {
+        let wanted = request.wanted_track_ids.iter().take(MAX_DESCRIBED);
+        self.asked_elsewhere(now, wanted.filter_map(|id| TrackId::new(id).ok()));
         let ids = request.track_ids.iter().take(MAX_DESCRIBED);
         let layers = ids.filter_map(|id| {
             let source = self.forward.find(&TrackId::new(id).ok()?)?;
-            let source = self.forward.source_mut(source)?;
-            let known = Known::of(now, source);
-            let rates = known.map(|known| known.rates).unwrap_or_default();
-            let resolution = source.size().map(|(width, height)| v1::Resolution { width, height });
+            let known = Known::of(now, self.forward.source_mut(source)?);
+            // A node that knows nothing of spatial layers takes all of them.
+            let rates = known.layers.last().map(|layer| layer.rates).unwrap_or_default();
             Some(v1::LayerDescription {
                 track_id: id.clone(),
-                flowing: known.is_some(),
-                resolution,
+                flowing: !known.layers.is_empty(),
+                resolution: to_message(known.remembered.size),
                 bitrates: rates.bitrates.into(),
                 framerates: rates.framerates.into(),
+                spatial_layers: known.layers.into_iter().map(told).collect(),
             })
         });
         v1::DescribeLayersReply { layers: layers.collect() }
@@ -161,14 +203,46 @@ impl Node {
     /// What another node says of its layers.
     pub fn described(&mut self, now: Instant, endpoint: &str, reply: &v1::DescribeLayersReply) {
         let Some(producer) = self.net.remote.producers.get_mut(endpoint) else { return };
-        for layer in &mut producer.layers {
-            let told = reply.layers.iter().find(|told| told.track_id == layer.0.as_str() && told.flowing);
-            layer.1.known = told.and_then(known).map(|known| (now, known));
+        for (track, layer) in &mut producer.layers {
+            let told = reply.layers.iter().find(|told| told.track_id == track.as_str());
+            let mut remembered = layer.known.as_ref().map(|(_, known)| known.remembered).unwrap_or_default();
+            let layers = told.filter(|told| told.flowing).map(known).unwrap_or_default();
+            remembered.size = told.and_then(|told| size(told.resolution)).or(remembered.size);
+            remembered.bitrate = layers.last().map_or(remembered.bitrate, |last| last.rates.bitrate());
+            layer.known = Some((now, Known { layers, remembered }));
         }
     }
 }
 
-fn known(told: &v1::LayerDescription) -> Option<Known> {
+fn to_message(size: Option<Size>) -> Option<v1::Resolution> {
+    size.map(|(width, height)| v1::Resolution { width, height })
+}
+
+fn told(SpatialLayer { spatial, size, rates }: SpatialLayer) -> v1::SpatialLayerDescription {
+    v1::SpatialLayerDescription {
+        spatial: spatial.into(),
+        resolution: to_message(size),
+        bitrates: rates.bitrates.into(),
+        framerates: rates.framerates.into(),
+    }
+}
+
+fn known(told: &v1::LayerDescription) -> Vec<SpatialLayer> {
+    let whole = v1::SpatialLayerDescription {
+        spatial: 0,
+        resolution: told.resolution,
+        bitrates: told.bitrates.clone(),
+        framerates: told.framerates.clone(),
+    };
+    let layers = if told.spatial_layers.is_empty() { &[whole][..] } else { &told.spatial_layers };
+    let layers = layers.iter().filter(|layer| (layer.spatial as usize) < MAX_SPATIAL);
+    let mut known: Vec<_> = layers.filter_map(spatial_layer).collect();
+    known.sort_by_key(|layer| layer.spatial);
+    known.dedup_by_key(|layer| layer.spatial);
+    known
+}
+
+fn spatial_layer(told: &v1::SpatialLayerDescription) -> Option<SpatialLayer> {
     let mut rates = Rates {
         bitrates: *told.bitrates.first_chunk::<TEMPORAL_LAYERS>()?,
         framerates: *told.framerates.first_chunk::<TEMPORAL_LAYERS>()?,
@@ -180,7 +254,13 @@ fn known(told: &v1::LayerDescription) -> Option<Known> {
     for rate in &mut rates.bitrates {
         *rate = (*rate).min(1 << 40);
     }
-    let size = told.resolution.map(|size| (size.width, size.height));
-    let size = size.filter(|(w, h)| (1..=16_384).contains(w) && (1..=16_384).contains(h));
-    (rates.bitrate() > 0).then_some(Known { size, rates })
+    let size = size(told.resolution);
+    let spatial = u8::try_from(told.spatial).ok()?;
+    (rates.bitrate() > 0).then_some(SpatialLayer { spatial, size, rates })
+}
+
+/// If it can be one.
+fn size(told: Option<v1::Resolution>) -> Option<Size> {
+    let size = told.map(|size| (size.width, size.height));
+    size.filter(|(w, h)| (1..=16_384).contains(w) && (1..=16_384).contains(h))
 }

@@ -11,6 +11,7 @@ use rand::RngCore;
 use super::{
     Feed, Node, NodeError, Opened, PublicationTrack, SubscriptionTrack,
     data::TransportData,
+    interest::Interest,
     layers::{Fed, Layering},
     net::Room,
     repairs::Repairs,
@@ -329,6 +330,7 @@ impl Node {
             pacer: Pacer::default(),
             repairs: Repairs::default(),
             layering: Layering::default(),
+            interest: Interest::default(),
             ssrc: self.rng.next_u32(),
             name: session_id.to_string(),
             next_report: None,

@@ -10,6 +10,7 @@ use kaigi_proto::ids::{ParticipantId, RoomId, SessionId, TrackId, TransportId};
 use super::{
     Opened,
     data::{SessionData, TransportData},
+    interest::Interest,
     layers::{Fed, Layering},
     repairs::Repairs,
 };
@@ -130,6 +131,8 @@ pub struct Transport {
     pub(super) pacer: Pacer,
     /// What of that each picture gets.
     pub(super) layering: Layering,
+    /// Which layers of what it publishes it was told that somebody wants.
+    pub(super) interest: Interest,
     /// Own source in feedback to the client.
     pub(super) ssrc: u32,
     /// RTCP's canonical name.
@@ -153,6 +156,7 @@ impl Transport {
             self.transport_cc.next_timeout().filter(|_| self.is_connected()),
             self.next_report,
             self.layering.next_timeout(),
+            self.interest.next_timeout(),
             self.data.next_timeout(),
         ]
         .into_iter()

@@ -9,6 +9,8 @@ pub(super) const URI_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 pub(super) const URI_RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
 pub(super) const URI_REPAIRED_RID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
 pub(super) const URI_AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+pub(super) const URI_DEPENDENCY: &str =
+    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 pub(super) const URI_TRANSPORT_CC: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
@@ -50,6 +52,8 @@ pub struct Extensions {
     pub audio_level: Option<u8>,
     /// draft-holmer-rmcat-transport-wide-cc-extensions-01.
     pub transport_cc: Option<u8>,
+    /// The dependency descriptor (AV1 RTP payload specification, appendix A), of video.
+    pub dependency: Option<u8>,
 }
 
 /// How a stream to the client is named.

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::{
     Kind,
     agreement::{
-        Binding, DtlsRole, LocalDescription, Negotiated, URI_AUDIO_LEVEL, URI_MID, URI_REPAIRED_RID, URI_RID,
-        URI_TRANSPORT_CC,
+        Binding, DtlsRole, LocalDescription, Negotiated, URI_AUDIO_LEVEL, URI_DEPENDENCY, URI_MID,
+        URI_REPAIRED_RID, URI_RID, URI_TRANSPORT_CC,
     },
     offer::{Direction, Offer, OfferedMedia},
     simulcast::MAX_LAYERS,
@@ -165,6 +165,7 @@ fn flowing(
         (URI_AUDIO_LEVEL, negotiated.extensions.audio_level),
         (URI_TRANSPORT_CC, negotiated.extensions.transport_cc),
         (URI_MID, media.extension(URI_MID)),
+        (URI_DEPENDENCY, negotiated.extensions.dependency),
     ];
     extmaps(out, extensions.into_iter().chain(layer_extensions(media)));
     let direction = if negotiated.send.is_some() { Direction::SendOnly } else { Direction::RecvOnly };
@@ -223,7 +224,9 @@ fn layer_extensions(media: &OfferedMedia) -> impl Iterator<Item = (&'static str,
 
 /// Layers of an m-line on which nothing flows, yet or any more. A browser goes on offering the layers of a sender that was stopped.
 fn inactive_layers(out: &mut String, media: &OfferedMedia) {
-    extmaps(out, [(URI_MID, media.extension(URI_MID))].into_iter().chain(layer_extensions(media)));
+    let dependency = media.extension(URI_DEPENDENCY).filter(|_| media.kind == Some(Kind::Video));
+    let extensions = [(URI_MID, media.extension(URI_MID)), (URI_DEPENDENCY, dependency)];
+    extmaps(out, extensions.into_iter().chain(layer_extensions(media)));
     if media.extension(URI_RID).is_some() && media.kind == Some(Kind::Video) {
         let layers: Vec<&Rid> = media.layers.iter().take(MAX_LAYERS).map(|layer| &layer.rid).collect();
         simulcast(out, &layers);

@@ -12,7 +12,7 @@ use super::{
     Codec, Format, Kind,
     agreement::{
         Binding, Change, DtlsRole, Extensions, LocalDescription, Negotiated, Outcome, SendStream,
-        URI_AUDIO_LEVEL, URI_MID, URI_REPAIRED_RID, URI_RID, URI_TRANSPORT_CC, Wish,
+        URI_AUDIO_LEVEL, URI_DEPENDENCY, URI_MID, URI_REPAIRED_RID, URI_RID, URI_TRANSPORT_CC, Wish,
     },
     answer,
     format::{choose_to_receive, choose_to_send},
@@ -113,8 +113,11 @@ impl Negotiation {
             let Some(mid) = self.binding_of_line(&media.mid).cloned() else { continue };
             let Some(bound) = self.bound.get_mut(&mid) else { continue };
             if bound.negotiated.is_none() {
-                let usable = offer.is_bundled(index) && !media.rejected;
-                match negotiate(&bound.binding, media, usable, &mut random) {
+                let around = Around {
+                    usable: offer.is_bundled(index) && !media.rejected,
+                    mixed: offer.extmap_allow_mixed,
+                };
+                match negotiate(&bound.binding, media, around, &mut random) {
                     Ok(negotiated) => {
                         bound.negotiated = Some(negotiated);
                         changes.push(Change::Negotiated(mid.clone()));
@@ -201,17 +204,25 @@ impl Negotiation {
     }
 }
 
+/// What the rest of the offer says of an m-line.
+#[derive(Clone, Copy)]
+struct Around {
+    usable: bool,
+    /// Both forms of header extensions may be used in turns.
+    mixed: bool,
+}
+
 fn negotiate(
     binding: &Binding,
     media: &OfferedMedia,
-    usable: bool,
+    offer: Around,
     random: &mut impl FnMut() -> u32,
 ) -> Result<Negotiated, String> {
     let kind = binding.kind;
     if media.kind != Some(kind) {
         return Err(format!("m-line {} is not of kind {}", media.mid, kind.as_str()));
     }
-    if !usable {
+    if !offer.usable {
         return Err(format!("m-line {} is rejected or not bundled", media.mid));
     }
     let title = match kind {
@@ -233,7 +244,7 @@ fn negotiate(
     };
     let sends = matches!(binding.wish, Wish::Send { .. });
     let layers = if sends { Vec::new() } else { layers(media, kind, payload.number) };
-    let mut extensions = extensions(media, kind);
+    let mut extensions = extensions(media, kind, offer.mixed);
     if sends {
         extensions.mid = None;
     }
@@ -252,6 +263,9 @@ fn negotiate(
     let resent_in_place = sends && rtx.is_none() && payload.feedback.iter().any(|f| f == "nack");
     if resent_in_place || !payload.feedback.iter().any(|f| f == "transport-cc") {
         extensions.transport_cc = None;
+    }
+    if resent_in_place {
+        extensions.dependency = None;
     }
     if extensions.transport_cc.is_none() {
         payload.feedback.retain(|value| value != "transport-cc");
@@ -290,12 +304,14 @@ fn layers(media: &OfferedMedia, kind: Kind, payload: u8) -> Vec<Rid> {
 }
 
 /// Those of an m-line that this node writes or reads.
-fn extensions(media: &OfferedMedia, kind: Kind) -> Extensions {
+fn extensions(media: &OfferedMedia, kind: Kind, mixed: bool) -> Extensions {
     Extensions {
         mid: media.extension(URI_MID),
         rid: media.extension(URI_RID),
         repaired_rid: media.extension(URI_REPAIRED_RID),
         audio_level: media.extension(URI_AUDIO_LEVEL).filter(|_| kind == Kind::Audio),
         transport_cc: media.extension(URI_TRANSPORT_CC),
+        // Structures take the two-byte form, in between the others (RFC 8285 §4.1.2).
+        dependency: media.extension(URI_DEPENDENCY).filter(|_| kind == Kind::Video && mixed),
     }
 }

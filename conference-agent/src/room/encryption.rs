@@ -5,7 +5,6 @@ use kaigi_proto::ids::StreamId;
 use super::{
     Room,
     feeds::is_had_by_layers,
-    media::Format,
     refusal::Refusal,
     state::{Origin, Publication},
     wish::Conversion,
@@ -39,17 +38,17 @@ impl Room {
 
     /// # Errors
     /// If something would have to be made of an encrypted stream. Which of its layers is forwarded can be chosen without looking into it.
-    pub(super) fn check_encrypted(
-        &self,
-        origin: &Origin,
-        conversion: &Conversion,
-        format: &Format,
-    ) -> Result<(), Refusal> {
+    pub(super) fn check_encrypted(&self, origin: &Origin, conversion: &Conversion) -> Result<(), Refusal> {
         if conversion.is_none() || !self.is_encrypted(origin) {
             return Ok(());
         }
-        let layered = matches!(origin, Origin::Track { layered: true, .. });
-        let had = layered && !conversion.format && is_had_by_layers(conversion, format);
+        let own = match origin {
+            Origin::Track { track, .. } => self.publication_of(track).map(|(_, own)| own),
+            Origin::View(_) | Origin::Selected(_) => None,
+        };
+        let had = self.is_layered(origin)
+            && !conversion.format
+            && own.is_some_and(|own| is_had_by_layers(conversion, own));
         if had { Ok(()) } else { Err(Refusal::StreamIsEncrypted) }
     }
 }

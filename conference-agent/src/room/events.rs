@@ -57,7 +57,15 @@ impl Room {
                 }
                 self.progress(&owner, &id, Progress::TransportError(reason));
             }
-            AccessChange::Resolution { track, resolution } => self.track_resolution(&id, &track, resolution),
+            AccessChange::Resolution { track, resolution, layers, temporal } => {
+                self.track_resolution(&id, &track, resolution, layers, temporal);
+            }
+            AccessChange::WantedLayers { session, layers } => {
+                match self.session(&session).filter(|key| self.is_on(key, &id)) {
+                    Some(SessionKey::Publication(stream)) => self.tell_wanted_layers(&stream, &layers),
+                    Some(SessionKey::Subscription(_)) | None => {}
+                }
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
     Room,
     media::{Feed, Format, Kind, LayerWish, Source, VideoParameters},
     outputs::{AudioSpec, Factor, OutputSpec, OutputSpecs, VideoSpec, limit, most},
-    state::{Origin, Phase, SubscribedTrack, Subscription},
+    state::{Origin, Phase, SubscribedTrack, Subscription, Track},
     stream_info::{audio_options, video_options},
     transcoded::Transcoded,
     wish::{Conversion, Wish},
@@ -81,10 +81,11 @@ impl Room {
         negotiated: Option<&Format>,
     ) -> Option<Tap> {
         let Some(negotiated) = negotiated else { return self.tap_before(from, kind, conversion) };
-        if let Origin::Track { stream, track, layered } = from {
+        if let Origin::Track { stream, track, .. } = from {
             // Most tracks of a large room end here.
             let own = self.state.publications.get(stream)?.tracks.iter().find(|t| t.id == *track)?;
-            if *layered && is_had_by_layers(conversion, &own.format) && own.format.is_within(negotiated) {
+            let is_had = self.is_layered(from) && is_had_by_layers(conversion, own);
+            if is_had && own.format.is_within(negotiated) {
                 let (format, parameters) = self.original(from, kind)?;
                 return Some(Tap::Layers(layer_wish(conversion, &parameters, &format)));
             }
@@ -116,9 +117,10 @@ impl Room {
     /// The same before anything is negotiated: what flows at once if it is in the stream's own format.
     fn tap_before(&self, from: &Origin, kind: Kind, conversion: &Conversion) -> Option<Tap> {
         match from {
-            Origin::Track { layered: true, .. } => {
+            Origin::Track { stream, track, .. } if self.is_layered(from) => {
                 let (format, parameters) = self.original(from, kind)?;
-                let had = !conversion.format && is_had_by_layers(conversion, &format);
+                let own = self.state.publications.get(stream)?.tracks.iter().find(|t| t.id == *track)?;
+                let had = !conversion.format && is_had_by_layers(conversion, own);
                 had.then(|| Tap::Layers(layer_wish(conversion, &parameters, &format)))
             }
             Origin::Track { .. } | Origin::View(_) | Origin::Selected(_) => {
@@ -316,10 +318,11 @@ fn of_track(wanted: &Conversion, negotiated: &Format) -> VideoSpec {
     }
 }
 
-/// Whether an access node can serve that by choosing: key frames come when publishers send them, and fewer frames where the payload tells
-/// which can be left out.
-pub(super) fn is_had_by_layers(wanted: &Conversion, format: &Format) -> bool {
-    wanted.key_frame_interval.is_none() && (wanted.framerate.is_none() || format.codec == "vp8")
+/// Whether an access node can serve that by choosing: key frames come when publishers send them, and fewer frames where it is told which can be
+/// left out.
+pub(super) fn is_had_by_layers(wanted: &Conversion, own: &Track) -> bool {
+    let has_rates = own.format.codec == "vp8" || own.temporal > 1;
+    wanted.key_frame_interval.is_none() && (wanted.framerate.is_none() || has_rates)
 }
 
 /// What is wanted of layers: nothing has to be made for it.

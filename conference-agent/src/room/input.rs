@@ -346,10 +346,30 @@ pub(crate) struct AccessEvent {
 pub(crate) enum AccessChange {
     Answer(String),
     Ready,
-    Established { session: SessionId, tracks: Vec<Negotiated> },
-    SessionFailed { session: SessionId, reason: String },
-    Failed { reason: String },
-    Resolution { track: TrackId, resolution: Resolution },
+    Established {
+        session: SessionId,
+        tracks: Vec<Negotiated>,
+    },
+    SessionFailed {
+        session: SessionId,
+        reason: String,
+    },
+    Failed {
+        reason: String,
+    },
+    Resolution {
+        track: TrackId,
+        resolution: Resolution,
+        /// Of a scalable picture: the sizes that it can be had in.
+        layers: Vec<Resolution>,
+        /// Frame rates that it can be had at; 0 = not known.
+        temporal: u32,
+    },
+    /// Which layers of a publication somebody wants.
+    WantedLayers {
+        session: SessionId,
+        layers: Vec<(TrackId, bool)>,
+    },
 }
 
 /// A track as it was negotiated.

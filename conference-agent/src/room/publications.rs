@@ -200,6 +200,8 @@ impl Room {
                 format: track.format,
                 resolution: None,
                 active: !publication.withheld.has(track.kind),
+                layers: Vec::new(),
+                temporal: 0,
             });
         }
         if tracks.is_empty() && !publication.data { Err("No valid tracks in stream") } else { Ok(tracks) }
@@ -213,20 +215,47 @@ impl Room {
             .find_map(|(id, p)| p.tracks.iter().find(|t| t.id == *track).map(|track| (id, track)))
     }
 
-    pub(super) fn track_resolution(&mut self, transport: &TransportId, id: &TrackId, resolution: Resolution) {
+    /// The publisher learns which layers somebody wants, so that it need not send the others.
+    pub(super) fn tell_wanted_layers(&mut self, stream: &StreamId, layers: &[(TrackId, bool)]) {
+        let Some(publication) = self.state.publications.get(stream) else { return };
+        let wanted = |track: &Track| {
+            let (_, wanted) = layers.iter().find(|(id, _)| *id == track.id)?;
+            (!track.rid().is_empty())
+                .then(|| v1::StreamLayer { rid: track.rid().to_owned(), wanted: *wanted })
+        };
+        let layers = publication.tracks.iter().filter_map(wanted).collect();
+        let owner = publication.owner.clone();
+        self.notify(&owner, Event::Layers(v1::StreamLayers { stream_id: stream.to_string(), layers }));
+    }
+
+    pub(super) fn track_resolution(
+        &mut self,
+        transport: &TransportId,
+        id: &TrackId,
+        resolution: Resolution,
+        layers: Vec<Resolution>,
+        temporal: u32,
+    ) {
         let publications = self.state.publications.iter_mut().filter(|(_, p)| p.transport == *transport);
         let track = publications
             .flat_map(|(stream, p)| p.tracks.iter_mut().map(move |track| (stream, track)))
             .find(|(_, track)| track.id == *id);
-        let Some((stream, track)) = track.filter(|(_, track)| track.resolution != Some(resolution)) else {
-            return;
-        };
-        track.resolution = Some(resolution);
+        let Some((stream, track)) = track else { return };
+        let is_news = track.resolution != Some(resolution);
+        let is_other = (&track.layers, track.temporal) != (&layers, temporal);
+        (track.resolution, track.layers, track.temporal) = (Some(resolution), layers, temporal);
         let layered = !track.rid().is_empty();
         let stream = stream.clone();
-        // Mixers choose among layers by their sizes.
-        self.views_changed |= layered;
-        self.tell_replaced(&stream);
+        if is_news {
+            // Mixers choose among layers by their sizes.
+            self.views_changed |= layered;
+            self.tell_replaced(&stream);
+        }
+        if is_other {
+            // What of it was made by a mixer may be had by choosing now, or the other way round.
+            self.views_changed = true;
+            self.repoint_all_of(&stream);
+        }
     }
 
     pub(super) fn unpublish(

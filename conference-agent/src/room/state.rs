@@ -124,9 +124,10 @@ impl Publication {
         self.tracks.iter().find(|track| track.kind == kind)
     }
 
-    /// The layers of the picture that a track is one of; none if it is the only one.
+    /// The layers of the picture that a track is one of; a scalable one alone; none if it is the only one.
     pub(crate) fn layers<'p>(&'p self, of: &TrackId) -> impl Iterator<Item = &'p Track> + use<'p> {
-        let of = self.tracks.iter().find(|track| track.id == *of && !track.rid().is_empty());
+        let is_layered = |track: &Track| !track.rid().is_empty() || track.is_scalable();
+        let of = self.tracks.iter().find(|track| track.id == *of && is_layered(track));
         let same = move |track: &&Track| of.is_some_and(|of| (of.kind, &of.mid) == (track.kind, &track.mid));
         self.tracks.iter().filter(same)
     }
@@ -168,9 +169,20 @@ pub(crate) struct Track {
     pub(crate) format: Format,
     pub(crate) resolution: Option<Resolution>,
     pub(crate) active: bool,
+    /// Of a scalable picture (SVC): the sizes that it can be had in, the smallest first.
+    #[serde(default)]
+    pub(crate) layers: Vec<Resolution>,
+    /// How many frame rates it can be had at; 0 = not known.
+    #[serde(default)]
+    pub(crate) temporal: u32,
 }
 
 impl Track {
+    /// Whether it can be had in several sizes by itself.
+    pub(crate) fn is_scalable(&self) -> bool {
+        self.layers.len() > 1
+    }
+
     /// What follows the colon of a simulcast layer's track id.
     pub(crate) fn rid(&self) -> &str {
         self.id.as_str().split_once(':').map_or("", |(_, rid)| rid)

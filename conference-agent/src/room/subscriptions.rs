@@ -109,16 +109,31 @@ impl Room {
             // Who is in a slot changes too often to be transcoded.
             return Err(Refusal::Unsatisfied(kind, Unsatisfied::Format));
         }
-        let sizes: Vec<_> = self.layers(origin).filter_map(|layer| layer.resolution).collect();
+        let of = |layer: &Track| layer.layers.iter().copied().chain(layer.resolution).collect::<Vec<_>>();
+        let sizes: Vec<_> = self.layers(origin).flat_map(of).collect();
         let conversion = wish::check(wished, kind, &self.config, &format, &parameters, &sizes)?;
-        self.check_encrypted(origin, &conversion, &format)?;
+        self.check_encrypted(origin, &conversion)?;
         Ok(conversion)
+    }
+
+    /// Whether an access node has something to choose from: the layers of a simulcast stream, or those of one track. Whether a track has some
+    /// shows when it flows.
+    pub(super) fn is_layered(&self, origin: &Origin) -> bool {
+        match origin {
+            Origin::Track { layered: true, .. } => true,
+            Origin::Track { stream, track, layered: false } => {
+                let publication = self.state.publications.get(stream);
+                let track = publication.and_then(|p| p.tracks.iter().find(|t| t.id == *track));
+                track.is_some_and(|track| track.rid().is_empty() && track.is_scalable())
+            }
+            Origin::View(_) | Origin::Selected(_) => false,
+        }
     }
 
     /// The layers that an origin stands for; none if it is a single track.
     pub(super) fn layers(&self, origin: &Origin) -> impl Iterator<Item = &Track> {
         let publication = match origin {
-            Origin::Track { stream, track, layered: true } => {
+            Origin::Track { stream, track, .. } if self.is_layered(origin) => {
                 self.state.publications.get(stream).map(|publication| (publication, track))
             }
             Origin::Track { .. } | Origin::View(_) | Origin::Selected(_) => None,
@@ -418,6 +433,16 @@ impl Room {
             self.reply(request, Ok(Reply::Done));
         } else {
             self.activate_subscription(request, id, kinds, flowing);
+        }
+    }
+
+    /// The same for all that take something of a stream.
+    pub(super) fn repoint_all_of(&mut self, stream: &StreamId) {
+        let takes = |s: &Subscription| s.tracks.iter().any(|track| track.from.is_of(stream));
+        let subscriptions = self.state.subscriptions.iter().filter(|(_, s)| takes(s));
+        let ids: Vec<_> = subscriptions.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.repoint(&id);
         }
     }
 

@@ -78,6 +78,22 @@ mod tests {
     }
 
     #[test]
+    fn one_header_extension_crosses_if_it_is_to() {
+        let (producer, mut consumer, _) = pair();
+        let mut cross = |producer: &mut LinkProducer, sequence| {
+            let protected = producer.protect_rtp(&packet(sequence)).unwrap();
+            let FromProducer::Rtp(plain) = consumer.unprotect(&protected).unwrap() else { panic!("no RTP") };
+            let header = RtpHeader::parse(&plain).unwrap();
+            assert_eq!(header.payload(&plain), b"payload");
+            header.extensions(&plain).map(|(id, data)| (id, data.to_vec())).collect::<Vec<_>>()
+        };
+        let mut producer = producer.keeping(Some(1));
+        assert_eq!(cross(&mut producer, 1), [(1, vec![0x7f])]);
+        let mut producer = producer.keeping(Some(2));
+        assert_eq!(cross(&mut producer, 2), []);
+    }
+
+    #[test]
     fn feedback_returns_and_keeps_the_flow_alive() {
         let (mut producer, mut consumer, now) = pair();
         let later = now + CONSUMER_TIMEOUT;

@@ -49,6 +49,8 @@ pub struct LinkProducer {
     last_heard: Instant,
     packets: u32,
     octets: u32,
+    /// Id of the header extension that goes on to the consumer.
+    kept: Option<u8>,
 }
 
 impl std::fmt::Debug for LinkProducer {
@@ -81,7 +83,14 @@ impl LinkProducer {
             last_heard: now,
             packets: 0,
             octets: 0,
+            kept: None,
         })
+    }
+
+    /// With the header extension of that id, as the track's packets have it. Others end here.
+    #[must_use]
+    pub fn keeping(self, extension: Option<u8>) -> Self {
+        Self { kept: extension, ..self }
     }
 
     /// Where packets go and feedback comes from.
@@ -111,6 +120,17 @@ impl LinkProducer {
         let header = RtpHeader::parse(packet)?;
         let (payload, start) = (header.payload(packet), out.len());
         write_header(out, header.marker, self.payload_type, header.sequence, header.timestamp, self.ssrc);
+        let kept = self.kept.and_then(|id| Some((id, header.extension(packet, id)?)));
+        if let Some((id, data)) = kept
+            && let Ok(length) = u8::try_from(data.len())
+        {
+            // The two-byte form (RFC 8285 §4.3) has room for any.
+            let words = (data.len() + 2).div_ceil(4);
+            out[start] |= 0x10;
+            out.extend_from_slice(&[0x10, 0, 0, words as u8, id, length]);
+            out.extend_from_slice(data);
+            out.resize(start + FIXED_HEADER + 4 + words * 4, 0);
+        }
         out.extend_from_slice(payload);
         if let Err(error) = self.protector.protect(out, start) {
             out.truncate(start);

@@ -143,6 +143,7 @@ impl Outputs {
             producer_address: self.address.to_string(),
             format: Some(description.format.clone()),
             payload_type: description.payload_type.into(),
+            dependency_descriptor_id: 0,
             clock_rate: description.clock.rate,
         })
     }

@@ -1,8 +1,8 @@
 //! What rooms tell participants, as Socket.IO events.
 
 use kaigi_proto::v1::{
-    ActiveSpeaker, JoinEvent, Participant, ParticipantEvent, Permission, StreamEvent, TextEvent, join_event,
-    participant_event, stream_event,
+    ActiveSpeaker, JoinEvent, Participant, ParticipantEvent, Permission, StreamEvent, StreamLayers,
+    TextEvent, join_event, participant_event, stream_event,
 };
 use serde_json::{Value, json};
 
@@ -30,8 +30,11 @@ pub(crate) fn notification(version: Version, event: JoinEvent) -> Notification {
             Some((name, data)) => Notification::Emit(name, data),
             None => Notification::Silent,
         },
+        Some(Event::Layers(event)) if version == Version::Kaigi => {
+            Notification::Emit("layers", layers(event))
+        }
         Some(Event::Dropped(dropped)) => Notification::Dropped(dropped.reason),
-        Some(Event::Joined(_)) | None => Notification::Silent,
+        Some(Event::Joined(_) | Event::Layers(_)) | None => Notification::Silent,
     }
 }
 
@@ -99,13 +102,21 @@ fn stream(version: Version, event: StreamEvent) -> Notification {
     Notification::Emit("stream", data)
 }
 
+/// Which layers of a stream its publisher is to send; only the own SDK knows of that.
+fn layers(event: StreamLayers) -> Value {
+    let layers = event.layers.into_iter().map(|layer| json!({ "rid": layer.rid, "wanted": layer.wanted }));
+    json!({ "id": event.stream_id, "layers": layers.collect::<Vec<_>>() })
+}
+
 fn text(event: TextEvent) -> Value {
     json!({ "from": event.from, "to": if event.to_all { "all" } else { "me" }, "message": event.message })
 }
 
 #[cfg(test)]
 mod tests {
-    use kaigi_proto::v1::{Dropped, Layout, LayoutRegion, MediaKind, RemovedStream, TrackStatus};
+    use kaigi_proto::v1::{
+        Dropped, Layout, LayoutRegion, MediaKind, RemovedStream, StreamLayer, TrackStatus,
+    };
 
     use super::*;
 
@@ -219,6 +230,21 @@ mod tests {
         for version in [Version::V1_2, Version::Kaigi] {
             assert!(matches!(told(version), Notification::Emit("stream", _)));
         }
+    }
+
+    #[test]
+    fn wanted_layers_are_told_to_the_own_sdk_alone() {
+        let told = |version| {
+            let layer = |rid: &str, wanted| StreamLayer { rid: rid.into(), wanted };
+            let layers = vec![layer("q", true), layer("f", false)];
+            let event = join_event::Event::Layers(StreamLayers { stream_id: "s".into(), layers });
+            notification(version, JoinEvent { seq: 1, event: Some(event) })
+        };
+        for version in [Version::V1_0, Version::V1_1, Version::V1_2] {
+            assert_eq!(told(version), Notification::Silent);
+        }
+        let layers = json!([{"rid": "q", "wanted": true}, {"rid": "f", "wanted": false}]);
+        assert_eq!(told(Version::Kaigi), Notification::Emit("layers", json!({"id": "s", "layers": layers})));
     }
 
     #[test]

@@ -3,7 +3,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core';
 import { transformWithEsbuild } from 'vite';
-import type { Lab, Speaking, SubscribeWish } from '../page/lab';
+import type { PublishTrackOptions, VideoSubscribeOptions } from '../../../web/sdk/src/kaigi';
+import type { Arrived, Lab, Sent, Speaking, SubscribeWish } from '../page/lab';
 import type { Look, Rgb } from './colours';
 import { ARTIFACTS, type Kaigi } from './kaigi';
 import { Picture } from './picture';
@@ -177,6 +178,34 @@ export class Participant {
   /** Waits until a tone is heard in one of the subscriptions; when that was, in ms since 1970. */
   hearsFrom(subscriptions: string[], tone: number, patience = 10_000): Promise<number> {
     return this.page.evaluate(([s, t, p]) => window.lab.hearsFrom(s, t, p), [subscriptions, tone, patience] as const);
+  }
+
+  /** Publishes a picture alone, as the options say. */
+  publishPicture(look: Look, size: { width: number; height: number }, options: PublishTrackOptions): Promise<string> {
+    return this.page.evaluate(([l, s, o]) => window.lab.publishPicture(l, s, o), [look, size, options] as const);
+  }
+
+  /** What is sent of the published picture. */
+  sent(): Promise<Sent[]> {
+    return this.page.evaluate(() => window.lab.sent());
+  }
+
+  /** How a subscribed picture arrives. */
+  async received(subscription: string): Promise<Arrived> {
+    return (await this.page.evaluate((s) => window.lab.received(s), subscription)) ?? {};
+  }
+
+  /** Subscribes a picture alone. */
+  subscribePicture(stream: string, video: VideoSubscribeOptions): Promise<string> {
+    return this.page.evaluate(([s, v]) => window.lab.subscribePicture(s, v), [stream, video] as const);
+  }
+
+  update(subscription: string, video: VideoSubscribeOptions): Promise<void> {
+    return this.page.evaluate(([s, v]) => window.lab.update(s, v), [subscription, video] as const);
+  }
+
+  pause(subscription: string, paused: boolean): Promise<void> {
+    return this.page.evaluate(([s, p]) => window.lab.pause(s, p), [subscription, paused] as const);
   }
 
   /** All messages so far, in the order in which they came. */

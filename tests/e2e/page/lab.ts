@@ -10,6 +10,29 @@ export interface SubscribeWish {
   video: boolean;
 }
 
+/** One encoding of a published picture. */
+export interface Sent {
+  rid?: string;
+  active?: boolean;
+  bytesSent?: number;
+  frameWidth?: number;
+  scalabilityMode?: string;
+  codec?: string;
+}
+
+/** What the browser counts of a picture that it receives. */
+export interface Arrived {
+  frameWidth?: number;
+  framesDecoded?: number;
+  framesDropped?: number;
+  framesPerSecond?: number;
+  freezeCount?: number;
+  pliCount?: number;
+  keyFramesDecoded?: number;
+  bytesReceived?: number;
+  packetsLost?: number;
+}
+
 interface Received {
   subscription: Sdk.Subscription;
   screen: Screen;
@@ -95,6 +118,49 @@ export class Lab {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     throw new Error(`${tone} Hz is not heard`);
+  }
+
+  /** Publishes a picture that costs an encoder something, as the options say. */
+  async publishPicture(look: Look, size: { width: number; height: number }, options: Sdk.PublishTrackOptions): Promise<string> {
+    const stream = new MediaStream([paint(look.colour, { ...size, framerate: 15, noise: true })]);
+    this.#publication = await this.#client.publish(new LocalStream(stream), { video: options });
+    return this.#publication.id;
+  }
+
+  /** What is sent of the published picture. */
+  async sent(): Promise<Sent[]> {
+    const stats = [...((await this.#publication?.getStats())?.values() ?? [])] as (RTCOutboundRtpStreamStats & Sent)[];
+    return stats
+      .filter(({ type, kind }) => (type as string) === 'outbound-rtp' && kind === 'video')
+      .map(({ rid, active, bytesSent, frameWidth, scalabilityMode, codecId }) => {
+        const codec = stats.find(({ id }) => id === codecId) as { mimeType?: string } | undefined;
+        return { rid, active, bytesSent, frameWidth, scalabilityMode, codec: codec?.mimeType };
+      });
+  }
+
+  /** How a subscribed picture arrives. */
+  async received(id: string): Promise<Arrived | undefined> {
+    const stats = [...(await this.#of(id).subscription.getStats()).values()] as (RTCInboundRtpStreamStats & Arrived)[];
+    const video = stats.find(({ type, kind }) => (type as string) === 'inbound-rtp' && kind === 'video');
+    if (!video) return undefined;
+    const { frameWidth, framesDecoded, framesDropped, framesPerSecond, freezeCount, pliCount, keyFramesDecoded, bytesReceived, packetsLost } = video;
+    return { frameWidth, framesDecoded, framesDropped, framesPerSecond, freezeCount, pliCount, keyFramesDecoded, bytesReceived, packetsLost };
+  }
+
+  /** Subscribes a picture in a size, at a rate. */
+  async subscribePicture(id: string, video: Sdk.VideoSubscribeOptions): Promise<string> {
+    const subscription = await this.#client.subscribe(this.#stream(id), { audio: false, video });
+    this.#received.set(subscription.id, { subscription, screen: new Screen(subscription.stream) });
+    return subscription.id;
+  }
+
+  async update(id: string, video: Sdk.VideoSubscribeOptions): Promise<void> {
+    await this.#of(id).subscription.update({ video });
+  }
+
+  async pause(id: string, paused: boolean): Promise<void> {
+    const { subscription } = this.#of(id);
+    await (paused ? subscription.mute('video') : subscription.unmute('video'));
   }
 
   /** All messages so far, in the order in which they came. */

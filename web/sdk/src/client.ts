@@ -14,7 +14,7 @@ import { type DisconnectReason, Signaling, type TokenProvider } from './signalin
 import { LocalStream, type LocalStreamOptions, type RemoteStream } from './streams.js';
 import { type SubscribeOptions, Subscription } from './subscription.js';
 import { DEFAULT_TIMEOUTS, type Timeouts } from './transport.js';
-import { readProgress } from './wire.js';
+import { readLayersMessage, readProgress } from './wire.js';
 
 /** How a client gets over failures. */
 export interface RecoveryOptions {
@@ -297,6 +297,11 @@ export class ConferenceClient extends Emitter<ConferenceClientEvents> {
     if (name === 'progress') {
       const progress = readProgress(data);
       if (progress) visit.media.onProgress(progress);
+      return;
+    }
+    if (name === 'layers') {
+      const message = readLayersMessage(data);
+      for (const publication of visit.publications) if (message && publication.id === message.id) publication.onLayers(message.wanted);
       return;
     }
     const changed = visit.room.onNotification(name, data);

@@ -13,7 +13,7 @@ export interface SignalingSocket {
 /** Makes an unconnected socket to the server at `url`. */
 export type SocketFactory = (url: string) => SignalingSocket;
 
-const NOTIFICATIONS = ['participant', 'stream', 'progress', 'text'] as const;
+const NOTIFICATIONS = ['participant', 'stream', 'progress', 'text', 'layers'] as const;
 export type NotificationName = (typeof NOTIFICATIONS)[number];
 
 /** How long a server may take to accept a connection or acknowledge a request, in milliseconds. */

@@ -43,6 +43,30 @@ export function preferCodecs(transceiver: RTCRtpTransceiver, kind: string, names
   transceiver.setCodecPreferences([...codecs].sort((a, b) => rank(a) - rank(b)));
 }
 
+const DEPENDENCIES = 'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
+
+/** What a browser's transceiver has in addition, where it is served: which header extensions are offered. */
+interface Extensible {
+  getHeaderExtensionsToNegotiate?(): { uri: string; direction: RTCRtpTransceiverDirection }[];
+  setHeaderExtensionsToNegotiate?(extensions: { uri: string; direction: RTCRtpTransceiverDirection }[]): void;
+}
+
+/**
+ * Offers to take the frames' own word for what they depend on, so that those that are left out (layers) are told from those that are lost.
+ * Browsers know the header extension and don't offer it by themselves.
+ */
+export function describeDependencies(transceiver: RTCRtpTransceiver & Extensible): void {
+  try {
+    const extensions = transceiver.getHeaderExtensionsToNegotiate?.();
+    const extension = extensions?.find(({ uri }) => uri === DEPENDENCIES);
+    if (!extensions || !extension) return;
+    extension.direction = 'sendrecv';
+    transceiver.setHeaderExtensionsToNegotiate?.(extensions);
+  } catch {
+    // It goes without.
+  }
+}
+
 /** What goes with any codec of video. What does so with audio, redundant audio, is part of its frames. */
 const VIDEO_HELPERS = ['rtx', 'red', 'ulpfec', 'flexfec-03'];
 

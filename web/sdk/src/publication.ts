@@ -18,8 +18,11 @@ import { kindsOf, type MediaKind, type TrackKind } from './wire.js';
 export interface PublishTrackOptions {
   /** Names such as `vp8`, best first; the browser's other codecs stay as a fallback. */
   codecs?: readonly string[];
-  /** What the browser should send, as `RTCPeerConnection.addTransceiver` takes it; several with different `rid`s make simulcast. */
-  encodings?: RTCRtpEncodingParameters[];
+  /**
+   * What the browser should send, as `RTCPeerConnection.addTransceiver` takes it; several with different `rid`s make simulcast, one with a
+   * `scalabilityMode` such as `L3T3_KEY` a picture of several layers in one stream (SVC).
+   */
+  encodings?: (RTCRtpEncodingParameters & { scalabilityMode?: string })[];
   /** Video: three encodings, `q`, `h` and `f`, of a quarter, half and all of the size. Without effect beside `encodings`. */
   simulcast?: boolean;
 }
@@ -84,6 +87,8 @@ export class Publication extends Emitter<PublicationEvents> {
   readonly #tracks = new Map<MediaKind, MediaStreamTrack | null>();
   /** What this client has muted. */
   readonly #muted = new Set<MediaKind>();
+  /** Changes of what is sent of the picture, one after the other. */
+  #layers = Promise.resolve();
   /** What this client has done last about the stream in each view. */
   readonly #views = new Map<string, 'mix' | 'unmix'>();
 
@@ -238,6 +243,27 @@ export class Publication extends Emitter<PublicationEvents> {
   /** @internal A track's status in the conference changed. */
   onStatus(kind: MediaKind, active: boolean): void {
     this.emit(active ? 'unmute' : 'mute', { kind });
+  }
+
+  /** @internal What nobody wants of a simulcast picture need not be sent, for now. */
+  onLayers(wanted: ReadonlyMap<string, boolean>): void {
+    const sender = this.#keeper.live ? this.#senderOf('video') : undefined;
+    if (!sender) return;
+    const option = this.#options.video;
+    const asked = typeof option === 'object' ? option.encodings : undefined;
+    // Parameters are good for one change only, and only one may be on its way.
+    this.#layers = this.#layers
+      .then(() => {
+        const parameters = sender.getParameters();
+        for (const encoding of parameters.encodings) {
+          const isWanted = wanted.get(encoding.rid ?? '');
+          const isOff = asked?.find(({ rid }) => rid === encoding.rid)?.active === false;
+          if (isWanted !== undefined && !isOff) encoding.active = isWanted;
+        }
+        return sender.setParameters(parameters);
+      })
+      // A sender that has stopped sends nothing anyway.
+      .catch(() => {});
   }
 
   async #control(operation: string, data: unknown): Promise<unknown> {

@@ -112,7 +112,7 @@ export class Room implements ConferenceInfo {
   }
 
   /** Takes a notification. Returns the update of a track's status, which concerns publications too. */
-  onNotification(name: Exclude<NotificationName, 'progress'>, data: unknown): { id: string; update: StreamUpdate } | undefined {
+  onNotification(name: Exclude<NotificationName, 'progress' | 'layers'>, data: unknown): { id: string; update: StreamUpdate } | undefined {
     switch (name) {
       case 'participant': {
         const message = readParticipantMessage(data);

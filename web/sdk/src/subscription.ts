@@ -8,7 +8,7 @@ import { Teller } from './encryption/teller.js';
 import { ConferenceError } from './errors.js';
 import { Keeper, SOURCE_LOST } from './keeper.js';
 import type { Media } from './media.js';
-import { preferCodecs } from './negotiation.js';
+import { describeDependencies, preferCodecs } from './negotiation.js';
 import type { Page } from './page.js';
 import { liveSession } from './publication.js';
 import { type Session, statsOf } from './session.js';
@@ -449,6 +449,7 @@ export class Subscription extends Emitter<SubscriptionEvents> {
           // What is not encrypted may become so by an update.
           preferCodecs(transceiver, kind, this.#codecs[kind], this.#encryption && ENCRYPTABLE);
           this.#decrypt(transceiver.receiver, kind);
+          if (kind === 'video') describeDependencies(transceiver);
           return transceiver;
         });
       },

@@ -389,6 +389,20 @@ export function readProgress(value: unknown): Progress | undefined {
   }
 }
 
+/** @internal Which layers of a published picture somebody wants, by rid. */
+export function readLayersMessage(value: unknown): { id: string; wanted: Map<string, boolean> } | undefined {
+  const { id, layers } = fields(value);
+  const stream = text(id);
+  if (stream === undefined || !Array.isArray(layers)) return undefined;
+  const wanted = new Map<string, boolean>();
+  for (const layer of layers) {
+    const { rid, wanted: isWanted } = fields(layer);
+    const name = text(rid);
+    if (name !== undefined && typeof isWanted === 'boolean') wanted.set(name, isWanted);
+  }
+  return { id: stream, wanted };
+}
+
 function readSignal(transport: string, signal: Fields): Progress | undefined {
   const sdp = text(signal.sdp);
   if (signal.type === 'answer' && sdp !== undefined) return { transport, status: 'answer', sdp };

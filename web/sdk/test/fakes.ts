@@ -110,11 +110,16 @@ export function fakeMedia(...kinds: string[]): MediaStream {
 export class FakeTransceiver {
   mid: string | null = null;
   currentDirection: string | null = null;
+  encodings: { rid?: string; active: boolean }[] = [];
   sender = {
     track: null as unknown,
     replaceTrack: async (track: unknown) => void (this.sender.track = track),
-    getParameters: () => ({ codecs: [{ payloadType: 96, mimeType: 'video/VP8' }] }),
+    getParameters: () => ({
+      codecs: [{ payloadType: 96, mimeType: 'video/VP8' }],
+      encodings: this.encodings.map((encoding) => ({ ...encoding })),
+    }),
     createEncodedStreams: () => FakeTransceiver.encodedStreams,
+    setParameters: async ({ encodings }: { encodings: { rid?: string; active: boolean }[] }) => void (this.encodings = encodings),
   };
   receiver;
   /** What Chromium once gave of senders and receivers. */

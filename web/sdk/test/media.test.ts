@@ -451,3 +451,26 @@ describe('the server', () => {
     expect(bench.connection.closed).toBe(true);
   });
 });
+
+describe('layers', () => {
+  it('that nobody wants are not sent until somebody does, but for those that the application keeps back', async () => {
+    const bench = await Bench.joined();
+    const encodings = [{ rid: 'q' }, { rid: 'h', active: false }, { rid: 'f' }];
+    const publishing = bench.client.publish(camera(), { video: { encodings } });
+    await bench.serve('publish', 'p1', 'p1');
+    await publishing;
+    const video = bench.connection.transceivers[1]!;
+    video.encodings = encodings.map(({ rid, active = true }) => ({ rid, active }));
+    const tell = async (id: string, wanted: Record<string, unknown>) => {
+      bench.socket.notify('layers', { id, layers: Object.entries(wanted).map(([rid, wanted]) => ({ rid, wanted })) });
+      await settle();
+      return video.encodings.filter(({ active }) => active).map(({ rid }) => rid).join('');
+    };
+    expect(await tell('p1', { q: true, h: false, f: false })).toBe('q');
+    expect(await tell('other', { q: false })).toBe('q');
+    expect(await tell('p1', { q: 'no', x: false })).toBe('q');
+    bench.socket.notify('layers', { id: 'p1', layers: 7 });
+    bench.socket.notify('layers', null);
+    expect(await tell('p1', { q: true, h: true, f: true })).toBe('qf');
+  });
+});

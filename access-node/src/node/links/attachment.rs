@@ -59,11 +59,13 @@ impl Node {
             Kind::Audio => AUDIO_PAYLOAD,
             Kind::Video => VIDEO_PAYLOAD,
         };
+        let dependency = supply.extensions.dependency;
         let reply = v1::AttachReply {
             producer_address: self.config.link_address.to_string(),
             format: Some(format.to_message()),
             payload_type: payload_type.into(),
             clock_rate: format.clock_rate(),
+            dependency_descriptor_id: dependency.map_or(0, u32::from),
         };
         if self.by_attachment.contains_key(&id) {
             return Ok(reply);
@@ -72,7 +74,8 @@ impl Node {
             return Err(NodeError::TooMany("attachments"));
         }
         let producer = LinkProducer::new(now, request, payload_type)
-            .map_err(|error| NodeError::Invalid(error.to_string()))?;
+            .map_err(|error| NodeError::Invalid(error.to_string()))?
+            .keeping(dependency);
         let consumer = (producer.consumer_address(), producer.ssrc());
         if self.net.links.by_consumer.contains_key(&consumer) {
             return Err(NodeError::InUse("SSRC"));

@@ -174,13 +174,17 @@ impl Node {
         }
         let parsed = reply.and_then(|reply| {
             let producer = reply.producer_address.parse::<SocketAddr>();
+            let dependency =
+                u8::try_from(reply.dependency_descriptor_id).ok().filter(|id| (1..=14).contains(id));
             let format = Format::from_message(&reply.format.unwrap_or_default());
             match (producer, format.filter(|f| f.codec.is_video() == (kind == Kind::Video))) {
-                (Ok(producer), Some(format)) => Ok((producer, format)),
+                (Ok(producer), Some(format)) => {
+                    Ok((producer, format, Extensions { dependency, ..Extensions::default() }))
+                }
                 _ => Err(tonic::Status::internal("the producer's reply is unusable")),
             }
         });
-        let (producer, format) = match parsed {
+        let (producer, format, extensions) = match parsed {
             Ok(parsed) => parsed,
             Err(status) => {
                 tracing::debug!(%track, endpoint = flow.endpoint, %status, "track not attached");
@@ -192,14 +196,8 @@ impl Node {
         let FlowState::Attaching(link) = state else { return };
         flow.state = FlowState::Attached { link, producer, last_packet: now, next_report: now };
         links.timers.set(LinkTimer::Flow(key), Some(now));
-        let supply = Supply {
-            origin: Origin::Flow(key),
-            format,
-            extensions: Extensions::default(),
-            nack: true,
-            red: None,
-            ssrc: None,
-        };
+        let supply =
+            Supply { origin: Origin::Flow(key), format, extensions, nack: true, red: None, ssrc: None };
         self.forward.supply(now, source, supply, &mut self.net);
     }
 

@@ -84,13 +84,13 @@ pub enum Notice {
     },
     /// What flows of these?
     Describe {
-        /// Tracks.
-        tracks: Vec<TrackId>,
+        /// Tracks, and whether somebody asks for them, so that they are to flow.
+        tracks: Vec<(TrackId, bool)>,
     },
     /// What flows of those that are published here.
     Described {
         /// Those asked for.
-        layers: Vec<(TrackId, Option<Known>)>,
+        layers: Vec<(TrackId, Known)>,
     },
 }
 
@@ -272,7 +272,9 @@ impl Node {
                 }
             }
             Notice::Describe { tracks } => {
-                let layers = tracks.into_iter().filter_map(|track| {
+                let asked = tracks.iter().filter(|(_, asked)| *asked).map(|(track, _)| track.clone());
+                self.asked_elsewhere(now, asked.collect::<Vec<_>>().into_iter());
+                let layers = tracks.into_iter().filter_map(|(track, _)| {
                     let source = self.forward.find(&track)?;
                     let source = self.forward.source_mut(source).filter(|source| source.is_published())?;
                     Some((track, Known::of(now, source)))

@@ -192,7 +192,12 @@ fn the_size_that_a_camera_has_is_its_own_track() {
     world.presenters(&["ann", "bob"]);
     let published = world.publish("ann", &BOTH);
     let track = kaigi_proto::ids::TrackId::new(format!("{}-1", published.transport)).unwrap();
-    let change = AccessChange::Resolution { track, resolution: Resolution { width: 1280, height: 720 } };
+    let change = AccessChange::Resolution {
+        track,
+        resolution: Resolution { width: 1280, height: 720 },
+        layers: Vec::new(),
+        temporal: 0,
+    };
     world.access_event(&published.transport, change);
     let of = |width, height| {
         let resolution = Some(Resolution { width, height });

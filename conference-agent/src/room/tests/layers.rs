@@ -28,7 +28,8 @@ fn layered() -> (World, Published) {
     for (rid, width, height) in SIZES {
         let track = TrackId::new(format!("{}-0:{rid}", published.transport)).unwrap();
         let resolution = Resolution { width, height };
-        world.access_event(&published.transport, AccessChange::Resolution { track, resolution });
+        let change = AccessChange::Resolution { track, resolution, layers: Vec::new(), temporal: 0 };
+        world.access_event(&published.transport, change);
     }
     world.forget();
     (world, published)
@@ -175,7 +176,10 @@ fn mixers_are_told_all_layers_and_their_sizes_as_they_change() {
     world.forget();
     let track = TrackId::new(format!("{}-0:f", published.transport)).unwrap();
     let resolution = Resolution { width: 960, height: 540 };
-    world.access_event(&published.transport, AccessChange::Resolution { track, resolution });
+    world.access_event(
+        &published.transport,
+        AccessChange::Resolution { track, resolution, layers: Vec::new(), temporal: 0 },
+    );
     let changed = world.view();
     assert!(changed.revision > view.revision);
     assert_eq!(described(&changed.inputs[0].video_layers), "q 320x180, h 640x360, f 960x540");
@@ -213,4 +217,53 @@ fn a_stream_is_transcoded_from_its_layers_and_a_layer_from_itself() {
     assert_eq!(described(&all.layers), "q 320x180, h 640x360, f 1280x720");
     assert!(one.layers.is_empty() && one.source.as_ref().unwrap().track_id.ends_with(":q"));
     assert_ne!(all.id, one.id);
+}
+
+/// Ann sends one track, which is told to have three sizes and frame rates once it flows.
+fn scalable() -> (World, Published, AccessChange) {
+    let mut world = World::new(json!({}));
+    world.presenters(&["ann", "bob"]);
+    let published = world.publish("ann", &[Kind::Video]);
+    let track = TrackId::new(format!("{}-0", published.transport)).unwrap();
+    let sizes = SIZES.map(|(_, width, height)| Resolution { width, height });
+    let change =
+        AccessChange::Resolution { track, resolution: sizes[2], layers: sizes.to_vec(), temporal: 3 };
+    world.forget();
+    (world, published, change)
+}
+
+#[test]
+fn a_scalable_track_is_chosen_from_as_layers_are() {
+    let (mut world, published, change) = scalable();
+    world.access_event(&published.transport, change);
+    let framerate = VideoParameters { framerate: Some(15), ..size(640, 360) };
+    let wish = Wish { parameters: framerate, ..Wish::default() };
+    let subscription = subscribe(&mut world, published.stream.as_str(), wish).unwrap();
+    let (words, made) = told(&mut world);
+    assert!(!made && words.ends_with("-0 640x360 15fps 0bps"), "{words}");
+    world.establish_as(&subscription, &[vp8()]);
+    assert_eq!(told(&mut world), (String::new(), false), "nothing has to be made");
+}
+
+#[test]
+fn a_track_that_turns_out_to_be_scalable_is_chosen_from_then_on() {
+    let (mut world, published, change) = scalable();
+    let wish = Wish { parameters: size(333, 222), ..Wish::default() };
+    let subscription = subscribe(&mut world, published.stream.as_str(), wish).unwrap();
+    world.establish_as(&subscription, &[vp8()]);
+    assert!(told(&mut world).1, "a mixer makes that size of it");
+    world.access_event(&published.transport, change);
+    let (words, _) = told(&mut world);
+    assert!(words.ends_with("-0 333x222 0fps 0bps"), "{words}");
+}
+
+#[test]
+fn the_publisher_alone_is_told_which_layers_are_wanted() {
+    let (mut world, published) = layered();
+    let layers = [("q", true), ("h", false), ("f", false)]
+        .map(|(rid, wanted)| (TrackId::new(format!("{}-0:{rid}", published.transport)).unwrap(), wanted));
+    let session = kaigi_proto::ids::SessionId::new(published.stream.as_str()).unwrap();
+    world.access_event(&published.transport, AccessChange::WantedLayers { session, layers: layers.to_vec() });
+    assert_eq!(world.told("ann"), [format!("layers {} +q -h -f", published.stream)]);
+    assert!(world.told("bob").is_empty());
 }

@@ -214,6 +214,8 @@ fn a_new_picture_size_is_told_once_with_its_options() {
     let size = AccessChange::Resolution {
         track: TrackId::new(format!("{}-1", published.transport)).unwrap(),
         resolution: Resolution { width: 320, height: 240 },
+        layers: Vec::new(),
+        temporal: 0,
     };
     world.access_event(&published.transport, size.clone());
     world.access_event(&published.transport, size);

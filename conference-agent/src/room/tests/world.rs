@@ -525,6 +525,12 @@ fn words(event: &Event) -> String {
                 Change::Replaced(_) => format!("replaced {id}"),
             }
         }
+        Event::Layers(event) => {
+            let name =
+                |layer: &v1::StreamLayer| format!("{}{}", if layer.wanted { "+" } else { "-" }, layer.rid);
+            let layers: Vec<_> = event.layers.iter().map(name).collect();
+            format!("layers {} {}", event.stream_id, layers.join(" "))
+        }
         Event::Text(text) => {
             format!("text {} {} {}", text.from, if text.to_all { "all" } else { "me" }, text.message)
         }

@@ -23,7 +23,7 @@ impl Client {
                 participant_event::Action::Left(who) => assert!(self.participants.remove(&who)),
             },
             Event::Stream(event) => self.hear_stream(&event.stream_id, event.change.unwrap()),
-            Event::Text(_) | Event::Progress(_) | Event::Dropped(_) => {}
+            Event::Text(_) | Event::Progress(_) | Event::Dropped(_) | Event::Layers(_) => {}
         }
     }
 
