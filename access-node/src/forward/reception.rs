@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rtc_rtcp::reception_report::ReceptionReport;
 
-use super::sequence::Unwrapper;
+use super::sequence::{Unwrapper, nearest};
 
 /// How far back duplicates are known, in packets. Older packets are dropped: no subscriber waits for them any more.
 const WINDOW: u64 = 1024;
@@ -31,6 +31,8 @@ pub struct Reception {
     unwrapper: Unwrapper,
     seen: [u64; WORDS],
     base: u64,
+    /// The number that would tell that the source counts anew (RFC 3550 appendix A.1).
+    anew_at: Option<u16>,
     /// Without those that were sent again, which are of a stream of their own (RFC 4588 §4): what the way loses is lost, even if it is
     /// made up for.
     received: u64,
@@ -52,6 +54,7 @@ impl Reception {
             unwrapper: Unwrapper::default(),
             seen: [0; WORDS],
             base: 0,
+            anew_at: None,
             received: 0,
             reported: (0, 0),
             fraction_lost: 0,
@@ -97,7 +100,10 @@ impl Reception {
     /// A packet arrived. One that was retransmitted, or made of others, says nothing about jitter and losses.
     pub fn receive(&mut self, now: Instant, sequence: u16, timestamp: u32, made_good: bool) -> Arrival {
         let before = self.unwrapper.highest();
-        let sequence = self.unwrapper.unwrap(sequence);
+        let sequence = match self.counts_anew(sequence, made_good) {
+            true => self.unwrapper.unwrap_anew(sequence),
+            false => self.unwrapper.unwrap(sequence),
+        };
         let gap = match before {
             None => {
                 self.base = sequence;
@@ -107,6 +113,8 @@ impl Reception {
                 let advance = sequence - before;
                 if advance >= WINDOW {
                     self.seen = [0; WORDS];
+                    // It counts anew, or was away for longer than anybody waits: nothing that the way loses.
+                    self.base += advance - 1;
                 } else {
                     for cleared in before + 1..=sequence {
                         self.mark(cleared, false);
@@ -124,6 +132,17 @@ impl Reception {
             self.measure_jitter(now, timestamp);
         }
         Arrival::New { sequence, gap }
+    }
+
+    /// Whether a packet that seems older than anybody waits for is one of a source that counts anew: two that follow each other are.
+    fn counts_anew(&mut self, sequence: u16, made_good: bool) -> bool {
+        let Some(highest) = self.unwrapper.highest().filter(|_| !made_good) else { return false };
+        let behind = highest.saturating_sub(nearest(highest, sequence));
+        if behind < WINDOW {
+            self.anew_at = None;
+            return false;
+        }
+        self.anew_at.replace(sequence.wrapping_add(1)) == Some(sequence)
     }
 
     /// The source's sender report arrived with that NTP time.
@@ -226,6 +245,41 @@ mod tests {
         }
         let report = reception.report(now, 1).unwrap();
         assert_eq!((report.total_lost, report.fraction_lost), (25, 0));
+    }
+
+    #[test]
+    fn a_source_that_counts_anew_has_lost_nothing() {
+        let now = Instant::now();
+        for jump in [-20_000_i32, -1_100, 1_100, 20_000] {
+            let mut reception = Reception::new(now, 48_000);
+            for sequence in 30_000..30_100 {
+                reception.receive(now, sequence, 0, false);
+            }
+            let first = (30_099 + jump) as u16;
+            let taken = (first..first + 100)
+                .filter(|sequence| reception.receive(now, *sequence, 0, false) != Arrival::Stale)
+                .count();
+            assert!(taken >= 99, "{jump}: {taken} are taken");
+            assert_eq!(reception.lost(), 0, "{jump}");
+            reception.receive(now, first + 101, 0, false);
+            assert_eq!(reception.report(now, 1).unwrap().total_lost, 1, "{jump}");
+        }
+    }
+
+    #[test]
+    fn one_old_packet_or_many_that_are_sent_again_do_not_make_a_source_count_anew() {
+        let now = Instant::now();
+        let mut reception = Reception::new(now, 90_000);
+        for sequence in 0..5_000 {
+            reception.receive(now, sequence, 0, false);
+        }
+        assert_eq!(reception.receive(now, 100, 0, false), Arrival::Stale);
+        assert_eq!(reception.receive(now, 300, 0, false), Arrival::Stale);
+        for sequence in 301..400 {
+            assert_eq!(reception.receive(now, sequence, 0, true), Arrival::Stale);
+        }
+        assert_eq!(new(reception.receive(now, 5_000, 0, false)), 0);
+        assert_eq!(reception.lost(), 0);
     }
 
     #[test]

@@ -19,6 +19,19 @@ impl Unwrapper {
         extended
     }
 
+    /// The same for a source that counts anew from that number: it is taken for one ahead, however far.
+    pub(super) fn unwrap_anew(&mut self, sequence: u16) -> u64 {
+        let extended = self.unwrap(sequence);
+        match self.highest {
+            Some(highest) if extended < highest => {
+                let ahead = extended + (1 << 16);
+                self.highest = Some(ahead);
+                ahead
+            }
+            _ => extended,
+        }
+    }
+
     /// The highest so far.
     #[must_use]
     pub(super) fn highest(&self) -> Option<u64> {
@@ -48,5 +61,7 @@ mod tests {
         let rest: Vec<_> = [65_535, 1, 0, 65_533, 2].map(|s| unwrapper.unwrap(s)).into();
         assert_eq!(rest, [first + 1, first + 3, first + 2, first - 1, first + 4]);
         assert_eq!(unwrapper.highest(), Some(first + 4));
+        assert_eq!(unwrapper.unwrap_anew(0), first + 2 + (1 << 16), "one before the highest");
+        assert_eq!(unwrapper.unwrap(1), first + 3 + (1 << 16));
     }
 }
