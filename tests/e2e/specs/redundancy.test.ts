@@ -80,7 +80,7 @@ describe('sound over a way that loses a tenth', { timeout: 120_000 }, () => {
       relay.heal();
       const counted = await published(stream);
       expect(counted.packetsLost).toBeGreaterThan(30);
-      if (redundancy) expect(counted.recovered / counted.packetsLost).toBeGreaterThan(0.8);
+      if (redundancy) expect(counted.recovered).toBeGreaterThan(30);
       else expect(counted.recovered).toBe(0);
       await bob.call('unsubscribe', subscription);
       await ann.call('unpublish', stream);
