@@ -114,7 +114,7 @@ describe('a recording', () => {
     await hears(file, [RED, BLUE], 2);
     const [audio, video] = [await times(file, 'a'), await times(file, 'v')];
     // 50 frames of sound and 15 pictures a second, without a gap.
-    expect(audio.length / (duration ?? 0)).toBeGreaterThan(47);
+    expect(audio.length / ((audio.at(-1) ?? 0) - (audio[0] ?? 0))).toBeGreaterThan(47);
     expect(Math.max(...audio.slice(1).map((time, i) => time - (audio[i] ?? 0)))).toBeLessThan(0.06);
     expect(video.length / (duration ?? 0)).toBeGreaterThan(11);
   });
