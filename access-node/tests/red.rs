@@ -180,31 +180,6 @@ fn nothing_is_made_of_blocks_that_can_not_be_packets() {
 }
 
 #[test]
-fn padding_is_counted_and_goes_to_nobody() {
-    let mut world = World::conference();
-    let padding = |number: usize| {
-        let mut packet = with(RED, number, &[]);
-        packet[0] |= 0x20;
-        packet.extend_from_slice(&[0, 0, 0, 4]);
-        packet
-    };
-    let mut voices = 0;
-    for number in 0..60 {
-        if number % 3 == 2 {
-            publish(&mut world, &padding(number));
-        } else {
-            publish(&mut world, &sent(number, 0));
-            voices += 1;
-        }
-    }
-    let received = take(&mut world, 1);
-    assert_eq!(received.len(), voices);
-    let follows = |pair: &[(RtpHeader, Vec<u8>)]| pair[1].0.sequence.wrapping_sub(pair[0].0.sequence) == 1;
-    assert!(received.windows(2).all(follows), "nothing looks lost");
-    assert_eq!(stats(&mut world, 0).packets_lost, 0);
-}
-
-#[test]
 fn a_malformed_packet_costs_itself_alone() {
     let mut world = World::conference();
     let mut random = StdRng::seed_from_u64(3);

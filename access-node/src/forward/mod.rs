@@ -450,13 +450,6 @@ impl Forwarder {
             if is_unreadable {
                 continue;
             }
-            if source.kind == Kind::Audio && is_padding(header, packet) {
-                // Padding is the publisher's way's alone.
-                if is_newest {
-                    stream.continuity.leave_out(of, sequence, &ids);
-                }
-                continue;
-            }
             let selected = stream.selection.select(header.timestamp, &picture, described.as_ref());
             awaited |= selected.waits;
             if !selected.taken {
@@ -661,9 +654,4 @@ fn audio_level(source: &Source, header: &RtpHeader, packet: &[u8]) -> Option<u8>
 /// The dependency descriptor of a packet, if it has one.
 fn descriptor_of<'p>(source: &Source, header: &RtpHeader, packet: &'p [u8]) -> Option<&'p [u8]> {
     header.extension(packet, source.supply.as_ref()?.extensions.dependency?)
-}
-
-/// Whether there is nothing but padding in a packet (RFC 3550 §5.1).
-fn is_padding(header: &RtpHeader, packet: &[u8]) -> bool {
-    packet.first().is_some_and(|first| first & 0x20 != 0) && header.payload(packet).is_empty()
 }

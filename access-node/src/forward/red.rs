@@ -12,7 +12,6 @@ use super::{
     Arrived, Forwarder, Outlet,
     cache::PacketCache,
     continuity::Numbering,
-    is_padding,
     sequence::nearest,
     sink::{ClientStream, Destination, Numbers, Sink, Written},
     source::Source,
@@ -80,13 +79,6 @@ impl Forwarder {
     ) -> bool {
         let supply = self.sources.get(key).and_then(|source| source.supply.as_ref());
         let Some(types) = supply.and_then(|supply| supply.red) else { return false };
-        if is_padding(header, packet) {
-            // Padding, by which a browser probes its way, has the type of what was sent last.
-            packet[1] = packet[1] & 0x80 | types.plain;
-            let Ok(header) = RtpHeader::parse(packet) else { return false };
-            self.accept(now, key, packet, &header, Arrived::Once { bytes: packet.len() }, out);
-            return true;
-        }
         let Ok(red) = RedPayload::parse(header.payload(packet)) else { return false };
         if red.payload_type != types.plain {
             return false;
