@@ -121,6 +121,15 @@ pub(crate) fn picture_times(packets: &[Packet]) -> Vec<u32> {
     times
 }
 
+/// Pictures per second by the median distance between two: the machine that runs the tests may cost a source some of its pictures.
+pub(crate) fn picture_rate(packets: &[Packet]) -> f64 {
+    let times = picture_times(packets);
+    let mut distances: Vec<u32> = times.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+    distances.sort_unstable();
+    let median = distances.get(distances.len() / 2).copied().unwrap_or(0);
+    90_000.0 / f64::from(median)
+}
+
 /// kbit/s of what was taken in `seconds`.
 pub(crate) fn kbps(packets: &[Packet], seconds: f64) -> f64 {
     packets.iter().map(|packet| packet.payload.len() as f64 * 8.0).sum::<f64>() / seconds / 1000.0

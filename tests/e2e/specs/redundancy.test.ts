@@ -98,7 +98,7 @@ describe('sound over a way that loses a tenth', { timeout: 120_000 }, () => {
       await bob.hears(subscription, [RED], [RED, BLUE]);
       expect((await subscribed(subscription)).redundant).toBe(0);
       relay.down.loses = LOSS;
-      if (redundancy) await until('the losses are noticed', async () => (await subscribed(subscription)).redundant > 50);
+      if (redundancy) await until('the losses are noticed', async () => (await subscribed(subscription)).redundant > 50, 60_000);
       else await new Promise((resolve) => setTimeout(resolve, 3000));
       shares.push(await concealed(subscription));
       relay.heal();
@@ -127,7 +127,7 @@ describe('sound over a way that loses a tenth', { timeout: 120_000 }, () => {
     await bob.hears(mixed, [RED], [RED, BLUE]);
     relay.up.loses = LOSS;
     relay.down.loses = LOSS;
-    await until('the losses are noticed', async () => (await subscribed(plain)).redundant > 50);
+    await until('the losses are noticed', async () => (await subscribed(plain)).redundant > 50, 60_000);
     const [forward, ofMix] = await Promise.all([concealed(plain), concealed(mixed)]);
     expect(Math.max(forward, ofMix)).toBeLessThan(0.05);
     await bob.hears(mixed, [RED], [RED, BLUE]);
