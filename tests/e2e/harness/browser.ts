@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core';
 import { transformWithEsbuild } from 'vite';
 import type { PublishTrackOptions, VideoSubscribeOptions } from '../../../web/sdk/src/kaigi';
-import type { Arrived, Lab, Sent, Speaking, SubscribeWish } from '../page/lab';
+import type { Arrived, FirstFrame, Lab, Sent, Speaking, SubscribeWish } from '../page/lab';
 import type { Look, Rgb } from './colours';
 import { ARTIFACTS, type Kaigi } from './kaigi';
 import { Picture } from './picture';
@@ -148,6 +148,11 @@ export class Participant {
 
   async join(token: string): Promise<void> {
     this.id = await this.page.evaluate((t) => window.lab.join(t), token);
+  }
+
+  /** Joins, sees somebody, and tells how long that took. */
+  joinAndSee(token: string): Promise<FirstFrame> {
+    return this.page.evaluate((t) => window.lab.joinAndSee(t), token);
   }
 
   /** Publishes a picture of one colour and a tone; the stream's id. */

@@ -46,6 +46,14 @@ export interface Speaking {
   at: number;
 }
 
+/** What a newcomer waits for, in ms since it began to join. */
+export interface FirstFrame {
+  joined: number;
+  subscribed: number;
+  /** The first picture is decoded and on its way to the screen. */
+  shown: number;
+}
+
 interface Region {
   area: Record<'left' | 'top' | 'width' | 'height', string>;
 }
@@ -228,6 +236,20 @@ export class Lab {
       const { left, top, width, height } = (region as Region).area;
       return [{ stream, left: fraction(left), top: fraction(top), width: fraction(width), height: fraction(height) }];
     });
+  }
+
+  /** Joins, subscribes to the first forward stream with a picture, and waits for that. */
+  async joinAndSee(token: string): Promise<FirstFrame> {
+    const began = performance.now();
+    await this.join(token);
+    const joined = performance.now();
+    const [stream] = this.forwardStreams();
+    if (stream === undefined) throw new Error('nobody publishes');
+    const id = await this.subscribe(stream, { audio: true, video: true });
+    const subscribed = performance.now();
+    await this.#of(id).screen.shown();
+    const shown = performance.now();
+    return { joined: joined - began, subscribed: subscribed - began, shown: shown - began };
   }
 
   async leave(): Promise<void> {

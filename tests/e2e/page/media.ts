@@ -79,6 +79,11 @@ export class Screen {
     this.#video.remove();
   }
 
+  /** Resolves when a frame is shown. */
+  shown(): Promise<void> {
+    return new Promise((resolve) => this.#video.requestVideoFrameCallback(() => resolve()));
+  }
+
   /** How many frames were shown so far. */
   frames(): number {
     return this.#video.getVideoPlaybackQuality().totalVideoFrames;
