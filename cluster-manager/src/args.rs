@@ -41,9 +41,9 @@ pub struct Args {
     /// Secret that the processes of this cluster share; empty = no check
     #[arg(long, env = "KAIGI_CLUSTER_SECRET", default_value = "", hide_env_values = true)]
     pub cluster_secret: String,
-    /// Milliseconds after which a worker that is not heard counts as dead. Workers send three heartbeats in this time; shorter
-    /// notices a death earlier and takes a busy machine for a dead one more easily
-    #[arg(long, env = "KAIGI_LEASE_MS", default_value_t = 1500, value_parser = clap::value_parser!(u64).range(300..=60_000))]
+    /// Milliseconds after which a worker that is not heard counts as dead. Workers send six heartbeats in this time; shorter
+    /// notices a hung process earlier and takes a busy machine for a dead one more easily (a process that ends is noticed at once)
+    #[arg(long, env = "KAIGI_LEASE_MS", default_value_t = 3000, value_parser = clap::value_parser!(u64).range(300..=60_000))]
     pub lease_ms: u64,
     /// Who gets a new task: last-used, least-used, most-used, round-robin or randomly-pick; for one purpose alone:
     /// mixer=most-used (portal, conference, access, mixer, streaming). Separated by commas; default: least-used

@@ -20,6 +20,8 @@ use crate::Channel;
 
 /// Longest wait for an answer of the cluster-manager.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// A few may be late or lost before the lease is.
+const HEARTBEATS_PER_LEASE: u32 = 6;
 /// First and longest pause between attempts to reach a cluster-manager that does not answer.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
@@ -130,7 +132,7 @@ impl Registration {
 
     /// Returns when the lease has to be taken anew, or at `stop`.
     async fn keep(&mut self, lease: Duration, stop: &CancellationToken) {
-        let mut tick = tokio::time::interval(lease / 3);
+        let mut tick = tokio::time::interval(lease / HEARTBEATS_PER_LEASE);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
