@@ -125,15 +125,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
     let registration = Registration {
         cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
-        worker: v1::Worker {
-            worker_id: worker_id.to_string(),
-            purpose: v1::Purpose::Access.into(),
-            endpoint,
-            max_load: args.worker.max_load,
-            isps: args.worker.isps.clone(),
-            regions: args.worker.regions.clone(),
-            ..v1::Worker::default()
-        },
+        worker: args.worker.describe(&worker_id, v1::Purpose::Access, endpoint),
         load: load.clone(),
         tasks: Tasks::default(),
     };

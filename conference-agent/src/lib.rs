@@ -120,15 +120,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
 
     let registration = Registration {
         cluster: ClusterClient::new(manager),
-        worker: v1::Worker {
-            worker_id: agent.to_string(),
-            purpose: v1::Purpose::Conference.into(),
-            endpoint,
-            max_load: args.worker.max_load,
-            isps: args.worker.isps.clone(),
-            regions: args.worker.regions.clone(),
-            ..v1::Worker::default()
-        },
+        worker: args.worker.describe(&agent, v1::Purpose::Conference, endpoint),
         load: load.clone(),
         tasks,
     };

@@ -120,15 +120,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
     let load = LoadGauge::default();
     let registration = Registration {
         cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
-        worker: v1::Worker {
-            worker_id: worker_id.to_string(),
-            purpose: v1::Purpose::Mixer.into(),
-            endpoint,
-            max_load: args.worker.max_load,
-            isps: args.worker.isps.clone(),
-            regions: args.worker.regions.clone(),
-            ..Default::default()
-        },
+        worker: args.worker.describe(&worker_id, v1::Purpose::Mixer, endpoint),
         load: load.clone(),
         tasks: Tasks::default(),
     };

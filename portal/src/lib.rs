@@ -24,7 +24,6 @@ pub use args::{Args, TlsMode};
 pub use portal::Portal;
 
 use kaigi_telemetry::Health;
-use tokio_util::sync::CancellationToken;
 
 /// Runs a portal until SIGTERM or SIGINT.
 ///
@@ -32,11 +31,5 @@ use tokio_util::sync::CancellationToken;
 /// If a port can't be listened on or the certificate is not to be had.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let portal = Portal::bind(args, Health::install()?).await?;
-    let stop = CancellationToken::new();
-    let stopping = stop.clone();
-    tokio::spawn(async move {
-        kaigi_worker::shutdown_signal().await;
-        stopping.cancel();
-    });
-    portal.run(stop).await
+    portal.run(kaigi_worker::stop_on_signal()).await
 }

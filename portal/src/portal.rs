@@ -155,14 +155,9 @@ impl Portal {
         let registration = Registration {
             cluster: backend.cluster(),
             worker: Worker {
-                worker_id: worker_id.into(),
-                purpose: Purpose::Portal.into(),
-                max_load: args.worker.max_load,
-                isps: args.worker.isps.clone(),
-                regions: args.worker.regions.clone(),
                 public_address: host.default_name(),
                 secure: host.is_secure(),
-                ..Worker::default()
+                ..args.worker.describe(&worker_id, Purpose::Portal, String::new())
             },
             load,
             tasks: Tasks::default(),

@@ -5,7 +5,6 @@ use std::{io::Write, process::ExitCode};
 use clap::Parser;
 use kaigi_streaming_node::{Args, plugins, run};
 use kaigi_telemetry::{Health, init_logs};
-use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
@@ -15,16 +14,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     init_logs(&args.log);
     let health = Health::install()?;
-    let stop = CancellationToken::new();
-    tokio::spawn({
-        let stop = stop.clone();
-        async move {
-            kaigi_worker::shutdown_signal().await;
-            tracing::info!("stopping");
-            stop.cancel();
-        }
-    });
-    run(args, health, stop).await?;
+    run(args, health, kaigi_worker::stop_on_signal()).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use kaigi_proto::auth::ClusterSecret;
+use kaigi_proto::{auth::ClusterSecret, ids::WorkerId, v1};
 
 /// Where the cluster is and where this worker listens inside it.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,6 +38,20 @@ impl WorkerArgs {
     #[must_use]
     pub fn secret(&self) -> ClusterSecret {
         ClusterSecret::new(&self.cluster_secret)
+    }
+
+    /// What is registered of this worker; `endpoint` is empty if others do not call it.
+    #[must_use]
+    pub fn describe(&self, id: &WorkerId, purpose: v1::Purpose, endpoint: String) -> v1::Worker {
+        v1::Worker {
+            worker_id: id.to_string(),
+            purpose: purpose.into(),
+            endpoint,
+            max_load: self.max_load,
+            isps: self.isps.clone(),
+            regions: self.regions.clone(),
+            ..v1::Worker::default()
+        }
     }
 
     /// The endpoint to register, given where the server really listens.

@@ -11,9 +11,21 @@ const EXIT_WITH_STDIN: &str = "KAIGI_EXIT_WITH_STDIN";
 /// Time for a clean end after the launcher is gone; nobody else would end a process that hangs.
 const ORPHAN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Completes at SIGTERM or SIGINT (if signals can't be listened for, never), and, with `KAIGI_EXIT_WITH_STDIN=1`, at the end of
+/// Is cancelled when the process is to end: at SIGTERM or SIGINT (if signals can't be listened for, never), and, with `KAIGI_EXIT_WITH_STDIN=1`, at the end of
 /// standard input; in that case the process is ended after five seconds if it has not ended by itself.
-pub async fn shutdown_signal() {
+#[must_use]
+pub fn stop_on_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        asked_to_stop().await;
+        tracing::info!("stopping");
+        stopping.cancel();
+    });
+    stop
+}
+
+async fn asked_to_stop() {
     let wait = async |kind| match signal(kind) {
         Ok(mut signal) => {
             signal.recv().await;
