@@ -127,6 +127,7 @@ pub(crate) fn subscribe(request: v1::SubscribeRequest) -> Parsed<Command> {
                 format: track.format.filter(|format| !format.codec.is_empty()).map(Format::from_wire),
                 parameters: track.parameters.map(VideoParameters::from_wire).unwrap_or_default(),
                 bitrate_multiplier: some(bounded(track.bitrate_multiplier, MAX_NAME, "bitrate")?),
+                priority: track.priority,
             },
         });
     }
@@ -250,6 +251,7 @@ pub(crate) fn subscription_update(update: v1::SubscriptionUpdate) -> Parsed<Subs
             from: some(bounded(track.from, kaigi_proto::ids::MAX_ID_LENGTH, "from")?),
             parameters: track.parameters.map(VideoParameters::from_wire).unwrap_or_default(),
             bitrate_multiplier: some(bounded(track.bitrate_multiplier, MAX_NAME, "bitrate")?),
+            priority: track.priority,
         })
     };
     Ok(SubscriptionUpdate {

@@ -431,6 +431,7 @@ async fn a_subscriber_gets_its_own_codec_and_changes_what_it_wants() {
             from: format!("{ROOM}-common"),
             parameters: Some(v1::VideoParameters { framerate: 12, ..Default::default() }),
             bitrate_multiplier: "x0.8".into(),
+            priority: None,
         }),
     };
     use v1::control_request::Operation;

@@ -38,6 +38,7 @@ pub(crate) fn start_egress(request: v1::StartEgressRequest) -> Parsed<Command> {
                 format: one.format.filter(|format| !format.codec.is_empty()).map(Format::from_wire),
                 parameters: one.parameters.map(VideoParameters::from_wire).unwrap_or_default(),
                 bitrate_multiplier: some(bounded(one.bitrate_multiplier, MAX_NAME, "bitrate")?),
+                priority: 0,
             },
         });
     }

@@ -355,6 +355,7 @@ fn wished(wish: &Wish) -> Option<String> {
         wanted.bitrate.map(|kbps| format!("{kbps} kbit/s")),
         wish.bitrate_multiplier.as_ref().map(|factor| format!("bitrate {factor}")),
         wanted.key_frame_interval.map(|seconds| format!("key frames every {seconds} s")),
+        (wish.priority > 0).then(|| format!("priority {}", wish.priority)),
     ]
     .into_iter()
     .flatten()

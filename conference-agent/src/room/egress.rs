@@ -173,7 +173,7 @@ impl Room {
             if let Some(change) = change {
                 let named = change.from.clone().unwrap_or_else(|| track.named.clone());
                 let mut wish = if named == track.named { track.wish.clone() } else { Wish::default() };
-                wish.change(&change.parameters, change.bitrate_multiplier.as_deref());
+                wish.change(change);
                 let media = EgressMedia { kind, from: named, wish };
                 *track = EgressTrack { active: track.active, ..self.egress_track(&egress.target, media)? };
             }

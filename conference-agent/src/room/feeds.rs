@@ -335,5 +335,6 @@ fn layer_wish(wanted: &Conversion, own: &VideoParameters, format: &Format) -> La
         framerate: wanted.framerate,
         bitrate: bitrate
             .map(|(factor, size)| factor.of(f64::from(default_bitrate(size, rate, &format.codec, 1.0)))),
+        priority: wanted.priority,
     }
 }

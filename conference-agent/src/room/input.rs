@@ -248,6 +248,7 @@ pub(crate) struct TrackUpdate {
     pub(crate) parameters: VideoParameters,
     /// "x0.6"
     pub(crate) bitrate_multiplier: Option<String>,
+    pub(crate) priority: Option<u32>,
 }
 
 #[derive(Clone, Debug)]

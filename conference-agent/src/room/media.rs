@@ -214,6 +214,8 @@ pub(crate) struct LayerWish {
     pub(crate) framerate: Option<u32>,
     /// kbit/s, at most; `None` = all there are.
     pub(crate) bitrate: Option<u32>,
+    /// Among the subscriptions of one client, higher ones get their share of what its way carries first.
+    pub(crate) priority: u32,
 }
 
 impl LayerWish {
@@ -222,7 +224,7 @@ impl LayerWish {
             resolution: self.resolution.map(resolution_to_wire),
             framerate: self.framerate.unwrap_or(0),
             bitrate: u64::from(self.bitrate.unwrap_or(0)) * 1000,
-            priority: 0,
+            priority: self.priority,
         }
     }
 }

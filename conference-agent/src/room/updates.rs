@@ -176,7 +176,7 @@ impl Room {
         };
         let moved = from != track.from;
         let mut wish = if moved { wish::Wish::default() } else { track.wish.clone() };
-        wish.change(&change.parameters, change.bitrate_multiplier.as_deref());
+        wish.change(change);
         if !moved && wish == track.wish {
             return Ok(None);
         }

@@ -4,6 +4,7 @@ use kaigi_room_config::{Resolution, RoomConfig};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    input::TrackUpdate,
     media::{Format, Kind, VideoParameters},
     outputs::Factor,
     refusal::{Refusal, Unsatisfied},
@@ -17,11 +18,15 @@ pub(crate) struct Wish {
     pub(crate) parameters: VideoParameters,
     /// "x0.6"
     pub(crate) bitrate_multiplier: Option<String>,
+    /// See [`LayerWish::priority`](super::media::LayerWish::priority).
+    pub(crate) priority: u32,
 }
 
 impl Wish {
     /// Takes what is given over the wish before.
-    pub(crate) fn change(&mut self, parameters: &VideoParameters, bitrate_multiplier: Option<&str>) {
+    pub(crate) fn change(&mut self, change: &TrackUpdate) {
+        let TrackUpdate { parameters, bitrate_multiplier, priority, from: _ } = change;
+        self.priority = priority.unwrap_or(self.priority);
         let wanted = &mut self.parameters;
         wanted.resolution = parameters.resolution.or(wanted.resolution);
         wanted.framerate = parameters.framerate.or(wanted.framerate);
@@ -33,7 +38,7 @@ impl Wish {
         }
         if let Some(multiplier) = bitrate_multiplier {
             wanted.bitrate = None;
-            self.bitrate_multiplier = Some(multiplier.to_owned());
+            self.bitrate_multiplier = Some(multiplier.clone());
         }
     }
 }
@@ -50,17 +55,19 @@ pub(crate) struct Conversion {
     pub(crate) bitrate: Option<Factor>,
     /// Seconds.
     pub(crate) key_frame_interval: Option<u32>,
+    /// No difference in what is received but in when it is left out.
+    pub(crate) priority: u32,
 }
 
 impl Conversion {
     /// Whether only the format may differ.
     pub(crate) fn keeps_parameters(&self) -> bool {
-        *self == Self { format: self.format, ..Self::default() }
+        *self == Self { format: self.format, priority: self.priority, ..Self::default() }
     }
 
     /// Whether nothing differs, as far as the subscriber has a say.
     pub(crate) fn is_none(&self) -> bool {
-        *self == Self::default()
+        !self.format && self.keeps_parameters()
     }
 }
 
@@ -76,7 +83,7 @@ pub(crate) fn check(
     parameters: &VideoParameters,
     layers: &[Resolution],
 ) -> Result<Conversion, Refusal> {
-    let mut conversion = Conversion::default();
+    let mut conversion = Conversion { priority: wish.priority, ..Conversion::default() };
     let offer = |offered: bool, what| if offered { Ok(()) } else { Err(Refusal::Unsatisfied(kind, what)) };
     let options = video_options(room, current, parameters);
     if let Some(format) = wish.format.as_ref().filter(|format| !format.is_met_by(current)) {

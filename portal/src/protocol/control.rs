@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     request::{RequestError, not_null, read},
-    v1_2::{Parameters, is_one, video_parameters},
+    v1_2::{Parameters, Wanted, is_one, video_parameters},
 };
 
 /// Longest label of a view and longest id of a region, in bytes.
@@ -135,18 +135,15 @@ fn update(data: Value) -> Result<Option<SubscriptionUpdate>, RequestError> {
     let audio = audio.map(|audio| TrackUpdate { from: audio.from.into(), ..TrackUpdate::default() });
     let video = match video {
         Some(VideoUpdate { from, parameters }) => {
-            let (parameters, bitrate_multiplier) = match parameters {
-                Some(given) => {
-                    let (parameters, multiplier) = video_parameters(".data.video", given)?;
-                    // All of it is a change here: it takes an earlier factor back.
-                    (parameters, if is_one(&multiplier) { "x1".to_owned() } else { multiplier })
-                }
-                None => (VideoParameters::default(), String::new()),
-            };
+            let given = parameters.map(|given| video_parameters(".data.video", given)).transpose()?;
+            let Wanted { parameters, multiplier, priority } = given.unwrap_or_default();
+            // All of it is a change here: it takes an earlier factor back.
+            let bitrate_multiplier = if is_one(&multiplier) { "x1".to_owned() } else { multiplier };
             let update = TrackUpdate {
                 from: from.map(String::from).unwrap_or_default(),
                 parameters: (parameters != VideoParameters::default()).then_some(parameters),
                 bitrate_multiplier,
+                priority,
             };
             (update != TrackUpdate::default()).then_some(update)
         }
@@ -263,6 +260,10 @@ mod tests {
         assert_eq!(video.parameters, Some(parameters));
         let number = update(json!({"video": {"parameters": {"bitrate": 500}}})).unwrap().unwrap();
         assert_eq!(number.video.unwrap().parameters.unwrap().bitrate, 500);
+        for priority in [0, 3] {
+            let update = update(json!({"video": {"parameters": {"priority": priority}}})).unwrap().unwrap();
+            assert_eq!(update.video.unwrap().priority, Some(priority));
+        }
         let back = update(json!({"video": {"parameters": {"bitrate": "x1.00"}}})).unwrap().unwrap();
         assert_eq!(back.video.unwrap().bitrate_multiplier, "x1");
     }

@@ -19,6 +19,8 @@ use super::{
 const MAX_MID_LENGTH: usize = 32;
 /// Highest frame rate and key frame interval that can be asked for.
 const MAX_NUMBER: f64 = 10_000.0;
+/// Highest priority of a subscription.
+const MAX_PRIORITY: u32 = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -163,6 +165,18 @@ pub(super) struct Parameters {
     bitrate: Option<Bitrate>,
     #[serde(default, deserialize_with = "not_null")]
     key_frame_interval: Option<f64>,
+    /// Not OWT's.
+    #[serde(default, deserialize_with = "not_null")]
+    priority: Option<u32>,
+}
+
+/// What is wanted of a picture.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Wanted {
+    pub(super) parameters: VideoParameters,
+    /// The factor of its bitrate: "x0.6", empty if there is none.
+    pub(super) multiplier: String,
+    pub(super) priority: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -270,19 +284,17 @@ pub(super) fn subscribe_track(
         ..SubscribeTrack::default()
     };
     if let Some(given) = track.parameters {
-        let (parameters, multiplier) = video_parameters(place, given)?;
+        let Wanted { parameters, multiplier, priority } = video_parameters(place, given)?;
         wanted.parameters = (parameters != VideoParameters::default()).then_some(parameters);
         // Asking for all of it is asking for nothing.
         wanted.bitrate_multiplier = Some(multiplier).filter(|m| !is_one(m)).unwrap_or_default();
+        wanted.priority = priority.unwrap_or_default();
     }
     Ok(wanted)
 }
 
-/// Parameters of what is at `place`, and the factor of its bitrate ("x0.6", empty if there is none).
-pub(super) fn video_parameters(
-    place: &str,
-    given: Parameters,
-) -> Result<(VideoParameters, String), RequestError> {
+/// Reads the parameters of what is at `place`.
+pub(super) fn video_parameters(place: &str, given: Parameters) -> Result<Wanted, RequestError> {
     let number = |name: &str, value: Option<f64>| match value {
         Some(value) if value > 0.0 && value <= MAX_NUMBER => Ok(value.round().max(1.0) as u32),
         Some(_) => Err(RequestError::shape(format!("{place}.{name}"), "should be a positive number")),
@@ -306,7 +318,11 @@ pub(super) fn video_parameters(
         Some(Bitrate::Text(text)) => multiplier(place, text)?,
         None => String::new(),
     };
-    Ok((parameters, factor))
+    if given.priority.is_some_and(|priority| priority > MAX_PRIORITY) {
+        let problem = format!("should be a whole number from 0 to {MAX_PRIORITY}");
+        return Err(RequestError::shape(format!("{place}.parameters.priority"), problem));
+    }
+    Ok(Wanted { parameters, multiplier: factor, priority: given.priority })
 }
 
 fn multiplier(place: &str, text: String) -> Result<String, RequestError> {

@@ -27,6 +27,11 @@ export interface VideoSubscribeParameters {
   bitrateMultiplier?: number;
   /** Seconds between key frames. */
   keyFrameInterval?: number;
+  /**
+   * 0 (the default) to 100. When the network does not carry all videos with several layers that this client receives, those of a higher
+   * priority are made larger before others, and left out after them.
+   */
+  priority?: number;
 }
 
 /** How audio is subscribed. */
@@ -480,12 +485,13 @@ function area({ parameters }: TrackInfo): number {
 
 /** The parameters alone, without those that aren't given. */
 function parametersOf(options: VideoSubscribeParameters): VideoSubscribeParameters {
-  const { resolution, framerate, bitrateMultiplier, keyFrameInterval } = options;
+  const { resolution, framerate, bitrateMultiplier, keyFrameInterval, priority } = options;
   return {
     ...(resolution && { resolution: { width: resolution.width, height: resolution.height } }),
     ...(framerate !== undefined && { framerate }),
     ...(bitrateMultiplier !== undefined && { bitrateMultiplier }),
     ...(keyFrameInterval !== undefined && { keyFrameInterval }),
+    ...(priority !== undefined && { priority }),
   };
 }
 

@@ -210,11 +210,11 @@ describe('a subscription', () => {
 
   it('asks for other measures with all their names', async () => {
     const { bench, subscription } = await subscribed();
-    const updating = subscription.update({ video: { resolution: SMALL, framerate: 15, bitrateMultiplier: 0.6, keyFrameInterval: 2 } });
+    const updating = subscription.update({ video: { resolution: SMALL, framerate: 15, bitrateMultiplier: 0.6, keyFrameInterval: 2, priority: 3 } });
     expect(await nextControl(bench)).toEqual({
       id: 's1',
       operation: 'update',
-      data: { video: { parameters: { resolution: SMALL, framerate: 15, bitrate: 'x0.6', keyFrameInterval: 2 } } },
+      data: { video: { parameters: { resolution: SMALL, framerate: 15, bitrate: 'x0.6', keyFrameInterval: 2, priority: 3 } } },
     });
     await updating;
   });

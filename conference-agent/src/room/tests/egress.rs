@@ -123,7 +123,7 @@ fn another_source_or_size_is_checked_and_what_is_refused_changes_nothing() {
             video: Some(TrackUpdate {
                 from: from.map(str::to_owned),
                 parameters: VideoParameters { resolution: size, ..VideoParameters::default() },
-                bitrate_multiplier: None,
+                ..TrackUpdate::default()
             }),
         },
         active: [None, None],

@@ -167,6 +167,7 @@ fn each_parameter_of_a_forward_stream_makes_an_output_of_its_own() {
         format: None,
         parameters: VideoParameters { resolution, framerate, key_frame_interval, bitrate: None },
         bitrate_multiplier: multiplier.map(str::to_owned),
+        priority: 0,
     };
     let cases = [
         (all(Some(QVGA), None, None, None), "vp8::320x240:0:0:1:100"),

@@ -73,7 +73,8 @@ fn told(world: &mut World) -> (String, bool) {
     assert_eq!(source, None);
     let names: Vec<_> = layers.iter().map(name).collect();
     let most = wanted.resolution.map(|size| format!(" {}x{}", size.width, size.height)).unwrap_or_default();
-    (format!("{}{most} {}fps {}bps", names.join(""), wanted.framerate, wanted.bitrate), mixer)
+    let first = Some(wanted.priority).filter(|p| *p > 0).map(|p| format!(" before {p}")).unwrap_or_default();
+    (format!("{}{most} {}fps {}bps{first}", names.join(""), wanted.framerate, wanted.bitrate), mixer)
 }
 
 #[test]
@@ -114,6 +115,23 @@ fn a_size_a_rate_and_a_bitrate_are_left_to_the_node() {
     let same = TrackUpdate { from: Some(published.stream.to_string()), ..TrackUpdate::default() };
     assert_eq!(world.run(update(&subscription, same)), Ok(Reply::Done));
     assert_eq!(told(&mut world), (String::new(), false), "it is of that stream already");
+}
+
+#[test]
+fn the_priority_is_left_to_the_node_and_needs_nothing_made() {
+    let (mut world, published) = layered();
+    let wish = Wish { priority: 7, ..Wish::default() };
+    let subscription = subscribe(&mut world, published.stream.as_str(), wish).unwrap();
+    assert_eq!(told(&mut world).0, "qhf 0fps 0bps before 7");
+    world.establish_as(&subscription, &[vp8()]);
+    let change = |priority| TrackUpdate { priority, ..TrackUpdate::default() };
+    world.run(update(&subscription, change(Some(2)))).unwrap();
+    assert_eq!(told(&mut world), ("qhf 0fps 0bps before 2".to_owned(), false));
+    let smaller = TrackUpdate { parameters: size(320, 180), ..change(None) };
+    world.run(update(&subscription, smaller)).unwrap();
+    assert_eq!(told(&mut world), ("qhf 320x180 0fps 0bps before 2".to_owned(), false));
+    world.run(update(&subscription, change(Some(0)))).unwrap();
+    assert_eq!(told(&mut world), ("qhf 320x180 0fps 0bps".to_owned(), false));
 }
 
 #[test]

@@ -111,6 +111,17 @@ fn a_subscription_asks_for_parameters() {
 }
 
 #[test]
+fn a_subscription_may_come_before_others() {
+    let priority = |value| subscribe_video(json!({"parameters": {"priority": value}}));
+    let track = priority(json!(100)).unwrap();
+    assert_eq!((track.priority, track.parameters), (100, None));
+    for bad in [json!(101), json!(-1), json!(1.5), json!("high"), json!(null)] {
+        let text = priority(bad.clone()).unwrap_err().to_string();
+        assert!(text.starts_with("request.media.tracks[0].parameters"), "{bad}: {text}");
+    }
+}
+
+#[test]
 fn empty_parameters_and_a_factor_of_one_ask_for_nothing() {
     for parameters in [json!({}), json!({"bitrate": "x1"}), json!({"bitrate": "x1.0"})] {
         let track = subscribe_video(json!({"parameters": parameters})).unwrap();

@@ -50,7 +50,12 @@ impl Play {
         if kind == Kind::Audio || self.rng.random_bool(0.5) {
             return Wish { format, ..Wish::default() };
         }
-        Wish { format, parameters: self.parameters(), bitrate_multiplier: self.multiplier() }
+        Wish {
+            format,
+            parameters: self.parameters(),
+            bitrate_multiplier: self.multiplier(),
+            priority: self.rng.random_range(0..3),
+        }
     }
 
     pub(super) fn update_subscription(&mut self) {
@@ -63,6 +68,7 @@ impl Play {
                 from: play.pick(from).filter(|_| play.rng.random_bool(0.5)),
                 parameters: play.parameters(),
                 bitrate_multiplier: play.multiplier(),
+                priority: play.rng.random_bool(0.2).then(|| play.rng.random_range(0..3)),
             }
         };
         let update = SubscriptionUpdate {
