@@ -554,6 +554,31 @@ fn tracks_cross_between_nodes_once() {
 }
 
 #[test]
+fn audio_levels_cross_between_nodes() {
+    let mut producer = World::conference();
+    let mut consumer = World::with_worker("access-2", "127.0.0.1:7001", 9);
+    let client = consumer.client();
+    let mid = consumer.clients[client].1.add("audio", Way::Receive);
+    let remote = v1::TrackSource { endpoint: "http://producer".into(), ..source("transport0-0", "opus") };
+    consumer.subscribe(client, "s", &[(&mid[..], v1::MediaKind::Audio, remote)]).unwrap();
+    consumer.negotiate(client);
+    consumer.connect(client);
+    let calls = std::mem::take(&mut consumer.node.output().calls);
+    let [LinkCall::Attach { flow, request, .. }] = &calls[..] else { panic!("{calls:?}") };
+    let reply = producer.node.attach(producer.now, request).unwrap();
+    assert_eq!((reply.audio_level_id, reply.dependency_descriptor_id), (1, 0));
+    consumer.node.attached(consumer.now, *flow, request, Ok(reply));
+    consumer.pass(Duration::ZERO);
+    carry(&mut consumer, &mut producer);
+    producer.media(0, 0, b"sound", 960);
+    carry(&mut producer, &mut consumer);
+    consumer.settle();
+    let ssrc = consumer.clients[client].1.answer.ssrcs[0][0];
+    let received = consumer.clients[client].1.take_rtp(ssrc);
+    assert_eq!(received[0].0.extension(&received[0].1, 1), Some(&[0x91][..]));
+}
+
+#[test]
 fn a_track_that_is_not_to_be_had_is_asked_for_again() {
     let mut world = World::with_worker("access-2", "127.0.0.1:7001", 9);
     let client = world.client();

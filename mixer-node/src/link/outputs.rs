@@ -144,6 +144,7 @@ impl Outputs {
             format: Some(description.format.clone()),
             payload_type: description.payload_type.into(),
             dependency_descriptor_id: 0,
+            audio_level_id: 0,
             clock_rate: description.clock.rate,
         })
     }
@@ -237,6 +238,7 @@ mod tests {
             format: v1::MediaFormat { codec: "vp8".into(), ..Default::default() },
             payload_type: 96,
             clock: MediaClock::new(Instant::now(), 90_000),
+            audience: Arc::default(),
         });
         (outputs, track)
     }

@@ -59,13 +59,17 @@ impl Node {
             Kind::Audio => AUDIO_PAYLOAD,
             Kind::Video => VIDEO_PAYLOAD,
         };
-        let dependency = supply.extensions.dependency;
+        let (dependency, audio_level) = match kind {
+            Kind::Audio => (None, supply.extensions.audio_level),
+            Kind::Video => (supply.extensions.dependency, None),
+        };
         let reply = v1::AttachReply {
             producer_address: self.config.link_address.to_string(),
             format: Some(format.to_message()),
             payload_type: payload_type.into(),
             clock_rate: format.clock_rate(),
             dependency_descriptor_id: dependency.map_or(0, u32::from),
+            audio_level_id: audio_level.map_or(0, u32::from),
         };
         if self.by_attachment.contains_key(&id) {
             return Ok(reply);
@@ -75,7 +79,7 @@ impl Node {
         }
         let producer = LinkProducer::new(now, request, payload_type)
             .map_err(|error| NodeError::Invalid(error.to_string()))?
-            .keeping(dependency);
+            .keeping(dependency.or(audio_level));
         let consumer = (producer.consumer_address(), producer.ssrc());
         if self.net.links.by_consumer.contains_key(&consumer) {
             return Err(NodeError::InUse("SSRC"));

@@ -174,12 +174,13 @@ impl Node {
         }
         let parsed = reply.and_then(|reply| {
             let producer = reply.producer_address.parse::<SocketAddr>();
-            let dependency =
-                u8::try_from(reply.dependency_descriptor_id).ok().filter(|id| (1..=14).contains(id));
+            let extension = |id| u8::try_from(id).ok().filter(|id| (1..=14).contains(id));
+            let dependency = extension(reply.dependency_descriptor_id);
+            let audio_level = extension(reply.audio_level_id);
             let format = Format::from_message(&reply.format.unwrap_or_default());
             match (producer, format.filter(|f| f.codec.is_video() == (kind == Kind::Video))) {
                 (Ok(producer), Some(format)) => {
-                    Ok((producer, format, Extensions { dependency, ..Extensions::default() }))
+                    Ok((producer, format, Extensions { dependency, audio_level, ..Extensions::default() }))
                 }
                 _ => Err(tonic::Status::internal("the producer's reply is unusable")),
             }
