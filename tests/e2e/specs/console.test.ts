@@ -120,6 +120,23 @@ describe('settings', () => {
     expect((await document()).views[0]?.video.maxInput).toBe(9);
   });
 
+  it('of what is drawn over a view are saved as they are entered', async () => {
+    const field = (name: string) => desk.get(`views.0.video.decoration.${name}`);
+    await desk.go(inPage('settings/views'), 'views.0.video.maxInput');
+    await desk.page.getByText('Names, avatars, logo').click();
+    await field('captions').check();
+    await field('logo.picture').fill('../logo.png');
+    await desk.get('save').click();
+    await until('the field has the focus', () => field('logo.picture').evaluate((input) => input === input.ownerDocument.activeElement));
+    await field('logo.picture').fill('logo.png');
+    await field('logo.corner').selectOption('bottomRight');
+    await desk.saves(() => desk.get('save').click());
+    await until('it is saved', async () => {
+      const { decoration } = (await document()).views[0]!.video as { decoration?: { captions: boolean; logo?: object } };
+      return decoration?.captions === true && JSON.stringify(decoration.logo) === '{"picture":"logo.png","corner":"bottomRight","height":10}';
+    });
+  });
+
   it('can be written as JSON, and what the server refuses is told in its words', async () => {
     await desk.go(inPage('settings/json'), 'json');
     const json = desk.get('json');

@@ -33,6 +33,18 @@ describe('settings', () => {
     expect(wrong(['views', 0, 'video', 'layout', 'templates', 'custom'], [{ region: [] }])).toEqual(['views.0.video.layout.templates.custom.0']);
   });
 
+  it('of what is drawn over a view are told at their fields', () => {
+    const wrong = (member: string, value: unknown) => Object.keys(problemsOf(put(ROOM, ['views', 0, 'video', 'decoration', ...member.split('.')], value)));
+    const path = 'views.0.video.decoration';
+    expect(wrong('animation', 2001)).toEqual([`${path}.animation`]);
+    expect(wrong('animation', 300)).toEqual([]);
+    expect(['../secret.png', '.hidden', 'a b.png', '*-*.png'].map((name) => wrong('avatarPicture', name))).toEqual(Array(4).fill([`${path}.avatarPicture`]));
+    expect(['*.png', 'face-*.jpg', 'nobody.png'].map((name) => wrong('avatarPicture', name))).toEqual([[], [], []]);
+    expect(wrong('logo', { picture: '*.png', corner: 'topLeft', height: 10 })).toEqual([`${path}.logo.picture`]);
+    expect(wrong('logo', { picture: 'a.png', corner: 'topLeft', height: 51 })).toEqual([`${path}.logo.height`]);
+    expect(wrong('logo', { picture: 'a.png', corner: 'topLeft', height: 50 })).toEqual([]);
+  });
+
   it('need no picture', () => {
     expect(problemsOf(put(ROOM, ['views', 0, 'video'], false))).toEqual({});
   });

@@ -1,5 +1,7 @@
 // The room document, as the management API has it. What is not named here is kept as it came.
 
+import type { Decoration } from './decoration.js';
+
 export interface KindFlags {
   audio: boolean;
   video: boolean;
@@ -63,6 +65,8 @@ export interface ViewVideo {
   bgColor: BgColor;
   keepActiveInputPrimary: boolean;
   layout: { fitPolicy: FitPolicy; templates: { base: BaseTemplate; custom: Template[] } };
+  /** Left out where all of it is the default. */
+  decoration?: Partial<Decoration>;
 }
 
 export interface View {

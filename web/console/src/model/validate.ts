@@ -1,3 +1,4 @@
+import { checkDecoration } from './decoration.js';
 import { type Room, type ViewVideo, formatName, sameFormat } from './room.js';
 import { flaw } from './templates.js';
 
@@ -49,6 +50,7 @@ function checkVideo(path: string, video: ViewVideo, check: (path: string, isGood
   if (bitrate !== undefined) within('parameters.bitrate', bitrate, 1, 1_000_000);
   within('maxInput', video.maxInput, 1, 256);
   check(`${path}.motionFactor`, Number.isFinite(video.motionFactor) && video.motionFactor > 0, 'A number above 0.');
+  checkDecoration(`${path}.decoration`, video, check);
   video.layout.templates.custom.forEach((template, i) => {
     const text = flaw(template);
     check(`${path}.layout.templates.custom.${i}`, text === undefined, text ?? '');

@@ -1,5 +1,5 @@
 import type { Path } from '../model/draft.js';
-import { NumberField, type Option, SelectField, TextField, Toggle } from '../ui/fields.js';
+import { Field, NumberField, type Option, SelectField, TextField, Toggle } from '../ui/fields.js';
 import { useEditor } from './editor.js';
 
 // Fields that are tied to a place in the room's document. Their test ids are their paths.
@@ -61,5 +61,31 @@ export function BoundChoice<T>({ path, choices, same, name, ...rest }: Bound & {
       error={editor.problem(...path)}
       testId={path.join('.')}
     />
+  );
+}
+
+/** A colour, as red, green and blue. */
+export function ColourField({ path, label }: Bound) {
+  const editor = useEditor();
+  const { r = 0, g = 0, b = 0 } = (editor.get(path) ?? {}) as { r?: number; g?: number; b?: number };
+  const hex = `#${[r, g, b].map((part) => part.toString(16).padStart(2, '0')).join('')}`;
+  return (
+    <Field label={label} error={editor.problem(...path)}>
+      {(props) => (
+        <span class="colour">
+          <input
+            {...props}
+            type="color"
+            value={hex}
+            data-testid={path.join('.')}
+            onInput={(event) => {
+              const value = Number.parseInt(event.currentTarget.value.slice(1), 16);
+              editor.set(path, { r: value >> 16, g: (value >> 8) & 255, b: value & 255 });
+            }}
+          />
+          <code>{hex}</code>
+        </span>
+      )}
+    </Field>
   );
 }

@@ -3,7 +3,8 @@ import { ViewLayouts } from '../layout/view-layouts.js';
 import { type View, formatName, newView, newViewVideo, sameFormat } from '../model/room.js';
 import { Action } from '../ui/buttons.js';
 import { Field, Toggle } from '../ui/fields.js';
-import { BoundChoice, BoundNumber, BoundText, BoundToggle } from './bound.js';
+import { BoundChoice, BoundNumber, BoundText, BoundToggle, ColourField } from './bound.js';
+import { DecorationFields } from './decoration.js';
 import { useEditor } from './editor.js';
 import { Group } from './group.js';
 
@@ -95,9 +96,15 @@ function VideoFields({ index }: { index: number }) {
       <div class="row">
         <BoundNumber path={[...path, 'maxInput']} label="Inputs shown at most" min={1} max={256} />
         <BoundNumber path={[...path, 'motionFactor']} label="Motion factor" hint="On the usual bitrate" step="any" min={0} />
-        <ColourField path={[...path, 'bgColor']} />
+        <ColourField path={[...path, 'bgColor']} label="Background" />
       </div>
       <BoundToggle path={[...path, 'keepActiveInputPrimary']} label="Keep the speaker primary" hint="The loudest input moves to the first region" />
+      <details class="layouts">
+        <summary>
+          <h4>Names, avatars, logo</h4>
+        </summary>
+        <DecorationFields video={video} path={[...path, 'decoration']} />
+      </details>
       <details open={isOpen.value} onToggle={(event) => (isOpen.value = event.currentTarget.open)} class="layouts">
         <summary>
           <h4>Layout</h4>
@@ -105,30 +112,5 @@ function VideoFields({ index }: { index: number }) {
         <ViewLayouts video={video} onChange={(layout) => editor.set([...path, 'layout'], layout)} />
       </details>
     </>
-  );
-}
-
-function ColourField({ path }: { path: (string | number)[] }) {
-  const editor = useEditor();
-  const { r = 0, g = 0, b = 0 } = (editor.get(path) ?? {}) as { r?: number; g?: number; b?: number };
-  const hex = `#${[r, g, b].map((part) => part.toString(16).padStart(2, '0')).join('')}`;
-  return (
-    <Field label="Background" error={editor.problem(...path)}>
-      {(props) => (
-        <span class="colour">
-          <input
-            {...props}
-            type="color"
-            value={hex}
-            data-testid={path.join('.')}
-            onInput={(event) => {
-              const value = Number.parseInt(event.currentTarget.value.slice(1), 16);
-              editor.set(path, { r: value >> 16, g: (value >> 8) & 255, b: value & 255 });
-            }}
-          />
-          <code>{hex}</code>
-        </span>
-      )}
-    </Field>
   );
 }
