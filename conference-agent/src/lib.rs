@@ -40,6 +40,8 @@ use crate::{
     shared::{Limits, Shared},
 };
 
+pub use room::built_in_layouts;
+
 /// Largest request, in bytes: an SDP of a client that sees very many streams.
 const MAX_MESSAGE: usize = 1 << 20;
 /// Most calls on one connection: each participant of a portal holds one open for as long as it is in a room.

@@ -63,6 +63,7 @@ pub(crate) use input::{
 };
 pub(crate) use judge::Loudness;
 pub(crate) use layout::RequestedLayout;
+pub use layout::built_in_layouts;
 #[cfg(test)]
 pub(crate) use media::{Feed, FeedOnWire};
 pub(crate) use media::{Format, Kind, Kinds, Node, Source, VideoParameters, resolution_from_wire};

@@ -4,15 +4,14 @@
 //! Each runs in a process of its own, whose user and system time of the measured seconds is divided by these.
 //! `THREADS=1` prints the time by threads.
 
+mod material;
+
 use std::{
     collections::BTreeMap,
     io::Write as _,
     net::{IpAddr, Ipv4Addr, UdpSocket},
     process::{Command, ExitCode},
-    sync::{
-        Arc,
-        mpsc::{Receiver, channel},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,14 +19,13 @@ use anyhow::{Context as _, bail};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSrc;
-use kaigi_media::{link::LinkKeys, rtp::RtpHeader};
+use kaigi_media::link::LinkKeys;
 use kaigi_mixer_node::{
     init_gstreamer,
     link::{Layers, MediaClock, Outputs, TrackDescription, Wish},
     video::{
-        ActiveInput, Badge, Canvas, Colour, Continuity, Decoration, EncoderSettings, Frame, FrameSlot,
-        PacketSink, PlannedPicture, Programme, Rect, Region, Scene, Sheets, Size, Studio, StudioPlan,
-        TargetBitrate, VideoCodec, VideoDecoder, VideoEncoder, VideoEncoding,
+        ActiveInput, Badge, Colour, Decoration, FrameSlot, PlannedPicture, Programme, Rect, Region, Scene,
+        Size, Studio, StudioPlan, TargetBitrate, VideoCodec, VideoDecoder, VideoEncoder, VideoEncoding,
     },
 };
 use kaigi_proto::{
@@ -35,15 +33,14 @@ use kaigi_proto::{
     v1,
 };
 
+use material::{FRAMES, RATE, cpu, material, renumbered, ticks};
+
 const VIEW: Size = Size { width: 1280, height: 720 };
-const RATE: u32 = 30;
 /// kbit/s of the mix.
 const BITRATE: u32 = 1500;
 /// What each participant sends, with kbit/s.
 const LAYERS: [(Size, u32); 3] =
     [(Size { width: 320, height: 180 }, 150), (Size { width: 640, height: 360 }, 500), (VIEW, 1500)];
-/// Frames of the material, sent again and again.
-const FRAMES: u32 = 150;
 const WARM_UP: Duration = Duration::from_secs(3);
 const MEASURED: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 3;
@@ -92,20 +89,6 @@ fn measured(what: &str, side: u32) -> anyhow::Result<f64> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// User and system time of this process, in seconds.
-fn cpu() -> anyhow::Result<f64> {
-    ticks("/proc/self/stat")
-}
-
-fn ticks(file: &str) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(file)?;
-    let (_, fields) = stat.rsplit_once(')').context("no fields")?;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let [user, system] = [fields[11].parse::<f64>()?, fields[12].parse::<f64>()?];
-    // Linux tells them in hundredths, whatever the kernel's own tick.
-    Ok((user + system) / 100.0)
 }
 
 /// Time by threads of the same name.
@@ -157,84 +140,6 @@ fn run(material: &[Vec<Vec<u8>>], people: u32, mut push: impl FnMut(usize, Vec<u
     unreachable!("it is measured before frames run out")
 }
 
-/// A packet of the material as one of its repetition.
-fn renumbered(packet: &[u8], sequence: u16, frame: u32) -> Vec<u8> {
-    let mut packet = packet.to_vec();
-    packet[2..4].copy_from_slice(&sequence.to_be_bytes());
-    packet[4..8].copy_from_slice(&(frame * (90_000 / RATE)).to_be_bytes());
-    packet
-}
-
-/// The packets of each frame of somebody who talks before a still background, the first of them a key frame.
-fn material(size: Size, kbps: u32) -> anyhow::Result<Vec<Vec<Vec<u8>>>> {
-    let settings = EncoderSettings { encoding: VideoEncoding::Vp8, size, framerate: Some(RATE) };
-    let (tell, told) = channel();
-    let sink = PacketSink {
-        packet: Box::new(move |packet: &[u8]| drop(tell.send(packet.to_vec()))),
-        key_frame: Box::new(|| {}),
-    };
-    let from = Continuity { sequence: 0, timestamp_offset: 0 };
-    let encoder = VideoEncoder::start(&settings, kbps, from, sink, |reason| panic!("{reason}"))?;
-    let mut sheets = Sheets::new(Colour::from_rgb(0));
-    let mut frames = Vec::new();
-    for number in 0..FRAMES {
-        let canvas = talker(size, number);
-        let picture = canvas.picture().context("a canvas is a picture")?;
-        let sheet = sheets.get(&picture, u64::from(number), size).context("memory")?;
-        encoder.push(&sheet, Duration::from_secs(1) * number / RATE);
-        frames.push(frame(&told)?);
-    }
-    Ok(frames)
-}
-
-fn frame(packets: &Receiver<Vec<u8>>) -> anyhow::Result<Vec<Vec<u8>>> {
-    let mut frame = Vec::new();
-    loop {
-        let packet = packets.recv_timeout(Duration::from_secs(10))?;
-        let last = RtpHeader::parse(&packet)?.marker;
-        frame.push(packet);
-        if last {
-            return Ok(frame);
-        }
-    }
-}
-
-/// A textured room, a head that sways and a mouth that opens and closes, and the noise of a camera.
-fn talker(size: Size, number: u32) -> Canvas {
-    let mut canvas = Canvas::new(size, Colour([90, 120, 136]));
-    let time = f64::from(number) / f64::from(RATE);
-    let mut noise = number.wrapping_mul(747_796_405) | 1;
-    let centre = (0.5 + 0.04 * (time * 1.3).sin(), 0.45 + 0.02 * (time * 2.1).cos());
-    let mouth = 0.012 + 0.012 * (time * 9.0).sin();
-    let mut rows = Vec::with_capacity((size.width * size.height) as usize);
-    for y in 0..size.height {
-        for x in 0..size.width {
-            let (fx, fy) = (f64::from(x) / f64::from(size.width), f64::from(y) / f64::from(size.height));
-            let (dx, dy) = (fx - centre.0, fy - centre.1);
-            let head = (dx / 0.13).powi(2) + (dy / 0.28).powi(2);
-            let lips = (dx / 0.05).powi(2) + ((dy - 0.14) / mouth).powi(2);
-            let luma = if lips < 1.0 {
-                60.0
-            } else if head < 1.0 {
-                150.0 + 20.0 * (dx * 40.0).sin() * (dy * 30.0).cos() - 30.0 * head
-            } else {
-                90.0 + 25.0 * (fx * 31.0).sin() * (fy * 23.0).sin() + 15.0 * (fx * 97.0 + fy * 71.0).sin()
-            };
-            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            rows.push((luma + f64::from(noise >> 30) - 1.5).clamp(16.0, 235.0) as u8);
-        }
-    }
-    let grey = vec![128; (size.width * size.height / 4) as usize];
-    let half = Size { width: size.width / 2, height: size.height / 2 };
-    let plane = |data, size: Size| kaigi_mixer_node::video::Plane::new(data, size.width as usize, size);
-    let planes = [plane(&rows, size), plane(&grey, half), plane(&grey, half)];
-    if let [Some(luma), Some(u), Some(v)] = planes {
-        let whole = Rect { x: 0, y: 0, size };
-        canvas.blit(&kaigi_mixer_node::video::Picture { planes: [luma, u, v] }, whole, 0, 0);
-    }
-    canvas
-}
-
 /// The regions of a square grid.
 fn grid(side: u32) -> Vec<Rect> {
     let size = Size { width: (VIEW.width / side) & !1, height: (VIEW.height / side) & !1 };
@@ -263,6 +168,7 @@ fn node(side: u32, decorated: bool) -> anyhow::Result<f64> {
         format: v1::MediaFormat { codec: "vp8".into(), ..Default::default() },
         payload_type: 96,
         clock: MediaClock::new(Instant::now(), 90_000),
+        audience: Arc::default(),
     });
     outputs
         .attach(&LinkKeys::random().attach_request("a", "mix", listener.local_addr()?, 1), Instant::now())?;
@@ -277,7 +183,8 @@ fn node(side: u32, decorated: bool) -> anyhow::Result<f64> {
     active.set(StreamId::new("s0")?);
     let region = |(index, (rect, slot)): (usize, (&Rect, &Arc<FrameSlot>))| {
         let stream = StreamId::new(format!("s{index}")).ok();
-        let badge = stream.map(|stream| Badge { stream, name: "Participant".into(), avatar: false });
+        let badge =
+            stream.map(|stream| Badge { stream, name: "Participant".into(), avatar: false, still: None });
         Region { rect: *rect, source: Some(Arc::clone(slot)), badge }
     };
     let scene = Scene {
@@ -290,6 +197,7 @@ fn node(side: u32, decorated: bool) -> anyhow::Result<f64> {
             border: decorated.then_some(Colour::from_rgb(0x30_c060)),
             active,
             clock: decorated,
+            logo: None,
             animation: Duration::ZERO,
         },
     };
@@ -297,6 +205,7 @@ fn node(side: u32, decorated: bool) -> anyhow::Result<f64> {
         "mix",
         StudioPlan {
             programme: Programme::Composed { scene, framerate: RATE, edges: false },
+            audience: Arc::clone(&track.description().audience),
             outputs: vec![PlannedPicture {
                 encoding: VideoEncoding::Vp8,
                 size: Some(VIEW),
@@ -307,7 +216,7 @@ fn node(side: u32, decorated: bool) -> anyhow::Result<f64> {
             }],
         },
     )?;
-    let cores = run(&material, side * side, |person, packet| decoders[person].push(packet))?;
+    let cores = run(&material, side * side, |person, packet| decoders[person].push(packet, Instant::now()))?;
     let made = track.stats(Instant::now());
     let least = (f64::from(RATE) * (WARM_UP + MEASURED).as_secs_f64() * 0.9) as u64;
     anyhow::ensure!(made.frames > least, "only {} pictures were made", made.frames);

@@ -239,7 +239,7 @@ fn sound(c: &mut Criterion) {
             let ids: Vec<_> = (0..people).map(|i| StreamId::new(format!("s{i}")).expect("an id")).collect();
             for (i, id) in ids.iter().enumerate() {
                 let owner = ParticipantId::new(format!("p{i}")).expect("an id");
-                mixer.set_input(id, &owner, AudioCodec::Opus).expect("a decoder");
+                mixer.set_input(id, &owner, AudioCodec::Opus, None).expect("a decoder");
                 let track = TrackId::new(format!("t{i}")).expect("an id");
                 let encoding = AudioEncoding::Opus { stereo: true };
                 outputs.insert(track, PlannedMix { mix: Mix::Minus(owner), encoding });

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::PathBuf};
 
 use clap::Parser;
 use kaigi_telemetry::LogArgs;
@@ -19,6 +19,9 @@ pub struct Args {
     /// IP address for media between nodes, reachable from all of them
     #[arg(long, env = "KAIGI_LINK_ADDRESS", default_value = "127.0.0.1")]
     pub link_address: IpAddr,
+    /// Directory of PNG and JPEG pictures that views may show as avatars and logos, read at the start
+    #[arg(long, env = "KAIGI_PICTURES", value_name = "DIR")]
+    pub pictures: Option<PathBuf>,
     /// Check that all needed GStreamer elements are installed, then end: with status 0, or with 1 and a line for each missing one
     #[arg(long)]
     pub check_plugins: bool,

@@ -15,7 +15,7 @@ use crate::{
     audio::{AudioEncoding, AudioFormatError},
     link::LayeredTrack,
     rendition::{RenditionError, RenditionSpecs},
-    video::{ActiveInput, Area, Colour, Decoration, GeometryError, Size, VideoEncoding},
+    video::{ActiveInput, Area, Colour, Corner, Decoration, GeometryError, Size, VideoEncoding},
 };
 
 /// Inputs of one view at most. Each decoded one takes some threads and memory.
@@ -24,6 +24,8 @@ pub const MAX_INPUTS: usize = 200;
 const MAX_NAME: usize = 200;
 /// Milliseconds.
 const MAX_ANIMATION: u32 = 2000;
+/// Hundredths of the picture's height; a larger one hides what it is over.
+const LOGO_HEIGHTS: std::ops::RangeInclusive<u32> = 1..=50;
 /// Layers of one picture at most; WebRTC's publishers send three.
 const MAX_LAYERS: usize = 16;
 /// Regions of one layout at most.
@@ -166,8 +168,23 @@ pub struct VideoSpec {
     pub edges: bool,
     /// Whether avatars are shown where there are no pictures.
     pub avatars: bool,
+    /// Name of the picture that they are.
+    pub avatar_picture: Option<String>,
+    /// Shown over everything.
+    pub logo: Option<LogoSpec>,
     /// What is drawn besides.
     pub decoration: Decoration,
+}
+
+/// A logo.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogoSpec {
+    /// Name of the picture.
+    pub picture: String,
+    /// Where.
+    pub corner: Corner,
+    /// Hundredths of the whole picture's height.
+    pub height: u32,
 }
 
 /// An input.
@@ -278,15 +295,38 @@ impl TryFrom<v1::ViewVideo> for VideoSpec {
             regions: layout.regions.iter().map(region).collect::<Result<_, _>>()?,
             edges,
             avatars: video.avatars,
+            avatar_picture: Some(video.avatar_picture).filter(|name| !name.is_empty()),
+            logo: video.logo.map(LogoSpec::try_from).transpose()?,
             decoration: Decoration {
                 captions: video.captions,
                 border: video.active_border_rgb.map(Colour::from_rgb),
                 active: ActiveInput::default(),
                 clock: video.clock,
+                // Looked up by the view.
+                logo: None,
                 animation: Duration::from_millis(
                     within("animation_ms", video.animation_ms, 0..=MAX_ANIMATION)?.into(),
                 ),
             },
+        })
+    }
+}
+
+impl TryFrom<v1::Logo> for LogoSpec {
+    type Error = DescriptionError;
+
+    fn try_from(logo: v1::Logo) -> Result<Self, DescriptionError> {
+        let corner = match logo.corner() {
+            v1::Corner::Unspecified => return Err(DescriptionError::Missing("corner of the logo")),
+            v1::Corner::TopLeft => Corner::TopLeft,
+            v1::Corner::TopRight => Corner::TopRight,
+            v1::Corner::BottomLeft => Corner::BottomLeft,
+            v1::Corner::BottomRight => Corner::BottomRight,
+        };
+        Ok(Self {
+            picture: logo.picture,
+            corner,
+            height: within("logo height", logo.height_percent, LOGO_HEIGHTS)?,
         })
     }
 }

@@ -43,6 +43,7 @@ use events::EventHub;
 use link::{LinkContext, Outputs, Receiver, VideoSources};
 use node::Node;
 use service::Service;
+use video::Pictures;
 use view::MixerContext;
 
 /// Between looks at agents that are away.
@@ -75,6 +76,9 @@ pub enum RunError {
         /// What happened.
         source: std::io::Error,
     },
+    /// The configured pictures can't be read.
+    #[error(transparent)]
+    Pictures(#[from] video::PicturesError),
     /// The cluster-manager's endpoint is none.
     #[error(transparent)]
     Cluster(#[from] ChannelError),
@@ -143,11 +147,13 @@ fn bind_node(
     let address = args.link_address;
     let no_link = |source| RunError::Link { address, source };
     let receiver = Arc::new(Receiver::bind(address).map_err(no_link)?);
+    let pictures = args.pictures.as_deref().map(Pictures::read).transpose()?.unwrap_or_default();
     Ok(Arc::new(Node::new(Arc::new(MixerContext {
         link: LinkContext { receiver, channels: channels.clone() },
         sources: VideoSources::default(),
         outputs: Outputs::bind(address).map_err(no_link)?,
         events: EventHub::default(),
+        pictures,
         worker_id: worker_id.to_owned(),
         endpoint: endpoint.to_owned(),
     }))))

@@ -257,6 +257,7 @@ mod tests {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let receiver = Arc::new(Receiver::bind(address).unwrap());
         Node::new(Arc::new(MixerContext {
+            pictures: crate::video::Pictures::default(),
             link: LinkContext { receiver, channels: Channels::new(ClusterSecret::default()) },
             sources: VideoSources::default(),
             outputs: Outputs::bind(address).unwrap(),

@@ -12,9 +12,9 @@ use kaigi_proto::{
 };
 
 use crate::{
-    audio::{AudioEncoding, AudioFormatError, Mix, PlannedMix, PlannedOutput},
+    audio::{self, AudioEncoding, AudioFormatError, Mix, PlannedMix, PlannedOutput},
     description::{BITRATES, DescriptionError, MAX_KEY_FRAME_INTERVAL, RATES, SIDES, bounded},
-    link::{MediaClock, OutputTrack, Outputs, TrackDescription},
+    link::{Audience, MediaClock, OutputTrack, Outputs, TrackDescription},
     video::{PlannedPicture, Size, TargetBitrate, VideoEncoding},
 };
 
@@ -262,6 +262,17 @@ fn within(
 
 /// Hz of video RTP timestamps.
 const VIDEO_RATE: u32 = 90_000;
+/// A picture waits for half of the time between two of a view's, and takes some milliseconds to be decoded.
+const VIDEO_AGE: Duration = Duration::from_millis(20);
+
+/// Who takes what a view or transcoder makes.
+#[derive(Clone, Debug, Default)]
+pub struct Audiences {
+    /// Its pictures.
+    pub video: Arc<Audience>,
+    /// Its sound.
+    pub audio: Arc<Audience>,
+}
 
 /// A track of pictures whose time is zero at `origin`.
 #[must_use]
@@ -270,13 +281,15 @@ pub fn video_track(
     format: &v1::MediaFormat,
     encoding: VideoEncoding,
     origin: Instant,
+    audiences: &Audiences,
 ) -> TrackDescription {
     TrackDescription {
         id,
         kind: v1::MediaKind::Video,
         format: format.clone(),
         payload_type: encoding.codec().payload_type(),
-        clock: MediaClock::new(origin, VIDEO_RATE),
+        clock: MediaClock::new(origin, VIDEO_RATE).aged(VIDEO_AGE),
+        audience: Arc::clone(&audiences.video),
     }
 }
 
@@ -287,13 +300,15 @@ pub fn audio_track(
     format: &v1::MediaFormat,
     encoding: AudioEncoding,
     origin: Instant,
+    audiences: &Audiences,
 ) -> TrackDescription {
     TrackDescription {
         id,
         kind: v1::MediaKind::Audio,
         format: format.clone(),
         payload_type: encoding.payload_type(),
-        clock: MediaClock::new(origin, encoding.clock_rate()),
+        clock: MediaClock::new(origin, encoding.clock_rate()).aged(audio::AGE),
+        audience: Arc::clone(&audiences.audio),
     }
 }
 
@@ -301,6 +316,7 @@ pub fn audio_track(
 #[derive(Debug)]
 pub struct Renditions {
     origin: Instant,
+    audiences: Audiences,
     video: Tracks,
     audio: Tracks,
 }
@@ -310,8 +326,8 @@ type Tracks = BTreeMap<RenditionId, Arc<OutputTrack>>;
 impl Renditions {
     /// None yet; the time of all of them is zero at `origin`.
     #[must_use]
-    pub fn new(origin: Instant) -> Self {
-        Self { origin, video: Tracks::new(), audio: Tracks::new() }
+    pub fn new(origin: Instant, audiences: Audiences) -> Self {
+        Self { origin, audiences, video: Tracks::new(), audio: Tracks::new() }
     }
 
     /// Makes the tracks those described. One whose format is as it was goes on.
@@ -324,18 +340,20 @@ impl Renditions {
         outputs: &Outputs,
         name: impl Fn(&RenditionId) -> Result<TrackId, IdError>,
     ) -> Result<(), IdError> {
-        let origin = self.origin;
+        let (origin, audiences) = (self.origin, &self.audiences);
         retain(&mut self.video, outputs, |id| specs.video.get(id).map(|spec| &spec.format));
         retain(&mut self.audio, outputs, |id| specs.audio.get(id).map(|spec| &spec.format));
         for (id, spec) in &specs.video {
             if !self.video.contains_key(id) {
-                let track = outputs.add(video_track(name(id)?, &spec.format, spec.encoding, origin));
+                let track =
+                    outputs.add(video_track(name(id)?, &spec.format, spec.encoding, origin, audiences));
                 self.video.insert(id.clone(), track);
             }
         }
         for (id, spec) in &specs.audio {
             if !self.audio.contains_key(id) {
-                let track = outputs.add(audio_track(name(id)?, &spec.format, spec.mix.encoding, origin));
+                let track =
+                    outputs.add(audio_track(name(id)?, &spec.format, spec.mix.encoding, origin, audiences));
                 self.audio.insert(id.clone(), track);
             }
         }

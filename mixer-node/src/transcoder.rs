@@ -13,7 +13,7 @@ use crate::{
     events::Subject,
     inputs::{Input, watch},
     link::{AudioSource, LayeredTrack, Showing, Wish},
-    rendition::{RenditionId, Renditions},
+    rendition::{Audiences, RenditionId, Renditions},
     video::{Programme, Size, Studio, StudioPlan},
     view::{MixerContext, ViewError},
 };
@@ -28,6 +28,7 @@ pub struct Transcoder {
     subject: Subject,
     origin: Instant,
     renditions: Renditions,
+    audiences: Audiences,
     video: Option<Input<Showing>>,
     audio: Option<Input<AudioSource>>,
     studio: Option<Studio>,
@@ -41,12 +42,14 @@ impl Transcoder {
     /// See [`ViewError`].
     pub fn new(context: &Arc<MixerContext>, spec: TranscoderSpec, now: Instant) -> Result<Self, ViewError> {
         check_track_ids(&spec)?;
+        let audiences = Audiences::default();
         let mut transcoder = Self {
             context: Arc::clone(context),
             subject: spec.key.clone().into(),
             spec,
             origin: now,
-            renditions: Renditions::new(now),
+            renditions: Renditions::new(now, audiences.clone()),
+            audiences,
             video: None,
             audio: None,
             studio: None,
@@ -112,6 +115,7 @@ impl Transcoder {
         let plan = StudioPlan {
             programme: Programme::Passed(Arc::clone(input.source.slot())),
             outputs: self.renditions.pictures(&self.spec.renditions),
+            audience: Arc::clone(&self.audiences.video),
         };
         self.video = Some(input);
         match &self.studio {
@@ -144,6 +148,7 @@ impl Transcoder {
             origin: self.origin,
             inputs: vec![mixed],
             outputs: self.renditions.mixes(&self.spec.renditions),
+            audience: Arc::clone(&self.audiences.audio),
             on_active: None,
         };
         self.audio = Some(input);

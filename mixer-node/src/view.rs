@@ -1,6 +1,11 @@
 //! A running view: made and changed to be as its description says.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kaigi_proto::{
     ids::{IdError, ParticipantId, StreamId, TrackId},
@@ -12,13 +17,19 @@ use crate::{
     description::{Version, VideoSpec, ViewKey, ViewSpec},
     events::{EventHub, Subject},
     inputs::{Inputs, follow, watch},
-    link::{AudioSource, LinkContext, OutputTrack, Outputs, Showing, TrackDescription, VideoSources, Wish},
-    rendition::{RenditionId, Renditions, audio_track, video_track},
+    link::{
+        Attendance, AudioSource, LinkContext, OutputTrack, Outputs, Showing, TrackDescription, VideoSources,
+        Wish,
+    },
+    rendition::{Audiences, RenditionId, Renditions, audio_track, video_track},
     video::{
-        ActiveInput, Badge, Decoration, PlannedPicture, Programme, Region, Scene, Studio, StudioPlan,
-        TargetBitrate,
+        ActiveInput, Badge, Decoration, Logo, Pictures, PlannedPicture, Programme, Region, Scene, Studio,
+        StudioPlan, TargetBitrate,
     },
 };
+
+/// How long inputs are decoded for the last who watched: whoever reloads a page comes back, and finds everything running.
+const REST: Duration = Duration::from_secs(5);
 
 /// What views and transcoders need of the node.
 #[derive(Debug)]
@@ -31,6 +42,8 @@ pub struct MixerContext {
     pub outputs: Outputs,
     /// For what happens.
     pub events: EventHub,
+    /// What views may show beside their inputs.
+    pub pictures: Pictures,
     /// This node's worker id.
     pub worker_id: String,
     /// This node's gRPC endpoint.
@@ -83,6 +96,9 @@ pub struct View {
     video_inputs: Inputs<Showing>,
     audio_inputs: Inputs<AudioSource>,
     renditions: Renditions,
+    audiences: Audiences,
+    /// Whether anybody watches; pictures of inputs are decoded for them only.
+    watchers: Attendance,
     /// The loudest input.
     active: ActiveInput,
 }
@@ -99,16 +115,18 @@ struct Audio {
 }
 
 impl View {
-    /// Makes a view.
+    /// Makes a view. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// See [`ViewError`].
     pub fn new(context: &Arc<MixerContext>, spec: ViewSpec, now: Instant) -> Result<Self, ViewError> {
         check_track_ids(&spec)?;
         let subject = Subject::from(spec.key.clone());
-        let plan = AudioPlan { origin: now, inputs: vec![], outputs: vec![], on_active: None };
+        let audiences = Audiences::default();
+        let audience = Arc::clone(&audiences.audio);
+        let plan = AudioPlan { origin: now, inputs: vec![], outputs: vec![], audience, on_active: None };
         let thread = AudioThread::start(&spec.key.label, plan)?;
-        let common = context.outputs.add(own_mix(&spec, "audio", now)?);
+        let common = context.outputs.add(own_mix(&spec, "audio", now, &audiences)?);
         context.events.set(&subject, &spec.agent, now);
         let mut view = Self {
             context: Arc::clone(context),
@@ -119,7 +137,9 @@ impl View {
             audio: Audio { thread, common, minus: BTreeMap::new() },
             video_inputs: BTreeMap::new(),
             audio_inputs: BTreeMap::new(),
-            renditions: Renditions::new(now),
+            renditions: Renditions::new(now, audiences.clone()),
+            watchers: audiences.video.attendance(REST),
+            audiences,
             active: ActiveInput::default(),
         };
         view.reconcile()?;
@@ -176,7 +196,7 @@ impl View {
         let video = self.spec.inputs.iter().filter(|(stream, _)| shown.contains_key(*stream));
         let video = video.filter_map(|(stream, input)| Some((stream, input.video.as_ref()?)));
         follow(&mut self.video_inputs, video, |stream, track| {
-            let source = context.sources.get(&context.link, track);
+            let source = context.sources.get(&context.link, track).while_attended(self.watchers.watch());
             let watch = watch(&context, &subject, Some(stream), v1::MediaKind::Video, source.failure());
             (source, watch)
         });
@@ -203,7 +223,7 @@ impl View {
         let format = &self.spec.audio_format;
         if self.audio.common.description().format != *format {
             outputs.remove(&self.audio.common);
-            self.audio.common = outputs.add(own_mix(&self.spec, "audio", self.origin)?);
+            self.audio.common = outputs.add(own_mix(&self.spec, "audio", self.origin, &self.audiences)?);
         }
         self.audio.minus.retain(|participant, track| {
             let stays = wanted.contains(participant) && track.description().format == *format;
@@ -214,7 +234,8 @@ impl View {
         });
         for participant in wanted {
             if !self.audio.minus.contains_key(participant) {
-                let track = outputs.add(own_mix(&self.spec, &format!("minus:{participant}"), self.origin)?);
+                let name = format!("minus:{participant}");
+                let track = outputs.add(own_mix(&self.spec, &name, self.origin, &self.audiences)?);
                 self.audio.minus.insert(participant.clone(), track);
             }
         }
@@ -238,6 +259,7 @@ impl View {
             origin: self.origin,
             inputs: inputs.collect(),
             outputs: minus.chain([common]).chain(renditions).collect(),
+            audience: Arc::clone(&self.audiences.audio),
             on_active: self.spec.voice_activity.then(|| self.tell_active()),
         });
         Ok(())
@@ -265,7 +287,8 @@ impl View {
             Some(track) => Arc::clone(track),
             None => {
                 let id = track_id(&self.spec.key, "video")?;
-                let track = outputs.add(video_track(id, &spec.format, spec.encoding, self.origin));
+                let track =
+                    outputs.add(video_track(id, &spec.format, spec.encoding, self.origin, &self.audiences));
                 if let Some(old) = present {
                     outputs.remove(old);
                 }
@@ -291,11 +314,17 @@ impl View {
 
     fn studio_plan(&self, spec: &VideoSpec, track: &Arc<OutputTrack>) -> StudioPlan {
         let size = spec.size;
+        let pictures = &self.context.pictures;
+        let logo = spec.logo.as_ref().and_then(|logo| {
+            let picture = Arc::clone(pictures.get(&logo.picture)?);
+            Some(Logo { picture, corner: logo.corner, height: logo.height })
+        });
         let regions = spec.regions.iter().filter_map(|(area, stream)| {
             let input = stream.as_ref().and_then(|stream| self.video_inputs.get(stream));
             let badge = stream.as_ref().and_then(|stream| {
                 let name = Arc::clone(&self.spec.inputs.get(stream)?.name);
-                Some(Badge { stream: stream.clone(), name, avatar: spec.avatars })
+                let still = spec.avatar_picture.as_ref().and_then(|pattern| pictures.of(pattern, &name));
+                Some(Badge { stream: stream.clone(), name, avatar: spec.avatars, still: still.cloned() })
             });
             Some(Region {
                 badge,
@@ -320,12 +349,13 @@ impl View {
                     background: spec.background,
                     crop: spec.crop,
                     regions: regions.collect(),
-                    decoration: Decoration { active: self.active.clone(), ..spec.decoration.clone() },
+                    decoration: Decoration { active: self.active.clone(), logo, ..spec.decoration.clone() },
                 },
                 framerate: spec.framerate,
                 edges: spec.edges,
             },
             outputs,
+            audience: Arc::clone(&self.audiences.video),
         }
     }
 }
@@ -371,6 +401,11 @@ fn check_track_ids(spec: &ViewSpec) -> Result<(), IdError> {
 }
 
 /// The track of one of a view's own mixes.
-fn own_mix(spec: &ViewSpec, what: &str, origin: Instant) -> Result<TrackDescription, IdError> {
-    Ok(audio_track(track_id(&spec.key, what)?, &spec.audio_format, spec.audio_encoding, origin))
+fn own_mix(
+    spec: &ViewSpec,
+    what: &str,
+    origin: Instant,
+    audiences: &Audiences,
+) -> Result<TrackDescription, IdError> {
+    Ok(audio_track(track_id(&spec.key, what)?, &spec.audio_format, spec.audio_encoding, origin, audiences))
 }

@@ -126,6 +126,73 @@ async fn what_is_drawn_over_the_inputs_is_what_was_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn configured_pictures_are_shown_where_the_view_has_them() {
+    let directory = std::env::temp_dir().join(format!("kaigi-mixer-pictures-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    for (name, rgb) in [("Ann.png", [255u8, 0, 0]), ("logo.png", [0, 0, 255])] {
+        image::RgbImage::from_pixel(64, 64, image::Rgb(rgb)).save(directory.join(name)).unwrap();
+    }
+    let mut node = MixerNode::start_with(&[format!("--pictures={}", directory.display())]).await;
+    std::fs::remove_dir_all(&directory).unwrap();
+    let muted = |stream: &str, name: &str| v1::ViewInput {
+        stream_id: stream.into(),
+        owner: "p".into(),
+        name: name.into(),
+        ..Default::default()
+    };
+    let pictured = |revision, change: fn(&mut v1::ViewVideo)| {
+        let mut view = view(revision, vec![muted("a", "Ann"), muted("b", "../Ann")], 2);
+        let video = view.video.as_mut().unwrap();
+        video.avatars = true;
+        change(video);
+        view
+    };
+    let reply = node.control.set_view(pictured(1, |_| {})).await.unwrap().into_inner();
+    let consumer = Consumer::start();
+    let screen = consumer.watch(&reply.video.unwrap());
+    // Beside the letters, within the discs of initials and within pictures.
+    let beside = [(62, 44), (222, 44)];
+    eventually("initials", || {
+        screen.pixels(beside).is_some_and(|pixels| pixels.iter().all(|[luma, ..]| luma.abs_diff(95) < 12))
+    })
+    .await;
+    node.control.set_view(pictured(2, |video| video.avatar_picture = "*.png".into())).await.unwrap();
+    eventually("a picture of who has one", || {
+        screen.shows([(62, 44)], [RED])
+            && screen.pixels([(222, 44)]).is_some_and(|[pixel]| pixel[0].abs_diff(95) < 12)
+    })
+    .await;
+
+    let corners = [(12, 12), (308, 12), (12, 168), (308, 168)];
+    let logo = |corner: v1::Corner| {
+        Some(v1::Logo { picture: "logo.png".into(), corner: corner.into(), height_percent: 20 })
+    };
+    assert!(screen.shows(corners, [GREY; 4]));
+    let third = pictured(3, |_| {});
+    for (revision, corner, shown) in [
+        (3, v1::Corner::TopLeft, 0),
+        (4, v1::Corner::TopRight, 1),
+        (5, v1::Corner::BottomLeft, 2),
+        (6, v1::Corner::BottomRight, 3),
+    ] {
+        let mut view = v1::ViewDescription { revision, ..third.clone() };
+        view.video.as_mut().unwrap().logo = logo(corner);
+        node.control.set_view(view).await.unwrap();
+        let colours: [u32; 4] = std::array::from_fn(|index| if index == shown { BLUE } else { GREY });
+        eventually("the logo in its corner", || screen.shows(corners, colours)).await;
+    }
+    assert!(
+        screen.shows([(308, 148), (288, 168), (308, 128)], [BLUE, BLUE, GREY]),
+        "a fifth as high as the view"
+    );
+    let mut unknown = v1::ViewDescription { revision: 7, ..third };
+    unknown.video.as_mut().unwrap().logo =
+        Some(v1::Logo { picture: "other.png".into(), ..logo(v1::Corner::TopLeft).unwrap() });
+    node.control.set_view(unknown).await.unwrap();
+    eventually("nothing", || screen.shows(corners, [GREY; 4])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn outputs_have_the_codec_asked_for() {
     let mut node = MixerNode::start().await;
     let publisher = Publisher::start().await;
@@ -157,7 +224,10 @@ async fn agents_are_told_who_speaks_and_what_fails() {
 
     let request = v1::MixerEventsRequest { agent_id: "agent-1".into() };
     let mut events = node.control.events(request).await.unwrap().into_inner();
-    node.control.set_view(view(1, vec![a.input(), lost], 2)).await.unwrap();
+    let reply = node.control.set_view(view(1, vec![a.input(), lost], 2)).await.unwrap().into_inner();
+    // Of pictures that nobody watches it is not known.
+    let consumer = Consumer::start();
+    let _screen = consumer.watch(&reply.video.unwrap());
     let (mut speaking, mut failed) = (None, None);
     while speaking.is_none() || failed.is_none() {
         let wait = tokio::time::timeout(std::time::Duration::from_secs(20), events.message());

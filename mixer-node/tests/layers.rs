@@ -59,7 +59,8 @@ async fn the_largest_region_of_all_views_and_transcoders_decides() {
     let screen = consumer.watch(&reply.video.unwrap());
     eventually("the small layer", || screen.shows(FIRST, [RED])).await;
     let other = v1::ViewDescription { label: "other".into(), ..view(1, vec![a.input()], 1) };
-    node.control.set_view(other).await.unwrap();
+    let reply = node.control.set_view(other).await.unwrap().into_inner();
+    let _other = consumer.watch(&reply.video.unwrap());
     turns(&screen, GREEN, &[RED], "what the other view needs").await;
 
     let format = Some(v1::MediaFormat { codec: "h264".into(), ..Default::default() });

@@ -14,9 +14,9 @@ use serde_json::{Map, Value};
 
 pub use bitrate::default_bitrate;
 pub use media::{
-    AudioFormat, BgColor, Decoration, FitPolicy, LayoutSpec, MediaIn, MediaOut, Region, RegionArea, Template,
-    Templates, Transcoding, TranscodingVideo, VideoFormat, VideoOut, VideoParameterFlags,
-    VideoParameterLists, VideoParameters, View, ViewAudio, ViewVideo,
+    AudioFormat, BgColor, Corner, Decoration, FitPolicy, LayoutSpec, Logo, MediaIn, MediaOut, Region,
+    RegionArea, Template, Templates, Transcoding, TranscodingVideo, VideoFormat, VideoOut,
+    VideoParameterFlags, VideoParameterLists, VideoParameters, View, ViewAudio, ViewVideo,
 };
 pub use resolution::{Resolution, named_resolution};
 #[cfg(feature = "schema")]
@@ -326,6 +326,24 @@ mod tests {
         let given = json!({"avatars": false, "captions": true, "activeBorder": {"r": 1, "g": 2, "b": 3},
             "clock": true, "animation": 300});
         assert_eq!(room(given.clone()).unwrap().to_rest(true)["views"][0]["video"]["decoration"], given);
+        let plain = json!({"avatars": true, "captions": false, "activeBorder": false, "clock": false, "animation": 0});
+        let pictures = json!({"avatarPicture": "face-*.png", "logo": {"picture": "l.png"}});
+        let mut told = plain.clone();
+        told["avatarPicture"] = json!("face-*.png");
+        told["logo"] = json!({"picture": "l.png", "corner": "topLeft", "height": 10});
+        assert_eq!(room(pictures).unwrap().to_rest(true)["views"][0]["video"]["decoration"], told);
+        let logo = json!({"picture": "l.png", "corner": "bottomRight", "height": 25});
+        let shown = room(json!({"logo": logo})).unwrap().to_rest(true);
+        assert_eq!(shown["views"][0]["video"]["decoration"]["logo"], logo);
+        for name in
+            ["", "../secret.png", "/etc/passwd", ".hidden", "a b.png", "a/b.png", "x*y*.png", &"x".repeat(65)]
+        {
+            assert!(room(json!({"avatarPicture": name})).is_err(), "{name}");
+            assert!(room(json!({"logo": {"picture": name}})).is_err(), "{name}");
+        }
+        assert!(room(json!({"logo": {"picture": "*.png"}})).is_err(), "it is nobody's");
+        assert!(room(json!({"logo": {"picture": "l.png", "height": 51}})).is_err());
+        assert!(room(json!({"logo": {"picture": "l.png", "corner": "middle"}})).is_err());
         assert!(room(json!({"animation": 2001})).is_err());
         assert!(room(json!({"captions": "yes"})).is_err());
         assert!(room(json!({"activeBorder": {"r": 256, "g": 0, "b": 0}})).is_err());

@@ -161,12 +161,7 @@ impl View {
         if !(1..=256).contains(&video.max_input) {
             return Err(format!("video.maxInput: {} is not in 1..256", video.max_input));
         }
-        if video.decoration.animation > 2000 {
-            return Err(format!(
-                "video.decoration.animation: {} is not in 0..2000",
-                video.decoration.animation
-            ));
-        }
+        video.decoration.validate().map_err(|reason| format!("video.decoration.{reason}"))?;
         let Resolution { width, height } = video.parameters.resolution;
         if !(16..=7680).contains(&width) || !(16..=4320).contains(&height) {
             return Err(format!("video.parameters.resolution: {width}x{height} is out of range"));
@@ -243,8 +238,13 @@ impl Default for ViewVideo {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Decoration {
-    /// Whether inputs whose video is muted show the initials of their participant.
+    /// Whether inputs whose video is muted show the initials of their participant, or a picture.
     pub avatars: bool,
+    /// Name of the picture that they show; `*` in it stands for what the participant is called. Participants for whom the mixer-node has no
+    /// such picture are shown by their initials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[0-9A-Za-z_*-][0-9A-Za-z._*-]{0,63}$")))]
+    pub avatar_picture: Option<String>,
     /// Whether participants' names are written in their regions.
     pub captions: bool,
     /// Around the region of the loudest input; absent (`false` in JSON) = none, `true` = black.
@@ -253,6 +253,9 @@ pub struct Decoration {
     pub active_border: Option<BgColor>,
     /// Whether the time of day (UTC) is shown.
     pub clock: bool,
+    /// A picture over everything; absent = none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logo: Option<Logo>,
     /// Milliseconds that a change of the layout takes, 0..2000; 0 = at once.
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 2000)))]
     pub animation: u32,
@@ -260,11 +263,83 @@ pub struct Decoration {
 
 impl Default for Decoration {
     fn default() -> Self {
-        Self { avatars: true, captions: false, active_border: None, clock: false, animation: 0 }
+        Self {
+            avatars: true,
+            avatar_picture: None,
+            captions: false,
+            active_border: None,
+            clock: false,
+            logo: None,
+            animation: 0,
+        }
     }
 }
 
+/// A picture over a view.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Logo {
+    /// Its name. A view whose mixer-node has no such picture is without it.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[0-9A-Za-z_-][0-9A-Za-z._-]{0,63}$")))]
+    pub picture: String,
+    /// Where it is.
+    #[serde(default)]
+    pub corner: Corner,
+    /// Hundredths of the view's height, 1..50.
+    #[serde(default = "logo_height")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 50)))]
+    pub height: u32,
+}
+
+fn logo_height() -> u32 {
+    10
+}
+
+/// Of a view.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Corner {
+    #[default]
+    TopLeft,
+    TopRight,
+    BottomLeft,
+    BottomRight,
+}
+
+/// Whether it may name a file: no path, and none that is hidden.
+fn is_picture_name(name: &str, others: &[u8]) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b) || others.contains(&b);
+    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed)
+}
+
 impl Decoration {
+    fn validate(&self) -> Result<(), String> {
+        if self.animation > 2000 {
+            return Err(format!("animation: {} is not in 0..2000", self.animation));
+        }
+        let many = |name: &String| name.bytes().filter(|b| *b == b'*').count() > 1;
+        if let Some(name) = &self.avatar_picture
+            && (!is_picture_name(name, b"*") || many(name))
+        {
+            return Err(format!(
+                "avatarPicture: {name:?} is no name of a picture: 1 to 64 letters, digits, '.', '-', '_', and one '*'"
+            ));
+        }
+        let Some(Logo { picture, height, .. }) = &self.logo else { return Ok(()) };
+        if !is_picture_name(picture, b"") {
+            return Err(format!(
+                "logo.picture: {picture:?} is no name of a picture: 1 to 64 letters, digits, '.', '-' and '_'"
+            ));
+        }
+        if !(1..=50).contains(height) {
+            return Err(format!("logo.height: {height} is not in 1..50"));
+        }
+        Ok(())
+    }
+
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

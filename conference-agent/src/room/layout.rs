@@ -7,4 +7,5 @@ mod templates;
 
 pub(crate) use assignment::Assignment;
 pub(crate) use requested::RequestedLayout;
+pub use templates::built_in_layouts;
 pub(crate) use templates::templates;

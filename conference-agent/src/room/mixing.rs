@@ -4,7 +4,7 @@ use kaigi_proto::{
     ids::{StreamId, TrackId},
     v1::{self, stream_event::Change},
 };
-use kaigi_room_config::{BgColor, FitPolicy, ViewVideo, default_bitrate};
+use kaigi_room_config::{BgColor, Corner, FitPolicy, ViewVideo, default_bitrate};
 use serde_json::Value;
 
 use super::{
@@ -223,5 +223,20 @@ fn describe_video(spec: &ViewVideo, layout: v1::Layout, filter: Filter) -> v1::V
         active_border_rgb: decoration.active_border.as_ref().map(rgb),
         clock: decoration.clock,
         animation_ms: decoration.animation,
+        avatar_picture: decoration.avatar_picture.clone().unwrap_or_default(),
+        logo: decoration.logo.as_ref().map(|logo| v1::Logo {
+            picture: logo.picture.clone(),
+            corner: corner(logo.corner).into(),
+            height_percent: logo.height,
+        }),
+    }
+}
+
+fn corner(corner: Corner) -> v1::Corner {
+    match corner {
+        Corner::TopLeft => v1::Corner::TopLeft,
+        Corner::TopRight => v1::Corner::TopRight,
+        Corner::BottomLeft => v1::Corner::BottomLeft,
+        Corner::BottomRight => v1::Corner::BottomRight,
     }
 }

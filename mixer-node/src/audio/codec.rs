@@ -96,6 +96,35 @@ impl Decoder {
         Ok(())
     }
 
+    /// Samples per channel that the packet stands for, without decoding it; 0 if it is none.
+    pub(super) fn length(&self, packet: &[u8]) -> usize {
+        let length = match self {
+            Self::Opus { decoder, .. } if !packet.is_empty() => decoder.get_nb_samples(packet).unwrap_or(0),
+            Self::Opus { .. } => 0,
+            Self::G711 { .. } => packet.len() * G711_FACTOR,
+            Self::G722 { .. } => packet.len() * 2 * G722_FACTOR,
+        };
+        length.min(LONGEST)
+    }
+
+    /// The same of a packet that is missing.
+    pub(super) fn usual_length(&self) -> usize {
+        match self {
+            Self::Opus { last, .. } => *last,
+            Self::G711 { length, .. } | Self::G722 { length, .. } => (*length).min(LONGEST),
+        }
+    }
+
+    /// Forgets what was before.
+    pub(super) fn reset(&mut self) {
+        match self {
+            // It has nothing to refuse.
+            Self::Opus { decoder, .. } => drop(decoder.reset_state()),
+            Self::G711 { last, .. } => *last = 0.0,
+            Self::G722 { decoder, last, .. } => (**decoder, *last) = (G722Decoder::new(), 0.0),
+        }
+    }
+
     /// Appends something in place of a lost packet: from the redundancy in the `following` one if it has any (Opus in-band
     /// FEC), else a continuation of what was before, else silence.
     pub(super) fn conceal(

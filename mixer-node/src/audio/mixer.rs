@@ -1,4 +1,4 @@
-//! The mixer: each input is decoded once, the sum is made once, and each participant who has a mix of his own gets the sum
+//! The mixer: each input that is to be heard is decoded once, the sum is made once, and each participant who has a mix of his own gets the sum
 //! without his own inputs, as long as he is heard: all who are silent share the encoding of the sum. No I/O and no clock: packets and times
 //! in, packets out.
 
@@ -8,7 +8,9 @@ use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
 
 use super::{
     AudioCodec, AudioEncoding, AudioInput, AudioOutput, AudioStart, FRAME_VALUES, VoiceActivity,
-    codec::DecodeError, output::EncodedMix,
+    codec::DecodeError,
+    floor::{self, Bid},
+    output::EncodedMix,
 };
 
 /// Mean power up to which an input is silent: −60 dBFS. Nobody hears as little of himself among others.
@@ -43,6 +45,8 @@ pub struct AudioMixer {
     /// The sum of all, in each encoding that somebody takes it in.
     shared: Vec<Shared>,
     encodings: usize,
+    bids: Vec<Bid>,
+    ranks: Vec<f32>,
     sum: Vec<f32>,
     own: Vec<f32>,
     tick: u64,
@@ -71,10 +75,23 @@ struct Input {
 }
 
 impl Input {
-    fn tick(&mut self, now: Instant) {
-        self.speaking = self.audio.tick(now);
+    fn bid(&self, now: Instant) -> Bid {
+        let loudness = self.audio.loudness();
+        Bid::new(self.audio.is_open(), loudness.is_silent(now), loudness)
+    }
+
+    fn tick(&mut self, now: Instant, open: bool) {
+        self.speaking = self.audio.tick(now, open);
         let loud = self.speaking && self.audio.power() > SILENCE;
         self.heard = if loud { HANGOVER } else { self.heard.saturating_sub(1) };
+    }
+
+    /// Mean power, measured or told.
+    fn power(&self, now: Instant) -> f32 {
+        match self.audio.is_open() {
+            true => self.audio.power(),
+            false => self.audio.loudness().last(now),
+        }
     }
 }
 
@@ -88,13 +105,16 @@ impl AudioMixer {
             activity: VoiceActivity::default(),
             shared: Vec::new(),
             encodings: 0,
+            bids: Vec::new(),
+            ranks: Vec::new(),
             sum: vec![0.0; FRAME_VALUES],
             own: vec![0.0; FRAME_VALUES],
             tick,
         }
     }
 
-    /// Adds an input, or replaces it by a new stream under the same name.
+    /// Adds an input, or replaces it by a new stream under the same name. Packets have the sender's audio level in the header extension
+    /// of that id.
     ///
     /// # Errors
     /// If no decoder can be made.
@@ -103,8 +123,10 @@ impl AudioMixer {
         stream: &StreamId,
         owner: &ParticipantId,
         codec: AudioCodec,
+        level_id: Option<u8>,
     ) -> Result<(), DecodeError> {
-        let input = Input { owner: owner.clone(), audio: AudioInput::new(codec)?, speaking: false, heard: 0 };
+        let audio = AudioInput::new(codec, level_id)?;
+        let input = Input { owner: owner.clone(), audio, speaking: false, heard: 0 };
         self.inputs.insert(stream.clone(), input);
         Ok(())
     }
@@ -156,6 +178,16 @@ impl AudioMixer {
         self.tick += u64::from(ticks);
     }
 
+    /// Forgets what has come and who listened, after a while in which nothing was mixed.
+    pub fn rest(&mut self) {
+        self.inputs.values_mut().for_each(|input| input.audio.rest());
+        for output in self.outputs.values_mut() {
+            output.audio.rest();
+            output.own = None;
+        }
+        self.shared.clear();
+    }
+
     /// Mixes 20 ms and hands an RTP packet to `send` for each output that `wanted` says somebody listens to. The loudest
     /// input, if it has changed.
     pub fn tick(
@@ -165,15 +197,22 @@ impl AudioMixer {
         mut send: impl FnMut(&TrackId, &[u8]),
     ) -> Option<StreamId> {
         self.sum.fill(0.0);
-        for (stream, input) in &mut self.inputs {
-            input.tick(now);
+        let listened = self.outputs.keys().any(&wanted);
+        self.bids.clear();
+        self.bids.extend(self.inputs.values().map(|input| input.bid(now)));
+        let mut has_floor = floor::give(&self.bids, &mut self.ranks);
+        for ((stream, input), bid) in self.inputs.iter_mut().zip(&self.bids) {
+            // Where nobody listens it is still to be known who speaks.
+            let decode = listened || bid.power.is_none();
+            input.tick(now, decode && has_floor(bid));
             if input.speaking {
                 add(&mut self.sum, input.audio.frame());
-                self.activity.add(stream, input.audio.power());
             }
+            self.activity.add(stream, input.power(now));
         }
         self.encodings = 0;
         let Self { inputs, outputs, shared, sum, own: left_out, tick, encodings, .. } = self;
+        let heard: Vec<&Input> = inputs.values().filter(|input| input.heard > 0).collect();
         for (id, Output { mix, audio: output, own }) in outputs {
             if !wanted(id) {
                 output.rest();
@@ -184,8 +223,8 @@ impl AudioMixer {
                 Mix::Common => None,
                 Mix::Minus(participant) => Some(participant),
             };
-            let his = || inputs.values().filter(|input| of == Some(&input.owner));
-            if !his().any(|input| input.heard > 0) {
+            // Of many hardly anybody is.
+            if !heard.iter().any(|input| of == Some(&input.owner)) {
                 *own = None;
                 if let Some(payload) = share(shared, output.encoding(), sum, *tick, encodings) {
                     send(id, output.packet(payload, *tick));
@@ -193,7 +232,8 @@ impl AudioMixer {
                 continue;
             }
             left_out.fill(0.0);
-            his().filter(|input| input.speaking).for_each(|input| add(left_out, input.audio.frame()));
+            let his = inputs.values().filter(|input| input.speaking && of == Some(&input.owner));
+            his.for_each(|input| add(left_out, input.audio.frame()));
             let mix = sum.iter().zip(left_out.iter()).map(|(sum, own)| sum - own);
             *encodings += 1;
             match own.get_or_insert_with(|| EncodedMix::new(output.encoding())).encode(mix) {
@@ -205,6 +245,12 @@ impl AudioMixer {
         shared.retain(|shared| shared.made.is_some_and(|(at, _)| at == *tick));
         self.tick += 1;
         self.activity.tick()
+    }
+
+    /// How many packets of the present inputs were decoded.
+    #[must_use]
+    pub fn decoded(&self) -> u64 {
+        self.inputs.values().map(|input| input.audio.decoded()).sum()
     }
 
     /// How many encodings the last tick took.
@@ -284,7 +330,9 @@ mod tests {
             let mut sources = BTreeMap::new();
             let mut outputs = BTreeMap::from([(common(), planned(Mix::Common))]);
             for (name, owner, hz, amplitude) in streams {
-                mixer.set_input(&stream(name), &participant(owner), AudioCodec::Opus).unwrap();
+                mixer
+                    .set_input(&stream(name), &participant(owner), AudioCodec::Opus, Some(LEVEL_ID))
+                    .unwrap();
                 sources.insert(stream(name), ToneSource::new(*hz, *amplitude));
                 outputs.insert(minus(owner), planned(Mix::Minus(participant(owner))));
             }
@@ -347,14 +395,86 @@ mod tests {
         // Another one begins to speak and the first stops.
         room.sources.insert(stream("b"), ToneSource::new(700.0, 0.2));
         room.sources.insert(stream("a"), ToneSource::new(400.0, 0.0));
-        room.mixer.set_input(&stream("a"), &participant("pa"), AudioCodec::Opus).unwrap();
-        room.mixer.set_input(&stream("b"), &participant("pb"), AudioCodec::Opus).unwrap();
+        room.mixer.set_input(&stream("a"), &participant("pa"), AudioCodec::Opus, None).unwrap();
+        room.mixer.set_input(&stream("b"), &participant("pb"), AudioCodec::Opus, None).unwrap();
         room.run(200);
         assert_eq!(room.mixer.encodings(), 2);
         assert_eq!(audible(&room, &minus("pb")), [false, false, false]);
         assert_eq!(audible(&room, &minus("pa")), [false, true, false]);
         assert_eq!(audible(&room, &common()), [false, true, false]);
         assert_eq!(room.ears[&minus("pa")].packets, 300, "without a gap");
+    }
+
+    /// Two who hear the common mix, of which `a` tells its level; it begins to speak after 200 ticks.
+    fn begins(tells: bool) -> (u64, Vec<f32>) {
+        let mut room = Room::new(&[("a", "pa", 400.0, 0.0)]);
+        room.sources.get_mut(&stream("a")).unwrap().level = tells.then_some(90);
+        room.run(200);
+        let decoded = room.mixer.decoded();
+        let speaks = room.sources.get_mut(&stream("a")).unwrap();
+        (speaks.amplitude, speaks.level) = (0.3, tells.then_some(15));
+        room.run(100);
+        let heard = &room.ears[&common()].heard;
+        (decoded, heard[200 * FRAME_VALUES..].to_vec())
+    }
+
+    #[test]
+    fn who_is_silent_is_not_decoded_and_is_heard_from_his_first_sound_on() {
+        let ((all, always), (few, seldom)) = (begins(false), begins(true));
+        assert!(all > 180 && few == 0, "{all} and {few} decoded");
+        for (number, (always, seldom)) in
+            always.chunks(FRAME_VALUES).zip(seldom.chunks(FRAME_VALUES)).enumerate()
+        {
+            let (always, seldom) = (tone(always, 400.0), tone(seldom, 400.0));
+            assert!((always - seldom).abs() < 0.03, "{seldom} instead of {always} in frame {number}");
+        }
+    }
+
+    #[test]
+    fn of_many_who_speak_the_loudest_are_decoded() {
+        let names: Vec<(String, String)> = (0..30).map(|i| (format!("s{i}"), format!("p{i}"))).collect();
+        let streams: Vec<(&str, &str, f32, f32)> =
+            names.iter().map(|(s, p)| (s.as_str(), p.as_str(), 400.0, 0.01)).collect();
+        let mut room = Room::new(&streams);
+        for (index, (name, _)) in names.iter().enumerate() {
+            room.sources.get_mut(&stream(name)).unwrap().level = Some(if index == 7 { 30 } else { 45 });
+        }
+        room.sources.insert(stream("s7"), ToneSource::telling(700.0, 0.2, 20));
+        room.run(50);
+        let before = room.mixer.decoded();
+        room.run(50);
+        assert!(room.mixer.decoded() - before <= 50 * 16, "{}", room.mixer.decoded() - before);
+        assert!(room.hears(&common(), 40, [700.0])[0] > 0.1);
+    }
+
+    #[test]
+    fn where_nobody_listens_it_is_known_who_speaks_without_decoding() {
+        let mut room = Room::new(&THREE);
+        for source in room.sources.values_mut() {
+            source.level = Some(40);
+        }
+        room.sources.get_mut(&stream("b")).unwrap().level = Some(10);
+        room.ears.clear();
+        room.run(110);
+        assert_eq!((room.mixer.decoded(), room.active.as_slice()), (0, ["b".to_owned()].as_slice()));
+        for source in room.sources.values_mut() {
+            source.level = None;
+        }
+        room.run(110);
+        assert!(room.mixer.decoded() > 0, "who does not tell has to be decoded");
+    }
+
+    #[test]
+    fn after_a_rest_nothing_old_is_heard() {
+        let mut room = Room::new(&THREE);
+        room.run(60);
+        room.mixer.rest();
+        room.sources.clear();
+        for ear in room.ears.values_mut() {
+            *ear = Ear::default();
+        }
+        room.run(20);
+        assert!(room.hears(&common(), 20, TONES).iter().all(|amplitude| *amplitude < 0.001));
     }
 
     #[test]
@@ -386,7 +506,7 @@ mod tests {
         room.run(60);
         let heard = room.hears(&common(), 40, TONES);
         assert!(heard[0] > 0.1 && heard[1] < 0.01 && heard[2] > 0.1, "{heard:?}");
-        room.mixer.set_input(&stream("b"), &participant("pb"), AudioCodec::Opus).unwrap();
+        room.mixer.set_input(&stream("b"), &participant("pb"), AudioCodec::Opus, None).unwrap();
         room.run(60);
         assert!(room.hears(&common(), 40, TONES)[1] > 0.1);
         assert_eq!(room.ears[&common()].packets, 180);

@@ -7,11 +7,13 @@ mod codec;
 mod decimate;
 mod encode;
 mod feed;
+mod floor;
 mod g711;
 mod g722;
 mod input;
 mod jitter;
 mod limiter;
+mod loudness;
 mod mixer;
 mod output;
 #[cfg(test)]
@@ -23,7 +25,7 @@ use std::time::Duration;
 pub use activity::VoiceActivity;
 pub use codec::AudioCodec;
 pub use encode::{AudioEncoding, AudioFormatError};
-pub use feed::AudioFeed;
+pub use feed::{Attached, AudioFeed};
 pub use input::AudioInput;
 pub use jitter::{JitterBuffer, Next};
 pub use limiter::Limiter;
@@ -37,6 +39,9 @@ pub const SAMPLE_RATE: u32 = 48_000;
 pub const CHANNELS: usize = 2;
 /// What one tick mixes.
 pub const TICK: Duration = Duration::from_millis(20);
+/// How old the first sample of a tick is when it is mixed: it was sent when the last of its packet was there, waited in the jitter buffer, and
+/// for half a tick.
+pub const AGE: Duration = Duration::from_millis(20 + jitter::TARGET.as_millis() as u64 + 10);
 /// Samples of a tick, per channel.
 pub const FRAME: usize = 960;
 /// Values of a tick, all channels.

@@ -29,10 +29,15 @@ pub(super) fn tone(interleaved: &[f32], hz: f32) -> f32 {
     (4.0 * power.sqrt() / samples.len() as f64) as f32
 }
 
+/// Id of the header extension with the audio level.
+pub(super) const LEVEL_ID: u8 = 3;
+
 /// Someone who hums.
 pub(super) struct ToneSource {
     hz: f32,
-    amplitude: f32,
+    pub(super) amplitude: f32,
+    /// What its packets say, if they say it; −dBov.
+    pub(super) level: Option<u8>,
     encoder: opus::Encoder,
     number: usize,
 }
@@ -43,7 +48,12 @@ impl ToneSource {
             opus::Encoder::new(SAMPLE_RATE, opus::Channels::Stereo, opus::Application::Voip).unwrap();
         encoder.set_inband_fec(true).unwrap();
         encoder.set_packet_loss_perc(10).unwrap();
-        Self { hz, amplitude, encoder, number: 0 }
+        Self { hz, amplitude, level: None, encoder, number: 0 }
+    }
+
+    /// One whose packets tell that level.
+    pub(super) fn telling(hz: f32, amplitude: f32, level: u8) -> Self {
+        Self { level: Some(level), ..Self::new(hz, amplitude) }
     }
 
     /// The next 20 ms as an RTP packet.
@@ -51,6 +61,10 @@ impl ToneSource {
         let frame = sine(self.hz, self.amplitude, self.number);
         let mut packet = Vec::new();
         write_header(&mut packet, false, 111, self.number as u16, (self.number * FRAME) as u32, 1);
+        if let Some(level) = self.level {
+            packet[0] |= 0x10;
+            packet.extend([0xbe, 0xde, 0, 1, LEVEL_ID << 4, level, 0, 0]);
+        }
         packet.extend(self.encoder.encode_vec_float(&frame, 1000).unwrap());
         self.number += 1;
         packet

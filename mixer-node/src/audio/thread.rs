@@ -11,12 +11,15 @@ use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
 
 use super::{AudioFeed, AudioMixer, AudioStart, PlannedMix, TICK};
 use crate::{
-    link::OutputTrack,
+    link::{Audience, OutputTrack},
     plan::{Plan, Planned, Stop},
 };
 
 /// When the thread is this late, it leaves out what it missed instead of catching up.
 const TOO_LATE: Duration = Duration::from_millis(200);
+
+/// Between looks at the plan while nobody listens and nobody wants to know who speaks.
+const NAP: Duration = Duration::from_millis(200);
 
 /// What a view's audio thread does.
 pub struct AudioPlan {
@@ -26,6 +29,8 @@ pub struct AudioPlan {
     pub inputs: Vec<PlannedInput>,
     /// What is made of it.
     pub outputs: Vec<PlannedOutput>,
+    /// Of these outputs' tracks.
+    pub audience: Arc<Audience>,
     /// Told which input is the loudest, when it changes; must not block.
     pub on_active: Option<Arc<dyn Fn(StreamId) + Send + Sync>>,
 }
@@ -75,8 +80,15 @@ fn work(plan: &Plan<AudioPlan>, stop: &Stop) {
     desk.follow(current);
     let mut due = origin + TICK * begun;
     while !stop.is_asked() {
-        let now = Instant::now();
-        std::thread::sleep(due.saturating_duration_since(now));
+        while !stop.is_asked() && desk.nap() {
+            if let Some(news) = plan.news(&mut seen) {
+                desk.follow(news);
+            }
+            let missed = ticks(Instant::now().saturating_duration_since(due));
+            desk.mixer.skip(missed);
+            due += TICK * missed;
+        }
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let late = Instant::now().saturating_duration_since(due);
         if late > TOO_LATE {
             let missed = ticks(late);
@@ -147,6 +159,21 @@ impl Desk {
         self.plan = Some(plan);
     }
 
+    /// Sleeps for a while if there is nobody to mix for; whether it did.
+    fn nap(&mut self) -> bool {
+        let Some(plan) = self.plan.clone() else { return false };
+        if plan.on_active.is_some() || plan.audience.is_present() {
+            return false;
+        }
+        plan.audience.wait(NAP);
+        for input in &plan.inputs {
+            input.feed.drain(&mut self.packets);
+        }
+        self.packets.clear();
+        self.mixer.rest();
+        true
+    }
+
     fn tick(&mut self, now: Instant) {
         let Some(plan) = self.plan.clone() else { return };
         for input in &plan.inputs {
@@ -166,11 +193,12 @@ impl Desk {
     }
 
     fn take_packets(&mut self, input: &PlannedInput) {
-        let Some((number, codec)) = input.feed.drain(&mut self.packets) else { return };
+        let Some(attached) = input.feed.drain(&mut self.packets) else { return };
         // A feed may be replaced by another one whose streams are numbered from zero again.
-        let plug = (Arc::as_ptr(&input.feed) as usize, number);
+        let plug = (Arc::as_ptr(&input.feed) as usize, attached.number);
         if self.attached.get(&input.stream) != Some(&plug) {
-            if let Err(error) = self.mixer.set_input(&input.stream, &input.owner, codec) {
+            let added = self.mixer.set_input(&input.stream, &input.owner, attached.codec, attached.level_id);
+            if let Err(error) = added {
                 tracing::warn!(stream = %input.stream, %error, "input not mixed");
                 return;
             }

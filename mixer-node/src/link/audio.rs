@@ -45,7 +45,8 @@ impl Consumer for AudioInput {
     fn attached(&self, reply: v1::AttachReply) -> BoxFuture<'_, Result<(), IntakeError>> {
         let name = reply.format.map(|format| format.codec).unwrap_or_default();
         let codec = AudioCodec::from_name(&name).ok_or_else(|| no_decoder(&name));
-        future::ready(codec.map(|codec| self.0.attach(codec))).boxed()
+        let level_id = u8::try_from(reply.audio_level_id).ok().filter(|id| *id > 0);
+        future::ready(codec.map(|codec| self.0.attach(codec, level_id))).boxed()
     }
 
     fn take(&self, arrival: Arrival, now: Instant) {

@@ -14,13 +14,27 @@ pub struct MediaClock {
     pub offset: u32,
     /// Hz.
     pub rate: u32,
+    /// How old what is shown or heard is when it is given its timestamp: since it was captured, as far as this node is to blame.
+    pub age: Duration,
 }
 
 impl MediaClock {
     /// A clock of `rate` Hz from `origin`, with a random offset.
     #[must_use]
     pub fn new(origin: Instant, rate: u32) -> Self {
-        Self { origin, offset: rand::random(), rate }
+        Self { origin, offset: rand::random(), rate, age: Duration::ZERO }
+    }
+
+    /// The same of something that is that old.
+    #[must_use]
+    pub fn aged(self, age: Duration) -> Self {
+        Self { age, ..self }
+    }
+
+    /// The RTP timestamp of what is captured at `now`, which comes later.
+    #[must_use]
+    pub(super) fn timestamp_of_capture(&self, now: Instant) -> u32 {
+        self.timestamp_at(now + self.age)
     }
 
     /// The RTP timestamp of a media time.
@@ -51,11 +65,19 @@ mod tests {
 
     #[test]
     fn timestamps_advance_by_the_rate_and_wrap() {
-        let clock = MediaClock { origin: Instant::now(), offset: u32::MAX, rate: 90_000 };
+        let clock =
+            MediaClock { origin: Instant::now(), offset: u32::MAX, rate: 90_000, age: Duration::ZERO };
         assert_eq!(clock.timestamp(Duration::from_secs(1)), 89_999);
         assert_eq!(clock.timestamp_at(clock.origin + Duration::from_millis(10)), 899);
         let days = Duration::from_secs(90 * 86_400);
         assert_eq!(clock.timestamp(days), (90 * 86_400 * 90_000u64 - 1) as u32);
+    }
+
+    #[test]
+    fn what_is_captured_now_has_a_later_timestamp() {
+        let origin = Instant::now();
+        let clock = MediaClock { origin, offset: 5, rate: 48_000, age: Duration::from_millis(90) };
+        assert_eq!((clock.timestamp_at(origin), clock.timestamp_of_capture(origin)), (5, 5 + 90 * 48));
     }
 
     #[test]

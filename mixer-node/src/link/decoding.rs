@@ -86,13 +86,16 @@ impl Consumer for Decoding {
         start.boxed()
     }
 
-    fn take(&self, arrival: Arrival, _: Instant) {
+    fn take(&self, arrival: Arrival, now: Instant) {
         if let (Arrival::Packet(packet), Some(decoder)) = (arrival, &*self.decoder.lock()) {
-            decoder.push(packet);
+            decoder.push(packet, now);
         }
     }
 
     fn wants(&self, now: Instant) -> Result<Wants, IntakeError> {
+        if let Some(decoder) = &*self.decoder.lock() {
+            decoder.tick(now);
+        }
         let mut progress = self.progress.lock();
         if let Some(reason) = progress.failed.take() {
             return Err(IntakeError::Consumer(format!("not decodable: {reason}")));

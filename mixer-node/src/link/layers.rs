@@ -102,6 +102,12 @@ impl Layers {
         self.wishes = wishes;
     }
 
+    /// Whether anybody shows the picture.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        !self.wishes.is_empty()
+    }
+
     /// The layers to be attached: that which is shown, and that which is to be.
     pub fn attached(&self) -> impl Iterator<Item = usize> + use<> {
         let current = self.current.as_ref().map(|current| current.layer);

@@ -1,6 +1,7 @@
 //! The media link's two ends at this node: tracks that it consumes ([`VideoSources`], [`AudioSource`]) and tracks that it produces
 //! ([`Outputs`], [`OutputTrack`]).
 
+mod audience;
 mod audio;
 mod clock;
 mod decoding;
@@ -11,6 +12,7 @@ mod video;
 
 use kaigi_intake::IntakeError;
 
+pub use audience::{Attendance, Audience};
 pub use audio::AudioSource;
 pub use clock::MediaClock;
 pub use kaigi_intake::{Backoff, Failure, LinkContext, Receiver, Throttle};

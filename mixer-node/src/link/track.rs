@@ -20,7 +20,7 @@ use kaigi_proto::{
 };
 use parking_lot::Mutex;
 
-use super::{MediaClock, clock::ntp};
+use super::{Audience, MediaClock, clock::ntp};
 use crate::video::Size;
 
 /// What a track is.
@@ -36,6 +36,8 @@ pub struct TrackDescription {
     pub payload_type: u8,
     /// Of its RTP timestamps.
     pub clock: MediaClock,
+    /// Who takes it and those that are made with it.
+    pub audience: Arc<Audience>,
 }
 
 /// A produced track. Sending locks it for as long as its packets take to be protected and handed to the kernel.
@@ -149,15 +151,15 @@ impl OutputTrack {
         let mut attachments = self.attachments.lock();
         attachments.retain(|attachment| attachment.id != id);
         attachments.push(Attachment { id, link });
-        self.listeners.store(attachments.len(), Ordering::Relaxed);
         self.key_frame_wanted.store(true, Ordering::Relaxed);
+        self.count(&attachments);
         Ok(())
     }
 
     pub(super) fn detach(&self, id: &AttachmentId) {
         let mut attachments = self.attachments.lock();
         attachments.retain(|attachment| attachment.id != *id);
-        self.listeners.store(attachments.len(), Ordering::Relaxed);
+        self.count(&attachments);
     }
 
     /// Takes what an attachment's consumer sent. Whether it was authentic.
@@ -177,7 +179,8 @@ impl OutputTrack {
 
     /// Sends sender reports and ends the attachments whose consumers have been silent for too long; their ids.
     pub(super) fn tick(&self, now: Instant) -> Vec<AttachmentId> {
-        let timestamp = self.description.clock.timestamp_at(now);
+        // Receivers bring sound and picture together by when both were captured.
+        let timestamp = self.description.clock.timestamp_of_capture(now);
         let wall = ntp(SystemTime::now());
         let mut attachments = self.attachments.lock();
         let mut ended = Vec::new();
@@ -191,8 +194,13 @@ impl OutputTrack {
             }
             !silent
         });
-        self.listeners.store(attachments.len(), Ordering::Relaxed);
+        self.count(&attachments);
         ended
+    }
+
+    fn count(&self, attachments: &[Attachment]) {
+        let before = self.listeners.swap(attachments.len(), Ordering::Relaxed);
+        self.description.audience.change(before, attachments.len());
     }
 
     fn transmit(&self, link: &LinkProducer, datagram: Result<bytes::BytesMut, LinkError>) {
@@ -205,6 +213,12 @@ impl OutputTrack {
             }
             Err(error) => tracing::debug!(%error, "packet not protected"),
         }
+    }
+}
+
+impl Drop for OutputTrack {
+    fn drop(&mut self) {
+        self.count(&[]);
     }
 }
 

@@ -23,6 +23,8 @@ use crate::video::{Frame, FrameSlot, Size};
 
 /// Between looks at the clock.
 const TICK: Duration = Duration::from_millis(100);
+/// A picture is shown again that was hidden for less than this, until there is a newer one.
+const STALE: Duration = Duration::from_secs(3);
 
 /// A picture, as one track or several layers.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,6 +114,8 @@ impl VideoSource {
             tracks: track.tracks().cloned().collect(),
             stage: Arc::clone(&stage),
             attached: BTreeMap::new(),
+            idle: None,
+            rests: false,
             report,
         };
         Self { stage, failure, _driver: AbortOnDropHandle::new(tokio::spawn(driver.run())) }
@@ -131,7 +135,7 @@ struct Stage {
 struct Choice {
     layers: Layers,
     /// By share.
-    wishes: BTreeMap<u64, Vec<Wish>>,
+    wishes: BTreeMap<u64, (Vec<Wish>, Option<watch::Receiver<bool>>)>,
     /// How many there ever were.
     shares: u64,
 }
@@ -153,16 +157,23 @@ impl Stage {
         }
     }
 
-    fn set_wishes(&self, share: u64, wishes: Vec<Wish>) {
+    fn set_wishes(&self, share: u64, wishes: Vec<Wish>, attended: Option<watch::Receiver<bool>>) {
         let mut choice = self.choice.lock();
         match wishes.is_empty() {
             true => drop(choice.wishes.remove(&share)),
-            false => drop(choice.wishes.insert(share, wishes)),
+            false => drop(choice.wishes.insert(share, (wishes, attended))),
         }
-        let all = choice.wishes.values().flatten().copied().collect();
-        choice.layers.set_wishes(all);
         drop(choice);
         self.changed.notify_one();
+    }
+}
+
+impl Choice {
+    /// Looks at what is wanted by those whose own audience is there.
+    fn refresh(&mut self) {
+        let shares = self.wishes.values();
+        let attended = shares.filter(|(_, attended)| attended.as_ref().is_none_or(|there| *there.borrow()));
+        self.layers.set_wishes(attended.flat_map(|(wishes, _)| wishes).copied().collect());
     }
 }
 
@@ -171,6 +182,7 @@ impl Stage {
 pub struct Showing {
     source: Arc<VideoSource>,
     share: u64,
+    attended: Option<(watch::Receiver<bool>, AbortOnDropHandle<()>)>,
 }
 
 impl Showing {
@@ -180,12 +192,26 @@ impl Showing {
             choice.shares += 1;
             choice.shares
         };
-        Self { source, share }
+        Self { source, share, attended: None }
+    }
+
+    /// What is wanted counts only while somebody takes what is made of it.
+    #[must_use]
+    pub fn while_attended(mut self, attended: watch::Receiver<bool>) -> Self {
+        let (stage, mut changes) = (Arc::clone(&self.source.stage), attended.clone());
+        let watching = async move {
+            while changes.changed().await.is_ok() {
+                stage.changed.notify_one();
+            }
+        };
+        self.attended = Some((attended, AbortOnDropHandle::new(tokio::spawn(watching))));
+        self
     }
 
     /// What is made of the picture from now on; nothing: it is not needed.
     pub fn want(&self, wishes: Vec<Wish>) {
-        self.source.stage.set_wishes(self.share, wishes);
+        let attended = self.attended.as_ref().map(|(attended, _)| attended.clone());
+        self.source.stage.set_wishes(self.share, wishes, attended);
     }
 
     /// Newer sizes of its layers.
@@ -209,7 +235,7 @@ impl Showing {
 
 impl Drop for Showing {
     fn drop(&mut self) {
-        self.source.stage.set_wishes(self.share, Vec::new());
+        self.source.stage.set_wishes(self.share, Vec::new(), None);
     }
 }
 
@@ -219,6 +245,10 @@ struct Driver {
     tracks: Vec<v1::TrackSource>,
     stage: Arc<Stage>,
     attached: BTreeMap<usize, Track>,
+    /// Since when nothing is attached, until the last picture is forgotten.
+    idle: Option<Instant>,
+    /// Whether there is nothing to do until something changes.
+    rests: bool,
     report: watch::Sender<Option<Arc<str>>>,
 }
 
@@ -228,23 +258,37 @@ impl Driver {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stage = Arc::clone(&self.stage);
         loop {
+            // What nobody wants costs nothing, not even a look at the clock.
             tokio::select! {
                 () = stage.changed.notified() => {}
-                _ = tick.tick() => {}
+                _ = tick.tick(), if !self.rests => {}
             }
             self.follow(Instant::now());
         }
     }
 
+    /// Forgets the last picture some time after the last was decoded: whoever looks then sees no old one until there is a new one.
+    fn age(&mut self, wanted: bool, had: bool, now: Instant) {
+        if wanted {
+            self.idle = None;
+        } else if had {
+            self.idle = Some(now);
+        } else if self.idle.is_some_and(|since| now.saturating_duration_since(since) >= STALE) {
+            self.stage.slot.clear();
+            self.idle = None;
+        }
+    }
+
     fn follow(&mut self, now: Instant) {
         let failures = self.failures();
-        let (wanted, shows) = {
+        let (wanted, shows, is_wanted) = {
             let mut choice = self.stage.choice.lock();
             for layer in failures.keys() {
                 choice.layers.failed(*layer, now);
             }
+            choice.refresh();
             choice.layers.tick(now);
-            (choice.layers.attached().collect::<Vec<_>>(), choice.layers.shows())
+            (choice.layers.attached().collect::<Vec<_>>(), choice.layers.shows(), choice.layers.is_wanted())
         };
         let all_fail = failures.len() == self.attached.len();
         let reason = failures.into_values().next().filter(|_| all_fail);
@@ -256,6 +300,8 @@ impl Driver {
                 changed
             });
         }
+        self.age(!wanted.is_empty(), !self.attached.is_empty(), now);
+        self.rests = !is_wanted && self.idle.is_none();
         self.attached.retain(|layer, _| wanted.contains(layer));
         for layer in wanted {
             if let Some(source) = self.tracks.get(layer)

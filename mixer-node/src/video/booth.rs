@@ -279,6 +279,7 @@ mod tests {
             format: v1::MediaFormat::default(),
             payload_type: 96,
             clock: MediaClock::new(Instant::now(), 90_000),
+            audience: Arc::default(),
         });
         let booth = Booth::new(PlannedPicture {
             encoding: VideoEncoding::Vp8,

@@ -110,7 +110,7 @@ impl Composer {
                     self.decorator.region(&mut self.canvas, decoration, badge, *place, has_picture);
                 }
             }
-            self.decorator.over(&mut self.canvas);
+            self.decorator.over(&mut self.canvas, &self.scene.decoration);
             self.number += 1;
         }
         &self.canvas
@@ -304,7 +304,7 @@ mod tests {
 
     fn badge(stream: &str) -> Badge {
         let stream = kaigi_proto::ids::StreamId::new(stream).unwrap();
-        Badge { stream, name: "Ann".into(), avatar: true }
+        Badge { stream, name: "Ann".into(), avatar: true, still: None }
     }
 
     #[test]

@@ -10,8 +10,9 @@ use kaigi_proto::ids::StreamId;
 use parking_lot::Mutex;
 
 use super::{
-    Canvas, Colour, Rect, Size,
+    Canvas, Colour, Rect, Size, Still,
     lettering::Lettering,
+    pictures::within,
     sprite::{Easel, Sprite, frame},
 };
 
@@ -35,12 +36,51 @@ pub struct Decoration {
     pub active: ActiveInput,
     /// Whether the time of day (UTC) is shown.
     pub clock: bool,
+    /// Shown over everything.
+    pub logo: Option<Logo>,
     /// What a change of the layout takes; none = at once.
     pub animation: Duration,
 }
 
+/// A picture over everything.
+#[derive(Clone, Debug)]
+pub struct Logo {
+    /// Which.
+    pub picture: Arc<Still>,
+    /// Where.
+    pub corner: Corner,
+    /// Hundredths of the whole picture's height.
+    pub height: u32,
+}
+
+/// Of the whole picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Corner {
+    #[default]
+    TopLeft,
+    TopRight,
+    BottomLeft,
+    BottomRight,
+}
+
+impl Corner {
+    /// The left upper corner of something of size `inner` in that corner of `whole`, `margin` away from the edges; even.
+    fn place(self, inner: Size, whole: Size, margin: u32) -> (u32, u32) {
+        let far = |whole: u32, inner: u32| whole.saturating_sub(inner + margin) & !1;
+        let (right, below) = (far(whole.width, inner.width), far(whole.height, inner.height));
+        let near = margin & !1;
+        match self {
+            Self::TopLeft => (near, near),
+            Self::TopRight => (right, near),
+            Self::BottomLeft => (near, below),
+            Self::BottomRight => (right, below),
+        }
+    }
+}
+
 /// Whose region it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Badge {
     /// The input.
     pub stream: StreamId,
@@ -48,6 +88,8 @@ pub struct Badge {
     pub name: Arc<str>,
     /// Whether an avatar is shown where the input has no picture.
     pub avatar: bool,
+    /// The avatar, in place of initials.
+    pub still: Option<Arc<Still>>,
 }
 
 /// The loudest input, as the thread that hears tells it to the one that draws.
@@ -71,6 +113,8 @@ enum Subject {
     /// Of a name, in a region of that size.
     Caption(Arc<str>, (u32, u32)),
     Avatar(Arc<str>, (u32, u32)),
+    /// A configured picture, by its name, within a size.
+    Still(String, (u32, u32)),
 }
 
 /// Draws it.
@@ -116,10 +160,12 @@ impl Decorator {
     ) {
         let Rect { x, y, size: Size { width, height } } = place;
         let size = (width, height);
-        if !has_picture
-            && badge.avatar
-            && let Some(avatar) = self.sprite(Subject::Avatar(Arc::clone(&badge.name), size))
-        {
+        let avatar = match (&badge.still, badge.avatar && !has_picture) {
+            (_, false) => None,
+            (Some(still), true) => self.still(still, Size { width: width * 2 / 3, height: height * 2 / 3 }),
+            (None, true) => self.sprite(Subject::Avatar(Arc::clone(&badge.name), size)),
+        };
+        if let Some(avatar) = avatar {
             let Size { width: own, height: high } = avatar.size();
             let centre = |outer: u32, inner: u32| (outer.saturating_sub(inner) / 2) & !1;
             avatar.draw(canvas, x + centre(width, own), y + centre(height, high));
@@ -137,7 +183,15 @@ impl Decorator {
     }
 
     /// Draws what lies over everything.
-    pub(super) fn over(&self, canvas: &mut Canvas) {
+    pub(super) fn over(&mut self, canvas: &mut Canvas, decoration: &Decoration) {
+        let whole = canvas.size();
+        if let Some(Logo { picture, corner, height }) = &decoration.logo {
+            let most = Size { width: whole.width / 2, height: (whole.height * height / 100).max(2) };
+            if let Some(sprite) = self.still(picture, most) {
+                let (x, y) = corner.place(sprite.size(), whole, whole.height / 50);
+                sprite.draw(canvas, x, y);
+            }
+        }
         if let Some((_, Some(clock))) = &self.clock {
             let x = canvas.size().width.saturating_sub(clock.size().width);
             clock.draw(canvas, x & !1, 0);
@@ -145,14 +199,25 @@ impl Decorator {
     }
 
     fn sprite(&mut self, of: Subject) -> Option<&Sprite> {
+        self.sprite_or(of, |of| match of {
+            Subject::Caption(name, (width, height)) => plate(name, line_height(*height), *width),
+            Subject::Avatar(name, (width, height)) => avatar(name, *width, *height),
+            Subject::Still(..) => None,
+        })
+    }
+
+    /// A picture, as large as it fits into a size.
+    fn still(&mut self, still: &Still, most: Size) -> Option<&Sprite> {
+        let size = within(still.size(), most);
+        let of = Subject::Still(still.name().to_owned(), (size.width, size.height));
+        self.sprite_or(of, |_| Some(Easel::new(size).copy(&still.scaled(size)?, size).finish()))
+    }
+
+    fn sprite_or(&mut self, of: Subject, make: impl Fn(&Subject) -> Option<Sprite>) -> Option<&Sprite> {
         if self.sprites.len() >= MAX_SPRITES && !self.sprites.contains_key(&of) {
             self.sprites.clear();
         }
-        let made = self.sprites.entry(of).or_insert_with_key(|of| match of {
-            Subject::Caption(name, (width, height)) => plate(name, line_height(*height), *width),
-            Subject::Avatar(name, (width, height)) => avatar(name, *width, *height),
-        });
-        made.as_ref()
+        self.sprites.entry(of).or_insert_with_key(make).as_ref()
     }
 }
 
@@ -215,7 +280,7 @@ mod tests {
     const WHOLE: Size = Size { width: 640, height: 360 };
 
     fn badge(name: &str) -> Badge {
-        Badge { stream: StreamId::new("s").unwrap(), name: name.into(), avatar: true }
+        Badge { stream: StreamId::new("s").unwrap(), name: name.into(), avatar: true, still: None }
     }
     /// The region with its decoration, luma by rows; and the rest of the picture must be as it was.
     fn drawn(
@@ -263,6 +328,42 @@ mod tests {
     }
 
     #[test]
+    fn a_configured_picture_takes_the_place_of_initials() {
+        let mut decorator = Decorator::default();
+        let still = Still::of_colour("ann.png", Size { width: 20, height: 40 }, [255, 255, 255, 255]);
+        let pictured = Badge { still: Some(Arc::new(still)), ..badge("Ann Other") };
+        let rows = drawn(&mut decorator, &Decoration::default(), &pictured, false);
+        // Two thirds as high as the region, half as wide as high, in the middle.
+        assert_eq!([rows[90][128], rows[90][132], rows[90][188], rows[90][192]], [16, 235, 235, 16]);
+        assert_eq!([rows[28][160], rows[32][160], rows[147][160], rows[152][160]], [16, 235, 235, 16]);
+        assert!(is_black(&drawn(&mut decorator, &Decoration::default(), &pictured, true)));
+        let none = Badge { avatar: false, ..pictured };
+        assert!(is_black(&drawn(&mut decorator, &Decoration::default(), &none, false)));
+    }
+
+    #[test]
+    fn the_logo_is_in_its_corner_and_as_high_as_it_is_to_be() {
+        let picture = Arc::new(Still::of_colour("l", Size { width: 60, height: 30 }, [255, 255, 255, 255]));
+        for (corner, x, y) in [
+            (Corner::TopLeft, 6, 6),
+            (Corner::TopRight, 640 - 7 - 73, 6),
+            (Corner::BottomLeft, 6, 360 - 7 - 37),
+            (Corner::BottomRight, 640 - 7 - 73, 360 - 7 - 37),
+        ] {
+            let logo = Some(Logo { picture: Arc::clone(&picture), corner, height: 10 });
+            let mut canvas = Canvas::new(WHOLE, BLACK);
+            Decorator::default().over(&mut canvas, &Decoration { logo, ..Decoration::default() });
+            let luma = canvas.picture().unwrap().planes[0];
+            let white: Vec<(u32, u32)> = (0..360)
+                .flat_map(|y| (0..640).map(move |x| (x, y)))
+                .filter(|(x, y)| luma.row(*x, *y, 1)[0] > 200)
+                .collect();
+            assert_eq!(white.len(), 72 * 36, "a tenth as high as the picture");
+            assert_eq!(white[0], (x, y), "{corner:?}");
+        }
+    }
+
+    #[test]
     fn initials_are_those_of_the_first_and_the_last_word() {
         let all = ["Ann", "ann marie other", "  ", "(x) é", "李 小龍"].map(initials);
         assert_eq!(all, ["A", "AO", "", "XÉ", "李小"]);
@@ -297,7 +398,7 @@ mod tests {
             [0, 500, 1000, 1999].into_iter().map(|ms| decorator.refresh(&clock, WHOLE, at(ms))).collect();
         assert_eq!(changed, [true, false, true, false]);
         let mut canvas = Canvas::new(WHOLE, BLACK);
-        decorator.over(&mut canvas);
+        decorator.over(&mut canvas, &clock);
         let luma = canvas.picture().unwrap().planes[0];
         assert!((0..20).any(|y| luma.row(500, y, 140).iter().any(|value| *value > 200)));
         assert!(decorator.refresh(&Decoration::default(), WHOLE, at(2000)), "it goes away");

@@ -63,6 +63,14 @@ impl VideoEncoder {
     /// libvpx's `cpu-used`.
     pub const VP8_SPEED: i32 = -6;
 
+    /// The encoder alone, as outputs have it.
+    ///
+    /// # Errors
+    /// If it is missing.
+    pub fn element(settings: &EncoderSettings) -> Result<gst::Element, PipelineError> {
+        encoder(settings)
+    }
+
     /// Builds and starts the pipeline: takes some milliseconds. `failed` is called from its thread when it breaks.
     ///
     /// # Errors

@@ -94,7 +94,11 @@ mod tests {
     }
     fn region(stream: &str, rect: Rect) -> Region {
         let stream = StreamId::new(stream).unwrap();
-        Region { rect, source: None, badge: Some(Badge { stream, name: "".into(), avatar: false }) }
+        Region {
+            rect,
+            source: None,
+            badge: Some(Badge { stream, name: "".into(), avatar: false, still: None }),
+        }
     }
 
     #[test]

@@ -20,40 +20,51 @@ pub struct Stamped {
 /// Holds one frame; a newer one replaces it. Both sides hold the lock only to exchange a pointer.
 #[derive(Default)]
 pub struct FrameSlot {
-    newest: Mutex<Option<Stamped>>,
+    held: Mutex<Held>,
     put: Condvar,
+}
+
+#[derive(Default)]
+struct Held {
+    /// Of the newest frame there ever was.
+    number: u64,
+    newest: Option<Stamped>,
 }
 
 impl FrameSlot {
     /// Replaces the frame.
     pub fn put(&self, frame: Arc<dyn Frame>, now: Instant) {
-        let mut slot = self.newest.lock();
-        let number = slot.as_ref().map_or(1, |stamped| stamped.number + 1);
-        let _old = slot.replace(Stamped { number, at: now, frame });
+        let mut held = self.held.lock();
+        held.number += 1;
+        let number = held.number;
+        let _old = held.newest.replace(Stamped { number, at: now, frame });
         self.put.notify_all();
     }
 
-    /// Waits until there is a frame other than number `seen` (0 = none), or until `deadline`. The newest frame, be it that one or
+    /// Lets go of the frame.
+    pub fn clear(&self) {
+        self.held.lock().newest = None;
+    }
+
+    /// Waits until there was a frame after number `seen` (0 = none), or until `deadline`. The newest frame, be it that one or
     /// another.
     #[must_use]
     pub fn wait(&self, seen: u64, deadline: Instant) -> Option<Stamped> {
-        let mut slot = self.newest.lock();
-        let unchanged =
-            |slot: &mut Option<Stamped>| slot.as_ref().map_or(0, |stamped| stamped.number) == seen;
-        self.put.wait_while_until(&mut slot, unchanged, deadline);
-        slot.clone()
+        let mut held = self.held.lock();
+        self.put.wait_while_until(&mut held, |held| held.number == seen, deadline);
+        held.newest.clone()
     }
 
-    /// The newest frame, if there ever was one.
+    /// The newest frame, if there is one.
     #[must_use]
     pub fn newest(&self) -> Option<Stamped> {
-        self.newest.lock().clone()
+        self.held.lock().newest.clone()
     }
 
     /// When the newest frame was decoded.
     #[must_use]
     pub fn last_at(&self) -> Option<Instant> {
-        self.newest.lock().as_ref().map(|stamped| stamped.at)
+        self.held.lock().newest.as_ref().map(|stamped| stamped.at)
     }
 }
 

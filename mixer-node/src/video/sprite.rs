@@ -88,6 +88,19 @@ impl Easel {
         self
     }
 
+    /// Copies a picture (red, green, blue and opacity of each pixel) of that size into the left upper corner.
+    pub(super) fn copy(mut self, rgba: &[u8], size: Size) -> Self {
+        for (y, row) in (0..size.height.min(self.size.height)).zip(rgba.chunks_exact(size.width as usize * 4))
+        {
+            for (x, pixel) in (0..self.size.width).zip(row.chunks_exact(4)) {
+                let rgb = u32::from_be_bytes([0, pixel[0], pixel[1], pixel[2]]);
+                let over = f32::from(pixel[3]) / 255.0;
+                self.cover((y * self.size.width + x) as usize, Colour::from_rgb(rgb), over);
+            }
+        }
+        self
+    }
+
     fn cover(&mut self, pixel: usize, colour: Colour, over: f32) {
         self.opacity[pixel] = self.opacity[pixel] * (1.0 - over) + over;
         for (plane, value) in self.colour.iter_mut().zip(colour.0) {

@@ -14,12 +14,17 @@ use super::{
     Colour, Composer, Frame, FrameSlot, PlannedPicture, Scene, Stamped, booth::Booth, filter::EdgeFilter,
     sheet::Sheets,
 };
-use crate::plan::{Plan, Planned, Stop};
+use crate::{
+    link::Audience,
+    plan::{Plan, Planned, Stop},
+};
 
 /// When the thread is this late, it leaves out what it missed instead of catching up.
 const TOO_LATE: Duration = Duration::from_millis(200);
 /// Longest wait for a source's next picture before the plan and the wishes for key frames are looked at again.
 const WAIT: Duration = Duration::from_millis(50);
+/// The same while nobody watches.
+const NAP: Duration = Duration::from_millis(200);
 /// A source's last picture is shown again when it has been quiet for this long: late watchers and decoders that lost something get
 /// to see it.
 const HOLD: Duration = Duration::from_secs(1);
@@ -51,6 +56,8 @@ pub struct StudioPlan {
     pub programme: Programme,
     /// What is made of it; the tracks are all different.
     pub outputs: Vec<PlannedPicture>,
+    /// Of these tracks.
+    pub audience: Arc<Audience>,
 }
 
 /// Works until dropped.
@@ -78,7 +85,7 @@ fn work(plan: &Plan<StudioPlan>, stop: &Stop) {
     let mut gallery = Gallery::new(&current);
     let mut stage = Stage::of(&current.programme);
     while !stop.is_asked() {
-        stage.wait(&current.programme);
+        stage.wait(&current);
         if let Some(news) = plan.news(&mut seen) {
             gallery.follow(&news);
             stage.follow(&current.programme, &news.programme, &mut gallery);
@@ -128,8 +135,14 @@ impl Stage {
     }
 
     /// Until there may be something to do.
-    fn wait(&mut self, programme: &Programme) {
-        match (self, programme) {
+    fn wait(&mut self, plan: &StudioPlan) {
+        let rests = !plan.audience.is_present();
+        if rests {
+            plan.audience.wait(NAP);
+        }
+        match (self, &plan.programme) {
+            // Whoever comes is shown something at once.
+            (Self::Composed(composing), _) if rests => composing.due = composing.due.max(Instant::now()),
             (Self::Composed(composing), _) => {
                 std::thread::sleep(composing.due.saturating_duration_since(Instant::now()));
             }

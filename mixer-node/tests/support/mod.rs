@@ -62,15 +62,21 @@ pub(crate) struct MixerNode {
 
 impl MixerNode {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these arguments besides.
+    pub(crate) async fn start_with(further: &[String]) -> Self {
         init_gstreamer().unwrap();
         let free = std::net::TcpListener::bind((LOCAL, 0)).unwrap().local_addr().unwrap();
-        let args = <Args as clap::Parser>::try_parse_from([
+        let usual = [
             "kaigi-mixer-node".to_owned(),
             format!("--listen={free}"),
             "--cluster=http://127.0.0.1:9".to_owned(),
             "--cluster-secret=secret".to_owned(),
-        ])
-        .unwrap();
+        ];
+        let args = usual.iter().chain(further);
+        let args = <Args as clap::Parser>::try_parse_from(args).unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(run(args, Health::detached(), stop.clone()));
         let deadline = Instant::now() + DEADLINE;
@@ -125,7 +131,8 @@ impl Publisher {
         Self { endpoint, outputs, _stop: stop.drop_guard() }
     }
 
-    fn track(
+    /// A track that nobody feeds yet.
+    pub(crate) fn track(
         &self,
         id: &str,
         kind: v1::MediaKind,
@@ -139,6 +146,7 @@ impl Publisher {
             format: format.clone(),
             payload_type: 100,
             clock: MediaClock::new(Instant::now(), rate),
+            audience: Arc::default(),
         });
         (track, self.source(id, kind, Some(format)))
     }

@@ -23,6 +23,8 @@ use super::{DEADLINE, amplitude, channels};
 /// An RTP packet and when it came.
 #[derive(Clone)]
 pub(crate) struct Packet {
+    pub(crate) at: Instant,
+    pub(crate) bytes: Vec<u8>,
     pub(crate) header: RtpHeader,
     pub(crate) payload: Vec<u8>,
 }
@@ -30,6 +32,7 @@ pub(crate) struct Packet {
 /// All packets of a track from the attachment on; detached when dropped.
 pub(crate) struct Tap {
     packets: Arc<Mutex<Vec<Packet>>>,
+    report: Arc<Mutex<Option<(u64, u32)>>>,
     ask: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     pub(crate) reply: v1::AttachReply,
@@ -47,6 +50,8 @@ impl Tap {
         let producer: SocketAddr = reply.producer_address.parse().unwrap();
         let mut consumer = LinkConsumer::new(&keys, ssrc).unwrap();
         let (packets, ask, stop) = <(Arc<Mutex<Vec<Packet>>>, Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        let report = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&report);
         let (heard, asked, ending) = (Arc::clone(&packets), Arc::clone(&ask), Arc::clone(&stop));
         let runtime = tokio::runtime::Handle::current();
         std::thread::spawn(move || {
@@ -61,15 +66,20 @@ impl Tap {
                     socket.send_to(&consumer.report().unwrap(), producer).unwrap();
                 }
                 let Ok(length) = socket.recv(&mut datagram) else { continue };
-                if let Ok(FromProducer::Rtp(packet)) = consumer.unprotect(&datagram[..length]) {
-                    let header = RtpHeader::parse(&packet).unwrap();
-                    let payload = header.payload(&packet).to_vec();
-                    heard.lock().push(Packet { header, payload });
+                match consumer.unprotect(&datagram[..length]) {
+                    Ok(FromProducer::Rtp(packet)) => {
+                        let header = RtpHeader::parse(&packet).unwrap();
+                        let payload = header.payload(&packet).to_vec();
+                        let bytes = packet.to_vec();
+                        heard.lock().push(Packet { at: Instant::now(), bytes, header, payload });
+                    }
+                    Ok(FromProducer::SenderReport { ntp, rtp }) => *told.lock() = Some((ntp, rtp)),
+                    _ => {}
                 }
             }
             runtime.spawn(async move { link.detach(v1::DetachRequest { attachment_id: id }).await });
         });
-        Self { packets, ask, stop, reply }
+        Self { packets, report, ask, stop, reply }
     }
 
     /// How an attachment is refused.
@@ -78,6 +88,11 @@ impl Tap {
         let request = LinkKeys::random().attach_request("refused", &track.track_id, here, 77);
         let mut link = MediaLinkClient::new(channels().to(&track.endpoint).unwrap());
         link.attach(request).await.unwrap_err().code()
+    }
+
+    /// NTP time and RTP timestamp of the newest sender report.
+    pub(crate) fn report(&self) -> Option<(u64, u32)> {
+        *self.report.lock()
     }
 
     pub(crate) fn packets(&self) -> Vec<Packet> {

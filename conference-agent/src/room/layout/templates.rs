@@ -96,6 +96,16 @@ pub(crate) fn templates(spec: &config::Templates, max_input: u32) -> (Vec<Templa
     (by_size.into_values().collect(), unreadable)
 }
 
+/// The built-in layouts that a view with these templates chooses from: for each the left and upper edges, widths and heights of its regions
+/// as fractions of the picture (`1/3`), in drawing order, the primary one first.
+#[must_use]
+pub fn built_in_layouts(base: &str, max_input: u32) -> Vec<Vec<[String; 4]>> {
+    let spec = config::Templates { base: base.to_owned(), custom: Vec::new() };
+    let area = |r: &Region| [r.left, r.top, r.width, r.height].map(|side| side.to_string());
+    let all = templates(&spec, max_input).0;
+    all.iter().map(|template| template.regions.iter().map(area).collect()).collect()
+}
+
 /// Square grids up to the first that holds `max_input`.
 fn fluid(max_input: u32) -> Vec<Template> {
     let mut grids = Vec::new();

@@ -1,5 +1,6 @@
 //! Views: what is mixed, how it is laid out, and what the mixer is told.
 
+use kaigi_proto::v1;
 use serde_json::json;
 
 use super::world::{MIXED, World, participant, stream};
@@ -55,6 +56,29 @@ fn what_is_drawn_besides_is_described_as_the_room_has_it() {
     assert_eq!(drawn(border), ((true, false, Some(0x01_02_03), false, 0), true), "it follows the voices");
     assert_eq!(drawn(json!({"clock": true})).0, (true, false, None, true, 0));
     assert_eq!(drawn(json!({"animation": 250})).0, (true, false, None, false, 250));
+}
+
+#[test]
+fn pictures_beside_the_inputs_are_described_as_the_room_has_them() {
+    let pictures = |decoration: serde_json::Value| {
+        let view = json!({"label": "common", "video": {"decoration": decoration}});
+        let mut world = World::new(json!({"views": [view]}));
+        world.answer_all();
+        let video = world.view().video.unwrap();
+        (video.avatar_picture, video.logo)
+    };
+    assert_eq!(pictures(json!({})), (String::new(), None));
+    assert_eq!(pictures(json!({"avatarPicture": "*.png"})), ("*.png".into(), None));
+    for (name, corner) in [
+        ("topLeft", v1::Corner::TopLeft),
+        ("topRight", v1::Corner::TopRight),
+        ("bottomLeft", v1::Corner::BottomLeft),
+        ("bottomRight", v1::Corner::BottomRight),
+    ] {
+        let logo = json!({"logo": {"picture": "l.png", "corner": name, "height": 20}});
+        let described = v1::Logo { picture: "l.png".into(), corner: corner.into(), height_percent: 20 };
+        assert_eq!(pictures(logo).1, Some(described));
+    }
 }
 
 #[test]
