@@ -11,6 +11,7 @@ use crate::{
         SubscriptionCommand, Task, TokenCommand, WebhookCommand,
     },
     options::{FileError, Options},
+    run::Run,
 };
 
 /// A conference server: runs, inspects and checks a whole Kaigi on one machine.
@@ -27,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Start Kaigi: all its processes, watched and restarted, with one log; ends with Ctrl-C
     Up(Configured),
+    /// Run one process of a Kaigi that is spread over containers or machines
+    Run(Run),
     /// A running Kaigi, by its management API.
     #[command(flatten)]
     Manage(Manage),

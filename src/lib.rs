@@ -1,7 +1,7 @@
 //! The launcher: starts, watches and inspects a whole Kaigi on one machine.
 //!
 //! [`cli`] is the command line, [`options`] what can be set and where, [`settings`] what counts of it; [`up`](mod@up) runs the
-//! processes by a [`plan`](mod@plan), [`doctor`] looks at the machine, [`service`] shows credentials, [`manage`] asks a
+//! processes by a [`plan`](mod@plan), [`run`](mod@run) a single one, [`doctor`] looks at the machine, [`service`] shows credentials, [`manage`] asks a
 //! running Kaigi, [`bench`](mod@bench) puts load on one.
 
 pub mod backoff;
@@ -18,6 +18,7 @@ pub mod plan;
 pub mod ports;
 pub mod process;
 pub mod readiness;
+pub mod run;
 pub mod service;
 pub mod settings;
 pub mod up;

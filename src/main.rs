@@ -2,6 +2,7 @@
 
 use std::{
     io::{ErrorKind, IsTerminal, Write},
+    os::unix::process::CommandExt,
     process::ExitCode,
 };
 
@@ -14,6 +15,7 @@ use kaigi::{
     limits::raise_open_files,
     manage::{self, Given, ManageError, Task},
     output::Output,
+    run::Run,
     settings::Settings,
     up::up,
 };
@@ -36,6 +38,7 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Up(configured) => run_up(&settings(configured)?).await,
+        Command::Run(given) => become_process(given).await,
         Command::Doctor(configured) => run_doctor(&settings(configured)?).await,
         Command::Manage(manage) => {
             let (task, given) = manage.task();
@@ -50,6 +53,19 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The process takes this program's place, and so gets its signals. Returns only if it can't be started.
+async fn become_process(given: Run) -> anyhow::Result<ExitCode> {
+    let program = std::env::current_exe().ok();
+    let program_dir = program.as_deref().and_then(std::path::Path::parent);
+    let process = given.prepare(|name| std::env::var_os(name), program_dir).await?;
+    if let Err(error) = raise_open_files() {
+        eprintln!("kaigi: the limit of open files can't be raised: {error}");
+    }
+    let mut command = std::process::Command::new(&process.program);
+    let error = command.args(&process.args).envs(process.env).exec();
+    Err(anyhow::Error::new(error).context(format!("{} can't be run", process.program.display())))
 }
 
 fn run_manage(task: Task, given: &Given) -> ExitCode {

@@ -1,19 +1,19 @@
 //! The six processes that make a Kaigi.
 
 /// One of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Process {
-    /// Registry and store; the others need it.
+    /// Registry and store; the others need it
     ClusterManager,
-    /// Rooms.
+    /// Rooms
     ConferenceAgent,
-    /// WebRTC and forwarding.
+    /// WebRTC and forwarding
     AccessNode,
-    /// Mixed streams.
+    /// Mixed streams
     MixerNode,
-    /// Recordings and broadcasts.
+    /// Recordings and broadcasts
     StreamingNode,
-    /// The edge for clients.
+    /// The edge for clients
     Portal,
 }
 
