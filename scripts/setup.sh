@@ -150,6 +150,23 @@ python_install() {
   echo "$want" >"$to/.installed"
 }
 
+# promtool_install: of Debian's package of Prometheus that program alone, which checks alert rules; installed, it would be a server.
+# Where it can't be had, the rules are checked by their form only.
+promtool_install() {
+  local to="$CACHE/prometheus" from
+  [ ! -x "$to/usr/bin/promtool" ] || return 0
+  command -v dpkg-deb >/dev/null || return 0
+  say "promtool in $to"
+  from=$(mktemp -d)
+  if (cd "$from" && apt-get download -qq prometheus) >/dev/null 2>&1; then
+    mkdir -p "$to"
+    dpkg-deb --fsys-tarfile "$from"/prometheus_*.deb | tar -x -C "$to" ./usr/bin/promtool
+  else
+    say "promtool can't be had"
+  fi
+  rm -rf "$from"
+}
+
 check_rust
 if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
   install_on_debian
@@ -160,4 +177,6 @@ npm_install web
 if $with_tests; then
   npm_install tests/e2e
   python_install schemathesis tests/e2e/schemathesis/requirements.txt
+  python_install kubernetes tests/e2e/kubernetes/requirements.txt
+  promtool_install
 fi
