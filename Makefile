@@ -9,7 +9,7 @@ ARGS ?=
 # Arguments for the end-to-end tests, for example: make e2e E2E="conference -t 'leaves'"
 E2E ?=
 
-.PHONY: run build setup setup-test binaries web docs test lint unit web-test e2e bench doctor clean help
+.PHONY: run build setup setup-test binaries web docs test lint unit web-test e2e docker-test bench doctor clean help
 
 run: build ## set up, build and start Kaigi (ARGS="…" are passed on to `kaigi up`)
 	exec target/release/kaigi up $(ARGS)
@@ -42,6 +42,10 @@ web-test: setup-test ## types, tests and build of the web pages
 # Needs what `make build` makes. The tests are in tests/e2e; each file starts Kaigi for itself.
 e2e: setup-test ## end-to-end tests on what is built: real processes, real Chromium
 	cd tests/e2e && npm run --silent check && npx vitest run $(E2E)
+
+# Not part of `make test`: it needs root or a running engine, and some minutes.
+docker-test: build setup-test ## what is in deploy/ on a real Docker engine: image, compose, Swarm
+	tests/docker/run.sh
 
 # What docs/PERFORMANCE.md reports. Ratios suffer less than times on a busy machine, absolute times do not.
 bench: build setup-test ## benchmarks of hot paths, and what a conference costs each process
