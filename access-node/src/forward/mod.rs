@@ -7,6 +7,7 @@ mod choices;
 mod clock;
 mod connect;
 mod continuity;
+mod cut;
 mod descriptions;
 mod meter;
 mod nack;
@@ -54,6 +55,7 @@ use rtc_rtcp::sender_report::SenderReport;
 use self::{
     clock::fixed_point,
     continuity::Numbering,
+    padding::pad,
     picture::{Picture, inspect},
     picture_id::locate,
     reception::{Arrival, Reception},
@@ -410,6 +412,12 @@ impl Forwarder {
             Kind::Audio => Class::Sound,
             Kind::Video => Class::Picture,
         };
+        let padding = match (source.kind, arrived) {
+            (Kind::Video, Arrived::Once { .. }) if is_newest => {
+                source.cut.padding(header.timestamp, header.marker, payload.len())
+            }
+            _ => 0,
+        };
         let mut awaited = false;
         let mut switched = Vec::new();
         for sink_key in &source.sinks {
@@ -481,6 +489,9 @@ impl Forwarder {
             stream.octets =
                 stream.octets.wrapping_add(u32::try_from(scratch.len() - written.payload_at).unwrap_or(0));
             stream.sent.tally.packet(now, scratch.len(), timestamp, picture.key_frame);
+            if stream.may_pad() {
+                pad(scratch, padding);
+            }
             stream.protect(scratch, timestamp);
             out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at, class);
             if let Some(written) = stream.write_repair(scratch, header.marker) {

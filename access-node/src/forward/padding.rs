@@ -1,4 +1,4 @@
-//! Packets of nothing, by which the way to a client is probed.
+//! Padding (RFC 3550 §5.1): packets of nothing, by which the way to a client is probed, and a few bytes at the end of others.
 
 use std::time::Instant;
 
@@ -11,6 +11,17 @@ use crate::{keys::SinkKey, pacing::Class};
 const MOST: usize = 255;
 /// About what a packet has besides, in bytes: header and extensions.
 const OVERHEAD: usize = 20;
+
+/// Adds padding of so many bytes, at most [`MOST`], to a packet that has none.
+pub(super) fn pad(packet: &mut Vec<u8>, bytes: usize) {
+    let Some(count) = u8::try_from(bytes).ok().filter(|count| *count > 0) else { return };
+    let Some(first) = packet.first_mut() else { return };
+    *first |= 0x20;
+    packet.resize(packet.len() + bytes, 0);
+    if let Some(last) = packet.last_mut() {
+        *last = count;
+    }
+}
 
 impl Forwarder {
     /// Sends packets of padding to a sink's client, so many bytes together at least, on the source of retransmissions: receivers take
@@ -27,9 +38,7 @@ impl Forwarder {
             scratch.clear();
             write_header(scratch, false, payload_type, sequence, timestamp, ssrc.0);
             let written = stream.write_extensions(scratch, None);
-            scratch.resize(scratch.len() + padding - 1, 0);
-            scratch.push(padding as u8);
-            scratch[0] |= 0x20;
+            pad(scratch, padding);
             out.client_rtp(
                 now,
                 stream.parameters.transport,

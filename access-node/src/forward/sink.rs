@@ -209,6 +209,12 @@ impl ClientStream {
         }
     }
 
+    /// Whether its packets may be padded: one that is sent again under its own number must be the same packet, and padding is no part of what
+    /// retransmissions carry (RFC 4588 §4).
+    pub(super) fn may_pad(&self) -> bool {
+        !self.parameters.nack || self.parameters.rtx.is_some()
+    }
+
     /// Writes a packet under the stream's own header.
     pub(super) fn write(
         &self,

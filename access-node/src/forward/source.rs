@@ -7,6 +7,7 @@ use kaigi_proto::ids::TrackId;
 
 use super::{
     cache::PacketCache,
+    cut::Cut,
     descriptions::Descriptions,
     meter::{Meter, Rates},
     nack::NackTracker,
@@ -108,6 +109,7 @@ pub struct Source {
     pub(super) reception: Option<Reception>,
     pub(super) nack: NackTracker,
     pub(super) cache: PacketCache,
+    pub(super) cut: Cut,
     /// Present once there was one.
     pub(super) repairs: Option<Box<Repairs>>,
     pub(super) size: Option<Size>,
@@ -152,6 +154,7 @@ impl Source {
             reception: None,
             nack: NackTracker::default(),
             cache: PacketCache::new(cache),
+            cut: Cut::default(),
             repairs: None,
             size: None,
             sizes: [None; MAX_SPATIAL],
@@ -281,6 +284,7 @@ impl Source {
         self.reception = None;
         self.nack.clear();
         self.cache.clear();
+        self.cut = Cut::default();
         if let Some(repairs) = &mut self.repairs {
             repairs.clear();
         }
