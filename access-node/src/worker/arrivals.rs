@@ -25,19 +25,19 @@ impl Default for Arrivals {
 }
 
 impl Arrivals {
-    /// Receives what is there, up to a batch; `false` if there was nothing.
+    /// Receives what is there, up to a batch; how many messages that were.
     pub(super) fn receive(
         &mut self,
         udp: &Udp,
         mut take: impl FnMut(SocketAddr, Option<IpAddr>, &[u8]),
-    ) -> bool {
+    ) -> usize {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let received = {
             let mut slices = self.buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
             udp.socket
                 .try_io(Interest::READABLE, || udp.state.recv((&udp.socket).into(), &mut slices, &mut metas))
         };
-        let Ok(received) = received else { return false };
+        let Ok(received) = received else { return 0 };
         for (meta, buffer) in metas.iter().zip(&self.buffers).take(received) {
             let bytes = buffer.get(..meta.len).unwrap_or_default();
             let peer = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
@@ -45,7 +45,12 @@ impl Arrivals {
                 take(peer, meta.dst_ip.map(|ip| ip.to_canonical()), datagram);
             }
         }
-        received > 0
+        received
+    }
+
+    /// Whether that many messages are all that was there.
+    pub(super) fn is_all(received: usize) -> bool {
+        received < BATCH_SIZE
     }
 }
 
@@ -80,6 +85,30 @@ mod tests {
                 assert_eq!(info.count_total, 0);
             }
             assert_eq!(sizes, (1..=50).collect::<Vec<_>>());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_emptied_is_readable_again_when_something_comes() {
+        let socket = StdUdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let to = socket.local_addr().unwrap();
+        let udp = Udp::open(socket).unwrap();
+        let (sender, mut arrivals) = (StdUdpSocket::bind("127.0.0.1:0").unwrap(), Arrivals::default());
+        let mut read = |udp: &Udp| {
+            let mut datagrams = 0;
+            let received = arrivals.receive(udp, |_, _, _| datagrams += 1);
+            assert!(Arrivals::is_all(received));
+            udp.is_empty_now();
+            datagrams
+        };
+        for count in [1, 3, 1] {
+            (0..count).for_each(|_| assert_eq!(sender.send_to(b"x", to).unwrap(), 1));
+            let mut datagrams = 0;
+            while datagrams < count {
+                udp.socket.readable().await.unwrap();
+                datagrams += read(&udp);
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use kaigi_worker::Channels;
 use tokio::runtime::Handle;
 
 use super::{
-    WorkerGone, WorkerHandle, data::DataExit, departures::Departures, placement::Placement,
+    WorkerGone, WorkerHandle, data::DataExit, departures::Departures, hold::Hold, placement::Placement,
     siblings::Outward, sockets::Open, tcp::Connections,
 };
 use crate::{
@@ -17,9 +17,9 @@ use crate::{
 
 /// Datagrams that wait to be sent at most, before more are received. At 1.2 kB each 5 MB.
 const MAX_WAITING: usize = 4096;
-/// The packets of a frame wait that long for the rest of it, so that all leave together. A decoder can't begin before the last, which
-/// never waits, so this delays no frame, unless its last packet is lost or out of order.
-const PATIENCE: Duration = Duration::from_millis(1);
+/// Datagrams that are to be sent, from which on other workers don't wait for what is for them until these have left: as many take a tenth of
+/// a millisecond and more to write.
+const BUSY: usize = 256;
 /// Deadline of calls to other nodes.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -37,8 +37,8 @@ pub(super) struct Exit {
     pub(super) back: WorkerHandle,
     /// To the other workers.
     pub(super) outward: Outward,
-    /// Until when datagrams wait for the rest of their frame.
-    pub(super) held_until: Option<Instant>,
+    /// How long datagrams wait for the rest of their frame.
+    pub(super) hold: Hold,
 }
 
 impl Exit {
@@ -50,19 +50,27 @@ impl Exit {
         }
     }
 
+    /// Gives other workers what is for them, if this one has much to do itself: of a large room they have as much.
+    pub(super) fn cross_if_busy(&mut self, node: &mut Node) {
+        let output = node.output();
+        if output.datagrams.len() >= BUSY {
+            self.outward.send(output);
+        }
+    }
+
     /// Sends what is to be sent, but what waits for the rest of its frame, and begins the calls that are to be made.
     pub(super) fn flush(&mut self, node: &mut Node, sockets: &Open) {
         let now = Instant::now();
-        let Self { departures, connections, events, held_until, outward, .. } = self;
+        let Self { departures, connections, events, hold, outward, .. } = self;
         let output = node.output();
         for (agent, event) in output.events.drain(..) {
             events.send(now, &agent, event);
         }
         let may_wait = output.may_wait() && output.waiting() < MAX_WAITING;
-        if may_wait && now < *held_until.get_or_insert(now + PATIENCE) {
+        if may_wait && hold.goes_on(now, output.waiting()) {
             // The next flush will find more of the frame.
         } else {
-            if held_until.take().is_some() {
+            if hold.end() {
                 node.datagrams_leave(now);
             }
             let output = node.output();

@@ -6,6 +6,7 @@ mod arrivals;
 mod data;
 mod departures;
 mod flush;
+mod hold;
 mod metrics;
 mod placement;
 mod sendmmsg;
@@ -35,6 +36,7 @@ use self::{
     data::DataExit,
     departures::Departures,
     flush::Exit,
+    hold::Hold,
     metrics::Metrics,
     siblings::{FromWorker, Inward},
     tcp::{Connections, FromConnection},
@@ -53,6 +55,8 @@ const JOBS_AT_ONCE: usize = 64;
 const FRAMES: usize = 1024;
 /// Batches of datagrams read between two flushes; more adds delay to the first of them.
 const BATCHES_AT_ONCE: usize = 4;
+/// Datagrams to be sent that are much work: they take a tenth of a millisecond.
+const MUCH: usize = 64;
 /// How often counters become metrics and the load is measured.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Time for TCP connections to take their last datagrams at the end. The whole process has two seconds.
@@ -193,7 +197,7 @@ impl Worker {
                 calls,
                 back,
                 outward,
-                held_until: None,
+                hold: Hold::default(),
             },
             inward,
             frames,
@@ -209,7 +213,7 @@ impl Worker {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let deadline = [self.node.next_timeout(), self.exit.held_until].into_iter().flatten().min();
+            let deadline = [self.node.next_timeout(), self.exit.hold.until()].into_iter().flatten().min();
             let due = async {
                 match deadline {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -271,12 +275,18 @@ impl Worker {
         let Self { node, sockets, arrivals, exit, .. } = self;
         for _ in 0..BATCHES_AT_ONCE {
             let mut now = None;
-            let read = arrivals.receive(&sockets.udp, |address, local, bytes| {
+            let received = arrivals.receive(&sockets.udp, |address, local, bytes| {
                 let now = *now.get_or_insert_with(Instant::now);
                 node.handle_datagram(now, Path { peer: Peer { address, tcp: None }, local }, bytes);
+                exit.cross_if_busy(node);
                 exit.flush_if_full(node, sockets);
             });
-            if !read {
+            if received == 0 {
+                break;
+            }
+            // What made much work took time, in which more has come.
+            if Arrivals::is_all(received) && node.output().waiting() < MUCH {
+                sockets.udp.is_empty_now();
                 break;
             }
         }
@@ -286,11 +296,11 @@ impl Worker {
         let Self { node, sockets, arrivals, exit, .. } = self;
         for _ in 0..BATCHES_AT_ONCE {
             let mut now = None;
-            let read = arrivals.receive(&sockets.link, |address, _, bytes| {
+            let received = arrivals.receive(&sockets.link, |address, _, bytes| {
                 node.handle_link_datagram(*now.get_or_insert_with(Instant::now), address, bytes);
                 exit.flush_if_full(node, sockets);
             });
-            if !read {
+            if received == 0 {
                 break;
             }
         }

@@ -7,7 +7,10 @@ use std::{
 
 use quinn_udp::{UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::{
+    io::Interest,
+    net::{TcpListener, UdpSocket},
+};
 
 /// Kernel buffers of UDP sockets, in bytes: a tenth of a second of 400 Mbit/s. The kernel gives less if `net.core.rmem_max` says so.
 const BUFFER: usize = 5 << 20;
@@ -101,6 +104,12 @@ impl Udp {
             state,
             is_v6,
         })
+    }
+
+    /// All that was there has been read: to be ready it takes what comes next. Saves the call that would say so.
+    pub(super) fn is_empty_now(&self) {
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = self.socket.try_io(Interest::READABLE, nothing);
     }
 
     /// An address as the socket's family writes it.
