@@ -3,7 +3,8 @@
 //!
 //! One publisher sends 30 frames a second of five packets of 1,200 bytes (1.44 Mbit/s) to a number of subscribers. Counted is the CPU
 //! time, user and system, of the threads that forward; over loopback that includes the receiving half of the kernel's work. Numbers on the
-//! command line are the numbers of subscribers to measure with.
+//! command line are the numbers of subscribers to measure with. Measured is also how long after the publisher's last packet of a frame the
+//! kernel had it for each of the subscribers.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -13,7 +14,7 @@ mod peers;
 mod support;
 mod worker;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use peers::{Publisher, Subscribers};
 
@@ -32,16 +33,31 @@ trait Forwarder {
     fn used(&mut self) -> Duration;
 }
 
-/// CPU time per forwarded packet, and the share of packets that came.
-fn measure(forwarder: &mut dyn Forwarder, subscribers: &Subscribers) -> (Duration, f64) {
+/// What one measurement found.
+struct Measured {
+    /// CPU time per forwarded packet.
+    cost: Duration,
+    /// Share of packets that came.
+    came: f64,
+    /// From the sending of a frame's last packet to each of its arrivals, ascending.
+    delays: Vec<Duration>,
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap()
+}
+
+fn measure(forwarder: &mut dyn Forwarder, subscribers: &Subscribers) -> Measured {
     let (before, received_before) = (forwarder.used(), subscribers.received());
+    subscribers.take_frames();
     let begin = Instant::now();
     let frames = TIME.as_secs() as u32 * FRAME_RATE;
-    let mut sent = 0;
+    let (mut sent, mut sent_at) = (0, Vec::new());
     for frame in 0..frames {
         let due = begin + Duration::from_secs(1) * frame / FRAME_RATE;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         sent += forwarder.publisher().send_frame();
+        sent_at.push(since_epoch());
     }
     let expected = sent * subscribers.len();
     let deadline = Instant::now() + Duration::from_secs(2);
@@ -50,7 +66,17 @@ fn measure(forwarder: &mut dyn Forwarder, subscribers: &Subscribers) -> (Duratio
     }
     let received = subscribers.received() - received_before;
     let used = forwarder.used() - before;
-    (used / u32::try_from(expected).unwrap(), received as f64 / expected as f64)
+    // Where a frame was lost it is not known which ones came.
+    let whole = subscribers.take_frames().into_iter().filter(|arrivals| arrivals.len() == sent_at.len());
+    let delay = |(arrival, sent): (Duration, &Duration)| arrival.saturating_sub(*sent);
+    let mut delays: Vec<_> =
+        whole.flat_map(|arrivals| arrivals.into_iter().zip(&sent_at).map(delay)).collect();
+    delays.sort_unstable();
+    Measured {
+        cost: used / u32::try_from(expected).unwrap(),
+        came: received as f64 / expected as f64,
+        delays,
+    }
 }
 
 fn main() {
@@ -65,7 +91,7 @@ fn main() {
             Box::new(worker::start(&subscribers, 2)),
         ];
         subscribers.read();
-        let mut costs = vec![Vec::new(); forwarders.len()];
+        let mut costs: Vec<Vec<Measured>> = forwarders.iter().map(|_| Vec::new()).collect();
         for _ in 0..ROUNDS {
             for (forwarder, costs) in forwarders.iter_mut().zip(&mut costs) {
                 costs.push(measure(forwarder.as_mut(), &subscribers));
@@ -73,19 +99,28 @@ fn main() {
         }
         println!("1 → {count}: CPU per forwarded packet, and of it as a multiple");
         let mut floor = None;
-        for (forwarder, mut costs) in forwarders.iter().zip(costs) {
-            let came = costs.iter().map(|(_, came)| came).sum::<f64>() / costs.len() as f64;
-            costs.sort_by_key(|(cost, _)| *cost);
-            let (least, median, most) = (costs[0].0, costs[costs.len() / 2].0, costs[costs.len() - 1].0);
+        for (forwarder, mut rounds) in forwarders.iter().zip(costs) {
+            let came = rounds.iter().map(|round| round.came).sum::<f64>() / rounds.len() as f64;
+            rounds.sort_by_key(|round| round.cost);
+            let cost = |at: usize| rounds[at].cost;
+            let (least, median, most) = (cost(0), cost(rounds.len() / 2), cost(rounds.len() - 1));
             let together = *floor.get_or_insert(median);
+            let mut delays: Vec<_> = rounds.iter().flat_map(|round| &round.delays).collect();
+            delays.sort_unstable();
+            let delay = |percent: usize| {
+                let at = (delays.len() * percent / 100).min(delays.len().saturating_sub(1));
+                delays.get(at).map_or(f64::NAN, |delay| delay.as_secs_f64() * 1000.0)
+            };
             println!(
-                "  {:34} {:>6} ns ({}–{})  ×{:.2}  {:.1} % came",
+                "  {:34} {:>6} ns ({}–{})  ×{:.2}  {:.1} % came  frames after {:.2} ms, 99th percentile {:.2} ms",
                 forwarder.name(),
                 median.as_nanos(),
                 least.as_nanos(),
                 most.as_nanos(),
                 median.as_secs_f64() / together.as_secs_f64(),
-                came * 100.0
+                came * 100.0,
+                delay(50),
+                delay(99)
             );
         }
     }

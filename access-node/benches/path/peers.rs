@@ -1,16 +1,19 @@
 //! Those who send and those who receive.
 
 use std::{
+    io::IoSliceMut,
     net::{SocketAddr, UdpSocket},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use kaigi_access_node::transport::Srtp;
+use nix::sys::socket::{setsockopt, sockopt};
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 
 use crate::support::{VP8, packet};
 
@@ -20,6 +23,8 @@ pub(crate) const PACKETS: u16 = 5;
 pub(crate) const BYTES: usize = 1200;
 /// Bytes that protection adds (RFC 7714).
 const TAG: usize = 16;
+/// Largest datagram.
+const DATAGRAM: usize = 2048;
 /// Bytes before the payload, as [`packet`] writes them.
 const HEADER: usize = 24;
 
@@ -61,6 +66,8 @@ impl Publisher {
 pub(crate) struct Subscribers {
     sockets: Arc<Vec<UdpSocket>>,
     received: Arc<AtomicUsize>,
+    /// When the kernel had the last packet of each frame, since the Unix epoch, for each of them.
+    frames: Arc<Mutex<Vec<Vec<Duration>>>>,
     stop: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
@@ -68,7 +75,13 @@ pub(crate) struct Subscribers {
 impl Subscribers {
     pub(crate) fn new(count: usize) -> Self {
         let sockets = (0..count).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
-        Self { sockets: Arc::new(sockets), received: Arc::default(), stop: Arc::default(), reader: None }
+        Self {
+            sockets: Arc::new(sockets),
+            received: Arc::default(),
+            frames: Arc::new(Mutex::new(vec![Vec::new(); count])),
+            stop: Arc::default(),
+            reader: None,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -84,21 +97,59 @@ impl Subscribers {
         self.received.load(Ordering::Relaxed)
     }
 
+    /// Arrivals of frames since the last time, for each of them.
+    pub(crate) fn take_frames(&self) -> Vec<Vec<Duration>> {
+        self.frames.lock().unwrap().iter_mut().map(std::mem::take).collect()
+    }
+
     /// Begins to empty the sockets.
     pub(crate) fn read(&mut self) {
         let (sockets, received, stop) = (self.sockets.clone(), self.received.clone(), self.stop.clone());
+        let frames = self.frames.clone();
+        let states: Vec<_> = sockets.iter().map(watched).collect();
         self.reader = Some(std::thread::spawn(move || {
-            let mut buffer = [0; 2048];
+            let mut buffers = vec![0; DATAGRAM * BATCH_SIZE];
             while !stop.load(Ordering::Relaxed) {
-                for socket in sockets.iter() {
-                    socket.set_nonblocking(true).unwrap();
-                    while let Ok(length) = socket.recv(&mut buffer) {
-                        received.fetch_add(usize::from(length >= BYTES / 2), Ordering::Relaxed);
-                    }
+                for (at, (socket, state)) in sockets.iter().zip(&states).enumerate() {
+                    read(socket, state, &mut buffers, |bytes, arrival| {
+                        received.fetch_add(usize::from(bytes.len() >= BYTES / 2), Ordering::Relaxed);
+                        if bytes.len() >= BYTES / 2 && bytes[1] & 0x80 != 0 {
+                            frames.lock().unwrap()[at].push(arrival);
+                        }
+                    });
                 }
                 std::thread::sleep(Duration::from_millis(3));
             }
         }));
+    }
+}
+
+/// With the kernel's times of arrival, and each packet alone, as over a network.
+fn watched(socket: &UdpSocket) -> UdpSocketState {
+    let state = UdpSocketState::new(UdpSockRef::from(socket)).unwrap();
+    let _ = setsockopt(socket, sockopt::UdpGroSegment, &false);
+    socket.set_nonblocking(true).unwrap();
+    state
+}
+
+fn read(
+    socket: &UdpSocket,
+    state: &UdpSocketState,
+    buffers: &mut [u8],
+    mut take: impl FnMut(&[u8], Duration),
+) {
+    let mut metas = [RecvMeta::default(); BATCH_SIZE];
+    loop {
+        let mut slices = buffers.chunks_exact_mut(DATAGRAM).map(IoSliceMut::new);
+        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] = std::array::from_fn(|_| slices.next().unwrap());
+        let Ok(count) = state.recv(UdpSockRef::from(socket), &mut slices, &mut metas) else { return };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        for (meta, slice) in metas[..count].iter().zip(&slices) {
+            take(&slice[..meta.len], meta.timestamp.unwrap_or(now));
+        }
+        if count < BATCH_SIZE {
+            return;
+        }
     }
 }
 
