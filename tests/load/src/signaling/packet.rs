@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+/// The one event that clients wait for. Others, such as that somebody has joined, of which a room of thousands makes millions, are not read.
+const PROGRESS: &str = "progress";
+
 /// What the server says.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Packet {
@@ -11,7 +14,7 @@ pub(super) enum Packet {
     Ping,
     /// The namespace is joined.
     Connected,
-    /// An event and its arguments.
+    /// An event that clients wait for, [`PROGRESS`], and its arguments.
     Event(String, Vec<Value>),
     /// The answer to a request.
     Ack(u64, Vec<Value>),
@@ -37,6 +40,10 @@ impl Packet {
 
 fn message(kind: char, text: &str) -> Option<Packet> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let name = text[digits..].strip_prefix("[\"").and_then(|rest| rest.strip_prefix(PROGRESS));
+    if kind == '2' && !name.is_some_and(|rest| rest.starts_with('"')) {
+        return None;
+    }
     let mut arguments: Vec<Value> = serde_json::from_str(&text[digits..]).ok()?;
     if kind == '3' {
         return Some(Packet::Ack(text[..digits].parse().ok()?, arguments));
@@ -66,8 +73,8 @@ mod tests {
             Packet::parse("4312[\"ok\",{\"id\":1}]"),
             Packet::Ack(12, vec![json!("ok"), json!({"id": 1})])
         );
-        assert_eq!(Packet::parse("42[\"drop\"]"), Packet::Event("drop".into(), vec![]));
-        for text in ["", "4", "42", "43[", "42[1]", "4é", "9"] {
+        assert_eq!(Packet::parse("42[\"progress\",7]"), Packet::Event("progress".into(), vec![json!(7)]));
+        for text in ["", "4", "42", "43[", "42[1]", "42[\"progress", "42[\"drop\"]", "4é", "9"] {
             assert_eq!(Packet::parse(text), Packet::Other, "{text}");
         }
         for text in ["1", "41", "44{}"] {

@@ -21,7 +21,7 @@ const MAX_REQUESTS: usize = 64;
 /// Notifications that wait to be read, and that are kept because they are read out of order; whoever does not read loses later ones.
 const MAX_NOTIFICATIONS: usize = 4096;
 
-/// What the portal tells unasked.
+/// What the portal tells unasked, as far as clients wait for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notification {
     /// Its name.
@@ -41,7 +41,7 @@ struct Request {
 pub struct Socket {
     requests: mpsc::Sender<Request>,
     notifications: mpsc::Receiver<Notification>,
-    /// Progress that nobody has waited for yet.
+    /// What nobody has waited for yet.
     kept: VecDeque<Notification>,
 }
 
@@ -93,7 +93,7 @@ impl Socket {
         Err(SignalingError::Refused { request: name, reason })
     }
 
-    /// Waits for a notification of which `find` makes something; of others only progress is kept for later.
+    /// Waits for a notification of which `find` makes something; others are kept for later.
     ///
     /// # Errors
     /// If it does not come.
@@ -113,7 +113,7 @@ impl Socket {
                 if let Some(found) = find(&notification) {
                     return Ok(found);
                 }
-                if notification.name == "progress" && self.kept.len() < MAX_NOTIFICATIONS {
+                if self.kept.len() < MAX_NOTIFICATIONS {
                     self.kept.push_back(notification);
                 }
             }
