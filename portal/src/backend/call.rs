@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, TimeoutExpired};
 
 /// Why a call to another process brought nothing. The text is fit for clients.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ impl CallError {
         let part = call.split_once('.').map_or(call, |(part, _)| part);
         match status.code() {
             Code::DeadlineExceeded => Self::Timeout(call),
+            // Either side gives a call up at its deadline, and says it so.
+            Code::Cancelled if status.message() == TimeoutExpired(()).to_string() => Self::Timeout(call),
             Code::Cancelled => Self::Unreachable(part),
             _ if status.source().is_some() => Self::Unreachable(part),
             code if status.message().is_empty() => {
@@ -93,10 +95,11 @@ mod tests {
             CallError::from_status("conference.join", &status).to_string(),
             "conference is not reachable"
         );
-        let status = Status::deadline_exceeded("h2");
-        assert_eq!(
-            CallError::from_status("conference.join", &status).to_string(),
-            "Timeout to make rpc to conference.join"
-        );
+        for late in [Status::deadline_exceeded("h2"), Status::from_error(Box::new(TimeoutExpired(())))] {
+            assert_eq!(
+                CallError::from_status("conference.join", &late).to_string(),
+                "Timeout to make rpc to conference.join"
+            );
+        }
     }
 }
