@@ -5,6 +5,7 @@ mod checks;
 mod client;
 mod controls;
 mod encodings;
+mod nodes;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -19,107 +20,17 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::json;
 
 use client::Client;
+use nodes::NodeModel;
 
 use super::world::{MIXED, World, node, participant};
 use crate::room::{
-    AccessChange, AccessEvent, CallError, CallId, CallRequest, Callee, Command, FeedOnWire, Input, Kind,
-    Loudness, MixerChange, MixerEvent, Negotiated, RequestId, state::Phase,
+    AccessChange, AccessEvent, CallError, CallId, CallRequest, Callee, Command, Input, Kind, Loudness,
+    MixerChange, MixerEvent, Negotiated, RequestId, state::Phase,
 };
 
 const NAMES: [&str; 4] = ["ann", "bob", "cat", "dan"];
 /// Between two rests.
 const STEPS: usize = 100;
-
-/// What the nodes know from the calls that they were made.
-#[derive(Debug, Default)]
-struct NodeModel {
-    /// Sessions of each transport.
-    transports: BTreeMap<String, BTreeSet<String>>,
-    views: BTreeMap<String, v1::ViewDescription>,
-    transcoders: BTreeMap<String, v1::TranscoderDescription>,
-    /// Where each kind of a subscription is taken.
-    feeds: BTreeMap<(String, i32), FeedOnWire>,
-    /// Session and kind of what does not flow.
-    stopped: BTreeSet<(String, i32)>,
-    /// Where the data of subscriptions comes from.
-    data: BTreeMap<String, Option<v1::DataSource>>,
-    /// Who is in the room's slots.
-    selection: Option<v1::AudioSelection>,
-}
-
-impl NodeModel {
-    fn take(&mut self, request: &CallRequest) {
-        let mut open = |transport: &str, session: &str| {
-            self.transports.entry(transport.to_owned()).or_default().insert(session.to_owned());
-        };
-        let mut select = |selection: &Option<v1::AudioSelection>| {
-            let known = self.selection.as_ref().map(|known| known.revision);
-            assert!(known <= selection.as_ref().map(|selection| selection.revision), "an older selection");
-            self.selection.clone_from(selection);
-        };
-        match request {
-            CallRequest::OpenPublication(call) => {
-                open(&call.transport_id, &call.session_id);
-                select(&call.selection);
-            }
-            CallRequest::SelectAudio(call) => select(&call.selection),
-            CallRequest::OpenSubscription(call) => {
-                select(&call.selection);
-                open(&call.transport_id, &call.session_id);
-                self.data.insert(call.session_id.clone(), call.data.clone());
-                for track in &call.tracks {
-                    let told = FeedOnWire {
-                        source: track.source.clone(),
-                        layers: track.layers.clone(),
-                        wanted: track.wanted,
-                        selected: track.selected.clone(),
-                    };
-                    self.feeds.insert((call.session_id.clone(), track.kind), told);
-                }
-            }
-            CallRequest::CloseSession(call) => {
-                if let Some(sessions) = self.transports.get_mut(&call.transport_id) {
-                    sessions.remove(&call.session_id);
-                }
-            }
-            CallRequest::CloseTransport(call) => drop(self.transports.remove(&call.transport_id)),
-            CallRequest::SetActive(call) => {
-                let key = (call.session_id.clone(), call.kind);
-                let known = self.transports.get(&call.transport_id).is_some_and(|s| s.contains(&key.0));
-                if known && !call.active {
-                    self.stopped.insert(key);
-                } else {
-                    self.stopped.remove(&key);
-                }
-            }
-            CallRequest::SetView(view) => {
-                let before = self.views.insert(view.label.clone(), (**view).clone());
-                assert!(before.is_none_or(|before| before.revision <= view.revision));
-            }
-            CallRequest::SetTranscoder(transcoder) => {
-                let before = self.transcoders.insert(transcoder.id.clone(), (**transcoder).clone());
-                assert!(before.is_none_or(|before| before.revision <= transcoder.revision));
-            }
-            CallRequest::RemoveTranscoder(call) => drop(self.transcoders.remove(&call.id)),
-            CallRequest::SetSource(call) => {
-                let told = FeedOnWire {
-                    source: call.source.clone(),
-                    layers: call.layers.clone(),
-                    wanted: call.wanted,
-                    selected: call.selected.clone(),
-                };
-                self.feeds.insert((call.session_id.clone(), call.kind), told);
-            }
-            CallRequest::RemoveView(call) => drop(self.views.remove(&call.label)),
-            CallRequest::SetOutput(_)
-            | CallRequest::RemoveOutput(_)
-            | CallRequest::Schedule(_)
-            | CallRequest::Release(_)
-            | CallRequest::EstimateBandwidth(_)
-            | CallRequest::Signal(_) => {}
-        }
-    }
-}
 
 struct Play {
     world: World,
