@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kaigi_proto::{
     ids::WorkerId,
     v1::{
-        access_node_client::AccessNodeClient, mixer_node_client::MixerNodeClient,
+        self, access_node_client::AccessNodeClient, mixer_node_client::MixerNodeClient,
         streaming_node_client::StreamingNodeClient,
     },
 };
@@ -192,10 +192,19 @@ impl Caller {
         match request {
             CallRequest::SetOutput(output) => {
                 let reply = streaming.set_output(*output).await?.into_inner();
-                Ok(CallReply::Egress { host: reply.host, file: reply.file })
+                let v1::OutputReply { host, file, manifest } = reply;
+                Ok(CallReply::Egress { host, file, manifest })
             }
             CallRequest::RemoveOutput(request) => {
                 streaming.remove_output(request).await?;
+                Ok(CallReply::Done)
+            }
+            CallRequest::SetInput(input) => {
+                streaming.set_input(*input).await?;
+                Ok(CallReply::Done)
+            }
+            CallRequest::RemoveInput(request) => {
+                streaming.remove_input(request).await?;
                 Ok(CallReply::Done)
             }
             other => Err(misdirected(&other)),

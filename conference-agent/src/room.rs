@@ -13,6 +13,7 @@ mod feeds;
 mod flow;
 mod happenings;
 mod ids;
+mod ingest;
 mod input;
 mod judge;
 mod layout;
@@ -56,10 +57,12 @@ pub(crate) use egress::{Condition, EgressTarget, Segments};
 #[cfg(test)]
 pub(crate) use happenings::StreamPart;
 pub(crate) use happenings::{Happening, Leaving, SubscriptionFacts};
+pub(crate) use ingest::{IngestSource, IngestWish};
 pub(crate) use input::{
-    AccessChange, AccessEvent, CallError, CallReply, Command, EgressEvent, EgressMedia, Input, Join,
-    LayoutAssignment, MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack, Receiver,
-    RequestId, StartEgress, StreamOperation, Subscribe, SubscribeTrack, SubscriptionUpdate, TrackUpdate,
+    AccessChange, AccessEvent, CallError, CallReply, Command, EgressEvent, EgressMedia, EgressWhat, Input,
+    Join, LayoutAssignment, MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack,
+    PulledTrack, Receiver, RequestId, StartEgress, StartIngest, StreamOperation, Subscribe, SubscribeTrack,
+    SubscriptionUpdate, TrackUpdate,
 };
 pub(crate) use judge::Loudness;
 pub(crate) use layout::RequestedLayout;
@@ -204,7 +207,7 @@ impl Room {
             Input::Access { node, event } => self.access_event(&node, event),
             Input::Speakers { node, heard } => self.speakers_heard(&node, heard, now),
             Input::Mixer { node, event } => self.mixer_event(&node, event),
-            Input::Streaming { node, event } => self.egress_event(&node, event),
+            Input::Streaming { node, event } => self.streaming_event(&node, event),
             Input::NodeLost(worker) => self.node_lost(&worker, now),
             Input::NodeResumed(worker) => {
                 self.mixer_resumed(&worker);
@@ -224,8 +227,11 @@ impl Room {
         }
         self.decisions.set_time(now);
         if self.idle_until.is_some_and(|deadline| deadline <= now) {
-            self.destroy(None);
-            return;
+            if !self.is_streaming() {
+                self.destroy(None);
+                return;
+            }
+            self.idle_until = Some(now + self.settings.idle);
         }
         self.mixer_timeout(now);
         self.flow_timeout(now);
@@ -258,6 +264,11 @@ impl Room {
     /// Participants, streams and subscriptions there are.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
         (self.state.participants.len(), self.state.publications.len(), self.state.subscriptions.len())
+    }
+
+    /// Whether something goes on that needs nobody in the room.
+    fn is_streaming(&self) -> bool {
+        !self.state.ingests.is_empty() || self.has_running_egress()
     }
 
     /// Ends the room: everybody is dropped (if there is a reason to tell), nodes forget it.
@@ -325,6 +336,8 @@ impl Room {
             }
             Command::StopEgress { egress } => self.stop_egress(request, &egress),
             Command::ListEgresses => Ok(Some(Reply::Egresses(self.describe_egresses()))),
+            Command::StartIngest(start) => self.start_ingest(request, start),
+            Command::ListIngests => Ok(Some(Reply::Ingests(self.describe_ingests()))),
             Command::Text { from, to, message } => self.text(&from, to, &message).map(Some),
             Command::ListParticipants => Ok(Some(Reply::Participants(self.describe_participants()))),
             Command::Stats { of, wall_ms } => self.plan_stats(&of, wall_ms).map(Some),

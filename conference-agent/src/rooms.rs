@@ -30,6 +30,8 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 const JOIN_TIMEOUT: Duration = Duration::from_secs(6);
 /// Longest wait for the reply to another request: scheduling, opening, and a view that is being made.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
+/// The same of a request to pull a stream, whose source may be slow: a little more than a node waits for it.
+const INGEST_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// The rooms of this process.
 #[derive(Debug)]
@@ -177,11 +179,14 @@ impl Rooms {
         let not_found = || Status::not_found("Room not found");
         let handle = self.running(room).ok_or_else(not_found)?;
         let (reply, replied) = oneshot::channel();
+        let mail = mail(reply);
+        let pulls = matches!(mail, Mail::Request { command: Command::StartIngest(_), .. });
+        let timeout = if pulls { INGEST_TIMEOUT } else { REQUEST_TIMEOUT };
         let answer = async {
-            handle.mailbox.send(mail(reply)).await.map_err(|_| not_found())?;
+            handle.mailbox.send(mail).await.map_err(|_| not_found())?;
             replied.await.map_err(|_| not_found())?.map_err(Status::from)
         };
-        match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
+        match tokio::time::timeout(timeout, answer).await {
             Ok(result) => result,
             Err(_) => Err(Status::unavailable("No answer in time")),
         }

@@ -231,6 +231,22 @@ impl Conference for ConferenceService {
         }
     }
 
+    async fn start_ingest(&self, request: Request<v1::StartIngestRequest>) -> Answer<v1::Stream> {
+        let request = request.into_inner();
+        let room = parse::room_id(&request.room_id)?;
+        match self.rooms.request_starting(&room, parse::start_ingest(request)?).await? {
+            Reply::Stream(stream) => Ok(Response::new(*stream)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn list_ingests(&self, request: Request<v1::RoomRequest>) -> Answer<v1::ListIngestsReply> {
+        match self.ask(&request.into_inner().room_id, Command::ListIngests).await? {
+            Reply::Ingests(ingests) => Ok(Response::new(v1::ListIngestsReply { ingests })),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     async fn destroy_room(&self, request: Request<v1::RoomRequest>) -> Answer<v1::DestroyRoomReply> {
         let reason = "Room destruction".to_owned();
         self.order(&request.into_inner().room_id, Command::Destroy { reason }).await

@@ -11,7 +11,10 @@ use std::{
 use futures::future::join_all;
 use kaigi_proto::{
     ids::WorkerId,
-    v1::{self, access_node_client::AccessNodeClient, mixer_node_client::MixerNodeClient},
+    v1::{
+        self, access_node_client::AccessNodeClient, mixer_node_client::MixerNodeClient,
+        streaming_node_client::StreamingNodeClient,
+    },
 };
 use kaigi_worker::Channels;
 use tokio::{sync::watch, time::Instant};
@@ -116,10 +119,13 @@ impl Desk {
                         counted.transports.extend(named);
                     }
                 }
-                Countable::Tracks(ids) => {
+                Countable::Tracks(ids) | Countable::Pulled(ids) => {
                     for ids in ids.chunks(TRACKS) {
                         let ids = ids.iter().map(ToString::to_string).collect();
-                        let counted_now = self.tracks(&question.node.endpoint, ids).await?;
+                        let counted_now = match question.of {
+                            Countable::Pulled(_) => self.pulled(&question.node.endpoint, ids).await?,
+                            _ => self.tracks(&question.node.endpoint, ids).await?,
+                        };
                         counted.tracks.extend(counted_now.into_iter().map(|t| (t.track_id.clone(), t)));
                     }
                 }
@@ -152,5 +158,10 @@ impl Desk {
         let client = MixerNodeClient::new(self.channels.to(endpoint)?);
         let mut client = client.max_decoding_message_size(MAX_REPLY);
         Ok(client.stats(v1::MixerStatsRequest { track_ids }).await?.into_inner().tracks)
+    }
+
+    async fn pulled(&self, endpoint: &str, track_ids: Vec<String>) -> Result<Vec<v1::TrackStats>, Status> {
+        let mut client = StreamingNodeClient::new(self.channels.to(endpoint)?);
+        Ok(client.stats(v1::StreamingStatsRequest { track_ids }).await?.into_inner().tracks)
     }
 }

@@ -40,7 +40,7 @@ use tonic::{service::interceptor::InterceptedService, transport::server::TcpInco
 
 pub use args::Args;
 use events::EventHub;
-use link::{LinkContext, Outputs, Receiver, VideoSources};
+use link::{LinkContext, LinkService, Outputs, Receiver, VideoSources};
 use node::Node;
 use service::Service;
 use video::Pictures;
@@ -151,7 +151,7 @@ fn bind_node(
     Ok(Arc::new(Node::new(Arc::new(MixerContext {
         link: LinkContext { receiver, channels: channels.clone() },
         sources: VideoSources::default(),
-        outputs: Outputs::bind(address).map_err(no_link)?,
+        outputs: Arc::new(Outputs::bind(address).map_err(no_link)?),
         events: EventHub::default(),
         pictures,
         worker_id: worker_id.to_owned(),
@@ -167,7 +167,7 @@ async fn serve(
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let context = Arc::clone(node.context());
-    let receiver = Arc::clone(&context.link.receiver);
+    let (receiver, outputs) = (Arc::clone(&context.link.receiver), Arc::clone(&context.outputs));
     tokio::spawn({
         let stop = stop.clone();
         async move { receiver.run(stop).await }
@@ -175,7 +175,7 @@ async fn serve(
     tokio::spawn({
         let stop = stop.clone();
         async move {
-            if let Err(error) = context.outputs.run(stop).await {
+            if let Err(error) = outputs.run(stop).await {
                 tracing::error!(%error, "no feedback from consumers can be received");
             }
         }
@@ -190,12 +190,13 @@ async fn serve(
             }
         }
     });
+    let link = LinkService(Arc::clone(&context.outputs));
     let (service, door) = (Service(node), Require(args.worker.secret()));
     let asked = stop.clone();
     let serving = tonic::transport::Server::builder()
         .tcp_nodelay(true)
-        .add_service(InterceptedService::new(MixerNodeServer::new(service.clone()), door.clone()))
-        .add_service(InterceptedService::new(MediaLinkServer::new(service), door))
+        .add_service(InterceptedService::new(MixerNodeServer::new(service), door.clone()))
+        .add_service(InterceptedService::new(MediaLinkServer::new(link), door))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
             asked.cancelled().await
         });

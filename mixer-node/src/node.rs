@@ -260,7 +260,7 @@ mod tests {
             pictures: crate::video::Pictures::default(),
             link: LinkContext { receiver, channels: Channels::new(ClusterSecret::default()) },
             sources: VideoSources::default(),
-            outputs: Outputs::bind(address).unwrap(),
+            outputs: Arc::new(Outputs::bind(address).unwrap()),
             events: EventHub::default(),
             worker_id: "mixer-1".into(),
             endpoint: "http://127.0.0.1:1".into(),

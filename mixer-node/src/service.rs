@@ -1,12 +1,12 @@
-//! The gRPC services of this node.
+//! The gRPC service of this node.
 
 use std::{pin::Pin, sync::Arc, time::Instant};
 
 use futures::{Stream, StreamExt};
 use kaigi_proto::{
-    ids::{AttachmentId, TrackId, WorkerId},
+    ids::{TrackId, WorkerId},
     v1,
-    v1::{media_link_server::MediaLink, mixer_node_server::MixerNode},
+    v1::mixer_node_server::MixerNode,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -16,7 +16,7 @@ use crate::node::Node;
 /// Tracks whose counters are told by one call.
 pub const MAX_COUNTED: usize = 1000;
 
-/// Both services.
+/// See the module.
 #[derive(Clone)]
 pub struct Service(pub Arc<Node>);
 
@@ -76,20 +76,5 @@ impl MixerNode for Service {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let told = self.0.context().events.open(agent.as_str());
         Ok(Response::new(Box::pin(ReceiverStream::new(told).map(Ok))))
-    }
-}
-
-#[tonic::async_trait]
-impl MediaLink for Service {
-    async fn attach(&self, request: Request<v1::AttachRequest>) -> Result<Response<v1::AttachReply>, Status> {
-        let reply = self.0.context().outputs.attach(request.get_ref(), Instant::now())?;
-        Ok(Response::new(reply))
-    }
-
-    async fn detach(&self, request: Request<v1::DetachRequest>) -> Result<Response<v1::DetachReply>, Status> {
-        let id = AttachmentId::new(request.into_inner().attachment_id)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        self.0.context().outputs.detach(&id);
-        Ok(Response::new(v1::DetachReply {}))
     }
 }

@@ -39,7 +39,7 @@ pub struct MixerContext {
     /// Video inputs, shared by all views and transcoders.
     pub sources: VideoSources,
     /// Outputs.
-    pub outputs: Outputs,
+    pub outputs: Arc<Outputs>,
     /// For what happens.
     pub events: EventHub,
     /// What views may show beside their inputs.

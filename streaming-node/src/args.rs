@@ -6,7 +6,7 @@ use clap::Parser;
 use kaigi_telemetry::LogArgs;
 use kaigi_worker::WorkerArgs;
 
-/// Records streams, and pushes them to live servers
+/// Records streams, pushes them to live servers, and pulls others in
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kaigi-streaming-node", version)]
 pub struct Args {
@@ -22,12 +22,18 @@ pub struct Args {
     /// Folder of recordings
     #[arg(long, env = "KAIGI_RECORDINGS", default_value = "recordings", value_name = "DIR")]
     pub recordings: PathBuf,
-    /// Let broadcasts go to servers with private, loopback or link-local addresses
+    /// Let broadcasts go to, and streams come from, servers with private, loopback or link-local addresses
     #[arg(long, env = "KAIGI_PRIVATE_TARGETS")]
     pub private_targets: bool,
     /// Host names that broadcasts may go to, separated by commas; empty = all
     #[arg(long, env = "KAIGI_BROADCAST_HOSTS", value_delimiter = ',')]
     pub broadcast_hosts: Vec<String>,
+    /// Host names that streams may be pulled from, separated by commas; empty = all
+    #[arg(long, env = "KAIGI_INGEST_HOSTS", value_delimiter = ',')]
+    pub ingest_hosts: Vec<String>,
+    /// Folder of files that may be pulled into rooms by file: URLs; without one none may be
+    #[arg(long, env = "KAIGI_INGEST_FILES", value_name = "DIR")]
+    pub ingest_files: Option<PathBuf>,
     /// Picture (PNG or JPEG) that broadcasts show while their source is away; without one a plain one is shown
     #[arg(long, env = "KAIGI_SLATE", value_name = "FILE")]
     pub slate: Option<PathBuf>,

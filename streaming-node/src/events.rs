@@ -1,4 +1,4 @@
-//! What agents are told of their outputs: first how each is, then changes; one bounded stream per agent.
+//! What agents are told of their outputs and inputs: first how each is, then changes; one bounded stream per agent.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +15,7 @@ const MAX_WAITING: usize = 256;
 /// How long an agent's outputs outlive its stream. Taking over a room takes a few seconds.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Room and output.
+/// Room, and output or input.
 pub type OutputKey = (String, String);
 
 /// See the module.
@@ -39,9 +39,11 @@ struct Known {
     agent: String,
     state: v1::OutputState,
     reason: String,
+    /// Of an input.
+    tracks: Vec<v1::InputTrack>,
 }
 
-/// Tells of one output.
+/// Tells of one output or input.
 #[derive(Clone, Debug)]
 pub struct OutputTeller {
     hub: EventHub,
@@ -51,13 +53,26 @@ pub struct OutputTeller {
 impl OutputTeller {
     /// How it is now; what is known already is not told again.
     pub fn tell(&self, state: v1::OutputState, reason: &str) {
+        self.update(state, reason, None);
+    }
+
+    /// The same of an input whose tracks are these.
+    pub fn tell_tracks(&self, state: v1::OutputState, reason: &str, tracks: Vec<v1::InputTrack>) {
+        self.update(state, reason, Some(tracks));
+    }
+
+    fn update(&self, state: v1::OutputState, reason: &str, tracks: Option<Vec<v1::InputTrack>>) {
         let mut hub = self.hub.0.lock();
         let Some(known) = hub.outputs.get_mut(&self.key) else { return };
-        if known.state == state && known.reason == reason {
+        let tracks = tracks.filter(|tracks| known.tracks != *tracks);
+        if known.state == state && known.reason == reason && tracks.is_none() {
             return;
         }
         known.state = state;
         reason.clone_into(&mut known.reason);
+        if let Some(tracks) = tracks {
+            known.tracks = tracks;
+        }
         let (agent, event) = (known.agent.clone(), event(&self.key, known));
         if let Some(Agent::Listening(tell)) = hub.agents.get(&agent)
             && tell.try_send(event).is_err()
@@ -69,7 +84,7 @@ impl OutputTeller {
 }
 
 impl EventHub {
-    /// An output is (now) an agent's.
+    /// An output or input is (now) an agent's.
     #[must_use]
     pub fn set(&self, key: &OutputKey, agent: &str, now: Instant) -> OutputTeller {
         let mut hub = self.0.lock();
@@ -78,6 +93,7 @@ impl EventHub {
             agent: agent.to_owned(),
             state: v1::OutputState::Starting,
             reason: String::new(),
+            tracks: Vec::new(),
         });
         agent.clone_into(&mut known.agent);
         OutputTeller { hub: self.clone(), key: key.clone() }
@@ -103,7 +119,7 @@ impl EventHub {
         told
     }
 
-    /// Outputs of agents that have been away for too long.
+    /// Outputs and inputs of agents that have been away for too long.
     #[must_use]
     pub fn abandoned(&self, now: Instant) -> Vec<OutputKey> {
         let mut hub = self.0.lock();
@@ -131,6 +147,7 @@ fn event((room, id): &OutputKey, known: &Known) -> v1::OutputEvent {
         id: id.clone(),
         state: known.state.into(),
         reason: known.reason.clone(),
+        tracks: known.tracks.clone(),
     }
 }
 
@@ -153,6 +170,27 @@ mod tests {
         hub.remove(&key);
         teller.tell(v1::OutputState::Active, "");
         assert!(told.try_recv().is_err());
+    }
+
+    #[test]
+    fn an_inputs_tracks_are_told_with_how_it_is() {
+        let hub = EventHub::default();
+        let key = ("room".to_owned(), "id".to_owned());
+        let teller = hub.set(&key, "agent", Instant::now());
+        let mut told = hub.open("agent");
+        assert!(told.try_recv().unwrap().tracks.is_empty());
+        let track = |width| v1::InputTrack {
+            resolution: Some(v1::Resolution { width, height: 240 }),
+            ..v1::InputTrack::default()
+        };
+        teller.tell_tracks(v1::OutputState::Active, "", vec![track(320)]);
+        assert_eq!(told.try_recv().unwrap().tracks, [track(320)]);
+        teller.tell_tracks(v1::OutputState::Active, "", vec![track(320)]);
+        assert!(told.try_recv().is_err(), "told twice");
+        teller.tell(v1::OutputState::Trouble, "gone");
+        assert_eq!(told.try_recv().unwrap().tracks, [track(320)], "forgotten");
+        teller.tell_tracks(v1::OutputState::Trouble, "gone", vec![track(640)]);
+        assert_eq!(told.try_recv().unwrap().tracks, [track(640)]);
     }
 
     #[test]

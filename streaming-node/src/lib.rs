@@ -1,20 +1,25 @@
-//! Streams of rooms out of the conference: recordings and live broadcasts.
+//! Streams of rooms out of the conference: recordings and live broadcasts; and streams of other servers into it.
 //!
 //! The conference-agent describes an [`output`] whole; the [`node`] makes it so. Its sound and picture are pulled over the media link
 //! ([`lanes`]), put in order ([`reorder`]), made frames ([`depacketize`]) at their times ([`timeline`]), and then written to files without
 //! being encoded again ([`recording`], [`matroska`], [`mp4`]) or pushed to a server ([`broadcast`]), in a thread that nothing else waits for.
+//!
+//! What comes [in](ingest) is pulled by a pipeline of its own and sent as tracks that others attach over the media link.
 
 mod args;
 pub mod broadcast;
+pub mod collection;
 pub mod container;
 pub mod depacketize;
 pub mod events;
 pub mod frame;
+pub mod ingest;
 pub mod lanes;
 pub mod matroska;
 pub mod mp4;
 pub mod node;
 pub mod output;
+mod pipeline;
 pub mod plugins;
 pub mod recording;
 pub mod reorder;
@@ -33,8 +38,12 @@ use kaigi_intake::{LinkContext, Receiver};
 use kaigi_outbound::Reach;
 use kaigi_proto::{
     auth::Require,
-    v1::{self, cluster_client::ClusterClient, streaming_node_server::StreamingNodeServer},
+    v1::{
+        self, cluster_client::ClusterClient, media_link_server::MediaLinkServer,
+        streaming_node_server::StreamingNodeServer,
+    },
 };
+use kaigi_supply::{LinkService, Outputs};
 use kaigi_telemetry::{Health, HealthServer};
 use kaigi_worker::{ChannelError, Channels, LoadGauge, Registration, Tasks, new_worker_id, process_cpu_load};
 use tokio::net::TcpListener;
@@ -42,6 +51,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{service::interceptor::InterceptedService, transport::server::TcpIncoming};
 
 pub use args::Args;
+use ingest::Place;
 use node::Node;
 use service::Service;
 use target::Policy;
@@ -76,7 +86,7 @@ pub enum RunError {
         /// What happened.
         source: std::io::Error,
     },
-    /// The folder of recordings can't be made.
+    /// The folder of recordings can't be made, or that of files is not there.
     #[error("no folder {}: {source}", folder.display())]
     Folder {
         /// Which.
@@ -127,11 +137,12 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
 
     let worker_id = new_worker_id(v1::Purpose::Streaming);
     let channels = Channels::new(args.worker.secret());
-    let node = bind_node(&args, channels.clone(), listening)?;
+    let endpoint = args.worker.endpoint(listening);
+    let node = bind_node(&args, channels.clone(), listening, worker_id.as_ref())?;
     let load = LoadGauge::default();
     let registration = Registration {
         cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
-        worker: args.worker.describe(&worker_id, v1::Purpose::Streaming, args.worker.endpoint(listening)),
+        worker: args.worker.describe(&worker_id, v1::Purpose::Streaming, endpoint),
         load: load.clone(),
         tasks: Tasks::default(),
     };
@@ -147,21 +158,37 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
     Ok(())
 }
 
-fn bind_node(args: &Args, channels: Channels, listening: SocketAddr) -> Result<Arc<Node>, RunError> {
+fn bind_node(
+    args: &Args,
+    channels: Channels,
+    listening: SocketAddr,
+    worker_id: &str,
+) -> Result<Arc<Node>, RunError> {
     let address = args.link_address;
-    let receiver = Arc::new(Receiver::bind(address).map_err(|source| RunError::Link { address, source })?);
+    let no_link = |source| RunError::Link { address, source };
+    let receiver = Arc::new(Receiver::bind(address).map_err(no_link)?);
+    let place = Place {
+        outputs: Arc::new(Outputs::bind(address).map_err(no_link)?),
+        worker_id: worker_id.to_owned(),
+        endpoint: args.worker.endpoint(listening),
+    };
     let folder = args.recordings.clone();
     let no_folder = |source| RunError::Folder { folder: folder.clone(), source };
     std::fs::create_dir_all(&folder).map_err(no_folder)?;
     let recordings = folder.canonicalize().map_err(no_folder)?;
+    let real = |folder: &PathBuf| {
+        folder.canonicalize().map_err(|source| RunError::Folder { folder: folder.clone(), source })
+    };
     let policy = Policy {
         recordings,
         reach: if args.private_targets { Reach::Any } else { Reach::Public },
         allowed_hosts: args.broadcast_hosts.clone(),
         slate: args.slate.clone(),
+        ingest_hosts: args.ingest_hosts.clone(),
+        ingest_files: args.ingest_files.as_ref().map(real).transpose()?,
     };
     let host = args.worker.internal_host.clone().unwrap_or_else(|| listening.ip().to_string());
-    Ok(Arc::new(Node::new(LinkContext { receiver, channels }, policy, host)))
+    Ok(Arc::new(Node::new(LinkContext { receiver, channels }, policy, host, place)))
 }
 
 /// Serves a node until `stop`.
@@ -187,11 +214,22 @@ async fn serve(
             }
         }
     });
+    let outputs = Arc::clone(&node.place().outputs);
+    let link = LinkService(Arc::clone(&outputs));
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            if let Err(error) = outputs.run(stop).await {
+                tracing::error!(%error, "no feedback from consumers can be received");
+            }
+        }
+    });
     let (service, door) = (Service(Arc::clone(node)), Require(args.worker.secret()));
     let asked = stop.clone();
     let serving = tonic::transport::Server::builder()
         .tcp_nodelay(true)
-        .add_service(InterceptedService::new(StreamingNodeServer::new(service), door))
+        .add_service(InterceptedService::new(StreamingNodeServer::new(service), door.clone()))
+        .add_service(InterceptedService::new(MediaLinkServer::new(link), door))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
             asked.cancelled().await
         });

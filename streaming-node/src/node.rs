@@ -1,4 +1,4 @@
-//! All outputs of this node.
+//! All outputs and inputs of this node.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -10,7 +10,9 @@ use kaigi_proto::v1;
 use parking_lot::Mutex;
 
 use crate::{
+    collection::{Collections, WallClock},
     events::{EventHub, OutputKey},
+    ingest::{Input, Place, Source, SourceError},
     lanes::Kind,
     output::{Output, StartError},
     target::{Policy, Target, TargetError},
@@ -18,6 +20,8 @@ use crate::{
 
 /// Outputs of one node at most. The cluster-manager places by load; this bounds what a mistake can take.
 const MAX_OUTPUTS: usize = 500;
+/// See [`MAX_OUTPUTS`]; of inputs.
+const MAX_INPUTS: usize = 200;
 /// Longest id, in bytes.
 const MAX_ID: usize = 128;
 
@@ -30,14 +34,20 @@ pub enum SetError {
     /// Neither sound nor picture.
     #[error("the output has neither sound nor picture")]
     Nothing,
+    /// Nothing is wanted of an input.
+    #[error("neither sound nor picture is wanted")]
+    NothingWanted,
     /// See [`TargetError`].
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// See [`SourceError`].
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A newer description is in force.
     #[error("the description is older than the one in force")]
     Outdated,
     /// The node has as many as it takes.
-    #[error("this node has as many outputs as it can bear")]
+    #[error("this node has as many outputs or inputs as it can bear")]
     Full,
     /// See [`StartError`].
     #[error(transparent)]
@@ -48,7 +58,11 @@ impl From<SetError> for tonic::Status {
     fn from(error: SetError) -> Self {
         let text = error.to_string();
         match error {
-            SetError::Id(_) | SetError::Nothing | SetError::Target(_) => Self::invalid_argument(text),
+            SetError::Id(_)
+            | SetError::Nothing
+            | SetError::NothingWanted
+            | SetError::Target(_)
+            | SetError::Source(_) => Self::invalid_argument(text),
             SetError::Outdated => Self::failed_precondition(text),
             SetError::Full | SetError::Start(_) => Self::resource_exhausted(text),
         }
@@ -63,7 +77,12 @@ pub struct Node {
     events: EventHub,
     /// Under which files are found.
     host: String,
+    /// Where tracks of inputs are found.
+    place: Place,
+    collections: Collections,
+    clock: WallClock,
     outputs: Mutex<HashMap<OutputKey, Running>>,
+    inputs: Mutex<HashMap<OutputKey, Pulled>>,
 }
 
 #[derive(Debug)]
@@ -72,11 +91,25 @@ struct Running {
     output: Output,
 }
 
+#[derive(Debug)]
+struct Pulled {
+    version: (u64, u64),
+    input: Input,
+}
+
 impl Node {
     /// Nothing yet.
     #[must_use]
-    pub fn new(link: LinkContext, policy: Policy, host: String) -> Self {
-        Self { link, policy, events: EventHub::default(), host, outputs: Mutex::default() }
+    pub fn new(link: LinkContext, policy: Policy, host: String, place: Place) -> Self {
+        let (outputs, inputs) = (Mutex::default(), Mutex::default());
+        let (collections, clock) = (Collections::default(), WallClock::default());
+        Self { link, policy, events: EventHub::default(), host, place, collections, clock, outputs, inputs }
+    }
+
+    /// Where tracks of inputs are found.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// What agents are told.
@@ -96,11 +129,13 @@ impl Node {
     /// # Errors
     /// See [`SetError`].
     pub fn check(&self, description: &v1::OutputDescription) -> Result<Target, SetError> {
-        for id in [&description.room_id, &description.id] {
-            let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-            if id.is_empty() || id.len() > MAX_ID || !id.chars().all(fits) {
-                return Err(SetError::Id(id.clone()));
-            }
+        check_ids([&description.room_id, &description.id])?;
+        if let Some(v1::output_description::Target::Recording(v1::RecordingTarget {
+            group: Some(group),
+            ..
+        })) = &description.target
+        {
+            check_ids([&group.id, &group.id])?;
         }
         if description.audio.is_none() && description.video.is_none() {
             return Err(SetError::Nothing);
@@ -127,7 +162,7 @@ impl Node {
         let count = outputs.len();
         let start = |target: Target, kinds: Vec<Kind>| {
             let teller = self.events.set(&key, &description.agent_id, now);
-            Output::start(target, kinds, teller)
+            Output::start(target, kinds, teller, &self.collections, self.clock)
         };
         let running = match outputs.entry(key.clone()) {
             Entry::Vacant(_) if count >= MAX_OUTPUTS => return Err(SetError::Full),
@@ -147,9 +182,10 @@ impl Node {
         };
         running.output.set_lanes(description, &self.link);
         let file = running.output.file().map(|file| file.display().to_string()).unwrap_or_default();
+        let manifest = running.output.manifest().map(|file| file.display().to_string()).unwrap_or_default();
         let host = if file.is_empty() { String::new() } else { self.host.clone() };
         metrics::gauge!("kaigi_streaming_outputs").set(outputs.len() as f64);
-        Ok(v1::OutputReply { host, file })
+        Ok(v1::OutputReply { host, file, manifest })
     }
 
     /// Ends an output and completes its files, which may block; one that is not there is fine.
@@ -169,6 +205,77 @@ impl Node {
         Ok(())
     }
 
+    /// Checks an input's description, which may block; its source is to be given to [`Self::set_input`] afterwards.
+    ///
+    /// # Errors
+    /// See [`SetError`].
+    pub fn check_input(&self, description: &v1::InputDescription) -> Result<Source, SetError> {
+        check_ids([&description.room_id, &description.id])?;
+        if [description.audio(), description.video()].iter().all(|wish| *wish == v1::InputWish::None) {
+            return Err(SetError::NothingWanted);
+        }
+        Ok(Source::check(&self.policy, description)?)
+    }
+
+    /// Makes or changes an input. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`SetError`].
+    pub fn set_input(
+        &self,
+        description: &v1::InputDescription,
+        source: Source,
+        now: Instant,
+    ) -> Result<(), SetError> {
+        let key = (description.room_id.clone(), description.id.clone());
+        let version = (description.epoch, description.revision);
+        let mut inputs = self.inputs.lock();
+        match inputs.get(&key) {
+            None if inputs.len() >= MAX_INPUTS => return Err(SetError::Full),
+            Some(pulled) if version < pulled.version => return Err(SetError::Outdated),
+            Some(_) | None => {}
+        }
+        let teller = self.events.set(&key, &description.agent_id, now);
+        match inputs.get_mut(&key).filter(|pulled| pulled.input.is_for(&source, description)) {
+            Some(pulled) => {
+                pulled.input.pause(description);
+                pulled.version = version;
+            }
+            None => {
+                let (policy, place) = (self.policy.clone(), self.place.clone());
+                // Its tracks have the names of those that the new one will have.
+                drop(inputs.remove(&key));
+                let input = Input::start(source, description, policy, place, teller);
+                let input = input.map_err(StartError::Thread)?;
+                inputs.insert(key, Pulled { version, input });
+            }
+        }
+        metrics::gauge!("kaigi_streaming_inputs").set(inputs.len() as f64);
+        Ok(())
+    }
+
+    /// Ends an input; one that is not there is fine.
+    ///
+    /// # Errors
+    /// [`SetError::Outdated`] if it belongs to a newer epoch.
+    pub fn remove_input(&self, request: &v1::RemoveInputRequest) -> Result<(), SetError> {
+        let key = (request.room_id.clone(), request.id.clone());
+        if self.inputs.lock().get(&key).is_some_and(|pulled| request.epoch < pulled.version.0) {
+            return Err(SetError::Outdated);
+        }
+        self.end_input(&key);
+        Ok(())
+    }
+
+    fn end_input(&self, key: &OutputKey) {
+        let pulled = self.inputs.lock().remove(key);
+        if pulled.is_some() {
+            self.events.remove(key);
+            tracing::info!(room = key.0, input = key.1, "input removed");
+        }
+        metrics::gauge!("kaigi_streaming_inputs").set(self.inputs.lock().len() as f64);
+    }
+
     fn end(&self, key: &OutputKey, running: Option<Running>) {
         self.events.remove(key);
         if let Some(running) = running {
@@ -181,7 +288,8 @@ impl Node {
     /// Ends what belongs to agents that have been away for too long; called about once a second, may block.
     pub fn tick(&self, now: Instant) {
         for key in self.events.abandoned(now) {
-            tracing::warn!(room = key.0, output = key.1, "output ended, its agent is away");
+            tracing::warn!(room = key.0, id = key.1, "output or input ended, its agent is away");
+            self.end_input(&key);
             let running = self.outputs.lock().remove(&key);
             self.end(&key, running);
         }
@@ -189,9 +297,20 @@ impl Node {
 
     /// Completes everything. May block.
     pub fn finish(&self) {
+        drop(std::mem::take(&mut *self.inputs.lock()));
         let all: Vec<_> = self.outputs.lock().drain().collect();
         for (key, running) in all {
             self.end(&key, Some(running));
         }
     }
+}
+
+fn check_ids(ids: [&String; 2]) -> Result<(), SetError> {
+    for id in ids {
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if id.is_empty() || id.len() > MAX_ID || !id.chars().all(fits) {
+            return Err(SetError::Id(id.clone()));
+        }
+    }
+    Ok(())
 }

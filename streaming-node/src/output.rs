@@ -17,10 +17,11 @@ use kaigi_proto::{redact, v1};
 
 use crate::{
     broadcast::{Broadcast, Condition},
+    collection::{Collections, WallClock},
     events::OutputTeller,
     lanes::{Kind, LaneFrame, Lanes},
     recording::{Recording, RecordingError},
-    target::Target,
+    target::{Group, Target},
 };
 
 /// Frames that wait for the thread; several seconds of both kinds.
@@ -50,6 +51,7 @@ pub struct Output {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     file: Option<PathBuf>,
+    manifest: Option<PathBuf>,
 }
 
 impl Output {
@@ -57,17 +59,30 @@ impl Output {
     ///
     /// # Errors
     /// If no thread can be had, or no client for its server.
-    pub fn start(target: Target, kinds: Vec<Kind>, teller: OutputTeller) -> Result<Self, StartError> {
+    pub fn start(
+        target: Target,
+        kinds: Vec<Kind>,
+        teller: OutputTeller,
+        collections: &Collections,
+        clock: WallClock,
+    ) -> Result<Self, StartError> {
         let origin = Instant::now();
         let (frames, incoming) = mpsc::sync_channel(MAX_WAITING);
         let lanes = Lanes::new(origin, frames);
         let stop = Arc::new(AtomicBool::new(false));
-        let (mut file, stopped) = (None, Arc::clone(&stop));
+        let (mut file, mut manifest, stopped) = (None, None, Arc::clone(&stop));
         let builder = std::thread::Builder::new().name("output".into());
         let thread = match &target {
-            Target::Recording { base, container } => {
-                let recording = Recording::new(base.clone(), *container, kinds.clone());
-                file = Some(recording.first_file());
+            Target::Recording { base, container, group } => {
+                let begun = clock.unix_ms(origin);
+                let recording = Recording::new(base.clone(), *container, kinds.clone(), begun);
+                let recording = match group {
+                    Some(Group { manifest, subject }) => {
+                        recording.within(collections.open(manifest, begun), subject.clone())
+                    }
+                    None => recording,
+                };
+                (file, manifest) = (Some(recording.first_file()), Some(recording.manifest()));
                 builder.spawn(move || record(recording, &incoming, &stopped, &teller))?
             }
             Target::Broadcast(server) => {
@@ -76,7 +91,7 @@ impl Output {
                 builder.spawn(move || push(broadcast, &incoming, &stopped, &teller))?
             }
         };
-        Ok(Self { target, lanes, kinds, stop, thread: Some(thread), file })
+        Ok(Self { target, lanes, kinds, stop, thread: Some(thread), file, manifest })
     }
 
     /// Whether it goes where it is to go, with the kinds that it is to have.
@@ -89,6 +104,12 @@ impl Output {
     #[must_use]
     pub fn file(&self) -> Option<&PathBuf> {
         self.file.as_ref()
+    }
+
+    /// What lists a recording's files.
+    #[must_use]
+    pub fn manifest(&self) -> Option<&PathBuf> {
+        self.manifest.as_ref()
     }
 
     /// Takes its lanes from where they are now.

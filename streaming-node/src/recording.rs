@@ -2,15 +2,17 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::Arc,
+    time::Duration,
 };
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    collection::{Collection, Subject, replace},
     container::{Container, Writer},
     frame::{Format, Frame},
     lanes::{Kind, LaneFrame},
@@ -51,6 +53,10 @@ pub struct Recording {
     next: usize,
     /// What the manifest has of those before, of another process too.
     segments: Vec<Value>,
+    /// Unix ms at which times of frames are zero.
+    origin: u64,
+    /// The collection that it belongs to, and what it is of there.
+    collection: Option<(Arc<Collection>, Subject)>,
 }
 
 #[derive(Debug)]
@@ -91,9 +97,10 @@ impl From<&Format> for TrackShown {
 }
 
 impl Recording {
-    /// Nothing is written before the first frame. Files that are there already are left as they are, and gone on from.
+    /// Nothing is written before the first frame. Files that are there already are left as they are, and gone on from. `origin`: the Unix time in
+    /// milliseconds at which times of frames are zero.
     #[must_use]
-    pub fn new(base: PathBuf, container: Container, expected: Vec<Kind>) -> Self {
+    pub fn new(base: PathBuf, container: Container, expected: Vec<Kind>, origin: u64) -> Self {
         let next = (1..).find(|number| !path(&base, *number, container).exists()).unwrap_or(usize::MAX);
         let manifest = std::fs::read(with_suffix(&base, MANIFEST)).ok();
         let known = manifest.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
@@ -107,6 +114,23 @@ impl Recording {
             file: None,
             next,
             segments,
+            origin,
+            collection: None,
+        }
+    }
+
+    /// Lists its files in a collection's manifest, too.
+    #[must_use]
+    pub fn within(self, collection: Arc<Collection>, subject: Subject) -> Self {
+        Self { collection: Some((collection, subject)), ..self }
+    }
+
+    /// What lists its files: the collection's, if it belongs to one.
+    #[must_use]
+    pub fn manifest(&self) -> PathBuf {
+        match &self.collection {
+            Some((collection, _)) => collection.file().to_owned(),
+            None => with_suffix(&self.base, MANIFEST),
         }
     }
 
@@ -167,7 +191,7 @@ impl Recording {
         self.next += 1;
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         let entries = tracks.iter().map(|format| TrackEntry { format: format.clone() }).collect();
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Duration::from_millis(self.origin).saturating_add(begun);
         let writer = Writer::begin(self.container, BufWriter::new(file), entries, wall)?;
         let segment = Segment {
             file: &path.file_name().unwrap_or_default().to_string_lossy(),
@@ -227,11 +251,11 @@ impl Recording {
 
     /// Replaces the manifest as a whole, so that it is never half written.
     fn write_manifest(&self) -> Result<(), RecordingError> {
-        let text =
-            serde_json::to_vec_pretty(&json!({ "segments": self.segments })).map_err(io::Error::from)?;
-        let new = with_suffix(&self.base, ".json.new");
-        File::create(&new)?.write_all(&text)?;
-        std::fs::rename(new, with_suffix(&self.base, MANIFEST))?;
+        replace(&with_suffix(&self.base, MANIFEST), &json!({ "segments": self.segments }))?;
+        if let Some((collection, subject)) = &self.collection {
+            let id = self.base.file_name().unwrap_or_default().to_string_lossy();
+            collection.update(&id, subject, &self.segments)?;
+        }
         Ok(())
     }
 }

@@ -4,13 +4,16 @@ use std::{pin::Pin, sync::Arc, time::Instant};
 
 use futures::{Stream, StreamExt};
 use kaigi_proto::{
-    ids::WorkerId,
+    ids::{TrackId, WorkerId},
     v1::{self, streaming_node_server::StreamingNode},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::node::Node;
+
+/// Tracks whose counters are told by one call.
+pub const MAX_COUNTED: usize = 1000;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -43,6 +46,41 @@ impl StreamingNode for Service {
         let (node, request) = (Arc::clone(&self.0), request.into_inner());
         tokio::task::spawn_blocking(move || node.remove(&request)).await.map_err(failed)??;
         Ok(Response::new(v1::RemoveOutputReply {}))
+    }
+
+    async fn set_input(
+        &self,
+        request: Request<v1::InputDescription>,
+    ) -> Result<Response<v1::InputReply>, Status> {
+        let (node, description) = (Arc::clone(&self.0), request.into_inner());
+        let set = move || {
+            let source = node.check_input(&description)?;
+            node.set_input(&description, source, Instant::now())
+        };
+        tokio::task::spawn_blocking(set).await.map_err(failed)??;
+        Ok(Response::new(v1::InputReply {}))
+    }
+
+    async fn remove_input(
+        &self,
+        request: Request<v1::RemoveInputRequest>,
+    ) -> Result<Response<v1::RemoveInputReply>, Status> {
+        self.0.remove_input(&request.into_inner())?;
+        Ok(Response::new(v1::RemoveInputReply {}))
+    }
+
+    async fn stats(
+        &self,
+        request: Request<v1::StreamingStatsRequest>,
+    ) -> Result<Response<v1::StreamingStatsReply>, Status> {
+        let ids = request.into_inner().track_ids;
+        if ids.len() > MAX_COUNTED {
+            return Err(Status::invalid_argument(format!("more than {MAX_COUNTED} tracks at once")));
+        }
+        let ids: Result<Vec<_>, _> = ids.iter().map(TrackId::new).collect();
+        let ids = ids.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let tracks = self.0.place().outputs.stats(&ids, Instant::now());
+        Ok(Response::new(v1::StreamingStatsReply { tracks }))
     }
 
     async fn events(

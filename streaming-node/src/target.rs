@@ -10,7 +10,7 @@ use kaigi_outbound::Reach;
 use kaigi_proto::v1::{self, output_description};
 use url::{Host, Url};
 
-use crate::container::Container;
+use crate::{collection::Subject, container::Container};
 
 /// Longest URL, in bytes.
 const MAX_URL: usize = 2048;
@@ -26,6 +26,10 @@ pub struct Policy {
     pub allowed_hosts: Vec<String>,
     /// See [`Server::slate`].
     pub slate: Option<PathBuf>,
+    /// Host names that may be pulled from; empty = all.
+    pub ingest_hosts: Vec<String>,
+    /// Folder of files that may be pulled, without links in its path; absent = none may be.
+    pub ingest_files: Option<PathBuf>,
 }
 
 /// A target that may be.
@@ -37,9 +41,20 @@ pub enum Target {
         base: PathBuf,
         /// Their kind.
         container: Container,
+        /// What they belong to.
+        group: Option<Group>,
     },
     /// A live server.
     Broadcast(Server),
+}
+
+/// Recordings that belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its manifest.
+    pub manifest: PathBuf,
+    /// Of this recording.
+    pub subject: Subject,
 }
 
 /// Where a broadcast goes.
@@ -117,11 +132,22 @@ impl Policy {
     ) -> Result<Target, TargetError> {
         match target {
             None => Err(TargetError::None),
-            Some(output_description::Target::Recording(v1::RecordingTarget { container })) => {
+            Some(output_description::Target::Recording(v1::RecordingTarget { container, group })) => {
                 let kind = Container::from_name(container);
                 let container = kind.ok_or_else(|| TargetError::Container(container.clone()))?;
-                // The id is made of letters, digits, - and _ only.
-                Ok(Target::Recording { base: self.recordings.join(Path::new(id)), container })
+                // Ids are made of letters, digits, - and _ only.
+                let Some(group) = group else {
+                    let base = self.recordings.join(Path::new(id));
+                    return Ok(Target::Recording { base, container, group: None });
+                };
+                let manifest = self.recordings.join(format!("{}.json", group.id));
+                let base = self.recordings.join(format!("{}-{id}", group.id));
+                let subject = Subject {
+                    stream: group.stream_id.clone(),
+                    participant: group.participant_id.clone(),
+                    user: group.user.clone(),
+                };
+                Ok(Target::Recording { base, container, group: Some(Group { manifest, subject }) })
             }
             Some(output_description::Target::Broadcast(broadcast)) => {
                 let protocol = protocol(broadcast)?;
@@ -134,9 +160,17 @@ impl Policy {
 
     fn check_url(&self, protocol: Protocol, url: &str) -> Result<(), TargetError> {
         let (host, port) = host_of(protocol, url).ok_or(TargetError::Url)?;
+        self.check_host(&host, port, &self.allowed_hosts)
+    }
+
+    /// Whether a host is one of `allowed`, if that is not empty, and has no address that may not be reached. May block.
+    ///
+    /// # Errors
+    /// [`TargetError::NotAllowed`] or [`TargetError::UnknownHost`].
+    pub fn check_host(&self, host: &Host<String>, port: u16, allowed: &[String]) -> Result<(), TargetError> {
         let name = host.to_string();
         let name = name.trim_matches(['[', ']']);
-        if !self.allowed_hosts.is_empty() && !self.allowed_hosts.iter().any(|other| other == name) {
+        if !allowed.is_empty() && !allowed.iter().any(|other| other == name) {
             return Err(TargetError::NotAllowed(name.to_owned()));
         }
         if self.reach == Reach::Any {
@@ -200,20 +234,23 @@ fn host_of(protocol: Protocol, text: &str) -> Option<(Host<String>, u16)> {
         (Protocol::Srt, "srt") if url.query_pairs().all(|(name, value)| srt_option(&name, &value)) => None,
         _ => return None,
     };
-    // A host of another scheme than those of the web is not normalized: the name is looked up as it is.
-    let host = match url.host()? {
+    Some((host_of_url(&url)?, url.port().or(standard)?))
+}
+
+/// The host of a URL. That of another scheme than those of the web is not normalized: a name is looked up as it is.
+pub(crate) fn host_of_url(url: &Url) -> Option<Host<String>> {
+    Some(match url.host()? {
         Host::Domain("") => return None,
         Host::Domain(name) => match name.parse() {
             Ok(v4) => Host::Ipv4(v4),
             Err(_) => Host::Domain(name.to_owned()),
         },
         host => host.to_owned(),
-    };
-    Some((host, url.port().or(standard)?))
+    })
 }
 
-/// Whether it is one of those that make sense for a caller.
-fn srt_option(name: &str, value: &str) -> bool {
+/// Whether it is one of those that make sense for a caller by SRT.
+pub(crate) fn srt_option(name: &str, value: &str) -> bool {
     match name {
         "streamid" | "passphrase" => true,
         "latency" | "pbkeylen" => value.parse::<u32>().is_ok(),
@@ -227,7 +264,14 @@ mod tests {
     use super::*;
 
     fn policy() -> Policy {
-        Policy { recordings: "/r".into(), reach: Reach::Public, allowed_hosts: Vec::new(), slate: None }
+        Policy {
+            recordings: "/r".into(),
+            reach: Reach::Public,
+            allowed_hosts: Vec::new(),
+            slate: None,
+            ingest_hosts: Vec::new(),
+            ingest_files: None,
+        }
     }
 
     fn broadcast(protocol: &str, url: &str) -> output_description::Target {

@@ -140,7 +140,7 @@ fn recorded(frames: Vec<LaneFrame>, folder: &Path) -> Recording {
 }
 
 fn recorded_in(container: Container, frames: Vec<LaneFrame>, folder: &Path) -> Recording {
-    let mut recording = Recording::new(folder.join("r"), container, Kind::ALL.to_vec());
+    let mut recording = Recording::new(folder.join("r"), container, Kind::ALL.to_vec(), 1_000);
     for lane in frames {
         recording.write(lane).unwrap();
     }
@@ -205,7 +205,7 @@ fn mp4_has_every_picture_and_all_of_the_sound_and_can_be_played_at_any_moment() 
 #[test]
 fn what_mp4_can_not_have_ends_the_recording_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let mut recording = Recording::new(folder.path().join("r"), Container::Mp4, Kind::ALL.to_vec());
+    let mut recording = Recording::new(folder.path().join("r"), Container::Mp4, Kind::ALL.to_vec(), 1_000);
     let refused = picture(320, 240).into_iter().map(|lane| recording.write(lane)).find_map(Result::err);
     assert_eq!(refused.unwrap().to_string(), "vp8 can't be in mp4");
     assert!(!folder.path().join("r.mp4").exists());

@@ -1,17 +1,17 @@
-//! Recordings and broadcasts.
+//! Recordings, broadcasts, and streams from elsewhere.
 
 use kaigi_proto::{ids::RoomId, v1};
 
-use super::{MAX_NAME, Parsed, bounded, invalid, kind, some, subscription_update};
+use super::{MAX_NAME, Parsed, bounded, invalid, json, kind, some, subscription_update};
 use crate::room::{
-    Command, Condition, EgressEvent, EgressMedia, EgressTarget, Format, Segments, StartEgress,
-    VideoParameters, Wish,
+    Command, Condition, EgressEvent, EgressMedia, EgressTarget, EgressWhat, Format, IngestSource, IngestWish,
+    Kinds, PulledTrack, Segments, StartEgress, StartIngest, VideoParameters, Wish,
 };
 
 /// Longest URL, in bytes.
 const MAX_URL: usize = 2048;
 
-/// The room and how an output is; `None` for an event that makes no sense.
+/// The room and how an output or input is; `None` for an event that makes no sense.
 pub(crate) fn egress_event(event: v1::OutputEvent) -> Option<(RoomId, EgressEvent)> {
     let condition = match event.state() {
         v1::OutputState::Unspecified => return None,
@@ -20,7 +20,8 @@ pub(crate) fn egress_event(event: v1::OutputEvent) -> Option<(RoomId, EgressEven
         v1::OutputState::Trouble => Condition::Trouble(event.reason),
         v1::OutputState::Failed => Condition::Failed(event.reason),
     };
-    Some((RoomId::new(event.room_id).ok()?, EgressEvent { egress: event.id, condition }))
+    let tracks = event.tracks.into_iter().filter_map(PulledTrack::from_wire).collect();
+    Some((RoomId::new(event.room_id).ok()?, EgressEvent { egress: event.id, condition, tracks }))
 }
 
 pub(crate) fn start_egress(request: v1::StartEgressRequest) -> Parsed<Command> {
@@ -42,9 +43,14 @@ pub(crate) fn start_egress(request: v1::StartEgressRequest) -> Parsed<Command> {
             },
         });
     }
-    if media.is_empty() {
-        return Err(invalid("neither audio nor video"));
-    }
+    let each = request.each.map(Kinds::from).filter(|kinds| kinds.any());
+    let is_recording = matches!(request.target, Some(Target::Recording(_)));
+    let what = match each {
+        Some(kinds) if is_recording && media.is_empty() => EgressWhat::Each(kinds),
+        None if !media.is_empty() => EgressWhat::Media(media),
+        Some(_) => return Err(invalid("each stream apart can be recorded, and nothing beside")),
+        None => return Err(invalid("neither audio nor video")),
+    };
     let target = match request.target.ok_or_else(|| invalid("no target"))? {
         Target::Recording(recording) => EgressTarget::Recording { container: recording.container },
         Target::Broadcast(broadcast) => EgressTarget::Broadcast {
@@ -53,7 +59,7 @@ pub(crate) fn start_egress(request: v1::StartEgressRequest) -> Parsed<Command> {
             segments: broadcast.segments.map(Segments::from_wire),
         },
     };
-    Ok(Command::StartEgress(StartEgress { target, media }))
+    Ok(Command::StartEgress(StartEgress { target, what }))
 }
 
 pub(crate) fn update_egress(request: v1::UpdateEgressRequest) -> Parsed<Command> {
@@ -62,4 +68,25 @@ pub(crate) fn update_egress(request: v1::UpdateEgressRequest) -> Parsed<Command>
         update: subscription_update(request.update.unwrap_or_default())?,
         active: [request.audio_active, request.video_active],
     })
+}
+
+pub(crate) fn start_ingest(request: v1::StartIngestRequest) -> Parsed<Command> {
+    let wish = |wish: i32| -> Parsed<IngestWish> {
+        let wish = v1::InputWish::try_from(wish).map_err(|_| invalid("no such wish"))?;
+        Ok(IngestWish::from_wire(wish))
+    };
+    let (audio, video) = (wish(request.audio)?, wish(request.video)?);
+    if (audio, video) == (IngestWish::Not, IngestWish::Not) {
+        return Err(invalid("neither audio nor video"));
+    }
+    Ok(Command::StartIngest(StartIngest {
+        from: IngestSource {
+            url: bounded(request.url, MAX_URL, "url")?,
+            udp: request.udp,
+            buffer: request.buffer_size,
+            audio,
+            video,
+        },
+        attributes: some(request.attributes).map(|text| json(text, "attributes")).transpose()?,
+    }))
 }

@@ -10,6 +10,7 @@ use kaigi_proto::{
 use super::{
     Room,
     decisions::Flowing,
+    egress::Recorded,
     input::{CallError, CallReply, RequestId},
     media::{Feed, Kind, Node},
     mixer::Part,
@@ -82,6 +83,11 @@ pub(super) enum Pending {
         egress: String,
         node: WorkerId,
     },
+    SetIngest {
+        ingest: String,
+        revision: u64,
+        node: WorkerId,
+    },
 }
 
 impl Pending {
@@ -104,7 +110,8 @@ impl Pending {
             | Self::RemovePart { .. }
             | Self::PlaceStreaming
             | Self::SetEgress { .. }
-            | Self::RemoveEgress { .. } => None,
+            | Self::RemoveEgress { .. }
+            | Self::SetIngest { .. } => None,
         }
     }
 }
@@ -190,6 +197,9 @@ impl Room {
             Pending::SetEgress { egress, revision, node } => {
                 self.egress_set(&egress, revision, &node, started(result), now);
             }
+            Pending::SetIngest { ingest, revision, node } => {
+                self.ingest_set(&ingest, revision, &node, done(result), now);
+            }
             Pending::RemoveEgress { egress, node } => self.egress_removed(&egress, &node, done(result), now),
         }
     }
@@ -225,10 +235,9 @@ fn estimated(result: Result<CallReply, CallError>) -> Result<u64, CallError> {
     }
 }
 
-/// Host and file.
-fn started(result: Result<CallReply, CallError>) -> Result<(String, String), CallError> {
+fn started(result: Result<CallReply, CallError>) -> Result<Recorded, CallError> {
     match result? {
-        CallReply::Egress { host, file } => Ok((host, file)),
+        CallReply::Egress { host, file, manifest } => Ok(Recorded { host, file, manifest }),
         _ => Err(unexpected()),
     }
 }

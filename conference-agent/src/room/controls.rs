@@ -16,7 +16,7 @@ use super::{
     output::Reply,
     refusal::Refusal,
     sessions::SessionKey,
-    state::Phase,
+    state::{Carrier, Phase},
 };
 
 /// Changes of one stream that are left to do.
@@ -199,6 +199,16 @@ impl Room {
             }
             return Ok(Progress::Done);
         }
+        if let Carrier::Ingest(_) = publication.carrier {
+            // Its description says it to the node.
+            publication.set_active(kind, active);
+            self.views_changed = true;
+            self.tell_status(stream, kind, active);
+            let why = if active { Why::SourceResumed } else { Why::SourcePaused };
+            let by = self.scripts.get(&script).map_or(By::Management, |script| script.by);
+            self.decided_for_takers(stream, kind, &why(by));
+            return Ok(Progress::Done);
+        }
         let pending = Pending::StreamActive { script, stream: stream.clone(), kind, active };
         self.ask_flow(&session, kind, active, pending)?;
         Ok(Progress::Waits)
@@ -218,7 +228,10 @@ impl Room {
         let permitted = self.may_flow(&session, &[kind], active);
         let refusal = match (self.state.publications.get_mut(stream), result.map(|()| permitted)) {
             (None, _) => Some(Refusal::UnknownStream),
-            (Some(publication), Err(error)) => Some(node_refusal(error, &publication.transport)),
+            (Some(publication), Err(error)) => match publication.transport() {
+                Some(transport) => Some(node_refusal(error, transport)),
+                None => Some(Refusal::NodeLost),
+            },
             (Some(_), Ok(Err(refusal))) => Some(refusal),
             (Some(publication), Ok(Ok(()))) => {
                 publication.set_active(kind, active);

@@ -32,7 +32,7 @@ impl Room {
 
     /// Where an access node finds the data of a stream.
     pub(super) fn data_source(&self, stream: &StreamId) -> Option<v1::DataSource> {
-        let node = self.node_of(&self.state.publications.get(stream)?.transport)?;
+        let node = self.node_of_publication(self.state.publications.get(stream)?)?;
         let (stream_id, worker_id) = (stream.to_string(), node.worker.to_string());
         Some(v1::DataSource { stream_id, worker_id, endpoint: node.endpoint })
     }

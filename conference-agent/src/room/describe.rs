@@ -8,7 +8,7 @@ use kaigi_proto::{
 use super::{
     Room,
     media::{Format, Kind, VideoParameters},
-    state::{Phase, Publication, Track},
+    state::{Carrier, Phase, Publication, Track},
     stream_info::{VideoOptions, audio_options, video_options},
     views::View,
 };
@@ -77,7 +77,11 @@ impl Room {
             id: id.to_string(),
             r#type: v1::StreamType::Forward.into(),
             tracks: self.describe_tracks(publication),
-            info_type: "webrtc".to_owned(),
+            info_type: match publication.carrier {
+                Carrier::Transport(_) => "webrtc",
+                Carrier::Ingest(_) => "streaming",
+            }
+            .to_owned(),
             owner: publication.owner.to_string(),
             in_views: views.map(|view| view.label.clone()).collect(),
             attributes: publication.attributes.clone().unwrap_or_default(),
@@ -89,7 +93,8 @@ impl Room {
     fn describe_tracks(&self, publication: &Publication) -> Vec<v1::Track> {
         let encrypted = publication.is_encrypted();
         let describe = |track: &Track| v1::Track {
-            id: track.id.to_string(),
+            // What no client has made has no track that it could name.
+            id: publication.transport().map(|_| track.id.to_string()).unwrap_or_default(),
             source: track.source.clone().unwrap_or_default(),
             active: track.active,
             mid: track.mid.clone(),

@@ -1,23 +1,28 @@
 //! Streams that leave the conference: recordings and broadcasts. Each is described whole to a streaming-node, as views are to the mixer; what
 //! changes meanwhile goes with the next description.
 
-mod link;
+mod collection;
+pub(super) mod link;
 
-use kaigi_proto::{ids::ParticipantId, redact, v1};
+use kaigi_proto::{
+    ids::{ParticipantId, StreamId},
+    redact, v1,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Room,
     feeds::Tap,
-    input::{EgressMedia, RequestId, StartEgress, SubscriptionUpdate},
+    input::{EgressMedia, EgressWhat, RequestId, StartEgress, SubscriptionUpdate},
     media::{Feed, Format, Kind},
     output::Reply,
     refusal::{Refusal, Unsatisfied},
     state::{Origin, Track},
     wish::{Conversion, Wish},
 };
+pub(super) use collection::Collection;
 pub(super) use link::EgressLink;
-use link::Part;
+use link::{Part, Work};
 
 /// Most of one room.
 const MAX_EGRESSES: usize = 64;
@@ -73,6 +78,18 @@ pub(crate) enum Condition {
     Failed(String),
 }
 
+impl Condition {
+    /// With the reason of what is no success.
+    pub(super) fn to_wire(&self) -> (v1::OutputState, &str) {
+        match self {
+            Self::Starting => (v1::OutputState::Starting, ""),
+            Self::Active => (v1::OutputState::Active, ""),
+            Self::Trouble(reason) => (v1::OutputState::Trouble, reason),
+            Self::Failed(reason) => (v1::OutputState::Failed, reason),
+        }
+    }
+}
+
 /// A recording or a broadcast.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Egress {
@@ -81,8 +98,18 @@ pub(crate) struct Egress {
     /// Of the last description.
     revision: u64,
     condition: Condition,
-    host: String,
-    file: String,
+    recorded: Recorded,
+    /// The collection that it belongs to, and the stream that it is of.
+    member: Option<(String, StreamId)>,
+}
+
+/// Where a recording is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Recorded {
+    pub(super) host: String,
+    /// The first.
+    pub(super) file: String,
+    pub(super) manifest: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -106,22 +133,30 @@ impl Room {
         if self.state.egresses.len() >= MAX_EGRESSES {
             return Err(Refusal::TooManyEgresses);
         }
-        let track = |media| self.egress_track(&start.target, media);
-        let tracks = start.media.into_iter().map(track).collect::<Result<_, _>>()?;
-        let taken = |id: &str| self.state.egresses.contains_key(id) || self.egress.parts.contains_key(id);
-        let id = self.ids.session(taken);
-        let egress = Egress {
-            target: start.target,
-            tracks,
-            revision: 0,
-            condition: Condition::Starting,
-            host: String::new(),
-            file: String::new(),
+        let media = match start.what {
+            EgressWhat::Media(media) => media,
+            EgressWhat::Each(kinds) => return Ok(self.start_collection(request, start.target, kinds)),
         };
-        self.state.egresses.insert(id.clone(), egress);
+        let track = |media| self.egress_track(&start.target, media);
+        let tracks = media.into_iter().map(track).collect::<Result<_, _>>()?;
+        let id = self.new_egress(start.target, tracks, None);
         self.egress.parts.insert(id, Part::beginning(request));
-        self.views_changed = true;
         Ok(None)
+    }
+
+    fn new_egress(
+        &mut self,
+        target: EgressTarget,
+        tracks: Vec<EgressTrack>,
+        member: Option<(String, StreamId)>,
+    ) -> String {
+        let (parts, collections) = (&self.egress.parts, &self.state.collections);
+        let id = self.ids.session(|id| parts.contains_key(id) || collections.contains_key(id));
+        let (condition, recorded) = (Condition::Starting, Recorded::default());
+        let egress = Egress { target, tracks, revision: 0, condition, recorded, member };
+        self.state.egresses.insert(id.clone(), egress);
+        self.views_changed = true;
+        id
     }
 
     fn egress_track(&self, target: &EgressTarget, media: EgressMedia) -> Result<EgressTrack, Refusal> {
@@ -187,6 +222,9 @@ impl Room {
     }
 
     pub(super) fn stop_egress(&mut self, request: RequestId, id: &str) -> Result<Option<Reply>, Refusal> {
+        if self.state.collections.contains_key(id) {
+            return Ok(self.stop_collection(request, id));
+        }
         self.state.egresses.remove(id).ok_or(Refusal::UnknownEgress)?;
         self.views_changed = true;
         let part = self.egress.parts.entry(id.to_owned()).or_default();
@@ -232,7 +270,9 @@ impl Room {
             video: lane(Kind::Video),
             target: Some(match egress.target.clone() {
                 EgressTarget::Recording { container } => {
-                    v1::output_description::Target::Recording(v1::RecordingTarget { container })
+                    let group =
+                        egress.member.as_ref().map(|(group, stream)| self.recording_group(group, stream));
+                    v1::output_description::Target::Recording(v1::RecordingTarget { container, group })
                 }
                 EgressTarget::Broadcast { protocol, url, segments } => {
                     let segments = segments.as_ref().map(Segments::to_wire);
@@ -241,14 +281,14 @@ impl Room {
             }),
         };
         let part = self.egress.parts.entry(id.to_owned()).or_default();
-        if part.wanted.as_ref() == Some(&description) {
+        if matches!(&part.wanted, Some(Work::Output(known)) if **known == description) {
             return;
         }
         description.revision += 1;
         if let Some(egress) = self.state.egresses.get_mut(id) {
             egress.revision = description.revision;
         }
-        part.wanted = Some(description);
+        part.wanted = Some(Work::Output(Box::new(description)));
     }
 
     fn egress_tap(&self, track: &EgressTrack) -> Option<Tap> {
@@ -280,18 +320,21 @@ impl Room {
         }
     }
 
+    pub(super) fn has_running_egress(&self) -> bool {
+        let runs = |egress: &Egress| !matches!(egress.condition, Condition::Failed(_));
+        // What waits for streams of people waits for people.
+        self.state.egresses.values().any(|egress| egress.member.is_none() && runs(egress))
+    }
+
     pub(super) fn describe_egresses(&self) -> Vec<v1::Egress> {
-        self.state.egresses.keys().filter_map(|id| self.describe_egress(id)).collect()
+        let apart = self.state.egresses.iter().filter(|(_, egress)| egress.member.is_none());
+        let apart = apart.filter_map(|(id, _)| self.describe_egress(id));
+        apart.chain(self.describe_collections()).collect()
     }
 
     fn describe_egress(&self, id: &str) -> Option<v1::Egress> {
         let egress = self.state.egresses.get(id)?;
-        let (state, reason) = match &egress.condition {
-            Condition::Starting => (v1::OutputState::Starting, ""),
-            Condition::Active => (v1::OutputState::Active, ""),
-            Condition::Trouble(reason) => (v1::OutputState::Trouble, reason.as_str()),
-            Condition::Failed(reason) => (v1::OutputState::Failed, reason.as_str()),
-        };
+        let (state, reason) = egress.condition.to_wire();
         let tracks = egress.tracks.iter().map(|track| {
             let (_, mut parameters) = self.original(&track.from, track.kind).unwrap_or_default();
             let wanted = &track.wish.parameters;
@@ -312,7 +355,7 @@ impl Room {
             tracks: tracks.collect(),
             target: Some(match egress.target.clone() {
                 EgressTarget::Recording { container } => {
-                    v1::egress::Target::Recording(v1::RecordingTarget { container })
+                    v1::egress::Target::Recording(v1::RecordingTarget { container, group: None })
                 }
                 EgressTarget::Broadcast { protocol, url, segments } => {
                     let (url, segments) = (redact::url(&url), segments.as_ref().map(Segments::to_wire));
@@ -321,8 +364,9 @@ impl Room {
             }),
             state: state.into(),
             reason: reason.to_owned(),
-            host: egress.host.clone(),
-            file: egress.file.clone(),
+            host: egress.recorded.host.clone(),
+            file: egress.recorded.file.clone(),
+            ..v1::Egress::default()
         })
     }
 }

@@ -72,7 +72,7 @@ impl Room {
     fn is_on(&self, session: &SessionKey, transport: &TransportId) -> bool {
         match session {
             SessionKey::Publication(id) => {
-                self.state.publications.get(id).is_some_and(|p| p.transport == *transport)
+                self.state.publications.get(id).is_some_and(|p| p.transport() == Some(transport))
             }
             SessionKey::Subscription(id) => {
                 self.state.subscriptions.get(id).is_some_and(|s| s.transport == *transport)

@@ -152,7 +152,8 @@ impl Room {
             SessionKey::Publication(id) => {
                 let publication =
                     self.state.publications.get(id).filter(|p| p.phase == Phase::Established)?;
-                publication.first_track(kind).map(|track| (publication.transport.clone(), track.active))
+                let track = publication.first_track(kind)?;
+                publication.transport().map(|transport| (transport.clone(), track.active))
             }
             SessionKey::Subscription(id) => {
                 let subscription = self.state.subscriptions.get(id).filter(|s| s.phase != Phase::Placing)?;

@@ -19,6 +19,16 @@ impl IdSource {
             }
         }
     }
+
+    /// The digits of a number below 10¹⁸ that `taken` does not know.
+    pub(crate) fn number(&mut self, taken: impl Fn(&str) -> bool) -> String {
+        loop {
+            let id = (self.0.next_u64() % 1_000_000_000_000_000_000).to_string();
+            if !taken(&id) {
+                return id;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -31,5 +41,7 @@ mod tests {
         let other = IdSource::new([7; 32]).session(|id| id == first);
         assert_ne!(first, other);
         assert_eq!(other.len(), 32);
+        let number = IdSource::new([7; 32]).number(|_| false);
+        assert!(number.len() <= 18 && number.bytes().all(|digit| digit.is_ascii_digit()));
     }
 }

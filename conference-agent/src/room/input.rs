@@ -8,6 +8,7 @@ use kaigi_room_config::Resolution;
 
 use super::{
     egress::{Condition, EgressTarget},
+    ingest::IngestSource,
     judge::Loudness,
     layout::RequestedLayout,
     media::{Format, Kind, Kinds, Node, VideoParameters},
@@ -155,6 +156,8 @@ pub(crate) enum Command {
         egress: String,
     },
     ListEgresses,
+    StartIngest(StartIngest),
+    ListIngests,
     Destroy {
         reason: String,
     },
@@ -261,8 +264,16 @@ pub(crate) enum Receiver {
 #[derive(Clone, Debug)]
 pub(crate) struct StartEgress {
     pub(crate) target: EgressTarget,
+    pub(crate) what: EgressWhat,
+}
+
+/// What goes out.
+#[derive(Clone, Debug)]
+pub(crate) enum EgressWhat {
     /// At least one, at most one of each kind.
-    pub(crate) media: Vec<EgressMedia>,
+    Media(Vec<EgressMedia>),
+    /// These kinds of each forward stream, apart; recordings only.
+    Each(Kinds),
 }
 
 #[derive(Clone, Debug)]
@@ -271,6 +282,14 @@ pub(crate) struct EgressMedia {
     /// Id of a stream or of a track.
     pub(crate) from: String,
     pub(crate) wish: Wish,
+}
+
+/// A stream that is to be pulled from elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) struct StartIngest {
+    pub(crate) from: IngestSource,
+    /// JSON text.
+    pub(crate) attributes: Option<String>,
 }
 
 /// A change of a stream.
@@ -319,6 +338,7 @@ pub(crate) enum CallReply {
     Egress {
         host: String,
         file: String,
+        manifest: String,
     },
 }
 
@@ -383,11 +403,23 @@ pub(crate) struct Negotiated {
     pub(crate) format: Format,
 }
 
-/// How a streaming node's output is.
+/// How a streaming node's output or input is.
 #[derive(Clone, Debug)]
 pub(crate) struct EgressEvent {
+    /// Its id.
     pub(crate) egress: String,
     pub(crate) condition: Condition,
+    /// Of an input that has ever flowed.
+    pub(crate) tracks: Vec<PulledTrack>,
+}
+
+/// A track of an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PulledTrack {
+    pub(crate) id: TrackId,
+    pub(crate) kind: Kind,
+    pub(crate) format: Format,
+    pub(crate) resolution: Option<Resolution>,
 }
 
 /// What a mixer node tells of a view or a transcoder.

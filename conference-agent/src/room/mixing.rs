@@ -145,7 +145,7 @@ impl Room {
 
     fn describe_input(&self, stream: &StreamId) -> Option<v1::ViewInput> {
         let publication = self.state.publications.get(stream)?;
-        let node = self.node_of(&publication.transport)?;
+        let node = self.node_of_publication(publication)?;
         let source = |track: &Track| {
             let (track, kind, format) = (track.id.clone(), track.kind, track.format.clone());
             Source { track, node: node.clone(), kind, format }.to_wire()

@@ -76,6 +76,7 @@ pub(crate) enum Reply {
     Stats(Box<StatsPlan>),
     Egress(Box<v1::Egress>),
     Egresses(Vec<v1::Egress>),
+    Ingests(Vec<v1::Ingest>),
     Done,
 }
 
@@ -106,6 +107,8 @@ pub(crate) enum CallRequest {
     EstimateBandwidth(v1::EstimateBandwidthRequest),
     SetOutput(Box<v1::OutputDescription>),
     RemoveOutput(v1::RemoveOutputRequest),
+    SetInput(Box<v1::InputDescription>),
+    RemoveInput(v1::RemoveInputRequest),
 }
 
 impl CallRequest {
@@ -117,7 +120,8 @@ impl CallRequest {
             | Self::CloseTransport(_)
             | Self::RemoveView(_)
             | Self::RemoveTranscoder(_)
-            | Self::RemoveOutput(_) => true,
+            | Self::RemoveOutput(_)
+            | Self::RemoveInput(_) => true,
             Self::Schedule(_)
             | Self::OpenPublication(_)
             | Self::OpenSubscription(_)
@@ -128,7 +132,8 @@ impl CallRequest {
             | Self::SetView(_)
             | Self::SetTranscoder(_)
             | Self::EstimateBandwidth(_)
-            | Self::SetOutput(_) => false,
+            | Self::SetOutput(_)
+            | Self::SetInput(_) => false,
         }
     }
 }

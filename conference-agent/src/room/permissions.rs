@@ -55,6 +55,12 @@ impl Room {
 
     /// What the session's owner may do with the kinds of it.
     fn permitted(&self, session: &SessionKey) -> Option<Kinds> {
+        if let SessionKey::Publication(id) = session
+            && self.state.ingests.contains_key(id)
+        {
+            // It is nobody's.
+            return Some(Kinds { audio: true, video: true });
+        }
         let owner = self.state.participants.get(self.owner_of(session)?)?;
         Some(match session {
             SessionKey::Publication(_) => owner.publish,

@@ -14,7 +14,7 @@ use super::{
     output::{CallRequest, Callee, Note, Output, Reply},
     refusal::Refusal,
     sessions::{NewSession, SessionKey},
-    state::{Phase, Placement, Publication, RequestedTrack, Track},
+    state::{Carrier, Phase, Placement, Publication, RequestedTrack, Track},
 };
 
 impl Room {
@@ -24,10 +24,7 @@ impl Room {
         if publish.tracks.iter().any(|track| !permitted.has(track.kind)) || publish.data && !permitted.any() {
             return Err(Refusal::Unauthorized);
         }
-        let limit = usize::try_from(self.config.input_limit).ok();
-        if limit.is_some_and(|limit| self.state.publications.len() >= limit) {
-            return Err(Refusal::TooManyInputs);
-        }
+        self.has_room_for_input()?;
         let owner = publish.participant;
         let mids = publish.tracks.iter().map(|track| track.mid.as_str()).collect();
         let new = NewSession {
@@ -46,7 +43,7 @@ impl Room {
         let publication = Publication {
             arrival: self.state.arrivals,
             owner: owner.clone(),
-            transport,
+            carrier: Carrier::Transport(transport),
             phase: Phase::Placing,
             requested: requested.collect(),
             tracks: Vec::new(),
@@ -62,10 +59,21 @@ impl Room {
         Ok(None)
     }
 
+    /// Whether one more may be published, or pulled.
+    pub(super) fn has_room_for_input(&self) -> Result<(), Refusal> {
+        let coming =
+            self.state.ingests.keys().filter(|id| !self.state.publications.contains_key(*id)).count();
+        let limit = usize::try_from(self.config.input_limit).ok();
+        if limit.is_some_and(|limit| self.state.publications.len() + coming >= limit) {
+            return Err(Refusal::TooManyInputs);
+        }
+        Ok(())
+    }
+
     pub(super) fn open_publication(&mut self, id: &StreamId) {
         let selection = self.selection_to_wire();
         let Some(publication) = self.state.publications.get_mut(id) else { return };
-        let transport = publication.transport.clone();
+        let Some(transport) = publication.transport().cloned() else { return };
         let Some(node) = self.state.transports.get(&transport).and_then(|t| t.node.clone()) else { return };
         publication.phase = Phase::Opening;
         let media_in = &self.config.media_in;
@@ -98,7 +106,7 @@ impl Room {
         if publication.phase != Phase::Opening {
             return;
         }
-        let transport = publication.transport.clone();
+        let Some(transport) = publication.transport().cloned() else { return };
         match result {
             Ok(()) => {
                 publication.phase = Phase::Connecting;
@@ -151,17 +159,24 @@ impl Room {
             Ok(tracks) => tracks,
             Err(reason) => return self.end_session(&SessionKey::Publication(id.clone()), Some(reason), true),
         };
+        self.established(id, tracks);
+    }
+
+    /// It is a stream of the room from now on.
+    pub(super) fn established(&mut self, id: &StreamId, tracks: Vec<Track>) {
         let Some(publication) = self.state.publications.get_mut(id) else { return };
         publication.tracks = tracks;
         publication.phase = Phase::Established;
         let mixable = !publication.is_data_only() && !publication.is_encrypted();
-        let (owner, transport) = (publication.owner.clone(), publication.transport.clone());
+        let (owner, transport) = (publication.owner.clone(), publication.transport().cloned());
         Kind::ALL.into_iter().for_each(|kind| self.order_flow(&SessionKey::Publication(id.clone()), kind));
         let changed = if self.config.auto_mix && mixable { self.mix_into_all(id) } else { Vec::new() };
         if let Some(stream) = self.describe_publication(id) {
             self.tell_stream(id, Change::Added(stream));
         }
-        self.progress(&owner, &transport, Progress::SessionReady(id.to_string()));
+        if let Some(transport) = transport {
+            self.progress(&owner, &transport, Progress::SessionReady(id.to_string()));
+        }
         for view in changed {
             self.tell_layout(&view);
         }
@@ -236,7 +251,8 @@ impl Room {
         layers: Vec<Resolution>,
         temporal: u32,
     ) {
-        let publications = self.state.publications.iter_mut().filter(|(_, p)| p.transport == *transport);
+        let publications =
+            self.state.publications.iter_mut().filter(|(_, p)| p.transport() == Some(transport));
         let track = publications
             .flat_map(|(stream, p)| p.tracks.iter_mut().map(move |track| (stream, track)))
             .find(|(_, track)| track.id == *id);
@@ -290,11 +306,18 @@ impl Room {
     /// subscriptions, the views, the stream.
     pub(super) fn remove_publication(&mut self, id: &StreamId, reason: Option<&str>, close: bool) {
         let Some(publication) = self.state.publications.remove(id) else { return };
-        if close && let Some(node) = self.node_of(&publication.transport) {
-            self.close_session(node, &publication.transport, id.as_str());
+        match &publication.carrier {
+            Carrier::Transport(transport) => {
+                if close && let Some(node) = self.node_of(transport) {
+                    self.close_session(node, transport, id.as_str());
+                }
+                if let Some(reason) = reason {
+                    self.session_error(&publication.owner, transport, id.as_str(), reason);
+                }
+            }
+            Carrier::Ingest(_) => self.end_ingest(id),
         }
         if let Some(reason) = reason {
-            self.session_error(&publication.owner, &publication.transport, id.as_str(), reason);
             self.output(Output::Log(Note::SessionFailed {
                 participant: publication.owner.to_string(),
                 session: id.to_string(),

@@ -64,6 +64,8 @@ pub(crate) enum Refusal {
     UnknownEgress,
     #[error("Too many egresses")]
     TooManyEgresses,
+    #[error("Too many streaming-ins")]
+    TooManyIngests,
     #[error("No streaming node is available")]
     NoStreamingNode,
     #[error("Stream is NOT ready")]
@@ -145,9 +147,11 @@ impl Refusal {
             | Self::UnknownReceiver(_)
             | Self::EarlyLeft => Class::NotFound,
             Self::Unauthorized | Self::InvalidRole => Class::PermissionDenied,
-            Self::RoomFull | Self::TooManyInputs | Self::TooManySessions | Self::TooManyEgresses => {
-                Class::ResourceExhausted
-            }
+            Self::RoomFull
+            | Self::TooManyInputs
+            | Self::TooManySessions
+            | Self::TooManyEgresses
+            | Self::TooManyIngests => Class::ResourceExhausted,
             Self::InvalidView
             | Self::InvalidStream
             | Self::InvalidInput

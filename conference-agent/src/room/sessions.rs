@@ -12,7 +12,7 @@ use super::{
     media::{Kind, Node},
     output::{CallRequest, Callee, Reply},
     refusal::Refusal,
-    state::{Phase, Placement, Subscription, Transport},
+    state::{Carrier, Phase, Placement, Publication, Subscription, Transport},
 };
 
 /// Most publications and subscriptions of one participant together. A page that shows everybody of a large room stays well
@@ -77,8 +77,16 @@ impl Room {
         self.state.transports.get(transport).and_then(|t| t.node.clone())
     }
 
+    /// The node where the media of a publication come in, if it is placed.
+    pub(super) fn node_of_publication(&self, publication: &Publication) -> Option<Node> {
+        match &publication.carrier {
+            Carrier::Transport(transport) => self.node_of(transport),
+            Carrier::Ingest(node) => node.clone(),
+        }
+    }
+
     fn mid_in_use(&self, transport: &TransportId, mid: &str) -> bool {
-        let publications = self.state.publications.values().filter(|p| p.transport == *transport);
+        let publications = self.state.publications.values().filter(|p| p.transport() == Some(transport));
         let subscriptions = self.state.subscriptions.values().filter(|s| s.transport == *transport);
         publications.flat_map(|p| &p.requested).any(|track| track.mid == mid)
             || subscriptions.flat_map(|s| &s.tracks).any(|track| track.mid == mid)
@@ -158,7 +166,9 @@ impl Room {
         wanted: impl Fn(&ParticipantId, &TransportId) -> bool,
     ) -> Vec<SessionKey> {
         let subscriptions = self.state.subscriptions.iter().filter(|(_, s)| wanted(&s.owner, &s.transport));
-        let publications = self.state.publications.iter().filter(|(_, p)| wanted(&p.owner, &p.transport));
+        let publications = self.state.publications.iter();
+        let publications =
+            publications.filter(|(_, p)| p.transport().is_some_and(|transport| wanted(&p.owner, transport)));
         let subscriptions = subscriptions.map(|(id, _)| SessionKey::Subscription(id.clone()));
         subscriptions.chain(publications.map(|(id, _)| SessionKey::Publication(id.clone()))).collect()
     }
@@ -188,7 +198,9 @@ impl Room {
             self.refuse(request, refusal);
         }
         let transport = match session {
-            SessionKey::Publication(id) => self.state.publications.get(id).map(|p| p.transport.clone()),
+            SessionKey::Publication(id) => {
+                self.state.publications.get(id).and_then(|p| p.transport().cloned())
+            }
             SessionKey::Subscription(id) => self.state.subscriptions.get(id).map(|s| s.transport.clone()),
         };
         let Some(transport) = transport else { return };

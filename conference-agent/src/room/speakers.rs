@@ -175,7 +175,7 @@ impl Room {
     fn takes_part(&self, node: &WorkerId, id: &TrackId) -> Option<bool> {
         let (stream, track) = self.publication_of(id)?;
         let publication = self.state.publications.get(stream)?;
-        let at = self.state.transports.get(&publication.transport)?.node.as_ref()?;
+        let at = self.state.transports.get(publication.transport()?)?.node.as_ref()?;
         if at.worker != *node {
             return None;
         }

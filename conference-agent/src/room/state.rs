@@ -7,7 +7,8 @@ use kaigi_room_config::Resolution;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    egress::Egress,
+    egress::{Collection, Egress},
+    ingest::Ingest,
     input::Negotiated,
     media::{Feed, Format, Kind, Kinds, Node, VideoParameters},
     outputs::MadeOutputs,
@@ -36,7 +37,11 @@ pub(crate) struct State {
     pub(crate) mixer: Option<Node>,
     /// Recordings and broadcasts, by their ids.
     pub(crate) egresses: BTreeMap<String, Egress>,
-    /// Where they are made.
+    /// Recordings of each stream apart, by their ids; the recordings of the streams are among the others.
+    pub(crate) collections: BTreeMap<String, Collection>,
+    /// Streams that are pulled from elsewhere; those that flow are among the publications, too.
+    pub(crate) ingests: BTreeMap<StreamId, Ingest>,
+    /// Where recordings and broadcasts are made, and streams pulled.
     pub(crate) streaming: Option<Node>,
     /// Rises with each participant and publication, so that lists can be told in the order of their coming.
     pub(crate) arrivals: u64,
@@ -99,11 +104,20 @@ pub(crate) enum Phase {
     Established,
 }
 
+/// Where the media of a publication come in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Carrier {
+    /// Its owner's.
+    Transport(TransportId),
+    /// A streaming-node that pulls it; `None` = it is being looked for. The stream is nobody's.
+    Ingest(Option<Node>),
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Publication {
     pub(crate) arrival: u64,
     pub(crate) owner: ParticipantId,
-    pub(crate) transport: TransportId,
+    pub(crate) carrier: Carrier,
     pub(crate) phase: Phase,
     /// As asked for.
     pub(crate) requested: Vec<RequestedTrack>,
@@ -120,6 +134,14 @@ pub(crate) struct Publication {
 }
 
 impl Publication {
+    /// Its owner's transport, if it has one.
+    pub(crate) fn transport(&self) -> Option<&TransportId> {
+        match &self.carrier {
+            Carrier::Transport(transport) => Some(transport),
+            Carrier::Ingest(_) => None,
+        }
+    }
+
     pub(crate) fn first_track(&self, kind: Kind) -> Option<&Track> {
         self.tracks.iter().find(|track| track.kind == kind)
     }

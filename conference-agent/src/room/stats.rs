@@ -13,7 +13,7 @@ use super::{
     media::{Node, Source},
     output::Reply,
     refusal::Refusal,
-    state::{Origin, SubscribedTrack, Subscription},
+    state::{Carrier, Origin, SubscribedTrack, Subscription},
     views::View,
 };
 
@@ -45,6 +45,8 @@ pub(crate) enum Countable {
     Transports(Vec<TransportId>),
     /// Those that a mixer makes.
     Tracks(Vec<TrackId>),
+    /// Those that a streaming-node pulls.
+    Pulled(Vec<TrackId>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +60,7 @@ struct PlannedStream {
 enum Made {
     Published(TransportId),
     Mixed(Vec<TrackId>),
+    Pulled(Vec<TrackId>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -135,7 +138,15 @@ impl Room {
     fn plan_stream(&self, id: &StreamId, subscriptions: u32) -> Option<PlannedStream> {
         let made = match self.state.views.iter().find(|view| view.stream == *id) {
             Some(view) => Made::Mixed(outputs(view).map(|source| source.track.clone()).collect()),
-            None => Made::Published(self.state.publications.get(id)?.transport.clone()),
+            None => {
+                let publication = self.state.publications.get(id)?;
+                match &publication.carrier {
+                    Carrier::Transport(transport) => Made::Published(transport.clone()),
+                    Carrier::Ingest(_) => {
+                        Made::Pulled(publication.tracks.iter().map(|t| t.id.clone()).collect())
+                    }
+                }
+            }
         };
         Some(PlannedStream { id: id.clone(), subscriptions, made })
     }
@@ -177,7 +188,7 @@ impl Room {
     fn questions(&self, plan: &StatsPlan) -> Vec<Question> {
         let published = plan.streams.iter().filter_map(|stream| match &stream.made {
             Made::Published(transport) => Some(transport.as_str()),
-            Made::Mixed(_) => None,
+            Made::Mixed(_) | Made::Pulled(_) => None,
         });
         let wanted = published.chain(plan.subscriptions.iter().map(|s| s.known.transport_id.as_str()));
         let place = |id: &str| self.state.transports.get(id).and_then(|transport| transport.node.as_ref());
@@ -197,11 +208,17 @@ impl Room {
                 tracks.push(source.track.clone());
             }
         }
+        let pulled = plan.streams.iter().any(|stream| matches!(stream.made, Made::Pulled(_)));
+        let pulled = self.state.streaming.as_ref().filter(|_| pulled).map(|node| {
+            let ingests = self.state.ingests.keys().filter_map(|id| self.state.publications.get(id));
+            let tracks = ingests.flat_map(|publication| &publication.tracks).map(|track| track.id.clone());
+            Question { node: node.clone(), of: Countable::Pulled(tracks.collect()) }
+        });
         let question = |node: &Node, of| Question { node: node.clone(), of };
         let access =
             access.into_values().map(|(node, transports)| question(node, Countable::Transports(transports)));
         let mixers = mixers.into_values().map(|(node, tracks)| question(node, Countable::Tracks(tracks)));
-        access.chain(mixers).collect()
+        access.chain(mixers).chain(pulled).collect()
     }
 }
 
@@ -223,6 +240,7 @@ impl StatsPlan {
                 Made::Published(id) => transport(id.as_str())
                     .map(|transport| (transport.rtt_us, session(transport, stream.id.as_str()).to_vec()))
                     .unwrap_or_default(),
+                Made::Pulled(tracks) => (0, tracks.iter().filter_map(track).cloned().collect()),
                 Made::Mixed(tracks) => {
                     let runs = |track: &&v1::TrackStats| track.takers > 0 || track.flowing;
                     (0, tracks.iter().filter_map(track).filter(runs).cloned().collect())

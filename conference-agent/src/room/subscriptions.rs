@@ -189,7 +189,7 @@ impl Room {
     pub(super) fn track_source(&self, stream: &StreamId, track: &TrackId) -> Option<Source> {
         let publication = self.state.publications.get(stream)?;
         let track = publication.tracks.iter().find(|t| t.id == *track)?;
-        let node = self.node_of(&publication.transport)?;
+        let node = self.node_of_publication(publication)?;
         Some(Source { track: track.id.clone(), node, kind: track.kind, format: track.format.clone() })
     }
 

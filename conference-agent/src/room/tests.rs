@@ -6,6 +6,7 @@ mod egress;
 mod encodings;
 mod encryption;
 mod happenings;
+mod ingest;
 mod layers;
 mod mixing;
 mod participants;

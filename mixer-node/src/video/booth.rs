@@ -241,7 +241,7 @@ impl Running {
             tracing::warn!(track = %id, reason, "encoder failed");
             flag.store(true, Ordering::Relaxed);
         };
-        track.set_size(settings.size);
+        track.set_size(settings.size.width, settings.size.height);
         let counting = Arc::clone(&track);
         let packets = PacketSink {
             packet: Box::new(move |packet| track.send(packet, Instant::now())),

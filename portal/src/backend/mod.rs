@@ -3,6 +3,7 @@
 mod call;
 mod egress;
 mod events;
+mod ingest;
 mod rooms;
 mod store;
 mod turns;

@@ -4,9 +4,9 @@ use kaigi_proto::{
     ids::StreamId,
     shape::parts,
     v1::{
-        Egress, EgressMedia, EgressTrack, MediaFormat, MediaKind, OutputState, Resolution,
-        StartEgressRequest, SubscriptionUpdate, TrackUpdate, UpdateEgressRequest, VideoParameters, egress,
-        start_egress_request::Target,
+        Egress, EgressMedia, EgressStream, EgressTrack, KindFlags, MediaFormat, MediaKind, OutputState,
+        Resolution, StartEgressRequest, SubscriptionUpdate, TrackUpdate, UpdateEgressRequest,
+        VideoParameters, egress, start_egress_request::Target,
     },
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -53,7 +53,23 @@ pub(super) async fn start(call: RoomCall, media: MediaRequest, target: Target) -
         room_id: call.id.to_string(),
         media: wanted(media, matches!(target, Target::Broadcast(_)))?,
         target: Some(target),
+        each: None,
     };
+    begin(call, request).await
+}
+
+/// `POST` of what is recorded of each stream apart.
+pub(super) async fn start_each(call: RoomCall, kinds: KindFlags, target: Target) -> Answered {
+    let request = StartEgressRequest {
+        room_id: call.id.to_string(),
+        media: Vec::new(),
+        target: Some(target),
+        each: Some(kinds),
+    };
+    begin(call, request).await
+}
+
+async fn begin(call: RoomCall, request: StartEgressRequest) -> Answered {
     let egress = call.api.backend.start_egress(&call.id, request).await?;
     tracing::info!(room = %call.id, egress = egress.id, "recording or broadcast begun");
     Ok(json_response(shown(&egress)))
@@ -209,17 +225,44 @@ fn shown(egress: &Egress) -> Value {
         }
         None => {}
     }
-    let state = match egress.state() {
-        OutputState::Unspecified | OutputState::Starting => "starting",
-        OutputState::Active => "active",
-        OutputState::Trouble => "trouble",
-        OutputState::Failed => "failed",
-    };
-    object.insert("state".into(), state.into());
+    if let Some(KindFlags { audio, video }) = egress.each {
+        object.insert("each".into(), json!({ "audio": audio, "video": video }));
+        object.insert("streams".into(), egress.streams.iter().map(shown_stream).collect());
+    }
+    object.insert("state".into(), condition(egress.state()).into());
     if !egress.reason.is_empty() {
         object.insert("reason".into(), egress.reason.clone().into());
     }
     object.into()
+}
+
+/// A recording of a stream among those of all.
+fn shown_stream(stream: &EgressStream) -> Value {
+    let mut shown =
+        json!({ "stream": stream.stream_id, "file": stream.file, "state": condition(stream.state()) });
+    if !stream.reason.is_empty() {
+        shown["reason"] = stream.reason.clone().into();
+    }
+    shown
+}
+
+/// How it is, in JSON.
+pub(super) fn condition(state: OutputState) -> &'static str {
+    match state {
+        OutputState::Unspecified | OutputState::Starting => "starting",
+        OutputState::Active => "active",
+        OutputState::Trouble => "trouble",
+        OutputState::Failed => "failed",
+    }
+}
+
+/// Schemas of that, and of its reason.
+pub(super) fn condition_schema() -> (Value, Value) {
+    let state = json!({
+        "enum": ["starting", "active", "trouble", "failed"],
+        "description": "`trouble`: interrupted, and tried again; `failed`: over",
+    });
+    (state, json!({ "type": "string", "description": "Of trouble or failure" }))
 }
 
 fn shown_track(track: &EgressTrack, is_broadcast: bool) -> Value {
@@ -251,14 +294,12 @@ fn schema(more: Value, required: &[&str]) -> Schema {
         },
         "required": ["from", "format", "status"],
     });
+    let (state, reason) = condition_schema();
     let mut properties = json!({
         "id": { "type": "string" },
         "media": { "type": "object", "properties": { "audio": track, "video": track } },
-        "state": {
-            "enum": ["starting", "active", "trouble", "failed"],
-            "description": "`trouble`: interrupted, and tried again; `failed`: over",
-        },
-        "reason": { "type": "string", "description": "Of trouble or failure" },
+        "state": state,
+        "reason": reason,
     });
     if let (Some(properties), Value::Object(more)) = (properties.as_object_mut(), more) {
         properties.extend(more);
@@ -302,6 +343,26 @@ shape!(
             "type": "object",
             "properties": { "host": { "type": "string" }, "file": { "type": "string" } },
             "required": ["host", "file"],
+            "description": "The first file; with `each` the manifest",
+        },
+        "each": {
+            "type": "object",
+            "properties": { "audio": { "type": "boolean" }, "video": { "type": "boolean" } },
+            "description": "What is recorded of each stream; absent = it is one recording",
+        },
+        "streams": {
+            "type": "array",
+            "description": "With `each`: the recordings under way",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "stream": { "type": "string" },
+                    "file": { "type": "string" },
+                    "state": { "enum": ["starting", "active", "trouble", "failed"] },
+                    "reason": { "type": "string" },
+                },
+                "required": ["stream", "file", "state"],
+            },
         },
     },
     ["container", "storage"]

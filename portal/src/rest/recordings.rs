@@ -1,7 +1,7 @@
 //! Streams kept in files.
 
 use axum::http::Method;
-use kaigi_proto::v1::{RecordingTarget, start_egress_request::Target};
+use kaigi_proto::v1::{KindFlags, RecordingTarget, start_egress_request::Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -23,7 +23,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .gives::<Vec<Recording>>(),
         room(Method::POST, "/recordings", "createRecording", create)
             .doc(TAG, "Record")
-            .more("Into Matroska; MP4 and MPEG-TS are not available yet.")
+            .more("Into Matroska or MP4; MPEG-TS is not available yet. With `each` in place of `media`, each forward stream is recorded on its own.")
             .takes::<RecordingRequest>()
             .gives::<Recording>()
             .makes("recording"),
@@ -42,7 +42,17 @@ pub(super) fn operations() -> Vec<Operation> {
 struct RecordingRequest {
     /// `auto` if not given.
     container: Option<Container>,
-    media: MediaRequest,
+    media: Option<MediaRequest>,
+    /// In place of `media`: these kinds of each forward stream that there is or comes, each in a file of its own. Own.
+    each: Option<EachRequest>,
+}
+
+/// Which kinds are recorded of each stream.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct EachRequest {
+    audio: bool,
+    video: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -65,8 +75,14 @@ async fn create(call: RoomCall) -> Answered {
         Container::Mp4 => "mp4",
         Container::Ts => return Err(RestError::NotAvailable("recordings in MPEG-TS")),
     };
-    let target = Target::Recording(RecordingTarget { container: container.to_owned() });
-    egress::start(call, request.media, target).await
+    let target = Target::Recording(RecordingTarget { container: container.to_owned(), group: None });
+    match (request.media, request.each) {
+        (Some(media), None) => egress::start(call, media, target).await,
+        (None, Some(EachRequest { audio, video })) if audio || video => {
+            egress::start_each(call, KindFlags { audio, video }, target).await
+        }
+        _ => Err(bad_request(String::new())),
+    }
 }
 
 async fn update(call: RoomCall) -> Answered {

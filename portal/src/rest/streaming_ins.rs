@@ -1,14 +1,20 @@
-//! Streams from other servers. Nothing brings them in here yet: what is asked is checked, and refused.
+//! Streams from other servers.
 
 use axum::http::Method;
-use schemars::JsonSchema;
+use kaigi_proto::{
+    shape::stream_json,
+    v1::{Ingest, InputWish, StartIngestRequest},
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     call::RoomCall,
+    egress::{condition, condition_schema},
     error::RestError,
-    operation::{Answered, Operation, Reply, room},
+    operation::{Answered, Operation, json_response, room},
+    shapes::{Stream, StreamV1_1},
     streams,
 };
 
@@ -17,11 +23,15 @@ const TAG: &str = "streaming";
 /// What can be asked of streaming-ins.
 pub(super) fn operations() -> Vec<Operation> {
     vec![
+        room(Method::GET, "/streaming-ins", "listStreamingIns", list)
+            .doc(TAG, "List what comes from other servers")
+            .gives::<Vec<StreamingIn>>(),
         room(Method::POST, "/streaming-ins", "createStreamingIn", create)
             .doc(TAG, "Bring a stream in from another server")
-            .more("Not available yet.")
+            .more("By RTSP, RTMP, SRT or HLS, or a file by HTTP. Answered when it flows, which may take half a minute.")
             .takes::<StreamingInRequest>()
-            .replies(Reply::Never),
+            .gives_either::<Stream, StreamV1_1>()
+            .makes("stream"),
         room(Method::DELETE, "/streaming-ins/{stream}", "deleteStreamingIn", streams::delete)
             .doc(TAG, "End a stream; the same as of any other stream"),
     ]
@@ -30,8 +40,8 @@ pub(super) fn operations() -> Vec<Operation> {
 /// OWT's rules.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
 struct StreamingInRequest {
+    #[expect(dead_code, reason = "there is but one")]
     r#type: Option<Streaming>,
     connection: Connection,
     media: Media,
@@ -47,14 +57,15 @@ enum Streaming {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(rename = "StreamingInConnection")]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
 struct Connection {
+    /// `rtsp://…`, `rtmp://…`, `srt://…`, `http://….m3u8`, another file by HTTP, or `file:///…` below the folder for that.
     url: String,
-    /// `tcp` if not given.
+    /// Of RTSP; `tcp` if not given.
     transport_protocol: Option<Transport>,
     /// Bytes, for UDP; 8,192 if not given.
     buffer_size: Option<f64>,
-    /// Where the source is.
+    /// Where the source is; taken, and not looked at.
+    #[expect(dead_code, reason = "the room's streaming-node pulls all of its streams")]
     origin: Option<Value>,
 }
 
@@ -68,7 +79,6 @@ enum Transport {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "StreamingInMedia")]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
 struct Media {
     audio: Wanted,
     video: Wanted,
@@ -77,7 +87,6 @@ struct Media {
 /// Whether a kind is needed; `auto` takes it if it is there.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "its form is checked; nobody serves it here yet")]
 enum Wanted {
     Needed(bool),
     IfThere(Auto),
@@ -89,10 +98,101 @@ enum Auto {
     Auto,
 }
 
+impl Wanted {
+    fn wish(&self) -> InputWish {
+        match self {
+            Self::Needed(true) => InputWish::Needed,
+            Self::Needed(false) => InputWish::None,
+            Self::IfThere(Auto::Auto) => InputWish::Auto,
+        }
+    }
+}
+
+impl StreamingInRequest {
+    fn into_message(self, room: String) -> StartIngestRequest {
+        StartIngestRequest {
+            room_id: room,
+            url: self.connection.url,
+            udp: matches!(self.connection.transport_protocol, Some(Transport::Udp)),
+            // Casts from floats saturate.
+            buffer_size: self.connection.buffer_size.map_or(8192, |bytes| bytes as u32),
+            audio: self.media.audio.wish().into(),
+            video: self.media.video.wish().into(),
+            attributes: self
+                .attributes
+                .map(|attributes| Value::Object(attributes).to_string())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+async fn list(call: RoomCall) -> Answered {
+    let all = call.api.backend.ingests(&call.id).await?.unwrap_or_default();
+    Ok(json_response(all.iter().map(shown).collect::<Value>()))
+}
+
 async fn create(call: RoomCall) -> Answered {
     // OWT answers what is none as it does what fails.
-    call.read::<StreamingInRequest>(|_| RestError::Operation("Operation failed".to_owned()))?;
-    Err(RestError::NotAvailable("streaming-ins"))
+    let failed = |_| RestError::Operation("Operation failed".to_owned());
+    let request: StreamingInRequest = call.read(failed)?;
+    let request = request.into_message(call.id.to_string());
+    let stream = call.api.backend.start_ingest(&call.id, request).await?;
+    tracing::info!(room = %call.id, stream = stream.id, "streaming-in begun");
+    Ok(json_response(stream_json(call.version, &stream)))
+}
+
+fn shown(ingest: &Ingest) -> Value {
+    let wish = |wish: InputWish| match wish {
+        InputWish::Auto => json!("auto"),
+        InputWish::Needed => json!(true),
+        InputWish::None => json!(false),
+    };
+    let mut shown = json!({
+        "id": ingest.id,
+        "connection": { "url": ingest.url, "transportProtocol": if ingest.udp { "udp" } else { "tcp" } },
+        "media": { "audio": wish(ingest.audio()), "video": wish(ingest.video()) },
+        "state": condition(ingest.state()),
+    });
+    if !ingest.reason.is_empty() {
+        shown["reason"] = ingest.reason.clone().into();
+    }
+    shown
+}
+
+/// A stream that comes from another server.
+struct StreamingIn;
+
+impl JsonSchema for StreamingIn {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "StreamingIn".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let wish = json!({ "enum": ["auto", true, false] });
+        let (state, reason) = condition_schema();
+        json_schema!({
+            "type": "object",
+            "properties": {
+                "id": { "type": "string", "description": "Of the stream, which is there when it flows" },
+                "connection": {
+                    "type": "object",
+                    "properties": {
+                        "url": { "type": "string", "description": "Without credentials and the last part of its path" },
+                        "transportProtocol": { "enum": ["tcp", "udp"] },
+                    },
+                    "required": ["url", "transportProtocol"],
+                },
+                "media": {
+                    "type": "object",
+                    "properties": { "audio": wish, "video": wish },
+                    "required": ["audio", "video"],
+                },
+                "state": state,
+                "reason": reason,
+            },
+            "required": ["id", "connection", "media", "state"],
+        })
+    }
 }
 
 #[cfg(test)]
@@ -120,5 +220,26 @@ mod tests {
         ] {
             assert!(!reads(bad.clone()), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_request_says_what_is_taken() {
+        let request: StreamingInRequest = serde_json::from_value(json!({
+            "connection": {"url": "rtsp://a/b", "transportProtocol": "udp", "bufferSize": 4096},
+            "media": {"audio": "auto", "video": true}, "attributes": {"a": 1},
+        }))
+        .unwrap();
+        let message = request.into_message("r".into());
+        assert_eq!(
+            (message.udp, message.buffer_size, message.attributes.as_str()),
+            (true, 4096, r#"{"a":1}"#)
+        );
+        assert_eq!((message.audio(), message.video()), (InputWish::Auto, InputWish::Needed));
+        let media = json!({"audio": false, "video": "auto"});
+        let request: StreamingInRequest =
+            serde_json::from_value(json!({"connection": {"url": "rtsp://a/b"}, "media": media})).unwrap();
+        let message = request.into_message("r".into());
+        assert_eq!((message.udp, message.buffer_size, message.attributes.as_str()), (false, 8192, ""));
+        assert_eq!((message.audio(), message.video()), (InputWish::None, InputWish::Auto));
     }
 }

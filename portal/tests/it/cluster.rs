@@ -64,6 +64,8 @@ pub(crate) struct State {
     pub(crate) pages: u32,
     /// Recordings and broadcasts.
     pub(crate) egresses: Vec<Egress>,
+    /// Streams that are pulled.
+    pub(crate) ingests: Vec<Ingest>,
     /// What is counted in the room.
     pub(crate) stats: RoomStatsReply,
     /// The hub of events.
@@ -335,7 +337,7 @@ impl Conference for Cluster {
 
     async fn start_egress(&self, request: Request<StartEgressRequest>) -> Result<Response<Egress>, Status> {
         use kaigi_proto::v1::{egress, start_egress_request::Target};
-        let StartEgressRequest { media, target, .. } = request.into_inner();
+        let StartEgressRequest { media, target, each, .. } = request.into_inner();
         self.asked("start_egress", json!(media.iter().map(|m| &m.from).collect::<Vec<_>>()))?;
         let tracks = media.into_iter().map(|media| EgressTrack {
             kind: media.kind,
@@ -353,6 +355,7 @@ impl Conference for Cluster {
                 Target::Recording(recording) => egress::Target::Recording(recording),
                 Target::Broadcast(broadcast) => egress::Target::Broadcast(broadcast),
             }),
+            each,
             ..Egress::default()
         };
         state.egresses.push(egress.clone());
@@ -372,6 +375,34 @@ impl Conference for Cluster {
         self.asked("stop_egress", json!(egress_id))?;
         self.state().egresses.retain(|egress| egress.id != egress_id);
         Ok(Response::new(StopEgressReply {}))
+    }
+    async fn start_ingest(&self, request: Request<StartIngestRequest>) -> Result<Response<Stream>, Status> {
+        let request = request.into_inner();
+        self.asked(
+            "start_ingest",
+            json!({"url": request.url, "udp": request.udp, "attributes": request.attributes}),
+        )?;
+        let id = (self.state().ingests.len() + 1).to_string();
+        self.state().ingests.push(Ingest {
+            id: id.clone(),
+            url: kaigi_proto::redact::url(&request.url),
+            udp: request.udp,
+            audio: request.audio,
+            video: request.video,
+            state: OutputState::Trouble.into(),
+            reason: "gone".into(),
+        });
+        Ok(Response::new(Stream {
+            id,
+            r#type: StreamType::Forward.into(),
+            info_type: "streaming".into(),
+            owner: "admin".into(),
+            attributes: request.attributes,
+            ..Stream::default()
+        }))
+    }
+    async fn list_ingests(&self, _: Request<RoomRequest>) -> Result<Response<ListIngestsReply>, Status> {
+        Ok(Response::new(ListIngestsReply { ingests: self.state().ingests.clone() }))
     }
     async fn list_egresses(&self, _: Request<RoomRequest>) -> Result<Response<ListEgressesReply>, Status> {
         Ok(Response::new(ListEgressesReply { egresses: self.state().egresses.clone() }))

@@ -254,7 +254,15 @@ async fn a_token_of_the_management_api_admits_a_client() {
 #[tokio::test]
 async fn a_room_where_nobody_is_has_empty_lists() {
     let house = House::new().await;
-    for list in ["participants", "streams/", "streaming-outs/", "recordings", "sipcalls", "analytics"] {
+    for list in [
+        "participants",
+        "streams/",
+        "streaming-ins",
+        "streaming-outs/",
+        "recordings",
+        "sipcalls",
+        "analytics",
+    ] {
         assert_eq!(
             house.rest("GET", &of_room(&format!("/{list}")), Value::Null).await.json(),
             json!([]),
@@ -351,6 +359,16 @@ async fn recordings_and_broadcasts_are_begun_listed_changed_and_ended() {
         let answer = house.rest(method, &of_room(path), patch.clone()).await;
         assert_eq!(answer.code(), (500, 1301), "{method} {path}");
     }
+    let each = json!({"each": {"audio": true, "video": false}, "container": "mp4"});
+    let apart = house.rest("POST", &of_room("/recordings"), each).await.json();
+    assert_eq!(
+        (&apart["each"], &apart["container"]),
+        (&json!({"audio": true, "video": false}), &json!("mp4"))
+    );
+    assert_eq!(apart["streams"], json!([]));
+    assert_eq!(house.rest("DELETE", &of_room("/recordings/e3"), Value::Null).await.status, 200);
+    let neither = json!({"each": {"audio": false, "video": false}});
+    assert_eq!(house.rest("POST", &of_room("/recordings"), neither).await.code(), (400, 1201));
     let nothing = json!({"media": {"audio": false, "video": false}});
     assert_eq!(house.rest("POST", &of_room("/recordings"), nothing).await.code(), (400, 1201));
     assert_eq!(house.rest("DELETE", &of_room("/recordings/e2"), Value::Null).await.status, 200);
@@ -358,16 +376,40 @@ async fn recordings_and_broadcasts_are_begun_listed_changed_and_ended() {
 }
 
 #[tokio::test]
+async fn streams_come_in_and_are_listed_without_credentials() {
+    let house = House::new().await;
+    house.cluster.state().live = true;
+    let wanted = json!({
+        "connection": {"url": "rtsp://u:p@camera.example/stream/1", "transportProtocol": "udp"},
+        "media": {"audio": "auto", "video": true}, "attributes": {"a": 1},
+    });
+    let stream = house.rest("POST", &of_room("/streaming-ins/"), wanted.clone()).await.json();
+    assert_eq!((&stream["id"], &stream["type"]), (&json!("1"), &json!("forward")));
+    assert_eq!((&stream["info"]["type"], &stream["info"]["owner"]), (&json!("streaming"), &json!("admin")));
+    assert_eq!(stream["info"]["attributes"], json!({"a": 1}));
+    let asked = json!({"url": "rtsp://u:p@camera.example/stream/1", "udp": true, "attributes": r#"{"a":1}"#});
+    assert_eq!(house.cluster.calls("start_ingest"), [asked]);
+    let list = house.rest("GET", &of_room("/streaming-ins"), Value::Null).await.json();
+    let expected = json!([{
+        "id": "1", "state": "trouble", "reason": "gone", "media": {"audio": "auto", "video": true},
+        "connection": {"url": "rtsp://camera.example/stream/…", "transportProtocol": "udp"},
+    }]);
+    assert_eq!(list, expected);
+    let bad = json!({"connection": {}, "media": {"audio": "auto", "video": true}});
+    assert_eq!(house.rest("POST", &of_room("/streaming-ins"), bad).await.code(), (500, 1301));
+    house.cluster.state().live = false;
+    assert_eq!(house.rest("GET", &of_room("/streaming-ins"), Value::Null).await.json(), json!([]));
+}
+
+#[tokio::test]
 async fn what_is_not_served_is_checked_and_says_so() {
     let house = House::new().await;
     let media = json!({"audio": {"from": "s"}, "video": false});
-    let streaming_in = json!({"connection": {"url": "rtsp://a"}, "media": {"audio": "auto", "video": true}});
     let call = json!({"peerURI": "a@b", "mediaIn": {"audio": true, "video": false}, "mediaOut": media});
     let joined = json!({"options": {"evIP": "a", "evPort": 1, "room": "r", "token": "t"}});
     let of_call = json!([{"op": "replace", "path": "/output/media/audio/from", "value": "s"}]);
     let media = json!({"media": media});
     for (method, path, body, to_nonsense) in [
-        ("POST", "/streaming-ins/", streaming_in, (500, 1301)),
         ("POST", "/streaming-outs", json!({"url": "http://a/b.mpd", "media": media["media"]}), (400, 1201)),
         ("POST", "/recordings/", json!({"container": "ts", "media": media["media"]}), (400, 1201)),
         ("POST", "/analytics", media, (400, 1201)),

@@ -14,6 +14,7 @@ use super::outlet::{Ends, Outlet};
 use crate::{
     frame::{Codec, Format},
     lanes::{Kind, LaneFrame},
+    pipeline,
 };
 
 /// What waits for a server beyond this costs it the connection.
@@ -172,19 +173,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let pipeline = self.pipeline.clone();
-        if let Some(bus) = pipeline.bus() {
-            bus.unset_sync_handler();
-        }
-        // A sink that waits for a silent server takes its time.
-        let stop = move || {
-            if let Err(error) = pipeline.set_state(gst::State::Null) {
-                tracing::warn!(%error, "pipeline does not stop");
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("broadcast-end".into()).spawn(stop) {
-            tracing::warn!(%error, "pipeline is not stopped");
-        }
+        pipeline::stop(&self.pipeline);
     }
 }
 

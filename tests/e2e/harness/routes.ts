@@ -40,6 +40,7 @@ const OF_ROOM: Given[] = [
   ['GET', '/subscriptions'],
   ['GET', '/subscriptions/{subscription}'],
   ['POST', '/tokens', { user: 'Aiko', role: 'presenter' }],
+  ['GET', '/streaming-ins'],
   ['POST', '/streaming-ins', { connection: { url: 'rtsp://127.0.0.1:9/x' }, media: { audio: 'auto', video: 'auto' } }],
   ['DELETE', '/streaming-ins/{stream}'],
   ['GET', '/streaming-outs'],

@@ -136,6 +136,29 @@ describe('a recording', () => {
     await hears(file, [RED, BLUE], 1);
   });
 
+  it('of each stream apart has one manifest that tells when each began', async () => {
+    const recording = await ask<Egress & { streams: { stream: string }[] }>('POST', 'recordings', { each: { audio: true, video: true } });
+    await isIn('recordings', recording, 'active');
+    await sleep(3_000);
+    await stop('recordings', recording);
+    interface Manifest {
+      begun: number;
+      recordings: { stream: string; user: string; segments: { file: string; at: number; begin: number; end: number }[] }[];
+    }
+    const file = recording.storage?.file ?? '';
+    const manifest = JSON.parse(readFileSync(file, 'utf8')) as Manifest;
+    expect(manifest.recordings.map(({ user }) => user).sort()).toEqual(['Aiko', 'Botan']);
+    for (const { page, stream, look } of publishers) {
+      const [segment] = manifest.recordings.find((one) => one.stream === stream)?.segments ?? [];
+      if (!segment) throw new Error(`${page.who} is not recorded`);
+      expect(segment.begin).toBeCloseTo((segment.at - manifest.begun) / 1000, 3);
+      expect(segment.end - segment.begin).toBeGreaterThan(1.5);
+      const own = path.join(path.dirname(file), segment.file);
+      await shows(own, [look], 1);
+      await hears(own, [look], 1);
+    }
+  });
+
   it('of one person is what that person sends, without being encoded again', async () => {
     const [aiko] = publishers;
     const recording = await record({ audio: { from: aiko.stream }, video: { from: aiko.stream } });

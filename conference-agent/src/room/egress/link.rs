@@ -1,7 +1,7 @@
-//! The streaming-node of a room: where it is, and what it was told. One description of each output is under way at a time.
+//! The streaming-node of a room: where it is, and what it was told. One description of each output or input is under way at a time.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,9 @@ use kaigi_proto::{
     v1,
 };
 
-use super::{Condition, Room};
+use kaigi_proto::ids::StreamId;
+
+use super::{Condition, Recorded, Room};
 use crate::room::{
     calls::Pending,
     input::{CallError, EgressEvent, RequestId},
@@ -25,28 +27,53 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 /// What is under way between a room and its streaming-node; rebuilt from the state when lost.
 #[derive(Debug)]
 pub(in crate::room) struct EgressLink {
-    pub(super) parts: BTreeMap<String, Part>,
+    pub(in crate::room) parts: BTreeMap<String, Part>,
     scheduling: bool,
     pause: Duration,
     retry_at: Option<Instant>,
     /// Whose own mix nobody has.
     pub(super) nobody: ParticipantId,
+    /// Collections that are ending, with those of their recordings that are not complete yet.
+    pub(super) ending: BTreeMap<RequestId, BTreeSet<String>>,
+}
+
+/// What a streaming-node is to do.
+#[derive(Clone, Debug)]
+pub(in crate::room) enum Work {
+    Output(Box<v1::OutputDescription>),
+    Input(Box<v1::InputDescription>),
+}
+
+impl Work {
+    fn revision(&self) -> u64 {
+        match self {
+            Self::Output(output) => output.revision,
+            Self::Input(input) => input.revision,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Part {
+pub(in crate::room) struct Part {
     /// `None` = the node is to end it.
-    pub(super) wanted: Option<v1::OutputDescription>,
+    pub(in crate::room) wanted: Option<Work>,
+    /// Whether it is an input.
+    pub(in crate::room) input: bool,
     in_flight: bool,
     acked: u64,
     /// To be replied to when it has begun, or has ended.
-    pub(super) request: Option<RequestId>,
+    pub(in crate::room) request: Option<RequestId>,
 }
 
 impl Part {
     /// One that is replied to when it has begun.
-    pub(super) fn beginning(request: RequestId) -> Self {
+    pub(in crate::room) fn beginning(request: RequestId) -> Self {
         Self { request: Some(request), ..Self::default() }
+    }
+
+    /// The same of an input.
+    pub(in crate::room) fn pulling(request: RequestId) -> Self {
+        Self { input: true, ..Self::beginning(request) }
     }
 }
 
@@ -58,6 +85,7 @@ impl Default for EgressLink {
             pause: RETRY.0,
             retry_at: None,
             nobody: ParticipantId::new("nobody").expect("letters are allowed"),
+            ending: BTreeMap::new(),
         }
     }
 }
@@ -69,7 +97,8 @@ impl EgressLink {
 
     /// Requests that wait for a node.
     pub(in crate::room) fn take_requests(&mut self) -> Vec<RequestId> {
-        self.parts.values_mut().filter_map(|part| part.request.take()).collect()
+        let ending = std::mem::take(&mut self.ending).into_keys();
+        self.parts.values_mut().filter_map(|part| part.request.take()).chain(ending).collect()
     }
 
     fn retry_later(&mut self, now: Instant) {
@@ -87,10 +116,12 @@ impl EgressLink {
 impl Room {
     /// Tells the streaming-node of what it does not have as it is to be.
     pub(in crate::room) fn advance_egresses(&mut self) {
+        self.refresh_collections();
         let ids: Vec<String> = self.state.egresses.keys().cloned().collect();
         for id in ids {
             self.refresh_egress(&id);
         }
+        self.refresh_ingests();
         if self.egress.scheduling || self.egress.retry_at.is_some() || self.egress.parts.is_empty() {
             return;
         }
@@ -105,31 +136,37 @@ impl Room {
         };
         let mut due = Vec::new();
         for (id, part) in self.egress.parts.iter_mut().filter(|(_, part)| !part.in_flight) {
-            if part.wanted.as_ref().is_none_or(|wanted| wanted.revision > part.acked) {
+            if part.wanted.as_ref().is_none_or(|wanted| wanted.revision() > part.acked) {
                 part.in_flight = true;
-                due.push((id.clone(), part.wanted.clone()));
+                due.push((id.clone(), part.input, part.wanted.clone()));
             }
         }
-        for (egress, wanted) in due {
+        for (id, input, wanted) in due {
             let worker = node.worker.clone();
             let (request, pending) = match wanted {
-                Some(description) => {
-                    let revision = description.revision;
-                    let pending = Pending::SetEgress { egress, revision, node: worker };
-                    (CallRequest::SetOutput(Box::new(description)), pending)
+                Some(Work::Output(output)) => {
+                    let pending = Pending::SetEgress { egress: id, revision: output.revision, node: worker };
+                    (CallRequest::SetOutput(output), pending)
+                }
+                Some(Work::Input(input)) => {
+                    let pending = Pending::SetIngest { ingest: id, revision: input.revision, node: worker };
+                    (CallRequest::SetInput(input), pending)
                 }
                 None => {
-                    let request = self.remove_output(&egress);
-                    (request, Pending::RemoveEgress { egress, node: worker })
+                    let request = self.removal(&id, input);
+                    (request, Pending::RemoveEgress { egress: id, node: worker })
                 }
             };
             self.call(Callee::Streaming(node.clone()), request, pending);
         }
     }
 
-    fn remove_output(&self, id: &str) -> CallRequest {
-        let (room_id, epoch) = (self.id.to_string(), self.settings.epoch);
-        CallRequest::RemoveOutput(v1::RemoveOutputRequest { room_id, id: id.to_owned(), epoch })
+    fn removal(&self, id: &str, input: bool) -> CallRequest {
+        let (room_id, id, epoch) = (self.id.to_string(), id.to_owned(), self.settings.epoch);
+        match input {
+            true => CallRequest::RemoveInput(v1::RemoveInputRequest { room_id, id, epoch }),
+            false => CallRequest::RemoveOutput(v1::RemoveOutputRequest { room_id, id, epoch }),
+        }
     }
 
     pub(in crate::room) fn streaming_placed(&mut self, result: Result<Node, CallError>, now: Instant) {
@@ -143,13 +180,13 @@ impl Room {
         }
     }
 
-    /// A node's reply to a description: host and file of a recording.
+    /// A node's reply to a description.
     pub(in crate::room) fn egress_set(
         &mut self,
         id: &str,
         revision: u64,
         node: &WorkerId,
-        result: Result<(String, String), CallError>,
+        result: Result<Recorded, CallError>,
         now: Instant,
     ) {
         if self.state.streaming.as_ref().is_none_or(|known| known.worker != *node) {
@@ -158,7 +195,7 @@ impl Room {
         let Some(part) = self.egress.parts.get_mut(id) else { return };
         part.in_flight = false;
         match result {
-            Ok((host, file)) => {
+            Ok(recorded) => {
                 part.acked = part.acked.max(revision);
                 self.egress.pause = RETRY.0;
                 if part.wanted.is_none() {
@@ -166,9 +203,10 @@ impl Room {
                 }
                 let request = part.request.take();
                 if let Some(egress) = self.state.egresses.get_mut(id) {
-                    (egress.host, egress.file) = (host, file);
+                    egress.recorded = recorded;
                 }
-                if let (Some(request), Some(egress)) = (request, self.describe_egress(id)) {
+                let described = self.member_recorded(id).or_else(|| self.describe_egress(id));
+                if let (Some(request), Some(egress)) = (request, described) {
                     self.reply(request, Ok(Reply::Egress(Box::new(egress))));
                 }
             }
@@ -176,6 +214,48 @@ impl Room {
             Err(error @ (CallError::Unavailable(_) | CallError::NotFound(_))) => {
                 self.streaming_failed(&error, now);
             }
+        }
+    }
+
+    /// A node's reply to the description of an input: that it flows is told later.
+    pub(in crate::room) fn ingest_set(
+        &mut self,
+        id: &str,
+        revision: u64,
+        node: &WorkerId,
+        result: Result<(), CallError>,
+        now: Instant,
+    ) {
+        if self.state.streaming.as_ref().is_none_or(|known| known.worker != *node) {
+            return;
+        }
+        let Some(part) = self.egress.parts.get_mut(id) else { return };
+        part.in_flight = false;
+        match result {
+            Ok(()) => {
+                part.acked = part.acked.max(revision);
+                self.egress.pause = RETRY.0;
+            }
+            Err(CallError::Refused(reason)) => self.ingest_refused(id, reason),
+            Err(error @ (CallError::Unavailable(_) | CallError::NotFound(_))) => {
+                self.streaming_failed(&error, now);
+            }
+        }
+    }
+
+    /// The node will not pull it, as above.
+    fn ingest_refused(&mut self, id: &str, reason: String) {
+        let note = Note::EgressFailed { egress: id.to_owned(), reason: reason.clone() };
+        self.output(Output::Log(note));
+        let Some(part) = self.egress.parts.get_mut(id) else { return };
+        part.acked = u64::MAX;
+        let Ok(stream) = StreamId::new(id) else { return };
+        if let Some(request) = part.request.take() {
+            self.egress.parts.remove(id);
+            self.state.ingests.remove(&stream);
+            self.refuse(request, Refusal::NodeRefused(reason));
+        } else if let Some(ingest) = self.state.ingests.get_mut(&stream) {
+            ingest.condition = Condition::Failed(reason);
         }
     }
 
@@ -187,6 +267,7 @@ impl Room {
         part.acked = u64::MAX;
         if let Some(request) = part.request.take() {
             self.egress.parts.remove(id);
+            self.forget_collection_of(id);
             self.state.egresses.remove(id);
             self.views_changed = true;
             self.refuse(request, Refusal::NodeRefused(reason));
@@ -218,6 +299,7 @@ impl Room {
         if let Some(request) = self.egress.parts.remove(id).and_then(|part| part.request) {
             self.reply(request, Ok(Reply::Done));
         }
+        self.member_ended(id);
         if self.egress.parts.is_empty() && self.state.streaming.take().is_some() {
             self.release(v1::Purpose::Streaming, self.id.to_string());
         }
@@ -233,23 +315,40 @@ impl Room {
         let waits = |(id, part): (&String, &Part)| part.request.is_some().then(|| id.clone());
         let waiting: Vec<String> = self.egress.parts.iter().filter_map(waits).collect();
         for id in waiting {
-            let Some(part) = self.egress.parts.remove(&id) else { continue };
-            let begins = self.state.egresses.remove(&id).is_some();
+            let request = self.egress.parts.get_mut(&id).and_then(|part| part.request.take());
+            let stream = StreamId::new(&id).ok().filter(|stream| self.state.ingests.contains_key(stream));
+            let begins = match &stream {
+                // A node that can be reached after all is to let go of it.
+                Some(stream) => {
+                    self.end_ingest(stream);
+                    true
+                }
+                None => {
+                    self.egress.parts.remove(&id);
+                    self.forget_collection_of(&id);
+                    self.state.egresses.remove(&id).is_some()
+                }
+            };
             self.views_changed = true;
-            if let Some(request) = part.request {
+            if let Some(request) = request {
                 let result = if begins { Err(Refusal::NoStreamingNode) } else { Ok(Reply::Done) };
                 self.reply(request, result);
             }
         }
-        let reason = error.to_string();
-        for egress in self.state.egresses.values_mut() {
-            if !matches!(egress.condition, Condition::Failed(_)) {
-                egress.condition = Condition::Trouble(reason.clone());
+        self.all_in_trouble(&error.to_string());
+    }
+
+    fn all_in_trouble(&mut self, reason: &str) {
+        let egresses = self.state.egresses.values_mut().map(|egress| &mut egress.condition);
+        let ingests = self.state.ingests.values_mut().map(|ingest| &mut ingest.condition);
+        for condition in egresses.chain(ingests) {
+            if !matches!(condition, Condition::Failed(_)) {
+                *condition = Condition::Trouble(reason.to_owned());
             }
         }
     }
 
-    pub(in crate::room) fn egress_event(&mut self, node: &WorkerId, event: EgressEvent) {
+    pub(in crate::room) fn streaming_event(&mut self, node: &WorkerId, event: EgressEvent) {
         if self.state.streaming.as_ref().is_none_or(|known| known.worker != *node) {
             return;
         }
@@ -259,6 +358,8 @@ impl Room {
         }
         if let Some(egress) = self.state.egresses.get_mut(&event.egress) {
             egress.condition = event.condition;
+        } else if let Ok(stream) = StreamId::new(&event.egress) {
+            self.ingest_event(&stream, event.condition, event.tracks);
         }
     }
 
@@ -267,16 +368,15 @@ impl Room {
         if self.state.streaming.as_ref().is_none_or(|node| node.worker != *worker) {
             return;
         }
-        self.state.streaming = None;
-        self.egress.forget_acks();
-        for egress in self.state.egresses.values_mut() {
-            if !matches!(egress.condition, Condition::Failed(_)) {
-                egress.condition = Condition::Trouble("Node lost".to_owned());
-            }
+        if let Some(node) = self.state.streaming.take() {
+            self.ingests_lost(&node);
+            self.views_changed = true;
         }
-        let gone: Vec<String> = self.egress.parts.keys().cloned().collect();
-        for id in gone.iter().filter(|id| !self.state.egresses.contains_key(*id)).collect::<Vec<_>>() {
-            self.forget_egress(id);
+        self.egress.forget_acks();
+        self.all_in_trouble("Node lost");
+        let gone = self.egress.parts.iter().filter(|(_, part)| part.wanted.is_none());
+        for id in gone.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.forget_egress(&id);
         }
     }
 
@@ -297,9 +397,11 @@ impl Room {
     pub(in crate::room) fn leave_streaming(&mut self) {
         let parts = std::mem::take(&mut self.egress.parts);
         self.state.egresses.clear();
+        self.state.collections.clear();
+        self.state.ingests.clear();
         if let Some(node) = self.state.streaming.take() {
-            for id in parts.keys() {
-                let request = self.remove_output(id);
+            for (id, part) in &parts {
+                let request = self.removal(id, part.input);
                 self.call(Callee::Streaming(node.clone()), request, Pending::Nothing);
             }
             self.release(v1::Purpose::Streaming, self.id.to_string());

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::world::{MIXED, World, node};
 use crate::room::{
-    CallRequest, Command, Condition, EgressEvent, EgressMedia, EgressTarget, Input, Kind, Refusal, Reply,
-    StartEgress, SubscriptionUpdate, TrackUpdate, VideoParameters, Wish,
+    CallRequest, Command, Condition, EgressEvent, EgressMedia, EgressTarget, EgressWhat, Input, Kind, Kinds,
+    Refusal, Reply, StartEgress, SubscriptionUpdate, TrackUpdate, VideoParameters, Wish,
 };
 
 const BOTH: [Kind; 2] = [Kind::Audio, Kind::Video];
@@ -27,7 +27,7 @@ fn broadcast() -> EgressTarget {
 fn start(world: &mut World, target: EgressTarget, from: &str) -> Result<v1::Egress, Refusal> {
     let media = |kind| EgressMedia { kind, from: from.into(), wish: Wish::default() };
     let media = BOTH.into_iter().map(media).collect();
-    match world.run(Command::StartEgress(StartEgress { target, media }))? {
+    match world.run(Command::StartEgress(StartEgress { target, what: EgressWhat::Media(media) }))? {
         Reply::Egress(egress) => Ok(*egress),
         other => panic!("{other:?}"),
     }
@@ -160,7 +160,7 @@ fn when_the_node_dies_another_goes_on() {
     world.presenters(&["ann"]);
     let egress = start(&mut world, recording(), MIXED).unwrap();
     let told = |world: &mut World, at: &str, condition: Condition| {
-        let event = EgressEvent { egress: egress.id.clone(), condition };
+        let event = EgressEvent { egress: egress.id.clone(), condition, tracks: Vec::new() };
         world.put(Input::Streaming { node: node(at).worker, event });
         listed(world)[0].state()
     };
@@ -193,4 +193,90 @@ fn it_ends_when_it_is_stopped_and_with_the_room() {
     world.run(Command::Destroy { reason: "over".into() }).unwrap();
     let made = world.made();
     assert_eq!(made.iter().filter(|call| matches!(call, CallRequest::RemoveOutput(_))).count(), 1);
+}
+
+fn start_each(world: &mut World) -> v1::Egress {
+    let what = EgressWhat::Each(Kinds { audio: true, video: true });
+    match world.run(Command::StartEgress(StartEgress { target: recording(), what })) {
+        Ok(Reply::Egress(egress)) => *egress,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Streams whose recordings are described, and those that are ended, since the world forgot.
+fn apart(world: &mut World) -> (Vec<String>, usize) {
+    let made = world.made();
+    let group = |output: &v1::OutputDescription| match &output.target {
+        Some(v1::output_description::Target::Recording(target)) => Some(target.group.clone()?.stream_id),
+        _ => None,
+    };
+    let mut begun: Vec<String> = Vec::new();
+    let mut ended = 0;
+    for call in &made {
+        match call {
+            CallRequest::SetOutput(output) => begun.extend(group(output)),
+            CallRequest::RemoveOutput(_) => ended += 1,
+            _ => {}
+        }
+    }
+    begun.dedup();
+    (begun, ended)
+}
+
+#[test]
+fn each_stream_is_recorded_apart_from_when_it_comes_to_when_it_goes() {
+    let mut world = World::new(json!({}));
+    world.presenters(&["ann", "bob"]);
+    let first = world.publish("ann", &BOTH);
+    world.forget();
+    let egress = start_each(&mut world);
+    assert_eq!((egress.host.as_str(), egress.file.as_str()), ("host", "manifest"));
+    assert_eq!(apart(&mut world), (vec![first.stream.to_string()], 0));
+    world.forget();
+    let second = world.publish("bob", &[Kind::Audio]);
+    world.answer_all();
+    assert_eq!(apart(&mut world), (vec![second.stream.to_string()], 0));
+    let all = listed(&mut world);
+    assert_eq!((all.len(), all[0].streams.len()), (1, 2), "members are listed by themselves");
+    world.forget();
+    let participant = super::world::participant("ann");
+    world.run(Command::Unpublish { participant, stream: first.stream }).unwrap();
+    world.answer_all();
+    assert_eq!(apart(&mut world).1, 1);
+    assert_eq!(listed(&mut world)[0].streams.len(), 1);
+    world.forget();
+    assert_eq!(world.run(Command::StopEgress { egress: egress.id.clone() }), Ok(Reply::Done));
+    assert_eq!(apart(&mut world).1, 1);
+    assert_eq!(listed(&mut world), []);
+    assert_eq!(world.run(Command::StopEgress { egress: egress.id }), Err(Refusal::UnknownEgress));
+}
+
+#[test]
+fn streams_are_waited_for() {
+    let mut world = World::new(json!({}));
+    world.presenters(&["ann"]);
+    let egress = start_each(&mut world);
+    assert_eq!((egress.streams.len(), egress.state()), (0, v1::OutputState::Starting));
+    let published = world.publish("ann", &BOTH);
+    world.answer_all();
+    assert_eq!(listed(&mut world)[0].streams[0].stream_id, published.stream.as_str());
+    assert_eq!(listed(&mut world)[0].file, "manifest");
+    world.run(Command::StopEgress { egress: egress.id }).unwrap();
+    let empty = start_each(&mut world);
+    world.run(Command::Leave { participant: super::world::participant("ann") }).unwrap();
+    world.answer_all();
+    assert_eq!(world.run(Command::StopEgress { egress: empty.id }), Ok(Reply::Done));
+}
+
+#[test]
+fn a_node_that_will_not_have_them_refuses_all() {
+    let mut world = World::new(json!({}));
+    world.presenters(&["ann", "bob"]);
+    world.publish("ann", &BOTH);
+    world.publish("bob", &BOTH);
+    world.refusing = true;
+    let what = EgressWhat::Each(Kinds { audio: true, video: true });
+    let refused = world.run(Command::StartEgress(StartEgress { target: recording(), what }));
+    assert!(matches!(refused, Err(Refusal::NodeRefused(_))));
+    assert_eq!(listed(&mut world), []);
 }

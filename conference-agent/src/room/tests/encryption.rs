@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::world::{Published, World, codec, participant, stream};
 use crate::room::{
-    CallRequest, Command, EgressMedia, EgressTarget, Kind, Refusal, Reply, StartEgress, StreamOperation,
-    SubscriptionUpdate, TrackUpdate, VideoParameters, Wish,
+    CallRequest, Command, EgressMedia, EgressTarget, EgressWhat, Kind, Refusal, Reply, StartEgress,
+    StreamOperation, SubscriptionUpdate, TrackUpdate, VideoParameters, Wish,
 };
 
 const BOTH: [Kind; 2] = [Kind::Audio, Kind::Video];
@@ -116,7 +116,7 @@ fn nothing_is_made_of_them() {
         },
     ] {
         let media = vec![EgressMedia { kind: Kind::Audio, from: id.clone(), wish: Wish::default() }];
-        let start = Command::StartEgress(StartEgress { target, media });
+        let start = Command::StartEgress(StartEgress { target, what: EgressWhat::Media(media) });
         assert_eq!(world.run(start), Err(Refusal::StreamIsEncrypted));
     }
     assert!(makes_nothing(&mut world));

@@ -215,15 +215,17 @@ impl Play {
                     Kind::Video if layers => &[":q", ":h", ":f"],
                     Kind::Video | Kind::Audio => &[""],
                 };
+                let transport = p.transport().expect("nobody pulls");
                 let layer = |rid: &&str| Negotiated {
-                    track: Some(TrackId::new(format!("{}-{}{rid}", p.transport, track.mid)).unwrap()),
+                    track: Some(TrackId::new(format!("{transport}-{}{rid}", track.mid)).unwrap()),
                     mid: track.mid.clone(),
                     kind: track.kind,
                     format: if track.kind == Kind::Audio { audio.clone() } else { video.clone() },
                 };
                 rids.iter().map(layer).collect::<Vec<_>>()
             };
-            (id.to_string(), p.transport.clone(), p.requested.iter().flat_map(negotiated).collect::<Vec<_>>())
+            let transport = p.transport().expect("nobody pulls").clone();
+            (id.to_string(), transport, p.requested.iter().flat_map(negotiated).collect::<Vec<_>>())
         });
         let subscriptions = state.subscriptions.iter().filter(|(_, s)| due(&s.phase));
         let rng = &mut self.rng;
@@ -280,8 +282,11 @@ impl Play {
 
     fn fail_something(&mut self) {
         let state = &self.world.room.state;
-        let sessions: Vec<_> =
-            state.publications.iter().map(|(id, p)| (id.to_string(), p.transport.clone())).collect();
+        let sessions: Vec<_> = state
+            .publications
+            .iter()
+            .filter_map(|(id, p)| Some((id.to_string(), p.transport()?.clone())))
+            .collect();
         let Some((session, transport)) = self.pick(sessions) else { return };
         let Some(at) = self.world.room.node_of(&transport) else { return };
         let model = self.nodes.entry(at.worker.to_string()).or_default();
@@ -373,8 +378,10 @@ impl Play {
     fn check_always(&mut self) {
         let state = &self.world.room.state;
         let mut sessions = BTreeSet::new();
-        let publications =
-            state.publications.iter().map(|(id, p)| (id.as_str(), &p.owner, &p.transport, &p.phase));
+        let publications = state
+            .publications
+            .iter()
+            .filter_map(|(id, p)| Some((id.as_str(), &p.owner, p.transport()?, &p.phase)));
         let subscriptions =
             state.subscriptions.iter().map(|(id, s)| (id.as_str(), &s.owner, &s.transport, &s.phase));
         for (id, owner, transport, phase) in publications.chain(subscriptions) {
@@ -494,7 +501,7 @@ impl Play {
             assert_eq!(self.nodes[at.as_str()].data[id.as_str()], data, "its data comes from elsewhere");
         }
         let transports = room.state.subscriptions.values().map(|subscription| &subscription.transport);
-        let transports = transports.chain(room.state.publications.values().map(|p| &p.transport));
+        let transports = transports.chain(room.state.publications.values().filter_map(|p| p.transport()));
         for transport in transports {
             let at = room.node_of(transport).unwrap().worker;
             let selection = &self.nodes[at.as_str()].selection;

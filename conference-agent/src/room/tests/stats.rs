@@ -53,7 +53,7 @@ fn since(world: &mut World, id: &SubscriptionId, count: usize) -> Vec<String> {
 fn questions(plan: &StatsPlan) -> Vec<(String, Vec<String>)> {
     let names = |of: &Countable| match of {
         Countable::Transports(ids) => ids.iter().map(ToString::to_string).collect(),
-        Countable::Tracks(ids) => ids.iter().map(ToString::to_string).collect(),
+        Countable::Tracks(ids) | Countable::Pulled(ids) => ids.iter().map(ToString::to_string).collect(),
     };
     plan.questions.iter().map(|question| (question.node.worker.to_string(), names(&question.of))).collect()
 }
@@ -118,7 +118,7 @@ fn each_node_is_asked_for_all_that_the_room_has_there() {
 #[test]
 fn what_nodes_count_is_put_to_what_the_room_knows() {
     let (mut world, published, id) = forwarded();
-    let transport = world.room.state.publications[&published].transport.to_string();
+    let transport = world.room.state.publications[&published].transport().unwrap().to_string();
     let to = world.room.state.subscriptions[&id].transport.to_string();
     let track = |kind: v1::MediaKind, packets, limit: v1::Limit| v1::TrackStats {
         kind: kind.into(),

@@ -252,7 +252,12 @@ impl World {
             CallRequest::SetOutput(output) if self.refusing => {
                 Err(CallError::Refused(format!("{} may not be", output.id.len())))
             }
-            CallRequest::SetOutput(_) => Ok(CallReply::Egress { host: "host".into(), file: "file".into() }),
+            CallRequest::SetInput(_) if self.refusing => Err(CallError::Refused("it may not be".into())),
+            CallRequest::SetOutput(_) => Ok(CallReply::Egress {
+                host: "host".into(),
+                file: "file".into(),
+                manifest: "manifest".into(),
+            }),
             CallRequest::EstimateBandwidth(_) => Ok(CallReply::Bandwidth(1_200_000)),
             _ => Ok(CallReply::Done),
         }

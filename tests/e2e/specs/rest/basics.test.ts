@@ -19,7 +19,7 @@ describe('paths', () => {
     expect((await api.get(path)).json).toEqual((await api.get('/v1/rooms')).json);
   });
 
-  it.each(['participants', 'streams', 'streaming-outs', 'recordings', 'sipcalls', 'analytics'])("%s may have the slash at its end that OWT's client sends", async (list) => {
+  it.each(['participants', 'streams', 'streaming-ins', 'streaming-outs', 'recordings', 'sipcalls', 'analytics'])("%s may have the slash at its end that OWT's client sends", async (list) => {
     for (const version of ['v1', 'v1.1']) expect(await api.get(`/${version}/rooms/${room}/${list}/`)).toMatchObject({ status: 200, json: [] });
   });
 
@@ -27,7 +27,7 @@ describe('paths', () => {
     expect(await api.get(path, { authorization: null })).toEqual(REFUSED.noPath);
   });
 
-  it.each(['/v1/rooms/x/y/z', '/v1/rooms/{room}/things', '/v1/rooms/{room}/recordings/1', '/v1/rooms/{room}/streaming-ins', '/services/a/b'])('GET %s is none', async (path) => {
+  it.each(['/v1/rooms/x/y/z', '/v1/rooms/{room}/things', '/v1/rooms/{room}/recordings/1', '/services/a/b'])('GET %s is none', async (path) => {
     expect((await api.get(path.replace('{room}', room))).status).toBeGreaterThanOrEqual(404);
     expect((await api.get(path.replace('{room}', room))).status).toBeLessThanOrEqual(405);
   });

@@ -26,24 +26,16 @@ afterAll(async () => {
 });
 
 const notAvailable = (what: string): object => refusal(500, 1301, `The service ${what} is not available`);
-const FAILED = refusal(500, 1301, 'Operation failed');
 const BAD = refusal(400, 1201, 'Bad request');
 
 const AUDIO = { from: 'RUNNING-common' };
 const MEDIA = { audio: AUDIO, video: false };
 const AREA = { width: 640, height: 480 };
-const IN = { connection: { url: 'rtsp://127.0.0.1:9/x' }, media: { audio: 'auto', video: true } };
 const OUT = { protocol: 'dash', url: 'http://127.0.0.1:9/x', media: MEDIA };
 const CALL = { peerURI: 'a@b', mediaIn: { audio: true, video: false }, mediaOut: { audio: AUDIO, video: false } };
 
 /** Requests of the right form, and others; with what the others are answered. */
 const RESOURCES: [what: string, right: object[], wrong: unknown[], answer: object, named?: string][] = [
-  [
-    'streaming-ins',
-    [IN, { ...IN, connection: { ...IN.connection, transportProtocol: 'udp', bufferSize: 4096 }, attributes: { a: 1 } }],
-    [undefined, {}, { ...IN, connection: {} }, { ...IN, media: { audio: true } }, { ...IN, media: { audio: 'x', video: true } }, { ...IN, connection: { url: 7 } }, { ...IN, more: 1 }],
-    FAILED,
-  ],
   [
     'streaming-outs',
     [OUT, { url: 'http://127.0.0.1/x.mpd', media: MEDIA }, { ...OUT, media: { audio: false, video: { from: 'x', parameters: { resolution: AREA, bitrate: 'x0.8' } } } }],

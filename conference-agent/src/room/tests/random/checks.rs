@@ -38,7 +38,9 @@ impl Play {
         let state = &self.world.room.state;
         let publications = state.publications.iter().flat_map(|(id, publication)| {
             let tracks = publication.tracks.iter().filter(|track| !track.active);
-            tracks.map(move |track| (id.to_string(), &publication.transport, track.kind))
+            tracks.map(move |track| {
+                (id.to_string(), publication.transport().expect("nobody pulls"), track.kind)
+            })
         });
         let subscriptions = state.subscriptions.iter().flat_map(|(id, subscription)| {
             let tracks = subscription.tracks.iter().filter(|track| !track.active);

@@ -92,7 +92,9 @@ impl NodeModel {
             | CallRequest::Schedule(_)
             | CallRequest::Release(_)
             | CallRequest::EstimateBandwidth(_)
-            | CallRequest::Signal(_) => {}
+            | CallRequest::Signal(_)
+            | CallRequest::SetInput(_)
+            | CallRequest::RemoveInput(_) => {}
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use kaigi_intake::{MAX_DATAGRAM, bind};
 
-use super::{OutputTrack, TrackDescription};
+use crate::{OutputTrack, TrackDescription};
 
 /// Attachments of this node at most. One takes some kilobytes, and each costs a copy of its track.
 const MAX_ATTACHMENTS: usize = 2000;
@@ -195,8 +195,8 @@ impl Outputs {
             tracing::debug!(attachment = %id, "consumer is silent, attachment ended");
             registry.attachments.remove(&id);
         }
-        metrics::gauge!("kaigi_mixer_outputs").set(registry.tracks.len() as f64);
-        metrics::gauge!("kaigi_mixer_attachments").set(registry.attachments.len() as f64);
+        metrics::gauge!("kaigi_supply_tracks").set(registry.tracks.len() as f64);
+        metrics::gauge!("kaigi_supply_attachments").set(registry.attachments.len() as f64);
     }
 
     /// Hands a datagram to the attachment whose it is: the one from that address whose SSRC it names as its sender, else any
@@ -226,7 +226,7 @@ mod tests {
     use kaigi_media::rtp::write_header;
 
     use super::*;
-    use crate::{link::MediaClock, video::Size};
+    use crate::MediaClock;
 
     const CONSUMER: &str = "127.0.0.1:40000";
 
@@ -337,7 +337,7 @@ mod tests {
         assert_eq!((nobody[0].packets, nobody[0].takers, nobody[0].flowing), (0, 0, false));
         outputs.attach(&request(&LinkKeys::random(), "a", 5), now).unwrap();
         outputs.attach(&request(&LinkKeys::random(), "b", 6), now).unwrap();
-        track.set_size(Size { width: 640, height: 480 });
+        track.set_size(640, 480);
         track.count_key_frame();
         (10..130).for_each(send);
         let [told] = &outputs.stats(std::slice::from_ref(&id), now + Duration::from_millis(2166))[..] else {

@@ -23,7 +23,7 @@ impl Default for Audience {
 
 impl Audience {
     /// Of one of the tracks there were `before` takers and are `now`.
-    pub(super) fn change(&self, before: usize, now: usize) {
+    pub(crate) fn change(&self, before: usize, now: usize) {
         if before != now {
             self.takers.send_modify(|takers| *takers = takers.saturating_sub(before) + now);
             let _door = self.door.lock();

@@ -33,7 +33,7 @@ impl MediaClock {
 
     /// The RTP timestamp of what is captured at `now`, which comes later.
     #[must_use]
-    pub(super) fn timestamp_of_capture(&self, now: Instant) -> u32 {
+    pub(crate) fn timestamp_of_capture(&self, now: Instant) -> u32 {
         self.timestamp_at(now + self.age)
     }
 
@@ -53,7 +53,7 @@ impl MediaClock {
 
 /// NTP time, 32 bits of seconds and 32 of fractions (RFC 3550 §4).
 #[must_use]
-pub(super) fn ntp(time: SystemTime) -> u64 {
+pub(crate) fn ntp(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
     (since.as_secs().wrapping_add(NTP_OFFSET) << 32) | fraction

@@ -20,8 +20,7 @@ use kaigi_proto::{
 };
 use parking_lot::Mutex;
 
-use super::{Audience, MediaClock, clock::ntp};
-use crate::video::Size;
+use crate::{Audience, MediaClock, clock::ntp};
 
 /// What a track is.
 #[derive(Clone, Debug)]
@@ -56,7 +55,7 @@ pub struct OutputTrack {
 struct Counted {
     tally: Tally,
     /// Of the pictures.
-    size: Option<Size>,
+    size: Option<v1::Resolution>,
 }
 
 struct Attachment {
@@ -65,7 +64,7 @@ struct Attachment {
 }
 
 impl OutputTrack {
-    pub(super) fn new(description: TrackDescription, socket: Arc<UdpSocket>) -> Self {
+    pub(crate) fn new(description: TrackDescription, socket: Arc<UdpSocket>) -> Self {
         Self {
             counted: Mutex::new(Counted { tally: Tally::new(description.kind), size: None }),
             key_frames: AtomicU64::new(0),
@@ -116,9 +115,9 @@ impl OutputTrack {
         }
     }
 
-    /// Pictures have that size from now on.
-    pub fn set_size(&self, size: Size) {
-        self.counted.lock().size = Some(size);
+    /// Pictures have that size from now on, in pixels.
+    pub fn set_size(&self, width: u32, height: u32) {
+        self.counted.lock().size = Some(v1::Resolution { width, height });
     }
 
     /// A key frame was made.
@@ -131,17 +130,16 @@ impl OutputTrack {
     pub fn stats(&self, now: Instant) -> v1::TrackStats {
         let takers = u32::try_from(self.listeners.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         let counted = self.counted.lock();
-        let resolution = counted.size.map(|Size { width, height }| v1::Resolution { width, height });
         v1::TrackStats {
             track_id: self.description.id.to_string(),
             key_frames: self.key_frames.load(Ordering::Relaxed),
-            resolution,
+            resolution: counted.size,
             takers,
             ..counted.tally.to_message(now)
         }
     }
 
-    pub(super) fn attach(
+    pub(crate) fn attach(
         &self,
         id: AttachmentId,
         request: &v1::AttachRequest,
@@ -156,14 +154,14 @@ impl OutputTrack {
         Ok(())
     }
 
-    pub(super) fn detach(&self, id: &AttachmentId) {
+    pub(crate) fn detach(&self, id: &AttachmentId) {
         let mut attachments = self.attachments.lock();
         attachments.retain(|attachment| attachment.id != *id);
         self.count(&attachments);
     }
 
     /// Takes what an attachment's consumer sent. Whether it was authentic.
-    pub(super) fn feedback(&self, id: &AttachmentId, datagram: &[u8], now: Instant) -> bool {
+    pub(crate) fn feedback(&self, id: &AttachmentId, datagram: &[u8], now: Instant) -> bool {
         let mut attachments = self.attachments.lock();
         let Some(attachment) = attachments.iter_mut().find(|attachment| attachment.id == *id) else {
             return false;
@@ -178,7 +176,7 @@ impl OutputTrack {
     }
 
     /// Sends sender reports and ends the attachments whose consumers have been silent for too long; their ids.
-    pub(super) fn tick(&self, now: Instant) -> Vec<AttachmentId> {
+    pub(crate) fn tick(&self, now: Instant) -> Vec<AttachmentId> {
         // Receivers bring sound and picture together by when both were captured.
         let timestamp = self.description.clock.timestamp_of_capture(now);
         let wall = ntp(SystemTime::now());
@@ -208,7 +206,7 @@ impl OutputTrack {
         match sent {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                metrics::counter!("kaigi_mixer_link_lost_packets_total").increment(1);
+                metrics::counter!("kaigi_supply_lost_packets_total").increment(1);
                 tracing::trace!(%error, "packet not taken by the kernel");
             }
             Err(error) => tracing::debug!(%error, "packet not protected"),

@@ -1,0 +1,136 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Chromium, type Participant } from '../harness/browser';
+import { BLUE, GREEN, type Look, RED, isNear } from '../harness/colours';
+import { ARTIFACTS, Kaigi } from '../harness/kaigi';
+import { LiveServer } from '../harness/live-server';
+import { LiveSource } from '../harness/live-source';
+import { hears } from '../harness/room';
+import { until } from '../harness/until';
+
+const PASSWORD = 's3cr3t-of-the-camera';
+
+interface Stream {
+  id: string;
+  type: string;
+  media: Record<'audio' | 'video', { status: string; format: { codec: string }; parameters?: { resolution?: unknown } }>;
+  info: { type: string; owner: string; attributes?: unknown };
+}
+
+let kaigi: Kaigi;
+let browser: Chromium;
+let server: LiveServer;
+let viewer: Participant;
+let room: string;
+
+beforeAll(async () => {
+  server = await LiveServer.start();
+  kaigi = await Kaigi.start({ name: 'streaming-in', env: { KAIGI_PRIVATE_TARGETS: 'true' } });
+  browser = await Chromium.launch('streaming-in');
+  room = await kaigi.rest.createRoom('streaming-in', {});
+  viewer = await browser.open(kaigi, 'viewer');
+  await viewer.join(await kaigi.rest.token(room, 'Aiko', 'presenter'));
+});
+afterAll(async () => {
+  await browser?.close();
+  await kaigi?.stop();
+  await server?.stop();
+});
+
+const post = (body: object, of = room) => kaigi.rest.call('POST', `/v1/rooms/${of}/streaming-ins`, body);
+const request = (url: string, attributes?: object) => ({ connection: { url }, media: { audio: 'auto', video: true }, ...(attributes && { attributes }) });
+
+async function pull(url: string, attributes?: object): Promise<Stream> {
+  const answer = await post(request(url, attributes));
+  if (answer.status !== 200) throw new Error(`${answer.status} ${answer.text}`);
+  return JSON.parse(answer.text) as Stream;
+}
+
+async function listed(): Promise<{ id: string; state: string; connection: { url: string } }[]> {
+  const answer = await kaigi.rest.call('GET', `/v1/rooms/${room}/streaming-ins`);
+  return JSON.parse(answer.text) as { id: string; state: string; connection: { url: string } }[];
+}
+
+async function shows(subscription: string, look: Look): Promise<void> {
+  await until(`${JSON.stringify(look)} is seen`, async () => {
+    const [found] = await viewer.colours(subscription, [[0.5, 0.5]]);
+    if (!found || !isNear(found, look.colour)) throw new Error(JSON.stringify(found));
+    return true;
+  }, 45_000);
+  await hears(viewer, subscription, [look], [RED, GREEN, BLUE]);
+}
+
+describe('a camera by RTSP', () => {
+  it('is seen and heard as it is, and again when it was away', async () => {
+    const camera = await LiveSource.camera('viewer', PASSWORD);
+    try {
+      await camera.run(RED);
+      const stream = await pull(camera.url, { place: 'door' });
+      expect(stream).toMatchObject({ type: 'forward', info: { type: 'streaming', owner: 'admin', attributes: { place: 'door' } } });
+      expect(stream.id).toMatch(/^\d+$/);
+      expect(stream.media.audio).toMatchObject({ status: 'active', format: { codec: 'opus' } });
+      expect(stream.media.video).toMatchObject({ status: 'active', format: { codec: 'h264', profile: 'M' }, parameters: { resolution: { width: 320, height: 240 } } });
+      const subscription = await viewer.subscribe(stream.id);
+      await shows(subscription, RED);
+      const [shown] = await listed();
+      expect(shown).toMatchObject({ id: stream.id, state: 'active' });
+      expect(shown?.connection.url).toMatch(/^rtsp:\/\/127\.0\.0\.1:\d+\/stream\/…$/);
+
+      await camera.kill();
+      await until('its absence is listed', async () => (await listed())[0]?.state === 'trouble', 20_000);
+      await camera.run(BLUE);
+      await shows(subscription, BLUE);
+      await until('its return is listed', async () => (await listed())[0]?.state === 'active', 20_000);
+      expect((await kaigi.rest.call('DELETE', `/v1/rooms/${room}/streaming-ins/${stream.id}`)).status).toBe(200);
+      expect(await listed()).toEqual([]);
+      await until('the stream is gone', async () => !(await viewer.forwardStreams()).includes(stream.id));
+    } finally {
+      await camera.kill();
+    }
+    expect(readFileSync(path.join(ARTIFACTS, 'streaming-in.log'), 'utf8')).not.toContain(PASSWORD);
+  });
+});
+
+describe('what is pushed to a live server', () => {
+  it('is pulled from there, put in order and its sound made Opus', async () => {
+    const url = server.url('obs');
+    const source = LiveSource.pushed(url);
+    try {
+      await source.run(GREEN);
+      const stream = await until('the server has it', () => pull(url), 30_000);
+      expect(stream.media.audio.format.codec).toBe('opus');
+      expect(stream.media.video.format).toMatchObject({ codec: 'h264', profile: 'CB' });
+      await shows(await viewer.subscribe(stream.id), GREEN);
+      expect((await kaigi.rest.call('DELETE', `/v1/rooms/${room}/streams/${stream.id}`)).status).toBe(200);
+    } finally {
+      await source.kill();
+    }
+  });
+});
+
+describe('what can not be pulled', () => {
+  it.each([
+    ['of another kind', 'ftp://127.0.0.1/a', 'nothing can be pulled from such a URL'],
+    ['a file of the machine', 'file:///etc/passwd', 'there is no such file'],
+  ])('is refused: %s', async (_, url, reason) => {
+    const answer = await post(request(url));
+    expect(answer.status).toBe(500);
+    expect(JSON.parse(answer.text)).toEqual({ error: { code: 1301, message: reason } });
+  });
+
+  const good = request('rtsp://127.0.0.1:9/x');
+
+  it.each([{}, { ...good, connection: {} }, { ...good, connection: { url: 7 } }, { ...good, media: { audio: true } }, { ...good, media: { audio: 'x', video: true } }, { ...good, more: 1 }])(
+    'nor is what is asked in another form: %j',
+    async (body) => {
+      const answer = await post(body);
+      expect([answer.status, JSON.parse(answer.text)]).toEqual([500, { error: { code: 1301, message: 'Operation failed' } }]);
+    },
+  );
+
+  it('nor by a room that is not there', async () => {
+    expect((await post(request('rtsp://127.0.0.1/a'), 'f'.repeat(24))).status).toBe(404);
+    expect(await listed()).toEqual([]);
+  });
+});
