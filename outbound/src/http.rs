@@ -25,14 +25,19 @@ pub const NOT_PUBLIC: &str = "the address is not a public one";
 #[error("no HTTP client: {0}")]
 pub struct ClientError(#[from] reqwest::Error);
 
+/// Chooses this project's implementation of TLS for all clients of this process, those that others make too; needed once, and harmless again.
+pub fn prepare_tls() {
+    // Another part of this process may have done it before; it would be the same one.
+    let _: Result<_, _> = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// A client that follows no redirection, uses no proxy, and connects to no name's address beyond `reach`. Addresses that are written out in a URL
 /// are for [`check`]. Trusts the system's certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` count); `more` sets what else is wanted.
 ///
 /// # Errors
 /// If the client can't be made.
 pub fn client(reach: Reach, more: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, ClientError> {
-    // Another part of this process may have done it before; it would be the same one.
-    let _: Result<_, _> = rustls::crypto::ring::default_provider().install_default();
+    prepare_tls();
     let builder = || {
         let builder = Client::builder()
             .user_agent(concat!("Kaigi/", env!("CARGO_PKG_VERSION")))

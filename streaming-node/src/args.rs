@@ -22,6 +22,13 @@ pub struct Args {
     /// Folder of recordings
     #[arg(long, env = "KAIGI_RECORDINGS", default_value = "recordings", value_name = "DIR")]
     pub recordings: PathBuf,
+    /// Where recordings are stored when they are complete: s3://BUCKET/PREFIX (with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, of
+    /// another service than Amazon's, AWS_ENDPOINT in the environment), or file:///DIR
+    #[arg(long, env = "KAIGI_RECORDINGS_STORE", value_name = "URL")]
+    pub recordings_store: Option<url::Url>,
+    /// Remove files of recordings from their folder once they are stored; manifests stay
+    #[arg(long, env = "KAIGI_MOVE_RECORDINGS", requires = "recordings_store")]
+    pub move_recordings: bool,
     /// Let broadcasts go to, and streams come from, servers with private, loopback or link-local addresses
     #[arg(long, env = "KAIGI_PRIVATE_TARGETS")]
     pub private_targets: bool,

@@ -24,6 +24,7 @@ pub mod plugins;
 pub mod recording;
 pub mod reorder;
 pub mod service;
+pub mod store;
 pub mod target;
 pub mod timeline;
 
@@ -54,6 +55,7 @@ pub use args::Args;
 use ingest::Place;
 use node::Node;
 use service::Service;
+use store::{Outbox, StoreError, Uploader};
 use target::Policy;
 
 /// Between looks at agents that are away.
@@ -94,6 +96,9 @@ pub enum RunError {
         /// What happened.
         source: std::io::Error,
     },
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The slate can't be shown.
     #[error("slate {}: {reason}", file.display())]
     Slate {
@@ -179,6 +184,7 @@ fn bind_node(
     let real = |folder: &PathBuf| {
         folder.canonicalize().map_err(|source| RunError::Folder { folder: folder.clone(), source })
     };
+    let outbox = args.recordings_store.as_ref().map(|_| Outbox::open(&recordings)).transpose()?;
     let policy = Policy {
         recordings,
         reach: if args.private_targets { Reach::Any } else { Reach::Public },
@@ -188,7 +194,7 @@ fn bind_node(
         ingest_files: args.ingest_files.as_ref().map(real).transpose()?,
     };
     let host = args.worker.internal_host.clone().unwrap_or_else(|| listening.ip().to_string());
-    Ok(Arc::new(Node::new(LinkContext { receiver, channels }, policy, host, place)))
+    Ok(Arc::new(Node::new(LinkContext { receiver, channels }, policy, host, place, outbox)))
 }
 
 /// Serves a node until `stop`.
@@ -214,6 +220,10 @@ async fn serve(
             }
         }
     });
+    if let (Some(url), Some(outbox)) = (&args.recordings_store, node.outbox()) {
+        let uploader = Uploader::new(outbox.clone(), url, args.move_recordings)?;
+        tokio::spawn(uploader.run(stop.clone()));
+    }
     let outputs = Arc::clone(&node.place().outputs);
     let link = LinkService(Arc::clone(&outputs));
     tokio::spawn({

@@ -14,7 +14,8 @@ use crate::{
     events::{EventHub, OutputKey},
     ingest::{Input, Place, Source, SourceError},
     lanes::Kind,
-    output::{Output, StartError},
+    output::{Output, Recorder, StartError},
+    store::Outbox,
     target::{Policy, Target, TargetError},
 };
 
@@ -80,6 +81,8 @@ pub struct Node {
     /// Where tracks of inputs are found.
     place: Place,
     collections: Collections,
+    /// Of recordings that are stored elsewhere.
+    outbox: Option<Outbox>,
     clock: WallClock,
     outputs: Mutex<HashMap<OutputKey, Running>>,
     inputs: Mutex<HashMap<OutputKey, Pulled>>,
@@ -100,10 +103,33 @@ struct Pulled {
 impl Node {
     /// Nothing yet.
     #[must_use]
-    pub fn new(link: LinkContext, policy: Policy, host: String, place: Place) -> Self {
+    pub fn new(
+        link: LinkContext,
+        policy: Policy,
+        host: String,
+        place: Place,
+        outbox: Option<Outbox>,
+    ) -> Self {
         let (outputs, inputs) = (Mutex::default(), Mutex::default());
         let (collections, clock) = (Collections::default(), WallClock::default());
-        Self { link, policy, events: EventHub::default(), host, place, collections, clock, outputs, inputs }
+        Self {
+            link,
+            policy,
+            events: EventHub::default(),
+            host,
+            place,
+            collections,
+            outbox,
+            clock,
+            outputs,
+            inputs,
+        }
+    }
+
+    /// What recordings are to be stored elsewhere.
+    #[must_use]
+    pub fn outbox(&self) -> Option<&Outbox> {
+        self.outbox.as_ref()
     }
 
     /// Where tracks of inputs are found.
@@ -158,11 +184,13 @@ impl Node {
         let lanes = [(Kind::Audio, &description.audio), (Kind::Video, &description.video)];
         let kinds: Vec<Kind> =
             lanes.into_iter().filter(|(_, lane)| lane.is_some()).map(|(kind, _)| kind).collect();
+        let recorder =
+            Recorder { collections: &self.collections, clock: self.clock, outbox: self.outbox.as_ref() };
         let mut outputs = self.outputs.lock();
         let count = outputs.len();
         let start = |target: Target, kinds: Vec<Kind>| {
             let teller = self.events.set(&key, &description.agent_id, now);
-            Output::start(target, kinds, teller, &self.collections, self.clock)
+            Output::start(target, kinds, teller, &recorder)
         };
         let running = match outputs.entry(key.clone()) {
             Entry::Vacant(_) if count >= MAX_OUTPUTS => return Err(SetError::Full),

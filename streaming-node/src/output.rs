@@ -21,6 +21,7 @@ use crate::{
     events::OutputTeller,
     lanes::{Kind, LaneFrame, Lanes},
     recording::{Recording, RecordingError},
+    store::Outbox,
     target::{Group, Target},
 };
 
@@ -40,6 +41,17 @@ pub enum StartError {
     /// For the server.
     #[error(transparent)]
     Client(#[from] ClientError),
+}
+
+/// What recordings of a node share.
+#[derive(Debug)]
+pub struct Recorder<'n> {
+    /// Those that belong together.
+    pub collections: &'n Collections,
+    /// On which their times are.
+    pub clock: WallClock,
+    /// Of those that are stored elsewhere.
+    pub outbox: Option<&'n Outbox>,
 }
 
 /// An output that runs until dropped or finished.
@@ -63,8 +75,7 @@ impl Output {
         target: Target,
         kinds: Vec<Kind>,
         teller: OutputTeller,
-        collections: &Collections,
-        clock: WallClock,
+        recorder: &Recorder<'_>,
     ) -> Result<Self, StartError> {
         let origin = Instant::now();
         let (frames, incoming) = mpsc::sync_channel(MAX_WAITING);
@@ -74,11 +85,12 @@ impl Output {
         let builder = std::thread::Builder::new().name("output".into());
         let thread = match &target {
             Target::Recording { base, container, group } => {
-                let begun = clock.unix_ms(origin);
+                let begun = recorder.clock.unix_ms(origin);
                 let recording = Recording::new(base.clone(), *container, kinds.clone(), begun);
+                let recording = recording.stored(recorder.outbox.cloned());
                 let recording = match group {
                     Some(Group { manifest, subject }) => {
-                        recording.within(collections.open(manifest, begun), subject.clone())
+                        recording.within(recorder.collections.open(manifest, begun), subject.clone())
                     }
                     None => recording,
                 };

@@ -17,6 +17,7 @@ use crate::{
     frame::{Format, Frame},
     lanes::{Kind, LaneFrame},
     matroska::TrackEntry,
+    store::Outbox,
 };
 
 /// How long the other kind is waited for before a file begins without it.
@@ -57,6 +58,8 @@ pub struct Recording {
     origin: u64,
     /// The collection that it belongs to, and what it is of there.
     collection: Option<(Arc<Collection>, Subject)>,
+    /// Takes files that are complete.
+    outbox: Option<Outbox>,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,7 @@ struct OpenFile {
     kinds: Vec<Kind>,
     begun: Duration,
     end: Duration,
+    path: PathBuf,
 }
 
 /// A file in the manifest.
@@ -116,6 +120,7 @@ impl Recording {
             segments,
             origin,
             collection: None,
+            outbox: None,
         }
     }
 
@@ -123,6 +128,12 @@ impl Recording {
     #[must_use]
     pub fn within(self, collection: Arc<Collection>, subject: Subject) -> Self {
         Self { collection: Some((collection, subject)), ..self }
+    }
+
+    /// Has its files stored elsewhere when they are complete.
+    #[must_use]
+    pub fn stored(self, outbox: Option<Outbox>) -> Self {
+        Self { outbox, ..self }
     }
 
     /// What lists its files: the collection's, if it belongs to one.
@@ -189,6 +200,9 @@ impl Recording {
             kinds.iter().filter_map(|kind| self.formats[*kind as usize].clone()).collect();
         let path = path(&self.base, self.next, self.container);
         self.next += 1;
+        if let Some(outbox) = &self.outbox {
+            outbox.begin(&path)?;
+        }
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         let entries = tracks.iter().map(|format| TrackEntry { format: format.clone() }).collect();
         let wall = Duration::from_millis(self.origin).saturating_add(begun);
@@ -201,7 +215,7 @@ impl Recording {
             tracks: tracks.iter().map(TrackShown::from).collect(),
         };
         self.segments.push(serde_json::to_value(segment).map_err(io::Error::from)?);
-        self.file = Some(OpenFile { writer, kinds, begun, end: begun });
+        self.file = Some(OpenFile { writer, kinds, begun, end: begun, path });
         self.write_manifest()?;
         for lane in waiting {
             self.append(lane.kind, lane.frame)?;
@@ -223,7 +237,13 @@ impl Recording {
             segment["end"] = file.end.as_secs_f64().into();
         }
         file.writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        self.write_manifest()
+        self.write_manifest()?;
+        if let Some(outbox) = &self.outbox {
+            outbox.changed(&with_suffix(&self.base, MANIFEST))?;
+            outbox.changed(&self.manifest())?;
+            outbox.complete(&file.path);
+        }
+        Ok(())
     }
 
     /// Writes what is kept, so that a crash costs no more than what has come since.

@@ -51,7 +51,7 @@ fn world(reach: Reach) -> World {
         worker_id: "streaming-1".into(),
         endpoint: "http://127.0.0.1:1".into(),
     };
-    let node = Node::new(link, policy, "host".into(), place);
+    let node = Node::new(link, policy, "host".into(), place, None);
     let events = node.events().open("agent");
     World { node, events, folder }
 }
