@@ -9,7 +9,7 @@ use kaigi_proto::{
 use kaigi_worker::EventQueue;
 use serde_json::{Value, json};
 
-use crate::room::{Happening, SubscriptionFacts};
+use crate::room::{Condition, Happening, Streaming, StreamingFacts, SubscriptionFacts};
 
 /// Tells the service of one room.
 #[derive(Debug)]
@@ -82,7 +82,34 @@ fn told(happening: &Happening) -> (EventType, Value) {
             let gone = json!({ "id": subscription.as_str(), "participant": participant.as_str() });
             (EventType::SubscriptionRemoved, json!({ "subscription": gone }))
         }
+        Happening::StreamingUpdated(facts) => {
+            let (kind, name) = match facts.what {
+                Streaming::Recording => (EventType::RecordingUpdated, "recording"),
+                Streaming::Out => (EventType::StreamingOutUpdated, "streamingOut"),
+                Streaming::In => (EventType::StreamingInUpdated, "streamingIn"),
+            };
+            (kind, json!({ name: streaming_json(facts) }))
+        }
     }
+}
+
+/// As the management API shows it; `ended` is told alone.
+fn streaming_json(facts: &StreamingFacts) -> Value {
+    let (state, reason) = match &facts.condition {
+        None => ("ended", None),
+        Some(Condition::Starting) => ("starting", None),
+        Some(Condition::Active) => ("active", None),
+        Some(Condition::Trouble(reason)) => ("trouble", Some(reason)),
+        Some(Condition::Failed(reason)) => ("failed", Some(reason)),
+    };
+    let mut shown = json!({ "id": facts.id, "state": state });
+    if let Some(reason) = reason {
+        shown["reason"] = reason.clone().into();
+    }
+    if let Some(stream) = &facts.stream {
+        shown["stream"] = stream.as_str().into();
+    }
+    shown
 }
 
 fn participant_json(participant: &v1::Participant) -> Value {
@@ -155,6 +182,26 @@ mod tests {
             told(&Happening::StreamUpdated { stream: Box::new(stream), part: StreamPart::VideoStatus });
         assert_eq!(kind, EventType::StreamUpdated);
         assert_eq!(data, json!({ "stream": shown, "change": "video.status" }));
+    }
+
+    #[test]
+    fn recordings_broadcasts_and_streams_from_elsewhere() {
+        let facts = |what, stream: Option<&str>, condition| StreamingFacts {
+            what,
+            id: "r".into(),
+            stream: stream.map(|stream| StreamId::new(stream).unwrap()),
+            condition,
+        };
+        let trouble = facts(Streaming::In, None, Some(Condition::Trouble("gone".into())));
+        let (kind, data) = told(&Happening::StreamingUpdated(trouble));
+        assert_eq!(kind, EventType::StreamingInUpdated);
+        assert_eq!(data, json!({"streamingIn": {"id": "r", "state": "trouble", "reason": "gone"}}));
+        let apart = facts(Streaming::Recording, Some("s"), Some(Condition::Active));
+        let (kind, data) = told(&Happening::StreamingUpdated(apart));
+        assert_eq!(kind, EventType::RecordingUpdated);
+        assert_eq!(data, json!({"recording": {"id": "r", "state": "active", "stream": "s"}}));
+        let (_, data) = told(&Happening::StreamingUpdated(facts(Streaming::Out, None, None)));
+        assert_eq!(data, json!({"streamingOut": {"id": "r", "state": "ended"}}));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! global randomness: [`Input`]s and the time go in, [`Output`]s and the next deadline come out.
 
 mod calls;
+mod conditions;
 mod controls;
 mod data;
 mod decisions;
@@ -53,6 +54,7 @@ use kaigi_proto::{
 };
 use kaigi_room_config::RoomConfig;
 
+pub(crate) use conditions::{Streaming, StreamingFacts};
 pub(crate) use egress::{Condition, EgressTarget, Segments};
 #[cfg(test)]
 pub(crate) use happenings::StreamPart;
@@ -78,6 +80,7 @@ pub(crate) use views::{Filter, ViewOutputs};
 pub(crate) use wish::Wish;
 
 use calls::Pending;
+use conditions::Told;
 use controls::Script;
 use decisions::Decisions;
 use egress::EgressLink;
@@ -133,6 +136,7 @@ pub(crate) struct Room {
     flows: FlowLink,
     decisions: Decisions,
     egress: EgressLink,
+    told: Told,
     speakers: SpeakersLink,
     /// Something that the descriptions of views and transcoders are made of has changed.
     views_changed: bool,
@@ -172,6 +176,7 @@ impl Room {
             flows: FlowLink::default(),
             decisions: Decisions::new(now),
             egress: EgressLink::default(),
+            told: Told::default(),
             speakers: SpeakersLink::default(),
             state: State { views, selection: Selection::new(&config), ..State::default() },
             id,
@@ -362,6 +367,7 @@ impl Room {
             self.refresh_views();
             self.advance_mixer();
             self.advance_egresses();
+            self.tell_conditions();
         }
     }
 

@@ -124,6 +124,21 @@ struct EgressTrack {
     active: bool,
 }
 
+impl Egress {
+    pub(super) fn target(&self) -> &EgressTarget {
+        &self.target
+    }
+
+    /// The collection that it belongs to, and the stream that it is of.
+    pub(super) fn member(&self) -> Option<&(String, StreamId)> {
+        self.member.as_ref()
+    }
+
+    pub(super) fn condition(&self) -> &Condition {
+        &self.condition
+    }
+}
+
 impl Room {
     pub(super) fn start_egress(
         &mut self,

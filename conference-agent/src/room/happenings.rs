@@ -9,6 +9,7 @@ use kaigi_proto::{
 
 use super::{
     Room,
+    conditions::StreamingFacts,
     media::Kind,
     output::Output,
     state::{Origin, Phase, Subscription},
@@ -35,6 +36,8 @@ pub(crate) enum Happening {
         subscription: SubscriptionId,
         participant: ParticipantId,
     },
+    /// How a recording, a broadcast or a stream from elsewhere is.
+    StreamingUpdated(StreamingFacts),
 }
 
 /// Why somebody is not in the room any more.

@@ -47,13 +47,19 @@ pub enum EventType {
     SubscriptionAdded,
     /// `{subscription}`
     SubscriptionRemoved,
+    /// `{recording}`
+    RecordingUpdated,
+    /// `{streamingOut}`
+    StreamingOutUpdated,
+    /// `{streamingIn}`
+    StreamingInUpdated,
     /// To one webhook, on request: `{webhook}`.
     Ping,
 }
 
 impl EventType {
     /// All that one may ask for; a ping comes unasked.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::RoomCreated,
         Self::RoomUpdated,
         Self::RoomDeleted,
@@ -67,6 +73,9 @@ impl EventType {
         Self::StreamRemoved,
         Self::SubscriptionAdded,
         Self::SubscriptionRemoved,
+        Self::RecordingUpdated,
+        Self::StreamingOutUpdated,
+        Self::StreamingInUpdated,
     ];
 
     /// Its name in requests and events.
@@ -86,6 +95,9 @@ impl EventType {
             Self::StreamRemoved => "stream.removed",
             Self::SubscriptionAdded => "subscription.added",
             Self::SubscriptionRemoved => "subscription.removed",
+            Self::RecordingUpdated => "recording.updated",
+            Self::StreamingOutUpdated => "streamingOut.updated",
+            Self::StreamingInUpdated => "streamingIn.updated",
             Self::Ping => "ping",
         }
     }

@@ -24,6 +24,7 @@ fn short(happening: &Happening) -> String {
             format!("{} subscribes {}", facts.participant, facts.tracks.len())
         }
         Happening::SubscriptionRemoved { participant, .. } => format!("{participant} unsubscribes"),
+        Happening::StreamingUpdated(facts) => format!("{:?} {}", facts.what, facts.id),
     }
 }
 

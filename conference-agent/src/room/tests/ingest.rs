@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::world::{World, h264, node, opus};
 use crate::room::{
-    CallRequest, Command, Condition, EgressEvent, IngestSource, IngestWish, Input, Kind, Kinds, PulledTrack,
-    Refusal, Reply, RequestId, StartIngest, StreamOperation,
+    CallRequest, Command, Condition, EgressEvent, Happening, IngestSource, IngestWish, Input, Kind, Kinds,
+    PulledTrack, Refusal, Reply, RequestId, StartIngest, StreamOperation,
 };
 
 fn camera() -> StartIngest {
@@ -248,4 +248,28 @@ fn a_room_that_something_comes_into_does_not_end_by_itself() {
     world.answer_all();
     world.pass(Duration::from_secs(600));
     assert!(world.ended);
+}
+
+#[test]
+fn its_service_is_told_how_it_is() {
+    let mut world = World::new(json!({}));
+    world.presenters(&["ann"]);
+    let (_, id) = pulled(&mut world);
+    let states = |world: &mut World| {
+        let all = std::mem::take(&mut world.happened).into_iter();
+        let states = all.filter_map(|happening| match happening {
+            Happening::StreamingUpdated(facts) => Some(facts.condition),
+            _ => None,
+        });
+        states.collect::<Vec<_>>()
+    };
+    assert_eq!(states(&mut world), [Some(Condition::Active)]);
+    told(&mut world, "streaming-1", &id, Condition::Trouble("gone".into()), tracks(&id, 640));
+    told(&mut world, "streaming-1", &id, Condition::Trouble("gone".into()), tracks(&id, 640));
+    assert_eq!(states(&mut world), [Some(Condition::Trouble("gone".into()))], "told twice");
+    world.run(Command::DeleteStream { stream: id }).unwrap();
+    assert_eq!(states(&mut world), [None]);
+    let (_, id) = ask(&mut world);
+    told(&mut world, "streaming-1", &id, Condition::Failed("none".into()), Vec::new());
+    assert_eq!(states(&mut world), [], "what never came about is the answer of its request alone");
 }
