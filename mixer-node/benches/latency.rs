@@ -41,6 +41,7 @@ const BITS: u32 = 8;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    kaigi_mixer_node::init_gstreamer()?;
     let material = painted(SENT, 500, number)?;
     let mut node = MixerNode::start().await;
     let publisher = Publisher::start().await;

@@ -7,7 +7,7 @@ mod support;
 use kaigi_proto::v1;
 use support::{
     Consumer, MixerNode, Publisher, eventually,
-    tap::{Tap, hears, kbps, picture_times, vp8_key_frames},
+    tap::{Packet, Tap, hears, kbps, picture_times, vp8_key_frames},
     view,
 };
 
@@ -274,11 +274,10 @@ async fn sound_comes_in_every_format_and_without_oneself() {
         assert_eq!(tap.reply.clock_rate, rate);
         assert_eq!(tap.reply.format.as_ref().unwrap().codec, codec);
         let packets = tap.first(2.0).await;
-        assert!(
-            packets
-                .windows(2)
-                .all(|p| p[1].header.timestamp.wrapping_sub(p[0].header.timestamp) == rate / 50)
-        );
+        // A busy machine leaves ticks out, and tells so by the timestamps.
+        let step = |p: &[Packet]| p[1].header.timestamp.wrapping_sub(p[0].header.timestamp);
+        assert!(packets.windows(2).all(|p| step(p) > 0 && step(p) % (rate / 50) == 0));
+        assert!(packets.windows(2).any(|p| step(p) == rate / 50));
         assert_eq!(hears(&packets, codec, TONES), heard, "{id}");
     }
 }

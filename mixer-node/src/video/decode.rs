@@ -65,6 +65,7 @@ impl VideoDecoder {
             .build()?;
         let decoder = decoder(codec)?;
         let sink = frame_sink(frames);
+        take_any_layout(&sink)?;
 
         let pipeline = gst::Pipeline::new();
         let mut chain = vec![source.upcast_ref::<gst::Element>().clone(), depayloader];
@@ -148,10 +149,22 @@ fn decoder(codec: VideoCodec) -> Result<gst::Element, PipelineError> {
     let mut element = gst::ElementFactory::make(name);
     element = match name {
         "vp8dec" | "vp9dec" => element.property("threads", 1u32),
-        "avdec_h264" => element.property("max-threads", 1i32),
+        "avdec_vp8" | "avdec_h264" => element.property("max-threads", 1i32),
         _ => element,
     };
     Ok(element.build()?)
+}
+
+/// Lets the decoder hand over its own memory, whatever its layout: without this it copies each picture into the usual one.
+fn take_any_layout(sink: &AppSink) -> Result<(), PipelineError> {
+    let pad = sink.static_pad("sink").ok_or(PipelineError::Pad("appsink", "sink"))?;
+    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
+        let view = info.query_mut().map(gst::QueryRef::view_mut);
+        let Some(gst::QueryViewMut::Allocation(query)) = view else { return gst::PadProbeReturn::Ok };
+        query.add_allocation_meta::<gstreamer_video::VideoMeta>(None);
+        gst::PadProbeReturn::Handled
+    });
+    Ok(())
 }
 
 fn frame_sink(frames: impl Fn(Arc<dyn Frame>) + Send + Sync + 'static) -> AppSink {

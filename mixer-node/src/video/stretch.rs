@@ -1,16 +1,17 @@
-//! Bilinear scaling of a plane, four rows at a time: of the two passes the one along the rows can't be vectorised, but four bytes in a word
-//! are interpolated at once. Meant for anything but reductions to less than a half, for which two pixels are too few.
+//! Bilinear scaling of a plane, eight rows at a time: of the two passes the one along the rows can't be vectorised, but eight bytes in a word
+//! are interpolated at once, if they are those of a column. Meant for anything but reductions to less than a half, for which two pixels
+//! are too few.
 
 use super::{Plane, Rect, Size};
 
-/// Rows at a time.
-const ROWS: usize = 4;
+/// Rows at a time, and columns that become rows at a time.
+const ROWS: usize = 8;
 /// Weights are of so many parts; their products with two bytes fit in 16 bits.
 const PARTS: u32 = 128;
-/// Two bytes of a word, with room above each.
-const LANES: u32 = 0x00ff_00ff;
-/// Half of the last place, in both.
-const HALF: u32 = (PARTS / 2) * 0x0001_0001;
+/// Four bytes of a word, with room above each.
+const LANES: u64 = 0x00ff_00ff_00ff_00ff;
+/// Half of the last place, in all.
+const HALF: u64 = (PARTS as u64 / 2) * 0x0001_0001_0001_0001;
 const SHIFT: u32 = PARTS.trailing_zeros();
 /// Tables kept at most; a view has a few different sizes.
 const MAX_AXES: usize = 32;
@@ -39,7 +40,11 @@ impl Axis {
 #[derive(Default)]
 pub(super) struct Stretch {
     axes: Vec<Axis>,
+    /// Eight rows between those of the source, of a multiple of eight pixels.
     blended: Vec<u8>,
+    /// The same by columns, and scaled.
+    columns: Vec<u64>,
+    scaled: Vec<u64>,
 }
 
 impl Stretch {
@@ -64,32 +69,19 @@ impl Stretch {
         }
         let (x, y) = (self.axis(part.size.width, size.width), self.axis(part.size.height, size.height));
         let (x, y) = (self.axes.get(x)?, self.axes.get(y)?);
-        let width = part.size.width as usize;
-        self.blended.resize(width * ROWS, 0);
+        let (width, wide) = (part.size.width as usize, (part.size.width as usize).next_multiple_of(ROWS));
+        self.blended.resize(wide * ROWS, 0);
+        self.columns.resize(wide, 0);
+        self.scaled.resize(x.taps.len().next_multiple_of(ROWS), 0);
         for (taps, rows) in y.taps.chunks(ROWS).zip(target.chunks_mut(stride * ROWS)) {
-            for ((first, weight), out) in taps.iter().zip(self.blended.chunks_exact_mut(width)) {
+            for ((first, weight), out) in taps.iter().zip(self.blended.chunks_exact_mut(wide)) {
                 let row = |offset: u32| plane.row(part.x, part.y + first + offset, part.size.width);
-                blend(row(0), row(1), *weight, out)?;
+                blend(row(0), row(1), *weight, out.get_mut(..width)?)?;
             }
-            let mut lines = self.blended.chunks_exact(width);
-            let mut line = || lines.next();
-            let lines = [line()?, line()?, line()?, line()?];
-            let mut places = rows.chunks_mut(stride).map(|row| row.get_mut(..size.width as usize));
-            let mut place = || places.next().flatten();
-            match (place(), place(), place(), place()) {
-                (Some(a), Some(b), Some(c), Some(d)) if taps.len() == ROWS => {
-                    across(lines, &x.taps, [a, b, c, d]);
-                }
-                (a, b, c, _) => {
-                    for (line, row) in lines.into_iter().zip([a, b, c].into_iter().flatten()).take(taps.len())
-                    {
-                        for ((first, weight), out) in x.taps.iter().zip(row) {
-                            let pair = line.get(*first as usize..)?.first_chunk::<2>()?;
-                            *out = between(pair[0], pair[1], *weight);
-                        }
-                    }
-                }
-            }
+            stand_up(&self.blended, wide, &mut self.columns)?;
+            across(&self.columns, &x.taps, &mut self.scaled)?;
+            let rows = rows.chunks_mut(stride).take(taps.len());
+            lie_down(&self.scaled, size.width as usize, rows.collect());
         }
         Some(())
     }
@@ -104,10 +96,6 @@ impl Stretch {
     }
 }
 
-fn between(a: u8, b: u8, weight: u32) -> u8 {
-    ((u32::from(a) * (PARTS - weight) + u32::from(b) * weight + PARTS / 2) >> SHIFT) as u8
-}
-
 /// A row between two. Compilers vectorise this.
 fn blend(a: &[u8], b: &[u8], weight: u32, out: &mut [u8]) -> Option<()> {
     if a.len() != out.len() || b.len() != out.len() {
@@ -120,27 +108,65 @@ fn blend(a: &[u8], b: &[u8], weight: u32, out: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// Interpolates along four rows at once.
-fn across(lines: [&[u8]; ROWS], taps: &[(u32, u32)], out: [&mut [u8]; ROWS]) {
-    let [l0, l1, l2, l3] = lines;
-    let [o0, o1, o2, o3] = out;
-    let outs = o0.iter_mut().zip(o1).zip(o2).zip(o3);
-    for ((first, weight), (((o0, o1), o2), o3)) in taps.iter().zip(outs) {
-        let first = *first as usize;
-        let pairs = (pair(l0, first), pair(l1, first), pair(l2, first), pair(l3, first));
-        let (Some(p0), Some(p1), Some(p2), Some(p3)) = pairs else { return };
-        let a = u32::from_le_bytes([p0[0], p1[0], p2[0], p3[0]]);
-        let b = u32::from_le_bytes([p0[1], p1[1], p2[1], p3[1]]);
-        let mix = |a: u32, b: u32| {
-            (((a & LANES) * (PARTS - weight) + (b & LANES) * weight + HALF) >> SHIFT) & LANES
-        };
-        let mixed = (mix(a, b) | mix(a >> 8, b >> 8) << 8).to_le_bytes();
-        [*o0, *o1, *o2, *o3] = mixed;
+/// Makes rows of eight bytes columns, and columns rows: byte `i` of word `j` becomes byte `j` of word `i`.
+#[inline(always)]
+fn transpose(mut block: [u64; ROWS]) -> [u64; ROWS] {
+    // By single bytes, pairs and fours. Written out, so that shifts and masks are constants.
+    for first in [0, 2, 4, 6] {
+        exchange::<1>(&mut block, first, LANES);
+    }
+    for first in [0, 1, 4, 5] {
+        exchange::<2>(&mut block, first, 0x0000_ffff_0000_ffff);
+    }
+    for first in [0, 1, 2, 3] {
+        exchange::<4>(&mut block, first, 0x0000_0000_ffff_ffff);
+    }
+    block
+}
+
+/// Exchanges the upper parts of a word and the lower ones of that `DISTANCE` behind it.
+#[inline(always)]
+fn exchange<const DISTANCE: usize>(block: &mut [u64; ROWS], first: usize, mask: u64) {
+    let (second, shift) = (first + DISTANCE, 8 * DISTANCE);
+    let exchanged = ((block[first] >> shift) ^ block[second]) & mask;
+    block[second] ^= exchanged;
+    block[first] ^= exchanged << shift;
+}
+
+/// Eight rows as columns.
+fn stand_up(rows: &[u8], wide: usize, columns: &mut [u64]) -> Option<()> {
+    for (block, columns) in columns.chunks_exact_mut(ROWS).enumerate() {
+        let mut words = [0; ROWS];
+        for (word, row) in words.iter_mut().zip(rows.chunks_exact(wide)) {
+            *word = u64::from_le_bytes(*row.get(block * ROWS..)?.first_chunk()?);
+        }
+        columns.copy_from_slice(&transpose(words));
+    }
+    Some(())
+}
+
+/// Columns as rows, as many as there are.
+fn lie_down(columns: &[u64], width: usize, mut rows: Vec<&mut [u8]>) {
+    for (block, columns) in columns.chunks_exact(ROWS).enumerate() {
+        let Some(words) = columns.first_chunk::<ROWS>() else { return };
+        let at = block * ROWS;
+        for (word, row) in transpose(*words).into_iter().zip(&mut rows) {
+            if let Some(place) = row.get_mut(at..width.min(at + ROWS)) {
+                place.copy_from_slice(&word.to_le_bytes()[..place.len()]);
+            }
+        }
     }
 }
 
-fn pair(line: &[u8], at: usize) -> Option<&[u8; 2]> {
-    line.get(at..at + 2)?.first_chunk()
+/// Interpolates between columns.
+fn across(columns: &[u64], taps: &[(u32, u32)], scaled: &mut [u64]) -> Option<()> {
+    for ((first, weight), out) in taps.iter().zip(scaled) {
+        let [a, b] = *columns.get(*first as usize..)?.first_chunk::<2>()?;
+        let (near, far) = (u64::from(PARTS - weight), u64::from(*weight));
+        let mix = |a: u64, b: u64| (((a & LANES) * near + (b & LANES) * far + HALF) >> SHIFT) & LANES;
+        *out = mix(a, b) | mix(a >> 8, b >> 8) << 8;
+    }
+    Some(())
 }
 
 #[cfg(test)]
@@ -195,6 +221,15 @@ mod tests {
         let part = Rect { x: 8, y: 10, size: Size { width: 20, height: 10 } };
         for to in [(20, 10), (14, 7), (31, 17), (10, 5)] {
             assert!(scaled(&pixels, (40, 30), part, to).iter().all(|value| *value == 50), "{to:?}");
+        }
+    }
+
+    #[test]
+    fn rows_become_columns() {
+        let words: [u64; ROWS] =
+            std::array::from_fn(|row| u64::from_le_bytes(std::array::from_fn(|i| (10 * row + i) as u8)));
+        for (column, word) in transpose(words).into_iter().enumerate() {
+            assert_eq!(word.to_le_bytes(), std::array::from_fn(|row| (10 * row + column) as u8));
         }
     }
 
