@@ -3,7 +3,7 @@ writes down what it found as JSON: {"yaml": {file: documents}, "rendered": {dire
 
     render.py DEPLOY
 
-Where there is a kubectl, its own rendering has to be the same.
+Where there is a kubectl with a kustomize of today (5 or newer), its own rendering has to be the same.
 """
 
 import json
@@ -61,6 +61,14 @@ def name(each):
     return f'{each["kind"]}/{each["metadata"]["name"]}'
 
 
+def kustomize():
+    """The program that renders them really, if there is one."""
+    kubectl = shutil.which("kubectl")
+    said = subprocess.run([kubectl, "version", "--client", "-o", "json"], capture_output=True, text=True).stdout if kubectl else ""
+    version = json.loads(said or "{}").get("kustomizeVersion", "")
+    return kubectl if version.startswith("v") and int(version[1:].split(".")[0]) >= 5 else None
+
+
 def complaints(directory, objects):
     for each in objects:
         for version in VERSIONS:
@@ -70,7 +78,7 @@ def complaints(directory, objects):
                 yield f"{directory}: {name(each)}, Kubernetes {version}: {error.message} at {list(error.path)}"
     names = [name(each) for each in objects]
     yield from (f"{directory}: {twice} twice" for twice in set(names) if names.count(twice) > 1)
-    if kubectl := shutil.which("kubectl"):
+    if kubectl := kustomize():
         done = subprocess.run([kubectl, "kustomize", str(directory)], capture_output=True, text=True)
         if done.returncode != 0:
             yield f"{directory}: kubectl: {done.stderr}"
