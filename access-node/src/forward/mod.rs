@@ -23,6 +23,7 @@ mod selection;
 mod sequence;
 mod sink;
 mod size;
+mod sound;
 mod source;
 mod stats;
 mod steps;
@@ -122,6 +123,8 @@ pub struct Forwarder {
     scratch: Vec<u8>,
     /// Packets that are made of others.
     made: Vec<u8>,
+    /// Sound that has other numbers than it came with.
+    renumbered: Vec<u8>,
     /// Sources that a sink has left for another.
     left: Vec<SourceKey>,
     voices: Voices,
@@ -345,7 +348,7 @@ impl Forwarder {
         arrived: Arrived,
         out: &mut impl Outlet,
     ) {
-        let Self { sources, sinks, timers, scratch, left, voices, .. } = self;
+        let Self { sources, sinks, timers, scratch, left, voices, renumbered, .. } = self;
         let Some(source) = sources.get_mut(key) else { return };
         let Some(supply) = &mut source.supply else { return };
         if supply.ssrc.replace(header.ssrc).is_some_and(|before| before != header.ssrc) {
@@ -356,8 +359,15 @@ impl Forwarder {
         let reception = source.reception.get_or_insert_with(|| Reception::new(now, format.clock_rate()));
         let made_good = !matches!(arrived, Arrived::Once { .. });
         let arrival = reception.receive(now, header.sequence, header.timestamp, made_good);
-        let Arrival::New { sequence, gap } = arrival else { return };
-        let is_newest = reception.highest() == Some(sequence);
+        let (sequence, gap) = match arrival {
+            Arrival::New { sequence, gap } => (sequence, gap),
+            Arrival::MadeGood => {
+                source.received.packet(now, packet.len(), header.timestamp, false, arrived);
+                return;
+            }
+            Arrival::Stale => return,
+        };
+        let highest = reception.highest();
         if supply.nack {
             let hopeless = source.nack.arrived(now, sequence, gap);
             if gap > 0 {
@@ -367,6 +377,29 @@ impl Forwarder {
                 out.request_key_frame(origin, ssrc);
             }
         }
+        let is_silent = source.kind == Kind::Audio && header.payload(packet).is_empty();
+        let numbers = match source.kind {
+            Kind::Audio => {
+                let last = source.sound.last();
+                let has_copies = supply.red.is_some();
+                let number = source.sound.arrived(sequence, header.timestamp, is_silent, has_copies);
+                number.map(|number| (number, last < Some(number)))
+            }
+            Kind::Video => Some((sequence, highest == Some(sequence))),
+        };
+        let Some((number, is_newest)) = numbers else {
+            source.received.packet(now, packet.len(), header.timestamp, false, arrived);
+            return;
+        };
+        let (packet, header) = if number == sequence {
+            (packet, *header)
+        } else {
+            renumbered.clear();
+            renumbered.extend_from_slice(packet);
+            renumbered[2..4].copy_from_slice(&(number as u16).to_be_bytes());
+            (&renumbered[..], RtpHeader { sequence: number as u16, ..*header })
+        };
+        let (sequence, header) = (number, &header);
         let payload = header.payload(packet);
         let mut picture = match source.kind {
             Kind::Audio => Picture { key_frame: true, ..Picture::default() },
@@ -537,7 +570,7 @@ impl Forwarder {
         match &mut sink.to {
             Destination::Link { to, .. } => {
                 let Some(source) = current.and_then(|key| self.sources.get(key)) else { return 0 };
-                let Some(highest) = source.reception.as_ref().and_then(Reception::highest) else { return 0 };
+                let Some(highest) = source.last_number() else { return 0 };
                 for sequence in missing.take(MAX_NACKED) {
                     let Some(packet) = source.cache.get(sequence::nearest(highest, sequence)) else {
                         continue;
@@ -665,4 +698,9 @@ fn audio_level(source: &Source, header: &RtpHeader, packet: &[u8]) -> Option<u8>
 /// The dependency descriptor of a packet, if it has one.
 fn descriptor_of<'p>(source: &Source, header: &RtpHeader, packet: &'p [u8]) -> Option<&'p [u8]> {
     header.extension(packet, source.supply.as_ref()?.extensions.dependency?)
+}
+
+/// Whether there is nothing but padding in a packet (RFC 3550 §5.1).
+fn is_padding(header: &RtpHeader, packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| first & 0x20 != 0) && header.payload(packet).is_empty()
 }

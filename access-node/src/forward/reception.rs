@@ -20,6 +20,8 @@ pub enum Arrival {
         /// How many between it and the highest before it; 0 for one that fills a gap.
         gap: u64,
     },
+    /// It was late only, and has been made good meanwhile.
+    MadeGood,
     /// Seen before, or too old to tell.
     Stale,
 }
@@ -30,6 +32,8 @@ pub struct Reception {
     clock_rate: u32,
     unwrapper: Unwrapper,
     seen: [u64; WORDS],
+    /// Those among them that the way has brought.
+    came: [u64; WORDS],
     base: u64,
     /// The number that would tell that the source counts anew (RFC 3550 appendix A.1).
     anew_at: Option<u16>,
@@ -41,6 +45,7 @@ pub struct Reception {
     /// In timestamp units, times 16.
     jitter: u32,
     transit: Option<u32>,
+    last_timestamp: Option<u32>,
     epoch: Instant,
     sender_report: Option<(u32, Instant)>,
 }
@@ -53,6 +58,7 @@ impl Reception {
             clock_rate,
             unwrapper: Unwrapper::default(),
             seen: [0; WORDS],
+            came: [0; WORDS],
             base: 0,
             anew_at: None,
             received: 0,
@@ -60,6 +66,7 @@ impl Reception {
             fraction_lost: 0,
             jitter: 0,
             transit: None,
+            last_timestamp: None,
             epoch: now,
             sender_report: None,
         }
@@ -94,7 +101,7 @@ impl Reception {
     #[must_use]
     pub fn lacks(&self, sequence: u64) -> bool {
         let Some(highest) = self.unwrapper.highest() else { return false };
-        sequence > highest || (sequence > self.base && highest - sequence < WINDOW && !self.is_seen(sequence))
+        sequence > highest || (sequence > self.base && highest - sequence < WINDOW && !is_set(&self.seen, sequence))
     }
 
     /// A packet arrived. One that was retransmitted, or made of others, says nothing about jitter and losses.
@@ -112,22 +119,32 @@ impl Reception {
             Some(before) if sequence > before => {
                 let advance = sequence - before;
                 if advance >= WINDOW {
-                    self.seen = [0; WORDS];
+                    (self.seen, self.came) = ([0; WORDS], [0; WORDS]);
                     // It counts anew, or was away for longer than anybody waits: nothing that the way loses.
                     self.base += advance - 1;
                 } else {
                     for cleared in before + 1..=sequence {
-                        self.mark(cleared, false);
+                        set(&mut self.seen, cleared, false);
+                        set(&mut self.came, cleared, false);
                     }
                 }
                 advance - 1
             }
-            Some(before) if before - sequence >= WINDOW || self.is_seen(sequence) => return Arrival::Stale,
+            Some(before) if before - sequence >= WINDOW => return Arrival::Stale,
+            Some(_) if is_set(&self.seen, sequence) => {
+                if made_good || is_set(&self.came, sequence) {
+                    return Arrival::Stale;
+                }
+                set(&mut self.came, sequence, true);
+                self.received += 1;
+                return Arrival::MadeGood;
+            }
             Some(_) => 0,
         };
-        self.mark(sequence, true);
+        set(&mut self.seen, sequence, true);
         self.base = self.base.min(sequence);
         if !made_good {
+            set(&mut self.came, sequence, true);
             self.received += 1;
             self.measure_jitter(now, timestamp);
         }
@@ -178,6 +195,10 @@ impl Reception {
     }
 
     fn measure_jitter(&mut self, now: Instant, timestamp: u32) {
+        // What has the timestamp of the packet before it, as padding and the rest of a frame, is sent at any time: browsers don't count it, either.
+        if self.last_timestamp.replace(timestamp) == Some(timestamp) {
+            return;
+        }
         let elapsed = now.saturating_duration_since(self.epoch).as_micros();
         let arrival = (elapsed * u128::from(self.clock_rate) / 1_000_000) as u32;
         let transit = arrival.wrapping_sub(timestamp);
@@ -187,19 +208,19 @@ impl Reception {
         }
         self.transit = Some(transit);
     }
+}
 
-    fn is_seen(&self, sequence: u64) -> bool {
-        let at = (sequence % WINDOW) as usize;
-        self.seen[at / 64] & 1 << (at % 64) != 0
-    }
+fn is_set(window: &[u64; WORDS], sequence: u64) -> bool {
+    let at = (sequence % WINDOW) as usize;
+    window[at / 64] & 1 << (at % 64) != 0
+}
 
-    fn mark(&mut self, sequence: u64, seen: bool) {
-        let at = (sequence % WINDOW) as usize;
-        if seen {
-            self.seen[at / 64] |= 1 << (at % 64);
-        } else {
-            self.seen[at / 64] &= !(1 << (at % 64));
-        }
+fn set(window: &mut [u64; WORDS], sequence: u64, value: bool) {
+    let at = (sequence % WINDOW) as usize;
+    if value {
+        window[at / 64] |= 1 << (at % 64);
+    } else {
+        window[at / 64] &= !(1 << (at % 64));
     }
 }
 
@@ -212,7 +233,7 @@ mod tests {
     fn new(arrival: Arrival) -> u64 {
         match arrival {
             Arrival::New { gap, .. } => gap,
-            Arrival::Stale => panic!("stale"),
+            Arrival::MadeGood | Arrival::Stale => panic!("not new"),
         }
     }
 
@@ -296,6 +317,21 @@ mod tests {
         assert_eq!((report.total_lost, report.fraction_lost), (10, 25));
         assert_eq!(reception.lost(), 10);
         assert!((reception.fraction_lost() - 0.1).abs() < 0.01);
+    }
+
+    #[test]
+    fn what_is_made_good_and_comes_after_all_is_not_lost() {
+        let now = Instant::now();
+        let mut reception = Reception::new(now, 90_000);
+        for sequence in [10, 12] {
+            reception.receive(now, sequence, 0, false);
+        }
+        assert_eq!(new(reception.receive(now, 11, 0, true)), 0);
+        assert_eq!(reception.lost(), 1);
+        assert_eq!(reception.receive(now, 11, 0, true), Arrival::Stale);
+        assert_eq!(reception.receive(now, 11, 0, false), Arrival::MadeGood);
+        assert_eq!(reception.receive(now, 11, 0, false), Arrival::Stale);
+        assert_eq!(reception.lost(), 0);
     }
 
     #[test]

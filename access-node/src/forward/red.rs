@@ -12,14 +12,19 @@ use super::{
     Arrived, Forwarder, Outlet,
     cache::PacketCache,
     continuity::Numbering,
+    is_padding,
+    reception::Reception,
     sequence::nearest,
     sink::{ClientStream, Destination, Numbers, Sink, Written},
+    sound::Place,
     source::Source,
 };
 use crate::keys::{SinkKey, SourceKey};
 
 /// Most packets before it that a packet carries. A second one costs as much again, and makes good two losses in a row.
 pub const MAX_DEPTH: usize = 2;
+/// Most blocks of a packet that are looked at, the nearest: browsers send one or two, nine at most.
+const MAX_BLOCKS: usize = 10;
 /// Largest payload that is made, in bytes: it must fit into a datagram on every way.
 const MAX_PAYLOAD: usize = 1_100;
 /// Bytes of a block's header, and of the last one.
@@ -41,29 +46,6 @@ impl Source {
         let types = self.supply.as_ref().and_then(|supply| supply.red);
         types.is_some_and(|types| types.red == header.payload_type)
     }
-
-    /// The extended sequence number of the packet that many before `header`'s and that much earlier, if it has not arrived and may be one
-    /// of the source's by what is known of those around it.
-    fn lacks(&self, header: &RtpHeader, back: u64, offset: u32) -> Option<u64> {
-        self.supply.as_ref().filter(|supply| supply.ssrc == Some(header.ssrc))?;
-        let reception = self.reception.as_ref()?;
-        let sequence = nearest(reception.highest()?, header.sequence).checked_sub(back)?;
-        if !reception.lacks(sequence) {
-            return None;
-        }
-        let timestamp = header.timestamp.wrapping_sub(offset);
-        let timestamp_of = |sequence: u64| {
-            let packet = self.cache.get(sequence)?;
-            RtpHeader::parse(packet).ok().map(|header| header.timestamp)
-        };
-        let is_after = |a: u32, b: u32| a.wrapping_sub(b) as i32 > 0;
-        let newest = self.newest.filter(|_| reception.highest() < Some(sequence));
-        let before = newest.map(|(timestamp, _)| timestamp).or_else(|| timestamp_of(sequence - 1));
-        let after = if back == 1 { Some(header.timestamp) } else { timestamp_of(sequence + 1) };
-        let fits = before.is_none_or(|before| is_after(timestamp, before))
-            && after.is_none_or(|after| is_after(after, timestamp));
-        fits.then_some(sequence)
-    }
 }
 
 impl Forwarder {
@@ -79,11 +61,19 @@ impl Forwarder {
     ) -> bool {
         let supply = self.sources.get(key).and_then(|source| source.supply.as_ref());
         let Some(types) = supply.and_then(|supply| supply.red) else { return false };
+        let bytes = packet.len();
+        if is_padding(header, packet) {
+            // It has the type of the packet before it.
+            packet[1] = packet[1] & 0x80 | types.plain;
+            let header = RtpHeader { payload_type: types.plain, ..*header };
+            self.accept(now, key, packet, &header, Arrived::Once { bytes }, out);
+            return true;
+        }
         let Ok(red) = RedPayload::parse(header.payload(packet)) else { return false };
         if red.payload_type != types.plain {
             return false;
         }
-        let (bytes, primary) = (packet.len(), red.primary_start);
+        let primary = red.primary_start;
         if !red.is_empty() {
             self.recover(now, key, (packet, header), &red, out);
         }
@@ -104,13 +94,18 @@ impl Forwarder {
         red: &RedPayload<'_>,
         out: &mut impl Outlet,
     ) {
+        let mut blocks = [None; MAX_BLOCKS];
+        let kept = red.len().min(MAX_BLOCKS);
+        for (place, block) in blocks.iter_mut().zip(red.blocks().skip(red.len() - kept)) {
+            *place = Some((block, Place::Nowhere));
+        }
+        let blocks = &mut blocks[..kept];
+        if !self.place(key, header, red.payload_type, blocks) {
+            return;
+        }
         let mut made = std::mem::take(&mut self.made);
-        for (block, back) in red.blocks().zip((1..=red.len() as u64).rev()) {
-            if block.payload_type != red.payload_type || block.data.is_empty() {
-                continue;
-            }
-            let Some(source) = self.sources.get(key) else { break };
-            let Some(sequence) = source.lacks(header, back, block.offset) else { continue };
+        for (block, place) in blocks.iter().flatten() {
+            let Place::Missing(sequence) = *place else { continue };
             // Its header extensions are not known. Those of this one are nearest: a level hardly changes.
             made.clear();
             made.extend_from_slice(&packet[..header.payload_start]);
@@ -124,6 +119,41 @@ impl Forwarder {
             }
         }
         self.made = made;
+    }
+
+    /// Finds where the blocks of a packet belong, the earliest first; whether any is missing.
+    fn place(
+        &mut self,
+        key: SourceKey,
+        header: &RtpHeader,
+        payload_type: u8,
+        blocks: &mut [Option<(Block<'_>, Place)>],
+    ) -> bool {
+        let Some(source) = self.sources.get_mut(key) else { return false };
+        let is_its = source.supply.as_ref().is_some_and(|supply| supply.ssrc == Some(header.ssrc));
+        let highest = source.reception.as_ref().and_then(Reception::highest).filter(|_| is_its);
+        let Some(highest) = highest else { return false };
+        let carrier = nearest(highest, header.sequence);
+        let (mut before, mut follows) = (carrier, header.timestamp);
+        let mut lacks = false;
+        for (is_last, (block, place)) in (0..).map(|at| at == 0).zip(blocks.iter_mut().rev().flatten()) {
+            let timestamp = header.timestamp.wrapping_sub(block.offset);
+            let is_earlier = follows.wrapping_sub(timestamp) as i32 > 0;
+            if block.payload_type != payload_type || block.data.is_empty() || !is_earlier {
+                continue;
+            }
+            *place = source.sound.place(carrier, before, timestamp);
+            if let Place::There(sequence) | Place::Missing(sequence) = *place {
+                // Between a packet and the last before it that it carries there is no sound.
+                if is_last && carrier > highest {
+                    source.sound.is_silent_between(sequence, carrier);
+                }
+                before = before.min(sequence);
+            }
+            follows = timestamp;
+            lacks |= matches!(place, Place::Missing(_));
+        }
+        lacks
     }
 
     /// How many packets before it a packet to a client carries from now on, up to [`MAX_DEPTH`], if the client takes such.

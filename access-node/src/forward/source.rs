@@ -16,6 +16,7 @@ use super::{
     red::RedTypes,
     repair::Repairs,
     size::Size,
+    sound::Sound,
     stats::Received,
     voice::Voice,
 };
@@ -108,6 +109,8 @@ pub struct Source {
     pub(super) restarts: u32,
     pub(super) reception: Option<Reception>,
     pub(super) nack: NackTracker,
+    /// Of sound.
+    pub(super) sound: Sound,
     pub(super) cache: PacketCache,
     pub(super) cut: Cut,
     /// Present once there was one.
@@ -153,6 +156,7 @@ impl Source {
             restarts: 0,
             reception: None,
             nack: NackTracker::default(),
+            sound: Sound::default(),
             cache: PacketCache::new(cache),
             cut: Cut::default(),
             repairs: None,
@@ -196,6 +200,14 @@ impl Source {
     /// What is known of its reception.
     pub fn reception_mut(&mut self) -> Option<&mut Reception> {
         self.reception.as_mut()
+    }
+
+    /// The highest number of what has been forwarded of it.
+    pub(super) fn last_number(&self) -> Option<u64> {
+        match self.kind {
+            Kind::Audio => self.sound.last(),
+            Kind::Video => self.reception.as_ref()?.highest(),
+        }
     }
 
     /// The size of its picture, if that is known.
@@ -282,6 +294,7 @@ impl Source {
         self.restarts = self.restarts.wrapping_add(1);
         self.received.restart(self.reception.as_ref());
         self.reception = None;
+        self.sound = Sound::default();
         self.nack.clear();
         self.cache.clear();
         self.cut = Cut::default();
