@@ -11,7 +11,10 @@ use std::{
 
 use kaigi_access_node::transport::{Path, Peer};
 use rtc_rtcp::{
-    packet::marshal,
+    packet::{Packet, marshal},
+    receiver_report::ReceiverReport,
+    reception_report::ReceptionReport,
+    sender_report::SenderReport,
     transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers},
 };
 use support::{narrow::Narrow, world::*, *};
@@ -23,8 +26,11 @@ const TICK: Duration = Duration::from_millis(5);
 const FRAME: Duration = Duration::from_millis(65);
 /// Between two requests for one packet: browsers that only receive take this for the round trip.
 const AGAIN: Duration = Duration::from_millis(100);
-/// How long pictures are kept before they are shown: a round trip and what one waits to be asked for, as browsers' buffers grow to.
-const BUFFER: Duration = Duration::from_millis(150);
+/// The id of what says how long pictures are to be kept before they are shown, which browsers' buffers go by on a way like this: they do
+/// not see by themselves that frames are late that were sent again.
+const PLAYOUT_DELAY: u8 = 5;
+/// By how much the time that pictures are kept grows or shrinks in a second.
+const CHANGE: f64 = 0.1;
 
 /// One who receives a picture as browsers do.
 struct Viewer {
@@ -37,6 +43,8 @@ struct Viewer {
     missing: BTreeMap<u16, Instant>,
     requests: VecDeque<(Instant, Vec<u8>)>,
     packets: usize,
+    /// What was said of how long pictures are to be kept, and when.
+    told: Vec<(Instant, Duration)>,
 }
 
 impl Viewer {
@@ -44,18 +52,32 @@ impl Viewer {
         let ssrcs = &world.clients[1].1.answer.ssrcs[1];
         let (ssrc, rtx) = (ssrcs[0], ssrcs[1]);
         let (first, highest, packets) = (None, 0, 0);
-        let (came, missing, requests) = Default::default();
-        Self { ssrc, rtx, first, highest, came, missing, requests, packets }
+        let (came, missing, requests, told) = Default::default();
+        Self { ssrc, rtx, first, highest, came, missing, requests, packets, told }
     }
 
     fn take(&mut self, world: &mut World) {
         let now = world.now;
-        for (header, _) in world.clients[1].1.take_rtp(self.ssrc) {
+        for (header, packet) in world.clients[1].1.take_rtp(self.ssrc) {
             self.arrived(now, header.sequence);
+            if let Some([high, low, _]) = header.extension(&packet, PLAYOUT_DELAY) {
+                let least = u16::from_be_bytes([*high, *low]) >> 4;
+                let least = Duration::from_millis(10 * u64::from(least));
+                if self.told.last().is_none_or(|(_, before)| *before != least) {
+                    self.told.push((now, least));
+                }
+            }
         }
         for (header, packet) in world.clients[1].1.take_rtp(self.rtx) {
             if let [high, low, ..] = header.payload(&packet) {
                 self.arrived(now, u16::from_be_bytes([*high, *low]));
+            }
+        }
+        for report in world.rtcp(1) {
+            if let Some(report) = report.as_any().downcast_ref::<SenderReport>()
+                && report.ssrc == self.ssrc
+            {
+                self.report(world, report);
             }
         }
         let due: Vec<_> =
@@ -71,10 +93,20 @@ impl Viewer {
             media_ssrc: self.ssrc,
             nacks: nack_pairs_from_sequence_numbers(&numbers),
         };
-        let plain = marshal(&[Box::new(nack)]).unwrap();
-        let protected = world.clients[1].1.protect_rtcp(&plain);
+        self.say(world, Box::new(nack));
+    }
+
+    /// By this the node knows how far away the viewer is.
+    fn report(&mut self, world: &mut World, report: &SenderReport) {
+        let last_sender_report = (report.ntp_time >> 16) as u32;
+        let block = ReceptionReport { ssrc: report.ssrc, last_sender_report, ..Default::default() };
+        self.say(world, Box::new(ReceiverReport { ssrc: 1, reports: vec![block], ..Default::default() }));
+    }
+
+    fn say(&mut self, world: &mut World, packet: Box<dyn Packet>) {
+        let protected = world.clients[1].1.protect_rtcp(&marshal(&[packet]).unwrap());
         if !world.narrow.get_mut(&1).unwrap().loses_report() {
-            self.requests.push_back((now + DELAY, protected));
+            self.requests.push_back((world.now + DELAY, protected));
         }
     }
 
@@ -100,12 +132,19 @@ impl Viewer {
     /// The share of the time in which the picture stood still: between two pictures is more than three times the usual time, or 150 ms more
     /// than that.
     fn frozen(&self, sent: &[Instant], packets: usize) -> f64 {
-        let (mut shown, mut frozen) = (sent[0] + BUFFER, Duration::ZERO);
+        let (mut shown, mut frozen) = (sent[0], Duration::ZERO);
         let began = shown;
+        let (mut buffer, mut told) = (0.0_f64, self.told.iter().peekable());
+        let mut wanted = 0.0;
         for (frame, sent) in sent.iter().enumerate() {
             let of = (frame * packets..(frame + 1) * packets).map(|number| self.came.get(&(number as u16)));
             let Some(complete) = of.collect::<Option<BTreeSet<_>>>() else { continue };
-            let at = (*sent + BUFFER).max(**complete.last().unwrap()).max(shown);
+            while let Some((_, least)) = told.next_if(|(at, _)| at <= sent) {
+                wanted = least.as_secs_f64();
+            }
+            let change = CHANGE * FRAME.as_secs_f64();
+            buffer += (wanted - buffer).clamp(-change, change);
+            let at = (*sent + Duration::from_secs_f64(buffer)).max(**complete.last().unwrap()).max(shown);
             let between = at - shown;
             if between > (3 * FRAME).max(FRAME + Duration::from_millis(150)) {
                 frozen += between;
@@ -122,6 +161,8 @@ fn watch(packets: usize) -> (f64, f64) {
     let mut narrow = Narrow::new(world.now, 20e6);
     (narrow.loses, narrow.loses_reports, narrow.delay) = (LOSS, LOSS, DELAY);
     world.narrow.insert(1, narrow);
+    let ssrc = world.clients[0].1.lines[1].ssrc;
+    world.send_rtcp(0, &[Box::new(SenderReport { ssrc, ntp_time: 77 << 32, ..Default::default() })]);
     let mut viewer = Viewer::new(&world);
     let mut sent = Vec::new();
     for tick in 0..24_000u32 {
@@ -151,6 +192,7 @@ fn watch(packets: usize) -> (f64, f64) {
         viewer.ask(&mut world);
     }
     let whole = &sent[..sent.len() - 10];
+    println!("{:?}", viewer.told.iter().map(|(at, d)| (*at - sent[0], *d)).collect::<Vec<_>>());
     (viewer.frozen(whole, packets), viewer.packets as f64 / (packets * sent.len()) as f64)
 }
 

@@ -18,6 +18,8 @@ pub struct Repair {
     pub round_trip: Option<Duration>,
     /// Each is sent twice: the way loses some of whatever is sent, and a decoder that waits for two round trips stands still.
     pub twice: bool,
+    /// The receiver has asked for them.
+    pub asked: bool,
 }
 
 /// The packets of one stream that were sent again last.
@@ -61,7 +63,7 @@ mod tests {
     fn what_is_under_way_is_not_sent_once_more() {
         let (mut again, start) = (Again::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        let far = Repair { round_trip: Some(Duration::from_millis(200)), twice: false };
+        let far = Repair { round_trip: Some(Duration::from_millis(200)), ..Repair::default() };
         let asked: Vec<_> = [0, 20, 100, 159, 170, 300, 340].map(|ms| again.is_due(at(ms), 7, far)).into();
         assert_eq!(asked, [true, false, false, false, true, false, true]);
         assert!(again.is_due(at(341), 8, far), "another packet");

@@ -356,11 +356,14 @@ impl Forwarder {
         }
         let Some(supply) = &source.supply else { return };
         let (origin, ssrc, format) = (supply.origin, header.ssrc, supply.format);
+        let has_copies = supply.red.is_some();
         let reception = source.reception.get_or_insert_with(|| Reception::new(now, format.clock_rate()));
         let made_good = !matches!(arrived, Arrived::Once { .. });
         let arrival = reception.receive(now, header.sequence, header.timestamp, made_good);
+        let is_silent = source.kind == Kind::Audio && header.payload(packet).is_empty();
         let (sequence, gap) = match arrival {
             Arrival::New { sequence, gap } => (sequence, gap),
+            Arrival::MadeGood if is_silent => return,
             Arrival::MadeGood => {
                 source.received.packet(now, packet.len(), header.timestamp, false, arrived);
                 return;
@@ -377,27 +380,30 @@ impl Forwarder {
                 out.request_key_frame(origin, ssrc);
             }
         }
-        let is_silent = source.kind == Kind::Audio && header.payload(packet).is_empty();
         let numbers = match source.kind {
             Kind::Audio => {
                 let last = source.sound.last();
-                let has_copies = supply.red.is_some();
                 let number = source.sound.arrived(sequence, header.timestamp, is_silent, has_copies);
                 number.map(|number| (number, last < Some(number)))
             }
             Kind::Video => Some((sequence, highest == Some(sequence))),
         };
         let Some((number, is_newest)) = numbers else {
+            if is_silent {
+                return;
+            }
             source.received.packet(now, packet.len(), header.timestamp, false, arrived);
             return;
         };
         let (packet, header) = if number == sequence {
             (packet, *header)
         } else {
+            let mut header = *header;
+            header.sequence = number as u16;
             renumbered.clear();
             renumbered.extend_from_slice(packet);
             renumbered[2..4].copy_from_slice(&(number as u16).to_be_bytes());
-            (&renumbered[..], RtpHeader { sequence: number as u16, ..*header })
+            (&renumbered[..], header)
         };
         let (sequence, header) = (number, &header);
         let payload = header.payload(packet);
@@ -589,7 +595,7 @@ impl Forwarder {
                 for round in 0..=u8::from(twice) {
                     for sequence in missing.clone().take(MAX_NACKED) {
                         let first = round == 0;
-                        stream.sent.nacks += u64::from(first);
+                        stream.sent.nacks += u64::from(first && repair.asked);
                         if !stream.parameters.nack || !stream.may_retransmit(now) {
                             return sent;
                         }

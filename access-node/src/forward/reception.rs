@@ -101,7 +101,8 @@ impl Reception {
     #[must_use]
     pub fn lacks(&self, sequence: u64) -> bool {
         let Some(highest) = self.unwrapper.highest() else { return false };
-        sequence > highest || (sequence > self.base && highest - sequence < WINDOW && !is_set(&self.seen, sequence))
+        sequence > highest
+            || (sequence > self.base && highest - sequence < WINDOW && !is_set(&self.seen, sequence))
     }
 
     /// A packet arrived. One that was retransmitted, or made of others, says nothing about jitter and losses.

@@ -65,7 +65,8 @@ impl Forwarder {
         if is_padding(header, packet) {
             // It has the type of the packet before it.
             packet[1] = packet[1] & 0x80 | types.plain;
-            let header = RtpHeader { payload_type: types.plain, ..*header };
+            let mut header = *header;
+            header.payload_type = types.plain;
             self.accept(now, key, packet, &header, Arrived::Once { bytes }, out);
             return true;
         }
@@ -123,20 +124,20 @@ impl Forwarder {
 
     /// Finds where the blocks of a packet belong, the earliest first; whether any is missing.
     fn place(
-        &mut self,
+        &self,
         key: SourceKey,
         header: &RtpHeader,
         payload_type: u8,
         blocks: &mut [Option<(Block<'_>, Place)>],
     ) -> bool {
-        let Some(source) = self.sources.get_mut(key) else { return false };
+        let Some(source) = self.sources.get(key) else { return false };
         let is_its = source.supply.as_ref().is_some_and(|supply| supply.ssrc == Some(header.ssrc));
         let highest = source.reception.as_ref().and_then(Reception::highest).filter(|_| is_its);
         let Some(highest) = highest else { return false };
         let carrier = nearest(highest, header.sequence);
         let (mut before, mut follows) = (carrier, header.timestamp);
         let mut lacks = false;
-        for (is_last, (block, place)) in (0..).map(|at| at == 0).zip(blocks.iter_mut().rev().flatten()) {
+        for (block, place) in blocks.iter_mut().rev().flatten() {
             let timestamp = header.timestamp.wrapping_sub(block.offset);
             let is_earlier = follows.wrapping_sub(timestamp) as i32 > 0;
             if block.payload_type != payload_type || block.data.is_empty() || !is_earlier {
@@ -144,10 +145,6 @@ impl Forwarder {
             }
             *place = source.sound.place(carrier, before, timestamp);
             if let Place::There(sequence) | Place::Missing(sequence) = *place {
-                // Between a packet and the last before it that it carries there is no sound.
-                if is_last && carrier > highest {
-                    source.sound.is_silent_between(sequence, carrier);
-                }
                 before = before.min(sequence);
             }
             follows = timestamp;

@@ -1,6 +1,9 @@
 //! Repair packets (FlexFEC): what is lost of a publisher's pictures is made of them, and a subscriber whose way loses gets them.
 
-use std::{ops::Range, time::Instant};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use kaigi_media::{
     flexfec::{Parity, Repair, SPAN},
@@ -22,6 +25,8 @@ use crate::{
 const MOST: usize = 16;
 /// Packets after its first one by which a repair packet is of no use any more: retransmissions have made good what it could have.
 const AGE: u64 = 256;
+/// Most that a client is told to wait, in units of 10 ms.
+const MOST_PLAYOUT_DELAY: u16 = 100;
 
 /// Repair packets of a source that more than one packet is missing of.
 #[derive(Debug, Default)]
@@ -167,6 +172,16 @@ impl Forwarder {
             if every == 0 {
                 maker.parity.clear();
             }
+        }
+    }
+
+    /// How long a client is to keep pictures of a stream before it shows them from now on, at least, if it can be told.
+    pub fn set_playout_delay(&mut self, key: SinkKey, least: Duration) {
+        if let Some(Sink { to: Destination::Client(stream), .. }) = self.sinks.get_mut(key)
+            && (stream.playout_delay.is_some() || !least.is_zero())
+        {
+            let units = u16::try_from(least.as_millis() / 10).unwrap_or(MOST_PLAYOUT_DELAY);
+            stream.playout_delay = Some(units.min(MOST_PLAYOUT_DELAY));
         }
     }
 

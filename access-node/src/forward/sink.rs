@@ -35,6 +35,9 @@ const RETRANSMISSIONS: u32 = 500;
 /// See [`RETRANSMISSIONS`].
 const BUDGET_WINDOW: Duration = Duration::from_secs(1);
 
+/// The longest that a client may keep a picture, in units of 10 ms: what browsers take where they are told nothing.
+const MAX_PLAYOUT_DELAY: u32 = 1_000;
+
 /// One destination of a track.
 #[derive(Debug)]
 pub struct Sink {
@@ -132,6 +135,8 @@ pub(super) struct ClientStream {
     pub(super) octets: u32,
     /// How many packets before it a packet carries.
     pub(super) depth: usize,
+    /// How long the client is to keep pictures before it shows them, in units of 10 ms, if it was ever told.
+    pub(super) playout_delay: Option<u16>,
     /// Present if the client takes repair packets.
     pub(super) maker: Option<Box<Maker>>,
     pub(super) sent: Sent,
@@ -188,7 +193,7 @@ impl ClientStream {
         // different ones under one number (RFC 7714 §8.1): nothing in them may be new, as a transport-wide number is, and redundancy may be.
         if parameters.nack && parameters.rtx.is_none() {
             (parameters.extensions.transport_cc, parameters.red) = (None, None);
-            parameters.extensions.dependency = None;
+            (parameters.extensions.dependency, parameters.extensions.playout_delay) = (None, None);
         }
         let continuity = Continuity::new(parameters.clock_rate, random as u16, (random >> 16) as u32);
         let maker =
@@ -201,6 +206,7 @@ impl ClientStream {
             packets: 0,
             octets: 0,
             depth: 0,
+            playout_delay: None,
             maker,
             sent: Sent::new(kind),
             again: Again::default(),
@@ -325,9 +331,11 @@ impl ClientStream {
         let frame =
             extensions.dependency.zip(numbers.and_then(|numbers| Some((numbers, numbers.frame.as_ref()?))));
         let frame = frame.filter(|(_, (_, frame))| frame.longest() <= usize::from(u8::MAX));
+        let playout_delay = extensions.playout_delay.zip(self.playout_delay.filter(|_| numbers.is_some()));
         let payload_at = out.len();
         let Some(first) = out.first_mut() else { return Written { transport_cc_at: None, payload_at } };
-        if audio_level.is_none() && extensions.transport_cc.is_none() && frame.is_none() {
+        let is_empty = audio_level.is_none() && playout_delay.is_none() && frame.is_none();
+        if is_empty && extensions.transport_cc.is_none() {
             return Written { transport_cc_at: None, payload_at };
         }
         *first |= 0x10;
@@ -342,6 +350,11 @@ impl ClientStream {
         if let Some((id, level)) = audio_level {
             head(out, id, 1);
             out.push(level);
+        }
+        if let Some((id, least)) = playout_delay {
+            head(out, id, 3);
+            let [_, limits @ ..] = (u32::from(least) << 12 | MAX_PLAYOUT_DELAY).to_be_bytes();
+            out.extend_from_slice(&limits);
         }
         let transport_cc_at = extensions.transport_cc.map(|id| {
             head(out, id, 2);

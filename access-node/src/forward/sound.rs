@@ -47,12 +47,14 @@ pub(super) struct Sound {
     runs: VecDeque<Run>,
     /// Nothing is known of what came before.
     floor: u64,
-    /// The sequence number of the newest packet that is no padding.
-    newest: Option<u64>,
+    /// Sequence number and timestamp of the newest packet that is no padding.
+    newest: Option<(u64, u32)>,
     /// The last packets by their sequence numbers, where there is redundancy.
     known: Option<Box<[Known; KNOWN as usize]>>,
     first: u64,
     highest: u64,
+    /// The least between two packets of sound that follow each other, in units of the timestamp.
+    step: Option<u32>,
 }
 
 impl Sound {
@@ -83,14 +85,19 @@ impl Sound {
         if is_double {
             return None;
         }
-        self.newest = self.newest.max(Some(sequence));
+        if let Some(newest) = self.newest.filter(|(newest, _)| *newest < sequence) {
+            self.follows(newest, sequence, timestamp);
+        }
+        if self.newest.is_none_or(|(newest, _)| newest < sequence) {
+            self.newest = Some((sequence, timestamp));
+        }
         self.number(sequence)
     }
 
     /// The last number so far.
     #[must_use]
     pub(super) fn last(&self) -> Option<u64> {
-        self.number(self.newest?)
+        self.number(self.newest?.0)
     }
 
     /// Which sequence number a packet of sound had that `carrier` carries, and of which it is known that it was before `before`.
@@ -121,16 +128,6 @@ impl Sound {
         missing.map_or(Place::Nowhere, Place::Missing)
     }
 
-    /// There is no sound from `after` to `before`, both exclusive: what is missing there is padding.
-    pub(super) fn is_silent_between(&mut self, after: u64, before: u64) {
-        let first = after.max(before.saturating_sub(REACH)).saturating_add(1);
-        for sequence in first..before {
-            if self.newest < Some(sequence) && self.known(sequence).is_none() {
-                self.leave_out(sequence);
-            }
-        }
-    }
-
     /// The number of a packet of sound; `None` of what is left out, or too long ago.
     fn number(&self, sequence: u64) -> Option<u64> {
         if sequence < self.floor {
@@ -145,7 +142,7 @@ impl Sound {
 
     /// No sound has that number. Those that come after it must not have been asked for yet.
     fn leave_out(&mut self, sequence: u64) {
-        if self.newest.is_none_or(|newest| sequence < newest) {
+        if self.newest.is_none_or(|(newest, _)| sequence < newest) {
             return;
         }
         let at = self.runs.iter().rposition(|run| run.start <= sequence).map_or(0, |at| at + 1);
@@ -168,6 +165,19 @@ impl Sound {
             && let Some(run) = self.runs.pop_front()
         {
             self.floor = run.end;
+        }
+    }
+
+    /// A packet of sound comes after all others. If no sound lasts less than from the one before it, what is missing between them is padding.
+    fn follows(&mut self, (before, earlier): (u64, u32), sequence: u64, timestamp: u32) {
+        if !is_after(timestamp, earlier) {
+            return;
+        }
+        let step = timestamp.wrapping_sub(earlier);
+        if sequence == before + 1 {
+            self.step = Some(self.step.map_or(step, |least| least.min(step)));
+        } else if sequence - before <= REACH && self.step.is_some_and(|least| step <= least) {
+            (before + 1..sequence).for_each(|missing| self.leave_out(missing));
         }
     }
 
@@ -195,4 +205,73 @@ impl Sound {
 
 fn is_after(a: u32, b: u32) -> bool {
     a.wrapping_sub(b) as i32 > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: u32 = 960;
+
+    /// Sounds are what their timestamps say, in steps; padding has that of the sound before it.
+    fn arrive(sound: &mut Sound, packets: &[(u64, u32, bool)]) -> Vec<Option<u64>> {
+        let numbers = packets
+            .iter()
+            .map(|(sequence, steps, is_padding)| sound.arrived(*sequence, STEP * steps, *is_padding, true));
+        numbers.collect()
+    }
+
+    #[test]
+    fn padding_takes_no_number_and_what_is_missing_leaves_its_place() {
+        let mut sound = Sound::default();
+        let packets = [
+            (100, 0, false),
+            (101, 0, true),
+            (102, 1, false),
+            (105, 2, true),
+            (106, 3, false),
+            (104, 2, false),
+        ];
+        let numbers = arrive(&mut sound, &packets);
+        assert_eq!(numbers, [Some(100), None, Some(101), None, Some(104), Some(103)]);
+        assert_eq!(sound.last(), Some(104));
+        assert_eq!(arrive(&mut sound, &[(101, 0, false)]), [None], "a number that was padding's");
+    }
+
+    #[test]
+    fn a_lost_packet_is_found_between_those_that_its_timestamp_lies_between() {
+        let mut sound = Sound::default();
+        // 103 to 105 are missing: a sound, and padding before or after it.
+        arrive(&mut sound, &[(100, 0, false), (101, 1, false), (102, 1, true)]);
+        assert_eq!(sound.place(106, 106, 2 * STEP), Place::Missing(105));
+        assert_eq!(sound.place(106, 106, STEP), Place::There(101));
+        assert_eq!(sound.place(103, 103, 2 * STEP), Place::Nowhere);
+        // Padding that follows it has its timestamp.
+        arrive(&mut sound, &[(104, 2, true)]);
+        assert_eq!(sound.place(106, 106, 2 * STEP), Place::Missing(103));
+        assert_eq!(arrive(&mut sound, &[(103, 2, false)]), [Some(102)]);
+        assert_eq!(arrive(&mut sound, &[(106, 3, false)]), [Some(103)], "105 was padding");
+    }
+
+    #[test]
+    fn what_was_found_under_another_number_is_not_heard_again() {
+        let mut sound = Sound::default();
+        arrive(&mut sound, &[(100, 0, false), (101, 1, false), (104, 3, false)]);
+        assert_eq!(sound.place(104, 104, 2 * STEP), Place::Missing(103));
+        assert_eq!(arrive(&mut sound, &[(103, 2, false), (102, 2, false)]), [Some(103), None]);
+        assert_eq!(sound.place(102, 102, 2 * STEP), Place::There(103));
+    }
+
+    #[test]
+    fn padding_is_remembered_for_a_while_only() {
+        let mut sound = Sound::default();
+        for number in 0..10_000u64 {
+            let sequence = 100 + 2 * number;
+            let numbers =
+                arrive(&mut sound, &[(sequence, number as u32, false), (sequence + 1, number as u32, true)]);
+            assert_eq!(numbers, [Some(100 + number), None]);
+        }
+        assert_eq!(sound.runs.len(), MAX_RUNS);
+        assert_eq!(arrive(&mut sound, &[(101, 0, false)]), [None], "too late");
+    }
 }

@@ -336,7 +336,7 @@ impl Node {
                 Rtcp::LastReference { ssrc, reference } => self.last_reference(now, key, ssrc, reference),
                 Rtcp::Nack { ssrc, pairs } => {
                     self.net.counters.nacks_in += 1;
-                    self.repair(now, key, ssrc, nacked(pairs));
+                    self.repair(now, key, ssrc, true, nacked(pairs));
                 }
                 Rtcp::KeyFrameRequest { ssrc, intra } => {
                     self.net.counters.key_frame_requests_in += 1;
@@ -369,7 +369,7 @@ impl Node {
         lost.sort_unstable();
         for of_one in lost.chunk_by(|(one, _), (other, _)| one == other) {
             let ssrc = of_one.first().map_or(0, |(ssrc, _)| ssrc.0);
-            self.repair(now, key, ssrc, of_one.iter().map(|(_, sequence)| *sequence));
+            self.repair(now, key, ssrc, false, of_one.iter().map(|(_, sequence)| *sequence));
         }
         lost.clear();
         self.lost = lost;
@@ -377,18 +377,19 @@ impl Node {
         self.protect(now, key);
     }
 
-    /// A client misses packets of a stream.
+    /// A client misses packets of a stream, and has asked for them or not.
     fn repair(
         &mut self,
         now: Instant,
         key: TransportKey,
         ssrc: u32,
+        asked: bool,
         missing: impl Iterator<Item = u16> + Clone,
     ) {
         let Some(transport) = self.net.transports.get(key) else { return };
         let Some(&sink) = transport.outgoing.get(&ssrc) else { return };
         let twice = transport.bandwidth.loses(now, LOSSY) && !transport.pacer.is_waiting();
-        let repair = Repair { round_trip: transport.round_trip.last, twice };
+        let repair = Repair { round_trip: transport.round_trip.last, twice, asked };
         let sent = self.forward.retransmit(now, sink, missing, repair, &mut self.net);
         self.net.counters.retransmissions += sent as u64;
     }

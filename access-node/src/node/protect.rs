@@ -40,8 +40,10 @@ impl Node {
             forward.set_redundancy(sink, depth);
         }
         let every = transport.protection.pictures(now, losses, transport.round_trip.last);
+        let delay = transport.protection.playout_delay(now, losses, transport.round_trip.last);
         for sink in transport.outgoing.values() {
             forward.set_repairs(*sink, every);
+            forward.set_playout_delay(*sink, delay);
         }
     }
 }

@@ -1,11 +1,13 @@
 //! How much of what is sent to a client is sent twice: as much as its way loses, and carries besides.
 
 mod level;
+mod playout;
 
 use std::time::{Duration, Instant};
 
 pub use level::{Level, Steps};
 
+use self::playout::Playout;
 use crate::forward::MAX_DEPTH;
 
 /// Least time between two looks at a transport. Feedback comes more often than shares of losses change.
@@ -43,6 +45,7 @@ const QUICK: Duration = Duration::from_millis(40);
 pub struct Protection {
     sound: Level,
     pictures: Level,
+    playout: Playout,
     looked: Option<Instant>,
     reported: Option<(Instant, f64)>,
 }
@@ -79,6 +82,12 @@ impl Protection {
         // On a way that is full they would take what pictures need.
         let every = level.checked_sub(1).filter(|_| share.is_some()).map(|level| PICTURES[level].1);
         every.unwrap_or(0)
+    }
+
+    /// How long the client is to keep pictures before it shows them, at least.
+    pub fn playout_delay(&mut self, now: Instant, losses: Losses, round_trip: Option<Duration>) -> Duration {
+        let share = self.share(now, losses);
+        self.playout.update(now, share, round_trip)
     }
 
     fn share(&self, now: Instant, losses: Losses) -> Option<f64> {

@@ -11,6 +11,8 @@ pub(super) const URI_REPAIRED_RID: &str = "urn:ietf:params:rtp-hdrext:sdes:repai
 pub(super) const URI_AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 pub(super) const URI_DEPENDENCY: &str =
     "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
+/// <https://webrtc.googlesource.com/src/+/refs/heads/main/docs/native-code/rtp-hdrext/playout-delay>
+pub(super) const URI_PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 pub(super) const URI_TRANSPORT_CC: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
@@ -54,6 +56,8 @@ pub struct Extensions {
     pub transport_cc: Option<u8>,
     /// The dependency descriptor (AV1 RTP payload specification, appendix A), of video.
     pub dependency: Option<u8>,
+    /// How long a receiver is to keep pictures before it shows them (playout delay), sent only.
+    pub playout_delay: Option<u8>,
 }
 
 /// How a stream to the client is named.

@@ -6,7 +6,7 @@ use super::{
     Kind,
     agreement::{
         Binding, DtlsRole, LocalDescription, Negotiated, URI_AUDIO_LEVEL, URI_DEPENDENCY, URI_MID,
-        URI_REPAIRED_RID, URI_RID, URI_TRANSPORT_CC,
+        URI_PLAYOUT_DELAY, URI_REPAIRED_RID, URI_RID, URI_TRANSPORT_CC,
     },
     offer::{Direction, Offer, OfferedMedia},
     simulcast::MAX_LAYERS,
@@ -167,7 +167,7 @@ fn flowing(
         (URI_MID, media.extension(URI_MID)),
         (URI_DEPENDENCY, negotiated.extensions.dependency),
     ];
-    extmaps(out, extensions.into_iter().chain(layer_extensions(media)));
+    extmaps(out, extensions.into_iter().chain(kept_extensions(media)));
     let direction = if negotiated.send.is_some() { Direction::SendOnly } else { Direction::RecvOnly };
     line!(out, "a={}", direction.as_str());
     let payload = &negotiated.payload;
@@ -214,19 +214,19 @@ fn flowing(
     }
 }
 
-/// The extensions that tell the layer, on every video m-line that offers them (as the one that tells the m-line): a browser to which they
-/// were refused once does not offer them again on that connection, not even on a new m-line with layers, and then takes its own offer for
-/// invalid, or sends packets that nobody can tell apart.
-fn layer_extensions(media: &OfferedMedia) -> impl Iterator<Item = (&'static str, Option<u8>)> {
+/// The extensions that tell the layer, and how long pictures are to be kept, on every video m-line that offers them (as the one that tells
+/// the m-line): a browser to which they were refused once does not offer them again on that connection, not even on a new m-line with
+/// layers, and then takes its own offer for invalid, or sends packets that nobody can tell apart.
+fn kept_extensions(media: &OfferedMedia) -> impl Iterator<Item = (&'static str, Option<u8>)> {
     let offered = |uri| (uri, media.extension(uri).filter(|_| media.kind == Some(Kind::Video)));
-    [URI_RID, URI_REPAIRED_RID].map(offered).into_iter()
+    [URI_RID, URI_REPAIRED_RID, URI_PLAYOUT_DELAY].map(offered).into_iter()
 }
 
 /// Layers of an m-line on which nothing flows, yet or any more. A browser goes on offering the layers of a sender that was stopped.
 fn inactive_layers(out: &mut String, media: &OfferedMedia) {
     let dependency = media.extension(URI_DEPENDENCY).filter(|_| media.kind == Some(Kind::Video));
     let extensions = [(URI_MID, media.extension(URI_MID)), (URI_DEPENDENCY, dependency)];
-    extmaps(out, extensions.into_iter().chain(layer_extensions(media)));
+    extmaps(out, extensions.into_iter().chain(kept_extensions(media)));
     if media.extension(URI_RID).is_some() && media.kind == Some(Kind::Video) {
         let layers: Vec<&Rid> = media.layers.iter().take(MAX_LAYERS).map(|layer| &layer.rid).collect();
         simulcast(out, &layers);

@@ -12,7 +12,8 @@ use super::{
     Codec, Format, Kind,
     agreement::{
         Binding, Change, DtlsRole, Extensions, LocalDescription, Negotiated, Outcome, SendStream,
-        URI_AUDIO_LEVEL, URI_DEPENDENCY, URI_MID, URI_REPAIRED_RID, URI_RID, URI_TRANSPORT_CC, Wish,
+        URI_AUDIO_LEVEL, URI_DEPENDENCY, URI_MID, URI_PLAYOUT_DELAY, URI_REPAIRED_RID, URI_RID,
+        URI_TRANSPORT_CC, Wish,
     },
     answer,
     format::{choose_to_receive, choose_to_send},
@@ -247,6 +248,8 @@ fn negotiate(
     let mut extensions = extensions(media, kind, offer.mixed);
     if sends {
         extensions.mid = None;
+    } else {
+        extensions.playout_delay = None;
     }
     // Retransmissions whose layer can't be told are of no use.
     let tells = layers.is_empty() || extensions.repaired_rid.is_some();
@@ -265,7 +268,7 @@ fn negotiate(
         extensions.transport_cc = None;
     }
     if resent_in_place {
-        extensions.dependency = None;
+        (extensions.dependency, extensions.playout_delay) = (None, None);
     }
     if extensions.transport_cc.is_none() {
         payload.feedback.retain(|value| value != "transport-cc");
@@ -313,5 +316,6 @@ fn extensions(media: &OfferedMedia, kind: Kind, mixed: bool) -> Extensions {
         transport_cc: media.extension(URI_TRANSPORT_CC),
         // Structures take the two-byte form, in between the others (RFC 8285 §4.1.2).
         dependency: media.extension(URI_DEPENDENCY).filter(|_| kind == Kind::Video && mixed),
+        playout_delay: media.extension(URI_PLAYOUT_DELAY).filter(|_| kind == Kind::Video),
     }
 }

@@ -147,6 +147,7 @@ fn a_publication_is_answered_with_its_first_accepted_payload_alone() {
                 "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid",
                 "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
                 "a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+                "a=extmap:5 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
                 "a=recvonly",
                 "a=rtpmap:96 VP8/90000",
                 "a=rtcp-fb:96 transport-cc",

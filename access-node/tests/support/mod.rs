@@ -220,6 +220,7 @@ impl Client {
                  a=extmap:13 urn:3gpp:video-orientation\r\n\
                  a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n\
                  a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
+                 a=extmap:5 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay\r\n\
                  a=extmap:12 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension\r\n\
                  a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n\
                  a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\n"

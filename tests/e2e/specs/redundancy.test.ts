@@ -58,6 +58,13 @@ const subscribed = async (subscription: string, wanted = 'audio'): Promise<Count
   return tracks.find(({ kind }) => kind === wanted)!.sent;
 };
 
+/** Whether nothing redundant is sent for a while. */
+async function isQuiet(subscription: string, wanted = 'audio'): Promise<boolean> {
+  const before = (await subscribed(subscription, wanted)).redundant;
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  return (await subscribed(subscription, wanted)).redundant === before;
+}
+
 /** The share of Bob's sound that had to be made up for a while. */
 async function concealed(subscription: string): Promise<number> {
   const before = await bob.call('counters', subscription, 'audio');
@@ -79,9 +86,13 @@ describe('sound over a way that loses a tenth', { timeout: 120_000 }, () => {
       shares.push(await concealed(subscription));
       relay.heal();
       const counted = await published(stream);
+      const { lost } = await bob.call('counters', subscription, 'audio');
+      console.log(`${counted.packetsLost} lost, ${counted.recovered} recovered, ${lost} missed by Bob`);
       expect(counted.packetsLost).toBeGreaterThan(30);
-      if (redundancy) expect(counted.recovered).toBeGreaterThan(30);
-      else expect(counted.recovered).toBe(0);
+      if (redundancy) {
+        // Most of what is lost is padding, which nobody misses. What Bob misses was lost together with its copy.
+        expect(counted.recovered / (counted.recovered + lost)).toBeGreaterThan(0.75);
+      } else expect(counted.recovered).toBe(0);
       await bob.call('unsubscribe', subscription);
       await ann.call('unpublish', stream);
     }
@@ -103,12 +114,7 @@ describe('sound over a way that loses a tenth', { timeout: 120_000 }, () => {
       shares.push(await concealed(subscription));
       relay.heal();
       if (redundancy) {
-        const quiet = async (): Promise<boolean> => {
-          const before = (await subscribed(subscription)).redundant;
-          await new Promise((resolve) => setTimeout(resolve, 1500));
-          return (await subscribed(subscription)).redundant === before;
-        };
-        await until('it ends with the losses', quiet, 60_000);
+        await until('it ends with the losses', () => isQuiet(subscription), 60_000);
       } else expect((await subscribed(subscription)).redundant).toBe(0);
       await bob.hears(subscription, [RED], [RED, BLUE]);
       await bob.call('unsubscribe', subscription);
@@ -142,14 +148,15 @@ describe('a picture over a way that loses a tenth and is long', { timeout: 120_0
     const stream = await ann.call('publish', { look: RED, audio: false, size: { width: 640, height: 360 }, noise: true });
     const subscription = await bob.call('subscribe', { video: { from: stream } });
     await bob.moves(subscription, 30);
-    expect((await subscribed(subscription, 'video')).redundant).toBe(0);
+    await until('no repair packets are sent while nothing is lost', () => isQuiet(subscription, 'video'), 60_000);
+    const sent = (await subscribed(subscription, 'video')).redundant;
     relay.up.delay = relay.down.delay = DELAY;
     relay.down.loses = LOSS;
     await until('repair packets come', async () => (await bob.call('counters', subscription, 'video')).repairs > 100, 60_000);
     const before = await bob.call('counters', subscription, 'video');
     await bob.moves(subscription, 100);
     const after = await bob.call('counters', subscription, 'video');
-    expect((await subscribed(subscription, 'video')).redundant).toBeGreaterThan(100);
+    expect((await subscribed(subscription, 'video')).redundant - sent).toBeGreaterThan(100);
     console.log(`repairs ${after.repairs - before.repairs} of ${after.packets - before.packets} packets, NACKs ${after.nacks - before.nacks}, frozen ${after.frozen - before.frozen} ms of ${after.at - before.at}`);
     await bob.call('unsubscribe', subscription);
     await ann.call('unpublish', stream);
