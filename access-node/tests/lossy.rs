@@ -192,7 +192,6 @@ fn watch(packets: usize) -> (f64, f64) {
         viewer.ask(&mut world);
     }
     let whole = &sent[..sent.len() - 10];
-    println!("{:?}", viewer.told.iter().map(|(at, d)| (*at - sent[0], *d)).collect::<Vec<_>>());
     (viewer.frozen(whole, packets), viewer.packets as f64 / (packets * sent.len()) as f64)
 }
 
