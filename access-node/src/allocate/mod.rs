@@ -13,6 +13,8 @@ use self::fill::{Filling, need};
 /// A larger layer is taken if this times what is needed then is there. Less, and what layers send by turns makes it fall again; more,
 /// and pictures stay small on ways that carry large ones.
 const MARGIN: f64 = 1.15;
+/// The same for as long as it waits: what layers send swings by some percent, and each time it would have to wait from the beginning.
+const KEPT_MARGIN: f64 = 1.05;
 /// A layer is left if more than this times what is there is needed. Estimates swing by some percent around what is sent.
 const TOLERANCE: f64 = 1.08;
 /// How long there must be enough for larger layers: at first, and before the way was ever too narrow.
@@ -123,7 +125,8 @@ impl Allocator {
         }
         filling.raise(budget(1.0 / MARGIN), |demand| demand.eager);
         let mut raised = filling.clone();
-        raised.raise(budget(1.0 / MARGIN), |_| true);
+        let margin = if self.enough_since.is_some() { KEPT_MARGIN } else { MARGIN };
+        raised.raise(budget(1.0 / margin), |_| true);
         if raised == filling {
             self.enough_since = None;
         } else if now >= *self.enough_since.get_or_insert(now) + self.patience {

@@ -160,6 +160,20 @@ fn an_estimate_that_swings_a_little_changes_nothing() {
 }
 
 /// The way of a saw-tooth: up slowly, down at once.
+#[test]
+fn what_layers_send_may_swing_while_a_larger_one_is_waited_for() {
+    let mut transport = Transport::new(vec![demand()]);
+    transport.run(5, |_| 3_000_000);
+    transport.step(700_000);
+    assert_eq!(transport.sent(), [Some(1)]);
+    for step in 0..40 {
+        transport.demands[0].rungs[2].bitrate = if step % 4 < 2 { 1_440_000 } else { 1_560_000 };
+        // What a probe for 1,500,000 would find.
+        transport.step(1_771_000);
+    }
+    assert_eq!(transport.sent(), [Some(2)]);
+}
+
 fn saw(period: f64) -> impl Fn(f64) -> u64 {
     move |at| (400_000.0 + 2_000_000.0 * (at % period) / period) as u64
 }
