@@ -9,10 +9,10 @@ use kaigi_media::{
 };
 
 use super::{
-    Arrived, Forwarder, Outlet,
+    Forwarder, Outlet,
+    accept::{Arrived, is_padding},
     cache::PacketCache,
     continuity::Numbering,
-    is_padding,
     reception::Reception,
     sequence::nearest,
     sink::{ClientStream, Destination, Numbers, Sink, Written},

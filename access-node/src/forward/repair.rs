@@ -11,7 +11,8 @@ use kaigi_media::{
 };
 
 use super::{
-    Arrived, Forwarder, Outlet,
+    Forwarder, Outlet,
+    accept::Arrived,
     sequence::nearest,
     sink::{ClientStream, Destination, Sink, Written},
     source::Source,
