@@ -264,13 +264,13 @@ impl Forwarder {
     }
 }
 
-fn audio_level(source: &Source, header: &RtpHeader, packet: &[u8]) -> Option<u8> {
+pub(super) fn audio_level(source: &Source, header: &RtpHeader, packet: &[u8]) -> Option<u8> {
     let id = source.supply.as_ref()?.extensions.audio_level?;
     header.extension(packet, id)?.first().copied()
 }
 
 /// The dependency descriptor of a packet, if it has one.
-fn descriptor_of<'p>(source: &Source, header: &RtpHeader, packet: &'p [u8]) -> Option<&'p [u8]> {
+pub(super) fn descriptor_of<'p>(source: &Source, header: &RtpHeader, packet: &'p [u8]) -> Option<&'p [u8]> {
     header.extension(packet, source.supply.as_ref()?.extensions.dependency?)
 }
 

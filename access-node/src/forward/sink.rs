@@ -10,10 +10,9 @@ use kaigi_proto::v1;
 
 use super::{
     Outlet,
+    accept::{audio_level, descriptor_of},
     again::Again,
-    audio_level,
     continuity::Continuity,
-    descriptor_of,
     picture::{Picture, inspect},
     picture_id::{PictureIds, Shift, locate},
     repair::Maker,

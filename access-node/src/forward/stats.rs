@@ -6,7 +6,8 @@ use kaigi_media::tally::Tally;
 use kaigi_proto::v1;
 
 use super::{
-    Arrived, Forwarder, Source,
+    Forwarder, Source,
+    accept::Arrived,
     choices::{Choices, Why},
     reception::Reception,
     report::{ReportBlock, SentReports},
