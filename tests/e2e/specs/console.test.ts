@@ -131,10 +131,8 @@ describe('settings', () => {
     await field('logo.picture').fill('logo.png');
     await field('logo.corner').selectOption('bottomRight');
     await desk.saves(() => desk.get('save').click());
-    await until('it is saved', async () => {
-      const { decoration } = (await document()).views[0]!.video as { decoration?: { captions: boolean; logo?: object } };
-      return decoration?.captions === true && JSON.stringify(decoration.logo) === '{"picture":"logo.png","corner":"bottomRight","height":10}';
-    });
+    const { decoration } = (await document()).views[0]!.video as { decoration?: object };
+    expect(decoration).toMatchObject({ captions: true, logo: { picture: 'logo.png', corner: 'bottomRight', height: 10 } });
   });
 
   it('can be written as JSON, and what the server refuses is told in its words', async () => {

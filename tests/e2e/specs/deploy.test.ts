@@ -182,8 +182,13 @@ describe('each process', () => {
   afterAll(async () => void (await kaigi?.stop()));
 
   it('tells how it is where the manifests look for it', async () => {
-    const log = readFileSync(path.join(ARTIFACTS, 'deploy.log'), 'utf8');
-    const places = [...log.matchAll(/([a-z-]+) tells how it is at (http\S+)\/metrics/g)].map(([, name, url]) => [name!, url!] as const);
+    const told = (): [string, string][] => {
+      const log = readFileSync(path.join(ARTIFACTS, 'deploy.log'), 'utf8');
+      return [...log.matchAll(/([a-z-]+) tells how it is at (http\S+)\/metrics/g)].map(([, name, url]) => [name!, url!]);
+    };
+    // The launcher says so when all of them are ready, of which it may hear a moment later than others.
+    await until('the launcher tells of all', async () => told().length === PROCESSES.length);
+    const places = told();
     expect(places.map(([name]) => name)).toEqual(PROCESSES);
     for (const [name, url] of places) {
       for (const at of ['/health', '/ready']) expect([name, at, (await request(url + at)).status]).toEqual([name, at, 200]);
