@@ -110,8 +110,8 @@ describe('a recording', () => {
     expect(streams.find(({ codec_type }) => codec_type === 'video')).toMatchObject({ width: 640, height: 480 });
     expect(duration).toBeGreaterThan(4);
     expect(duration).toBeLessThan(12);
-    await shows(file, [RED, BLUE], 2);
-    await hears(file, [RED, BLUE], 2);
+    await shows(file, [RED, BLUE], 3);
+    await hears(file, [RED, BLUE], 3);
     const [audio, video] = [await times(file, 'a'), await times(file, 'v')];
     // 50 frames of sound and 15 pictures a second, without a gap.
     expect(audio.length / ((audio.at(-1) ?? 0) - (audio[0] ?? 0))).toBeGreaterThan(47);
