@@ -55,8 +55,8 @@ fn dropped(world: &mut World) -> usize {
 /// The way was found narrow, and is not full any more.
 fn narrow() -> World {
     let mut world = conference(CAPACITY);
-    run(&mut world, 75, 4);
-    run(&mut world, 125, 1);
+    run(&mut world, 25, 4);
+    run(&mut world, 250, 1);
     waited(&mut world);
     dropped(&mut world);
     world
@@ -75,7 +75,7 @@ fn a_key_frame_stands_in_no_queue_of_a_narrow_way() {
     assert!(waited < Duration::from_millis(200), "{waited:?}");
     assert_eq!(dropped(&mut world), 0);
     let ssrc = world.clients[1].1.answer.ssrcs[1][0];
-    assert!(world.clients[1].1.take_rtp(ssrc).len() >= 18 + 125, "all of it came");
+    assert!(world.clients[1].1.take_rtp(ssrc).len() >= 18 + 250, "all of it came");
 }
 
 #[test]

@@ -40,6 +40,10 @@ const FULL: i64 = 3_000_000;
 /// Without any feedback for that long nothing is known of the way any more.
 const STALE: Duration = Duration::from_secs(30);
 
+/// Where more than this share is lost, more is sent than is carried, until less is sent and the losses stay: ways that lose so much by themselves
+/// are rare, and pictures are no good there.
+const HEAVY: f64 = 0.25;
+
 /// Losses that come later, in µs, after queues grew have nothing to do with that.
 const UNRELATED: i64 = 1_000_000;
 
@@ -141,7 +145,7 @@ impl BandwidthEstimator {
                 && packet.probe
                 && let Some(carried) = self.prober.reported(now, sequence, packet.bytes, packet.sent, arrival)
             {
-                self.rate.carried(now_micros, carried);
+                self.rate.carried(now_micros, self.acknowledged.rate(), carried);
             }
             let Some(arrival) = arrival else { continue };
             self.history.mark(sequence, Status::Received);
@@ -217,6 +221,18 @@ impl BandwidthEstimator {
     #[must_use]
     pub fn is_full(&self, now: Instant) -> bool {
         self.rate.overused().is_some_and(|at| self.micros(now) - at < FULL)
+    }
+
+    /// Whether it is certain that so much, in bit/s, is more than the way carries: queues grow, or losses are heavy. Nothing is certain of clients
+    /// that do not report on each packet.
+    #[must_use]
+    pub fn is_too_narrow(&self, now: Instant, bitrate: u64) -> bool {
+        if self.heard.is_none() {
+            return false;
+        }
+        let queues = || self.is_full(now) && self.rate.by_delay().is_some_and(|rate| rate < bitrate as f64);
+        let losses = || self.loss_share(now).is_some_and(|share| share > HEAVY);
+        self.estimate(now).is_some_and(|estimate| estimate < bitrate) && (queues() || losses())
     }
 
     /// Whether the way was ever found too narrow for what was sent. Until then the estimate says how much was sent, and little more.

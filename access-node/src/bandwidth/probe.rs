@@ -17,9 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Until the next one, if the way carried what was asked about: it may carry still more.
 const NEXT: Duration = Duration::from_millis(200);
 /// First and longest pause after one that the way did not carry.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(4));
+const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
 /// If nothing is known, that is asked about first, in bit/s.
 const FIRST: u64 = 1_000_000;
+/// The most that is asked about, as a multiple of what is known: the way has a queue of twice the probe's time then if that was all.
+const MOST: u64 = 3;
 /// Least share of the packets that must arrive.
 const ARRIVED: f64 = 0.75;
 /// Least share of the packets that must be reported on; whole reports get lost.
@@ -76,6 +78,8 @@ pub(super) struct Carried {
     pub(super) rate: u64,
     /// Whether all packets arrived.
     pub(super) whole: bool,
+    /// Whether more was sent: that is all that the way carries.
+    pub(super) full: bool,
 }
 
 /// Decides when to probe, and reads what came of it.
@@ -100,9 +104,12 @@ impl Prober {
         if !idle || estimate.is_some_and(|estimate| estimate >= all) {
             return;
         }
-        // After a failure the way is probably full: a smaller step makes a shorter queue.
-        let step = |estimate: u64| if self.failures == 0 { estimate * 2 } else { estimate + estimate / 2 };
-        let target = estimate.map_or(FIRST, |estimate| step(estimate.min(1 << 40))).max(next).min(all);
+        // After a failure the way is probably full: a smaller step makes a shorter queue. What is asked for may take several.
+        let step = |estimate: u64| match self.failures {
+            0 => next.clamp(2 * estimate, MOST * estimate),
+            _ => estimate + estimate / 2,
+        };
+        let target = estimate.map_or(FIRST.max(next), |estimate| step(estimate.min(1 << 40))).min(all);
         if target == 0 {
             return;
         }
@@ -188,17 +195,21 @@ impl Prober {
             return None;
         }
         let carried = cluster.seen.carried(cluster.target);
-        match carried {
-            Some(Carried { rate, .. })
-                if rate as f64 >= FULL.0 * cluster.target as f64
-                    || (cluster.known > 0 && rate as f64 >= WORTH * cluster.known as f64) =>
-            {
-                (self.state, self.failures) = (State::Idle, 0);
-                self.not_before = Some(now + NEXT);
-            }
-            Some(_) | None => self.failed(now),
+        let rate = carried.map_or(0.0, |carried| carried.rate as f64);
+        if rate >= FULL.0 * cluster.target as f64 {
+            self.succeeded(now, 0);
+        } else if cluster.known > 0 && rate >= WORTH * cluster.known as f64 {
+            // There is more, but not as much as was asked about.
+            self.succeeded(now, 1);
+        } else {
+            self.failed(now);
         }
         carried
+    }
+
+    fn succeeded(&mut self, now: Instant, failures: u32) {
+        (self.state, self.failures) = (State::Idle, failures);
+        self.not_before = Some(now + NEXT);
     }
 
     fn failed(&mut self, now: Instant) {
@@ -245,7 +256,8 @@ impl Seen {
         if arrived > COMPRESSED * sent {
             return None;
         }
-        let carried = if arrived < FULL.0 * sent { FULL.1 * arrived } else { sent.min(arrived) };
-        Some(Carried { rate: (carried as u64).min(target), whole: self.lost == 0 })
+        let full = arrived < FULL.0 * sent;
+        let carried = if full { FULL.1 * arrived } else { sent.min(arrived) };
+        Some(Carried { rate: (carried as u64).min(target), whole: self.lost == 0, full })
     }
 }

@@ -17,6 +17,9 @@ const DECREASE: f64 = 0.85;
 /// A decrease leaves at least this share: a stand-still of the way looks like a way that carries nothing. Where it does carry so little,
 /// the next decrease follows within two round trips.
 const FALL: f64 = 0.5;
+/// Longest wait, in µs, for a decrease to show before the next. Where a queue stands for longer what arrives is what the way carries, and
+/// more decreases lead to no less.
+const SHOWS: i64 = 200_000;
 /// Growth per second far from the way's limit.
 const GROWTH: f64 = 1.08;
 /// No more than this times what arrives can be known of the way, and a little, in bit/s, for those who send almost nothing.
@@ -120,6 +123,11 @@ impl Rate {
         Some(self.by_loss.map_or(by_delay, |by_loss| by_loss.min(by_delay)))
     }
 
+    /// bit/s by the delays alone.
+    pub(super) fn by_delay(&self) -> Option<f64> {
+        self.by_delay
+    }
+
     /// When the way was found too narrow for what was sent the last time, in µs.
     pub(super) fn fell(&self) -> Option<i64> {
         self.fell
@@ -156,7 +164,7 @@ impl Rate {
         self.updated = now;
         let rate = match usage {
             // What was decreased takes a while to show.
-            Usage::Over if self.decreased.is_some_and(|at| now - at < response + 100_000) => rate,
+            Usage::Over if self.decreased.is_some_and(|at| now - at < response.min(SHOWS) + 100_000) => rate,
             Usage::Over => {
                 if self.limit.is_some_and(|limit| acknowledged < limit.mean - limit.width()) {
                     self.limit = None;
@@ -177,8 +185,9 @@ impl Rate {
         self.weigh_losses(now, acknowledged);
     }
 
-    /// A probe has shown that so much is carried.
-    pub(super) fn carried(&mut self, now: i64, Carried { rate, whole }: Carried) {
+    /// A probe has shown that so much is carried, while packets arrive at the rate `acknowledged`.
+    pub(super) fn carried(&mut self, now: i64, acknowledged: Option<f64>, carried: Carried) {
+        let Carried { rate, whole, full } = carried;
         // While queues drain it says nothing.
         if self.decreased.is_some_and(|at| now - at < SETTLING) {
             return;
@@ -188,7 +197,10 @@ impl Rate {
             self.updated = now;
             self.losses.begin(now);
         }
-        self.by_delay = Some(self.by_delay.unwrap_or(LEAST).max(rate));
+        let known = self.by_delay.unwrap_or(LEAST);
+        // What was believed beyond what arrives was never seen.
+        let most = if full { rate.max(acknowledged.unwrap_or_default()) } else { f64::INFINITY };
+        self.by_delay = Some(known.min(most).max(rate));
         self.by_loss = self.by_loss.filter(|by_loss| !whole || *by_loss >= rate);
         if self.limit.is_some_and(|limit| rate > limit.mean + limit.width()) {
             self.limit = None;

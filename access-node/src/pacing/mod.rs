@@ -14,7 +14,7 @@ use self::fifo::Fifo;
 
 /// Media leave at that many times the estimate. The more, the longer the queue that a large frame makes in the way: this share of its
 /// size less one. The less, the later frames are whole where the estimate is behind what the way carries.
-const FACTOR: f64 = 2.0;
+const FACTOR: f64 = 1.8;
 /// What leaves in that time at the paced rate leaves at once: a frame and a half of a stream of 30 a second that fills the estimate.
 const BURST: Duration = Duration::from_millis(25);
 /// Once something waits, so much leaves together: fewer wake-ups and system calls.

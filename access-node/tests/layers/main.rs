@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bottleneck;
 mod remote;
 mod stage;
 #[path = "../support/mod.rs"]
