@@ -60,10 +60,10 @@ impl<'d> Filling<'d> {
             .any(|(demand, rung)| demand.bitrate().is_some() && rung.is_none())
     }
 
-    /// Gives its smallest layer to each picture that is sent now and would get nothing.
-    pub(super) fn show(&mut self) {
+    /// Gives its smallest layer to each of those pictures that is sent now and would get nothing.
+    pub(super) fn show(&mut self, of: impl Fn(&Demand) -> bool) {
         for (demand, rung) in self.demands.iter().zip(&mut self.rungs) {
-            if demand.bitrate().is_some() && rung.is_none() {
+            if demand.bitrate().is_some() && rung.is_none() && of(demand) {
                 *rung = Some(0);
             }
         }

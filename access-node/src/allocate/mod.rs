@@ -33,6 +33,9 @@ const FORGET: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_millis(600);
 /// If more than this times what is there is needed it is taken away at once, before it harms sound.
 const RUIN: f64 = 1.7;
+/// The same as [`GRACE`] of a picture that has one size only, of which nothing is left then; where far too much is needed, that is its time.
+/// A stand-still of the way, and what comes of it, is over by then.
+const LONG_GRACE: Duration = Duration::from_millis(1_500);
 
 /// One layer that could be sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,6 +57,8 @@ pub struct Demand {
     pub current: Option<usize>,
     /// It was asked for just now: it need not wait for what is there.
     pub eager: bool,
+    /// It has one size only.
+    pub single: bool,
 }
 
 impl Demand {
@@ -114,14 +119,12 @@ impl Allocator {
         if filling.need() > budget(TOLERANCE) {
             let before = filling.clone();
             filling.refill(budget(1.0));
-            if filling.hides() && self.spares(now, &filling, budget(RUIN)) {
-                filling.show();
-            }
+            self.spare(now, &mut filling, budget(RUIN));
             if filling != before {
                 self.has_lowered(now);
             }
         } else {
-            self.short_since = None;
+            self.has_enough();
         }
         filling.raise(budget(1.0 / MARGIN), |demand| demand.eager);
         let mut raised = filling.clone();
@@ -138,12 +141,26 @@ impl Allocator {
         Allocation { rungs: filling.into_rungs(), lacking }
     }
 
-    /// Whether pictures are shown still for which there is not enough any more: with them no more than `most` is needed, and it has not
-    /// been so for long.
-    fn spares(&mut self, now: Instant, filling: &Filling<'_>, most: u64) -> bool {
+    /// Goes on with pictures for which there is not enough any more, if it has not been so for long; `most` is what is needed at most that
+    /// is not far too much.
+    fn spare(&mut self, now: Instant, filling: &mut Filling<'_>, most: u64) {
+        if !filling.hides() {
+            return;
+        }
+        let short = now.saturating_duration_since(*self.short_since.get_or_insert(now));
         let mut shown = filling.clone();
-        shown.show();
-        now < *self.short_since.get_or_insert(now) + GRACE && shown.need() <= most
+        shown.show(|_| true);
+        let ruins = shown.need() > most;
+        filling.show(|demand| match (demand.single, ruins) {
+            (false, true) => false,
+            (false, false) | (true, true) => short < GRACE,
+            (true, false) => short < LONG_GRACE,
+        });
+    }
+
+    /// There is enough for what is shown.
+    pub fn has_enough(&mut self) {
+        self.short_since = None;
     }
 
     fn has_lowered(&mut self, now: Instant) {

@@ -226,3 +226,36 @@ fn whatever_the_estimates_changes_are_rare_and_nothing_is_promised_twice() {
         assert!(ups < 6.0, "{ups} a minute and picture, seed {seed}");
     }
 }
+
+#[test]
+fn a_picture_of_one_size_pauses_after_others_have_become_small_and_not_at_once() {
+    let single = Demand {
+        rungs: vec![Rung { bitrate: 600_000, value: 1.0 }],
+        current: Some(0),
+        single: true,
+        ..Demand::default()
+    };
+    let layered = Demand { current: Some(2), ..demand() };
+    let mut transport = Transport::new(vec![layered, single]);
+    transport.step(900_000);
+    assert_eq!(transport.sent(), [Some(0), Some(0)]);
+    let begin = transport.now;
+    let shown = |transport: &mut Transport, estimate| {
+        let allocation = transport.allocator.allocate(
+            transport.now,
+            Some(estimate),
+            transport.reserved,
+            &transport.demands,
+        );
+        allocation.rungs[1].is_some()
+    };
+    for (after, estimate, is_shown) in
+        [(0, 600_000, true), (1_400, 600_000, true), (1_600, 600_000, false), (700, 300_000, false)]
+    {
+        transport.allocator.has_enough();
+        transport.now = begin;
+        assert!(shown(&mut transport, estimate));
+        transport.now = begin + Duration::from_millis(after);
+        assert_eq!(shown(&mut transport, estimate), is_shown, "{estimate} for {after} ms");
+    }
+}

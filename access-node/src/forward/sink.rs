@@ -82,6 +82,12 @@ impl Sink {
         self.flows() && !self.held
     }
 
+    /// Whether what it gets is held back for want of bandwidth.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// Whether it is paused.
     #[must_use]
     pub fn is_active(&self) -> bool {

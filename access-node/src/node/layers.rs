@@ -14,6 +14,7 @@ use super::{
     net::Net,
     protect::added,
     remote::RemoteLayers,
+    singles::Single,
     transport::Role,
     transport::Transport,
 };
@@ -135,10 +136,13 @@ impl Layering {
 }
 
 impl Transport {
-    /// Whether less is there than was allocated.
+    /// Whether less is there than was allocated, or may be than is sent.
     pub(super) fn falls_short(&self, now: Instant) -> bool {
-        self.layering.next.is_some()
-            && self.bandwidth.fell_within(now, FALL)
+        if self.layering.next.is_none() {
+            // Nothing is looked at unless the way is narrow.
+            return self.bandwidth.is_too_narrow(now, u64::MAX);
+        }
+        self.bandwidth.fell_within(now, FALL)
             && self.bandwidth.estimate(now).is_some_and(|estimate| estimate < self.layering.need)
     }
 }
@@ -153,18 +157,18 @@ struct Wanted<'t> {
 }
 
 /// What is to be done for one.
-struct Change {
-    sink: SinkKey,
+pub(super) struct Change {
+    pub(super) sink: SinkKey,
     /// `None` = nothing is sent any more.
-    layer: Option<TrackSource>,
-    chosen: Chosen,
+    pub(super) layer: Option<TrackSource>,
+    pub(super) chosen: Chosen,
 }
 
 /// What the allocation came from.
 #[derive(Clone, Copy)]
-struct Basis {
+pub(super) struct Basis {
     now: Instant,
-    estimate: Option<u64>,
+    pub(super) estimate: Option<u64>,
     floods: bool,
 }
 
@@ -276,19 +280,25 @@ fn changes(
     let mut reports = false;
     let mut says = false;
     let mut pictures = Vec::new();
+    let mut singles = Vec::new();
     for track in transport.sessions.values_mut().flat_map(|session| &mut session.tracks) {
         let Role::Subscribed { from: Some(fed), active, sink: Some(sink) } = &mut track.role else {
             continue;
         };
+        let negotiated = transport.negotiation.negotiated(&track.mid);
+        let has_numbers = negotiated.is_some_and(|agreed| agreed.extensions.transport_cc.is_some());
         match fed {
+            Fed::Track(source) if track.kind == Kind::Video && has_numbers && forward.can_pad(*sink) => {
+                reserved += added(now, *sink, forward);
+                singles.extend(Single::new(now, *sink, source, forward).filter(|_| *active));
+            }
             Fed::Track(_) | Fed::Selected(..) => {
                 reserved += sent(now, *sink, forward) + added(now, *sink, forward);
             }
             Fed::Layers(_) if !*active => {}
             Fed::Layers(layered) => {
                 reserved += added(now, *sink, forward);
-                let negotiated = transport.negotiation.negotiated(&track.mid);
-                reports |= negotiated.is_some_and(|agreed| agreed.extensions.transport_cc.is_some());
+                reports |= has_numbers;
                 says |= negotiated.is_some_and(|agreed| agreed.has_feedback("goog-remb"));
                 let elsewhere = |layer: &TrackSource| match layer.worker == *own {
                     false => remote.look(now, layer),
@@ -302,12 +312,24 @@ fn changes(
             }
         }
     }
+    let of_all = |singles: &[Single<'_>]| singles.iter().map(Single::sent).sum::<u64>();
+    let demanded: Vec<_> = pictures.iter().map(Wanted::demand).collect();
+    let sent = reserved + of_all(&singles) + demanded.iter().filter_map(Demand::bitrate).sum::<u64>();
+    // Unless it is certain that there is not enough for them they are sent.
+    if !transport.bandwidth.is_too_narrow(now, sent) {
+        let (held, flowing): (Vec<_>, Vec<_>) = singles.into_iter().partition(|single| single.is_held);
+        reserved += of_all(&flowing);
+        singles = held;
+    }
+    reports |= !singles.is_empty();
     let layering = &mut transport.layering;
-    layering.next = (!pictures.is_empty()).then_some(now + TICK);
-    if pictures.is_empty() {
+    let is_idle = pictures.is_empty() && singles.is_empty();
+    layering.next = (!is_idle).then_some(now + TICK);
+    if is_idle {
+        layering.allocator.has_enough();
         return Default::default();
     }
-    let demands: Vec<_> = pictures.iter().map(Wanted::demand).collect();
+    let demands: Vec<_> = demanded.into_iter().chain(singles.iter().map(Single::demand)).collect();
     let began = *layering.since.get_or_insert(now);
     layering.since = Some(if connected { began } else { now });
     let starts =
@@ -316,7 +338,6 @@ fn changes(
     let start = || starts.then(|| START.max(2 * smallest()) + reserved);
     // `None` is less than any.
     let estimate = transport.bandwidth.estimate(now).max(start());
-    let sent = reserved + demands.iter().filter_map(Demand::bitrate).sum::<u64>();
     let estimate = match estimate {
         Some(estimate) if !transport.bandwidth.fell_within(now, FALL) => Some(estimate.max(sent)),
         estimate => estimate,
@@ -324,10 +345,9 @@ fn changes(
     let floods = estimate.is_some_and(|estimate| sent as f64 > FLOOD * estimate as f64);
     let basis = Basis { now, estimate, floods };
     let allocation = layering.allocator.allocate(now, estimate, reserved, &demands);
-    layering.padded = pictures
-        .iter()
-        .map(|picture| picture.sink)
-        .find(|sink| reports && connected && forward.can_pad(*sink));
+    let mut sinks =
+        pictures.iter().map(|picture| picture.sink).chain(singles.iter().map(|single| single.sink));
+    layering.padded = sinks.find(|sink| reports && connected && forward.can_pad(*sink));
     match allocation.lacking.filter(|_| layering.padded.is_some()) {
         Some((next, all)) => transport.bandwidth.want(now, next, all),
         None => transport.bandwidth.want_no_more(),
@@ -341,6 +361,12 @@ fn changes(
         if let Some(most) = picture.ladder.most(picture.layered.layer) {
             forward.limit_layers(picture.sink, most);
         }
+    }
+    for ((single, demand), rung) in
+        singles.iter().zip(&demands[pictures.len()..]).zip(&allocation.rungs[pictures.len()..])
+    {
+        layering.need += rung.and_then(|rung| demand.rungs.get(rung)).map_or(0, |rung| rung.bitrate);
+        changes.extend(single.choose(rung.is_some() || demand.rungs.is_empty(), basis));
     }
     (changes, woken)
 }
@@ -362,6 +388,7 @@ impl Wanted<'_> {
             current: place,
             // One that has stopped is left for what there is.
             eager: is_eager || (is_sent && place.is_none()),
+            single: false,
         }
     }
 

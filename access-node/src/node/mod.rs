@@ -20,6 +20,7 @@ mod repairs;
 pub mod request;
 mod sessions;
 mod signaling;
+mod singles;
 mod speakers;
 mod stats;
 mod transport;

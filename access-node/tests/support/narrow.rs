@@ -85,6 +85,11 @@ impl Narrow {
         self.arriving.push_back((free_at + self.delay, datagram.to_vec()));
     }
 
+    /// Nothing gets through for that long.
+    pub fn stand_still(&mut self, now: Instant, time: Duration) {
+        self.free_at = Some(self.free_at.unwrap_or(now).max(now) + time);
+    }
+
     pub fn next_timeout(&self) -> Option<Instant> {
         let arrival = self.arriving.front().map(|(at, _)| *at);
         let report = self.reports.front().map(|(at, _)| *at);
