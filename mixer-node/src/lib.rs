@@ -18,6 +18,7 @@ pub mod service;
 pub mod transcoder;
 pub mod video;
 pub mod view;
+pub mod watchdog;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -48,6 +49,8 @@ use view::MixerContext;
 
 /// Between looks at agents that are away.
 const TICK: Duration = Duration::from_secs(1);
+/// Between looks at the threads that compose and mix.
+const WATCH: Duration = Duration::from_millis(200);
 /// Time for calls under way when the process ends.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -183,10 +186,12 @@ async fn serve(
     tokio::spawn({
         let (node, stop) = (Arc::clone(&node), stop.clone());
         async move {
-            let mut tick = tokio::time::interval(TICK);
+            let (mut tick, mut watch) = (tokio::time::interval(TICK), tokio::time::interval(WATCH));
             while !stop.is_cancelled() {
-                tick.tick().await;
-                node.tick(Instant::now());
+                tokio::select! {
+                    _ = tick.tick() => node.tick(Instant::now()),
+                    _ = watch.tick() => node.watch(Instant::now()),
+                }
             }
         }
     });

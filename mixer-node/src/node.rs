@@ -220,6 +220,12 @@ impl Node {
         Ok(())
     }
 
+    /// Sees to it that all views and transcoders go on; called some times a second.
+    pub fn watch(&self, now: Instant) {
+        self.views.lock().values().for_each(|view| view.watch(now));
+        self.transcoders.lock().values().for_each(|transcoder| transcoder.watch(now));
+    }
+
     /// Ends what belongs to agents that have been away for too long; called about once a second.
     pub fn tick(&self, now: Instant) {
         for subject in self.context.events.abandoned(now) {

@@ -75,6 +75,12 @@ impl Transcoder {
         self.spec.version
     }
 
+    /// Sees to it that it works; called some times a second.
+    pub fn watch(&self, now: Instant) {
+        self.studio.iter().for_each(|studio| studio.watch(now));
+        self.thread.iter().for_each(|thread| thread.watch(now));
+    }
+
     /// Where its outputs are.
     #[must_use]
     pub fn reply(&self) -> v1::TranscoderReply {

@@ -163,6 +163,14 @@ impl View {
         self.spec.version
     }
 
+    /// Sees to it that it is composed and mixed; called some times a second.
+    pub fn watch(&self, now: Instant) {
+        self.audio.thread.watch(now);
+        if let Some(video) = &self.video {
+            video.studio.watch(now);
+        }
+    }
+
     /// Where its outputs are.
     #[must_use]
     pub fn reply(&self) -> v1::ViewReply {

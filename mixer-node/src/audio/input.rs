@@ -40,6 +40,9 @@ pub struct AudioInput {
     power: f32,
     /// How many packets were decoded.
     decoded: u64,
+    /// A defect to be had at the next tick.
+    #[cfg(test)]
+    pub(super) panics: bool,
 }
 
 impl AudioInput {
@@ -61,6 +64,8 @@ impl AudioInput {
             frame: vec![0.0; FRAME_VALUES],
             power: 0.0,
             decoded: 0,
+            #[cfg(test)]
+            panics: false,
         })
     }
 
@@ -99,6 +104,8 @@ impl AudioInput {
 
     /// Makes the next frame, of silence if it is not listened to; false if the input has nothing to say.
     pub fn tick(&mut self, now: Instant, open: bool) -> bool {
+        #[cfg(test)]
+        assert!(!self.panics, "a defect, as asked for");
         let was_open = std::mem::replace(&mut self.open, open);
         if open && !was_open {
             self.warm_up();

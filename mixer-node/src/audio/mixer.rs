@@ -2,7 +2,7 @@
 //! without his own inputs, as long as he is heard: all who are silent share the encoding of the sum. No I/O and no clock: packets and times
 //! in, packets out.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Instant};
 
 use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
 
@@ -18,6 +18,8 @@ const SILENCE: f32 = 1e-6;
 /// Ticks that somebody who falls silent keeps his own encoding: 2 s. Another encoder's frames are a tiny break for a decoder, so it
 /// does not change in the pauses of speech.
 const HANGOVER: u32 = 100;
+/// Ticks for which an input is left out that can't be decoded because of a defect in this program: 1 s, each time twice as long.
+const PAUSE: (u32, u32) = (50, 3000);
 
 /// What is heard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +74,11 @@ struct Input {
     speaking: bool,
     /// Ticks for which it still counts as heard.
     heard: u32,
+    /// What it takes to begin anew.
+    stream: (AudioCodec, Option<u8>),
+    /// Ticks for which it is left out, and how many it was the last time.
+    left_out: u32,
+    pause: u32,
 }
 
 impl Input {
@@ -80,8 +87,28 @@ impl Input {
         Bid::new(self.audio.is_open(), loudness.is_silent(now), loudness)
     }
 
+    /// Does something with the stream; a defect ends nothing but this input, for a while.
+    fn guard(&mut self, work: impl FnOnce(&mut AudioInput)) {
+        if self.left_out > 0 || std::panic::catch_unwind(AssertUnwindSafe(|| work(&mut self.audio))).is_ok() {
+            return;
+        }
+        tracing::error!("an input's sound can't be decoded, it is left out for a while");
+        metrics::counter!("kaigi_mixer_rebuilt_total", "what" => "decoder").increment(1);
+        self.pause = (self.pause * 2).clamp(PAUSE.0, PAUSE.1);
+        (self.left_out, self.speaking) = (self.pause, false);
+        if let Ok(audio) = AudioInput::new(self.stream.0, self.stream.1) {
+            self.audio = audio;
+        }
+    }
+
     fn tick(&mut self, now: Instant, open: bool) {
-        self.speaking = self.audio.tick(now, open);
+        if self.left_out > 0 {
+            (self.left_out, self.speaking) = (self.left_out - 1, false);
+        } else {
+            let mut speaking = false;
+            self.guard(|audio| speaking = audio.tick(now, open));
+            self.speaking = speaking;
+        }
         let loud = self.speaking && self.audio.power() > SILENCE;
         self.heard = if loud { HANGOVER } else { self.heard.saturating_sub(1) };
     }
@@ -126,7 +153,15 @@ impl AudioMixer {
         level_id: Option<u8>,
     ) -> Result<(), DecodeError> {
         let audio = AudioInput::new(codec, level_id)?;
-        let input = Input { owner: owner.clone(), audio, speaking: false, heard: 0 };
+        let input = Input {
+            owner: owner.clone(),
+            audio,
+            speaking: false,
+            heard: 0,
+            stream: (codec, level_id),
+            left_out: 0,
+            pause: 0,
+        };
         self.inputs.insert(stream.clone(), input);
         Ok(())
     }
@@ -169,7 +204,7 @@ impl AudioMixer {
     /// Takes an RTP packet for an input; ignored if there is no such input.
     pub fn packet(&mut self, stream: &StreamId, packet: &[u8], now: Instant) {
         if let Some(input) = self.inputs.get_mut(stream) {
-            input.audio.packet(packet, now);
+            input.guard(|audio| audio.packet(packet, now));
         }
     }
 
@@ -381,6 +416,19 @@ mod tests {
         assert_eq!(audible(&minus("pc")), [true, true, false]);
         let own = room.hears(&minus("pa"), 50, TONES)[0];
         assert!(own < 0.01, "hears himself at {own}");
+    }
+
+    #[test]
+    fn an_input_that_is_a_defect_is_left_out_for_a_while_and_the_others_are_heard() {
+        let mut room = Room::new(&THREE);
+        room.run(100);
+        room.mixer.inputs.get_mut(&stream("a")).unwrap().audio.panics = true;
+        let audible = |room: &Room| room.hears(&common(), 20, TONES).map(|amplitude| amplitude > 0.1);
+        room.run(40);
+        assert_eq!(audible(&room), [false, true, true]);
+        room.run(60);
+        assert_eq!(audible(&room), [true, true, true], "decoded anew");
+        assert_eq!(room.ears[&common()].packets, 200, "without a gap");
     }
 
     #[test]

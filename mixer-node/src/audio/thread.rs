@@ -69,6 +69,11 @@ impl AudioThread {
     pub fn set(&self, plan: AudioPlan) {
         self.0.set(plan);
     }
+
+    /// Sees to it that the work goes on; called some times a second.
+    pub fn watch(&self, now: Instant) {
+        self.0.watch(now);
+    }
 }
 
 fn work(plan: &Plan<AudioPlan>, stop: &Stop) {
@@ -99,7 +104,10 @@ fn work(plan: &Plan<AudioPlan>, stop: &Stop) {
         if let Some(news) = plan.news(&mut seen) {
             desk.follow(news);
         }
-        desk.tick(Instant::now());
+        // Another thread may have taken the place of this one meanwhile.
+        if !stop.has_come() {
+            desk.tick(Instant::now());
+        }
         due += TICK;
     }
 }

@@ -18,6 +18,8 @@ use crate::video::{DecoderSignal, Frame, VideoCodec, VideoDecoder};
 const NO_FIRST_PICTURE: Duration = Duration::from_secs(1);
 /// The same for later ones. A still screen that is shared has a picture a second, and a decoder that misses something asks for itself.
 const NO_PICTURE: Duration = Duration::from_secs(4);
+/// Longest wait for a decoder to start, which takes some milliseconds.
+const START: Duration = Duration::from_secs(2);
 
 /// Takes decoded pictures; called from a decoder's thread, must not block.
 pub(super) type PictureSink = Arc<dyn Fn(Arc<dyn Frame>, Instant) + Send + Sync>;
@@ -78,7 +80,9 @@ impl Consumer for Decoding {
                 pictures(frame, now);
             };
             let start = move || VideoDecoder::start(codec, payload_type, taken, signal);
-            let started = tokio::task::spawn_blocking(start).await.map_err(|_| IntakeError::Panic)?;
+            let starting = tokio::time::timeout(START, tokio::task::spawn_blocking(start)).await;
+            let started = starting.map_err(|_| IntakeError::Consumer("the decoder does not start".into()))?;
+            let started = started.map_err(|_| IntakeError::Panic)?;
             let decoder = started.map_err(|error| IntakeError::Consumer(error.to_string()))?;
             *self.decoder.lock() = Some(decoder);
             Ok(())
@@ -93,11 +97,14 @@ impl Consumer for Decoding {
     }
 
     fn wants(&self, now: Instant) -> Result<Wants, IntakeError> {
-        if let Some(decoder) = &*self.decoder.lock() {
-            decoder.tick(now);
+        let ailment = self.decoder.lock().as_ref().and_then(|decoder| decoder.tick(now));
+        if let Some(ailment) = ailment {
+            metrics::counter!("kaigi_mixer_rebuilt_total", "what" => "decoder").increment(1);
+            return Err(IntakeError::Consumer(format!("not decodable: {ailment}")));
         }
         let mut progress = self.progress.lock();
         if let Some(reason) = progress.failed.take() {
+            metrics::counter!("kaigi_mixer_rebuilt_total", "what" => "decoder").increment(1);
             return Err(IntakeError::Consumer(format!("not decodable: {reason}")));
         }
         let mut key_frame = std::mem::take(&mut progress.key_frame_wanted);

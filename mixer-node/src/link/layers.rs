@@ -114,12 +114,6 @@ impl Layers {
         current.into_iter().chain(self.trial.map(|trial| trial.layer))
     }
 
-    /// Whether pictures of a layer are shown.
-    #[must_use]
-    pub fn shows(&self) -> bool {
-        self.current.is_some()
-    }
-
     /// A picture of a layer was decoded. Whether it is shown.
     pub fn picture(&mut self, index: usize, size: Size, now: Instant) -> bool {
         let Some(layer) = self.layers.get_mut(index) else { return false };

@@ -25,6 +25,8 @@ use crate::video::{Frame, FrameSlot, Size};
 const TICK: Duration = Duration::from_millis(100);
 /// A picture is shown again that was hidden for less than this, until there is a newer one.
 const STALE: Duration = Duration::from_secs(3);
+/// How long a picture that fails is waited for: until then the last one is shown, and from then on none.
+const GIVE_UP: Duration = Duration::from_secs(4);
 
 /// A picture, as one track or several layers.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,6 +117,7 @@ impl VideoSource {
             stage: Arc::clone(&stage),
             attached: BTreeMap::new(),
             idle: None,
+            failing: None,
             rests: false,
             report,
         };
@@ -239,6 +242,30 @@ impl Drop for Showing {
     }
 }
 
+/// Counted as long as it is.
+#[derive(Debug)]
+struct GivenUp;
+
+impl GivenUp {
+    fn new() -> Self {
+        metrics::gauge!("kaigi_mixer_failing_inputs").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        metrics::gauge!("kaigi_mixer_failing_inputs").decrement(1.0);
+    }
+}
+
+/// A picture that can't be had or decoded.
+#[derive(Debug)]
+struct Failing {
+    since: Instant,
+    given_up: Option<GivenUp>,
+}
+
 /// The task that attaches the layers which are to be.
 struct Driver {
     context: LinkContext,
@@ -247,6 +274,8 @@ struct Driver {
     attached: BTreeMap<usize, Track>,
     /// Since when nothing is attached, until the last picture is forgotten.
     idle: Option<Instant>,
+    /// Since when there is none that was to be.
+    failing: Option<Failing>,
     /// Whether there is nothing to do until something changes.
     rests: bool,
     report: watch::Sender<Option<Arc<str>>>,
@@ -279,21 +308,39 @@ impl Driver {
         }
     }
 
+    /// Shows that there is no picture when it has failed for some time.
+    fn judge(&mut self, fails: bool, wanted: bool, now: Instant) {
+        let came = self.stage.slot.last_at();
+        self.failing =
+            self.failing.take().filter(|failing| wanted && came.is_none_or(|at| at <= failing.since));
+        if fails && self.failing.is_none() {
+            self.failing = Some(Failing { since: now, given_up: None });
+        }
+        if let Some(failing) = &mut self.failing
+            && failing.given_up.is_none()
+            && now.saturating_duration_since(failing.since) >= GIVE_UP
+        {
+            failing.given_up = Some(GivenUp::new());
+            self.stage.slot.fail();
+        }
+    }
+
     fn follow(&mut self, now: Instant) {
         let failures = self.failures();
-        let (wanted, shows, is_wanted) = {
+        let (wanted, is_wanted) = {
             let mut choice = self.stage.choice.lock();
             for layer in failures.keys() {
                 choice.layers.failed(*layer, now);
             }
             choice.refresh();
             choice.layers.tick(now);
-            (choice.layers.attached().collect::<Vec<_>>(), choice.layers.shows(), choice.layers.is_wanted())
+            (choice.layers.attached().collect::<Vec<_>>(), choice.layers.is_wanted())
         };
+        self.judge(!failures.is_empty(), is_wanted, now);
         let all_fail = failures.len() == self.attached.len();
         let reason = failures.into_values().next().filter(|_| all_fail);
         // As long as one layer after the other is tried in vain, it is the same failure.
-        if reason.is_some() || shows || self.tracks.len() == 1 {
+        if reason.is_some() || self.failing.is_none() || self.tracks.len() == 1 {
             self.report.send_if_modified(|known| {
                 let changed = *known != reason;
                 *known = reason;

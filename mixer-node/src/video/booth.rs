@@ -14,7 +14,10 @@ use kaigi_room_config::{Resolution, default_bitrate};
 use super::{
     Cadence, Continuity, EncoderSettings, PacketSink, PipelineError, Size, VideoEncoder, VideoEncoding,
 };
-use crate::link::{Backoff, OutputTrack, Throttle};
+use crate::{
+    link::{Backoff, OutputTrack, Throttle},
+    plan::Stop,
+};
 
 /// Between key frames on request. Each costs several times a frame's bits; a burst of requests is one event.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(500);
@@ -81,6 +84,8 @@ pub(super) struct Booth {
     not_before: Option<Instant>,
     key_frames: Throttle,
     watched: Option<Instant>,
+    /// Of the thread that this works for.
+    stop: Stop,
 }
 
 struct Running {
@@ -88,13 +93,14 @@ struct Running {
     settings: EncoderSettings,
     kbps: u32,
     broken: Arc<AtomicBool>,
+    failed: Arc<dyn Fn(String) + Send + Sync>,
     since: Instant,
     /// When the last key frame was asked for.
     key_frame: Instant,
 }
 
 impl Booth {
-    pub(super) fn new(plan: PlannedPicture) -> Self {
+    pub(super) fn new(plan: PlannedPicture, stop: &Stop) -> Self {
         Self {
             plan,
             cadence: Cadence::default(),
@@ -103,6 +109,7 @@ impl Booth {
             not_before: None,
             key_frames: Throttle::new(KEY_FRAME_INTERVAL),
             watched: None,
+            stop: stop.clone(),
         }
     }
 
@@ -124,7 +131,7 @@ impl Booth {
         if watched {
             self.watched = Some(now);
         } else if self.watched.is_none_or(|last| now.saturating_duration_since(last) > REST) {
-            self.end();
+            self.running = None;
         }
         watched
     }
@@ -174,21 +181,13 @@ impl Booth {
         metrics::counter!("kaigi_mixer_encoded_frames_total").increment(1);
     }
 
-    /// Ends the encoder elsewhere: it may have to finish a picture first, and other outputs' pictures are due.
-    fn end(&mut self) {
-        if let Some(running) = self.running.take() {
-            // Where there is no thread to be had, the encoder ends here.
-            let _ending = std::thread::Builder::new().name("encoder-end".into()).spawn(move || drop(running));
-        }
-    }
-
     /// Sees to it that an encoder with the plan's settings runs, if possible.
     fn prepare(&mut self, size: Size, now: Instant) {
-        let Self { plan, running, backoff, not_before, .. } = self;
+        let Self { plan, running, backoff, not_before, stop, .. } = self;
         let settings = EncoderSettings { encoding: plan.encoding, size, framerate: plan.framerate };
         let kbps = plan.bitrate.kbps(&settings);
         if let Some(present) = running {
-            let broken = present.broken.load(Ordering::Relaxed);
+            let broken = present.is_broken(now);
             if !broken && present.settings == settings {
                 if present.kbps != kbps {
                     present.encoder.set_bitrate(kbps);
@@ -200,6 +199,7 @@ impl Booth {
                 return;
             }
             if broken {
+                metrics::counter!("kaigi_mixer_rebuilt_total", "what" => "encoder").increment(1);
                 *not_before = Some(now + backoff.pause());
             }
             *running = None;
@@ -207,7 +207,7 @@ impl Booth {
         if not_before.is_some_and(|time| now < time) {
             return;
         }
-        match Running::start(&plan.track, settings, kbps, now) {
+        match Running::start(&plan.track, settings, kbps, stop, now) {
             Ok(started) => *running = Some(started),
             Err(error) => {
                 tracing::warn!(track = %plan.track.description().id, %error, "no encoder");
@@ -217,17 +217,20 @@ impl Booth {
     }
 }
 
-impl Drop for Booth {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
 impl Running {
+    /// Whether the encoder has failed or does not encode.
+    fn is_broken(&mut self, now: Instant) -> bool {
+        if let Some(ailment) = self.encoder.ails(now) {
+            (self.failed)(ailment.to_string());
+        }
+        self.broken.load(Ordering::Relaxed)
+    }
+
     fn start(
         track: &Arc<OutputTrack>,
         settings: EncoderSettings,
         kbps: u32,
+        stop: &Stop,
         now: Instant,
     ) -> Result<Self, PipelineError> {
         let track = Arc::clone(track);
@@ -237,18 +240,23 @@ impl Running {
         };
         let broken = Arc::new(AtomicBool::new(false));
         let (flag, id) = (Arc::clone(&broken), track.description().id.clone());
-        let failed = move |reason: String| {
+        let failed: Arc<dyn Fn(String) + Send + Sync> = Arc::new(move |reason| {
             tracing::warn!(track = %id, reason, "encoder failed");
             flag.store(true, Ordering::Relaxed);
-        };
+        });
         track.set_size(settings.size.width, settings.size.height);
-        let counting = Arc::clone(&track);
-        let packets = PacketSink {
-            packet: Box::new(move |packet| track.send(packet, Instant::now())),
-            key_frame: Box::new(move || counting.count_key_frame()),
+        let (counting, stop) = (Arc::clone(&track), stop.clone());
+        // Another thread may have taken the place of the one that this works for.
+        let send = move |packet: &[u8]| {
+            if !stop.has_come() {
+                track.send(packet, Instant::now());
+            }
         };
-        let encoder = VideoEncoder::start(&settings, kbps, from, packets, failed)?;
-        Ok(Self { encoder, settings, kbps, broken, since: now, key_frame: now })
+        let packets =
+            PacketSink { packet: Box::new(send), key_frame: Box::new(move || counting.count_key_frame()) };
+        let fails = Arc::clone(&failed);
+        let encoder = VideoEncoder::start(&settings, kbps, from, packets, move |reason| fails(reason))?;
+        Ok(Self { encoder, settings, kbps, broken, failed, since: now, key_frame: now })
     }
 }
 
@@ -281,14 +289,17 @@ mod tests {
             clock: MediaClock::new(Instant::now(), 90_000),
             audience: Arc::default(),
         });
-        let booth = Booth::new(PlannedPicture {
-            encoding: VideoEncoding::Vp8,
-            size: None,
-            framerate: None,
-            bitrate: TargetBitrate::Fitting(1.0),
-            key_frame_interval: None,
-            track: Arc::clone(&track),
-        });
+        let booth = Booth::new(
+            PlannedPicture {
+                encoding: VideoEncoding::Vp8,
+                size: None,
+                framerate: None,
+                bitrate: TargetBitrate::Fitting(1.0),
+                key_frame_interval: None,
+                track: Arc::clone(&track),
+            },
+            &Stop::default(),
+        );
         let canvas = Canvas::new(SIZE, Colour([16, 128, 128]));
         let picture = Sheets::new(Colour([16, 128, 128])).get(&canvas.picture().unwrap(), 1, SIZE).unwrap();
         (booth, track, picture)

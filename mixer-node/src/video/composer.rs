@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Badge, Canvas, Colour, Decoration, Fit, Frame, FrameSlot, Rect, Size, decoration::Decorator,
-    glide::Glide, scale::Scaler,
+    fault::Faults, glide::Glide, scale::Scaler,
 };
 
 /// What a view's picture shows.
@@ -55,6 +55,10 @@ pub struct Composer {
     glide: Glide,
     decorator: Decorator,
     scaler: Scaler,
+    /// Inputs whose frames can't be drawn.
+    faults: Faults,
+    /// Which regions' inputs had failed when they were drawn.
+    failed: Vec<bool>,
     /// Whether the picture has to be drawn although no frame changed.
     stale: bool,
     /// Of the picture as it was last drawn.
@@ -67,8 +71,18 @@ impl Composer {
     pub fn new(scene: Scene) -> Self {
         let canvas = Canvas::new(scene.size, scene.background);
         let tiles = scene.regions.iter().map(|_| None).collect();
-        let (glide, decorator) = (Glide::still(&scene.regions), Decorator::default());
-        Self { scene, canvas, tiles, glide, decorator, scaler: Scaler::default(), stale: true, number: 0 }
+        Self {
+            glide: Glide::still(&scene.regions),
+            failed: vec![false; scene.regions.len()],
+            scene,
+            canvas,
+            tiles,
+            decorator: Decorator::default(),
+            scaler: Scaler::default(),
+            faults: Faults::default(),
+            stale: true,
+            number: 0,
+        }
     }
 
     /// Replaces the scene; takes effect with the next [`compose`](Self::compose).
@@ -77,6 +91,7 @@ impl Composer {
             if scene.size == self.scene.size { scene.decoration.animation } else { Duration::ZERO };
         self.glide.begin(&self.scene.regions, &scene.regions, duration, now);
         self.tiles = scene.regions.iter().map(|_| None).collect();
+        self.failed = vec![false; scene.regions.len()];
         if scene.size != self.scene.size {
             self.canvas = Canvas::new(scene.size, scene.background);
         }
@@ -86,6 +101,7 @@ impl Composer {
 
     /// Goes on with what changes by itself: inputs that glide to their places, the clock, who speaks. `wall` is the time of day.
     pub fn advance(&mut self, now: Instant, wall: SystemTime) {
+        self.faults.advance(now);
         self.stale |= self.glide.step(&self.scene.regions, now);
         self.stale |= self.decorator.refresh(&self.scene.decoration, self.scene.size, wall);
     }
@@ -97,15 +113,23 @@ impl Composer {
             self.canvas.fill(Rect { x: 0, y: 0, size: self.scene.size }, self.scene.background);
         }
         let regions = || self.scene.regions.iter().zip(self.glide.places());
-        for ((region, place), tile) in regions().zip(&mut self.tiles) {
-            changed |= refresh(tile, region, *place, self.scene.crop, &mut self.scaler);
+        let parts = self.tiles.iter_mut().zip(&mut self.failed);
+        for ((region, place), (tile, failed)) in regions().zip(parts) {
+            let crop = self.scene.crop;
+            let drawn = self
+                .faults
+                .guard(region.source.as_ref(), || refresh(tile, region, *place, crop, &mut self.scaler));
+            // What failed half way is not shown.
+            changed |= drawn.unwrap_or_else(|| tile.take().is_some());
+            let fails = region.source.as_ref().is_some_and(|source| source.has_failed());
+            changed |= std::mem::replace(failed, fails) != fails;
         }
         if changed {
-            for ((region, place), tile) in regions().zip(&self.tiles) {
+            for (((region, place), tile), failed) in regions().zip(&self.tiles).zip(&self.failed) {
                 draw(&mut self.canvas, *place, tile.as_ref(), self.scene.background);
                 if let Some(badge) = &region.badge {
                     // One whose first picture is yet to come has a source, too.
-                    let has_picture = region.source.is_some();
+                    let has_picture = region.source.is_some() && !failed;
                     let decoration = &self.scene.decoration;
                     self.decorator.region(&mut self.canvas, decoration, badge, *place, has_picture);
                 }
@@ -181,7 +205,9 @@ fn draw(canvas: &mut Canvas, place: Rect, tile: Option<&Tile>, background: Colou
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use kaigi_proto::ids::StreamId;
+
+    use super::{super::Picture, *};
 
     const BLACK: Colour = Colour([16, 128, 128]);
     const RED: Colour = Colour([81, 90, 240]);
@@ -212,6 +238,54 @@ mod tests {
     }
     fn scene(crop: bool, regions: Vec<Region>) -> Scene {
         Scene { size: size(320, 180), background: BLACK, crop, regions, decoration: Decoration::default() }
+    }
+
+    /// A frame that can't be looked at.
+    struct Rotten;
+    impl Frame for Rotten {
+        fn picture(&self) -> Option<Picture<'_>> {
+            panic!("rotten");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_cannot_be_drawn_costs_no_other_and_is_shown_as_none() {
+        let (rotten, green) = (showing(RED, size(160, 90)), showing(GREEN, size(160, 90)));
+        let places = [rect(0, 0, 160, 90), rect(160, 0, 160, 90)];
+        let regions = vec![region(places[0], &rotten), region(places[1], &green)];
+        let mut composer = Composer::new(scene(false, regions));
+        assert_eq!(at(composer.compose(), 80, 45), RED);
+        let now = Instant::now();
+        for _ in 0..3 {
+            composer.advance(now, SystemTime::now());
+            rotten.put(Arc::new(Rotten), Instant::now());
+            let picture = composer.compose();
+            assert_eq!((at(picture, 80, 45), at(picture, 240, 45)), (BLACK, GREEN));
+            assert!(rotten.has_failed());
+        }
+        let before = composer.number();
+        composer.compose();
+        assert_eq!(composer.number(), before, "there is nothing new to be drawn");
+        rotten.put(Arc::new(Canvas::new(size(160, 90), BLUE)), Instant::now());
+        composer.advance(now + Duration::from_secs(60), SystemTime::now());
+        assert_eq!(at(composer.compose(), 80, 45), BLUE, "after a while its next is looked at");
+    }
+
+    #[test]
+    fn an_input_that_fails_is_drawn_as_one_without_a_picture() {
+        let slot = showing(RED, size(160, 90));
+        let badge =
+            Badge { stream: StreamId::new("s").unwrap(), name: "Ann".into(), avatar: true, still: None };
+        let shown = Region { badge: Some(badge), ..region(rect(0, 0, 160, 90), &slot) };
+        let mut composer = Composer::new(scene(false, vec![shown]));
+        assert_eq!(at(composer.compose(), 80, 45), RED);
+        slot.clear();
+        assert_eq!(at(composer.compose(), 80, 45), BLACK, "its first picture is yet to come");
+        slot.fail();
+        let avatar = composer.compose().picture().unwrap().planes[0].row(0, 45, 160).to_vec();
+        assert!(avatar.iter().any(|luma| *luma != 16), "an avatar");
+        slot.put(Arc::new(Canvas::new(size(160, 90), BLUE)), Instant::now());
+        assert_eq!(at(composer.compose(), 80, 45), BLUE);
     }
 
     #[test]

@@ -16,7 +16,13 @@ use gstreamer_video::{
 use kaigi_media::rtp::RtpHeader;
 use parking_lot::Mutex;
 
-use super::{Frame, Picture, PipelineError, Plane, Size, VideoCodec, picture::chroma, reorder::Reorder};
+use super::{
+    Frame, Picture, PipelineError, Plane, Size, VideoCodec,
+    picture::chroma,
+    reorder::Reorder,
+    vitals::{self, Lease, Vitals},
+};
+use crate::watchdog::{Ailment, CodecWatch};
 
 /// Packets waiting for the pipeline; about half a second of 10 Mbit/s.
 const MAX_QUEUE_BYTES: u64 = 1 << 20;
@@ -32,12 +38,16 @@ pub enum DecoderSignal {
     Failed(String),
 }
 
-/// Decodes one input until dropped. Dropping does not wait for the pipeline's threads, which end some milliseconds later.
+/// Decodes one input until dropped. Dropping does not wait for the pipeline's threads, which end some milliseconds later; no picture is
+/// given any more.
 #[derive(Debug)]
 pub struct VideoDecoder {
     pipeline: gst::Pipeline,
     source: AppSrc,
     order: Mutex<Reorder<gst::Buffer>>,
+    vitals: Vitals,
+    watch: Mutex<CodecWatch>,
+    lease: Lease,
 }
 
 impl VideoDecoder {
@@ -51,6 +61,7 @@ impl VideoDecoder {
         frames: impl Fn(Arc<dyn Frame>) + Send + Sync + 'static,
         signal: impl Fn(DecoderSignal) + Clone + Send + Sync + 'static,
     ) -> Result<Self, PipelineError> {
+        vitals::check_room()?;
         let source = AppSrc::builder()
             .caps(&codec.rtp_caps(payload_type))
             .format(gst::Format::Time)
@@ -64,7 +75,9 @@ impl VideoDecoder {
             .property("wait-for-keyframe", true)
             .build()?;
         let decoder = decoder(codec)?;
-        let sink = frame_sink(frames);
+        let lease = Lease::default();
+        let wanted = lease.clone();
+        let sink = frame_sink(move |frame| wanted.use_it(|| frames(frame)));
         take_any_layout(&sink)?;
 
         let pipeline = gst::Pipeline::new();
@@ -83,8 +96,11 @@ impl VideoDecoder {
 
         watch_key_frames(&source, signal.clone())?;
         limit_size(&decoder, &signal)?;
+        let vitals = Vitals::default();
+        vitals.watch(&decoder)?;
         watch_errors(&pipeline, signal);
-        let decoder = Self { pipeline, source, order: Mutex::default() };
+        let decoder =
+            Self { pipeline, source, order: Mutex::default(), vitals, watch: Mutex::default(), lease };
         decoder.pipeline.set_state(gst::State::Playing)?;
         Ok(decoder)
     }
@@ -96,9 +112,11 @@ impl VideoDecoder {
         self.order.lock().insert(header.sequence, packet, now, |packet| self.decode(packet));
     }
 
-    /// Goes on without packets that have been waited for long enough; called some times a second.
-    pub fn tick(&self, now: Instant) {
+    /// Goes on without packets that have been waited for long enough; called some times a second. What is wrong with the decoder, if it
+    /// does not decode.
+    pub fn tick(&self, now: Instant) -> Option<Ailment> {
         self.order.lock().poll(now, |packet| self.decode(packet));
+        self.watch.lock().look(self.vitals.count(&self.source), now)
     }
 
     fn decode(&self, packet: gst::Buffer) {
@@ -109,21 +127,8 @@ impl VideoDecoder {
 
 impl Drop for VideoDecoder {
     fn drop(&mut self) {
-        let pipeline = self.pipeline.clone();
-        let ending = std::thread::Builder::new().name("decoder-end".into()).spawn(move || stop(&pipeline));
-        if ending.is_err() {
-            stop(&self.pipeline);
-        }
-    }
-}
-
-/// Stops a pipeline for good.
-pub(super) fn stop(pipeline: &gst::Pipeline) {
-    if let Some(bus) = pipeline.bus() {
-        bus.unset_sync_handler();
-    }
-    if let Err(error) = pipeline.set_state(gst::State::Null) {
-        tracing::warn!(%error, "pipeline does not stop");
+        self.lease.end();
+        vitals::end(&self.pipeline);
     }
 }
 
@@ -146,10 +151,11 @@ fn decoder(codec: VideoCodec) -> Result<gst::Element, PipelineError> {
     let names = codec.decoders();
     let available = names.iter().find(|name| gst::ElementFactory::find(name).is_some());
     let name = available.or(names.first()).copied().unwrap_or_default();
-    let mut element = gst::ElementFactory::make(name);
-    element = match name {
+    // A key frame is asked for after what can't be decoded, too, and not only after a loss.
+    let element = gst::ElementFactory::make(name).property("automatic-request-sync-points", true);
+    let element = match name {
         "vp8dec" | "vp9dec" => element.property("threads", 1u32),
-        "avdec_vp8" | "avdec_h264" => element.property("max-threads", 1i32),
+        "avdec_h264" => element.property("max-threads", 1i32),
         _ => element,
     };
     Ok(element.build()?)

@@ -2,7 +2,7 @@
 //!
 //! `appsrc ! encoder ! payloader ! appsink`, all in one thread.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -11,9 +11,11 @@ use gstreamer_video::UpstreamForceKeyUnitEvent;
 
 use super::{
     DecoderSignal, H264Profile, PipelineError, Size, VideoCodec, VideoEncoding,
-    decode::{stop, watch_errors},
+    decode::watch_errors,
     sheet::i420,
+    vitals::{self, Lease, Vitals},
 };
+use crate::watchdog::{Ailment, CodecWatch};
 
 /// Bytes of an RTP packet on the link, before protection. Leaves room for SRTP, UDP and a tunnel in 1,500.
 const MTU: u32 = 1200;
@@ -50,13 +52,16 @@ pub struct Continuity {
     pub timestamp_offset: u32,
 }
 
-/// Encodes until dropped. Dropping waits for the pipeline's thread, for some milliseconds.
+/// Encodes until dropped. Dropping does not wait for the pipeline's thread, but no packet comes any more.
 #[derive(Debug)]
 pub struct VideoEncoder {
     pipeline: gst::Pipeline,
     source: AppSrc,
     encoder: gst::Element,
     codec: VideoCodec,
+    vitals: Vitals,
+    watch: CodecWatch,
+    lease: Lease,
 }
 
 impl VideoEncoder {
@@ -83,6 +88,7 @@ impl VideoEncoder {
         packets: PacketSink,
         failed: impl Fn(String) + Send + Sync + 'static,
     ) -> Result<Self, PipelineError> {
+        vitals::check_room()?;
         let codec = settings.encoding.codec();
         let source = AppSrc::builder()
             .caps(&i420(settings.size, settings.framerate)?.to_caps()?)
@@ -106,8 +112,12 @@ impl VideoEncoder {
                 .property("config-interval", -1i32),
         };
         let PacketSink { packet, key_frame } = packets;
-        let sink = packet_sink(packet);
+        let lease = Lease::default();
+        let wanted = lease.clone();
+        let sink = packet_sink(move |bytes| wanted.use_it(|| packet(bytes)));
         tell_key_frames(&encoder, key_frame);
+        let vitals = Vitals::default();
+        vitals.watch(&encoder)?;
 
         let pipeline = gst::Pipeline::new();
         let mut chain = vec![source.upcast_ref::<gst::Element>().clone(), encoder.clone()];
@@ -122,7 +132,7 @@ impl VideoEncoder {
             DecoderSignal::Failed(reason) => failed(reason),
             DecoderSignal::KeyFrameWanted => {}
         });
-        let this = Self { pipeline, source, encoder, codec };
+        let this = Self { pipeline, source, encoder, codec, vitals, watch: CodecWatch::default(), lease };
         this.set_bitrate(bitrate_kbps);
         metrics::gauge!("kaigi_mixer_encoders").increment(1.0);
         this.pipeline.set_state(gst::State::Playing)?;
@@ -138,6 +148,12 @@ impl VideoEncoder {
         }
         // An error means that the pipeline is stopping, which its failure tells.
         let _flow = self.source.push_buffer(buffer);
+    }
+
+    /// What is wrong with the encoder, if it does not encode; asked some times a second. One that ails is neither to be given pictures nor
+    /// told anything any more: its locks may be held for ever.
+    pub fn ails(&mut self, now: Instant) -> Option<Ailment> {
+        self.watch.look(self.vitals.count(&self.source), now)
     }
 
     /// Makes the next picture a key frame.
@@ -159,7 +175,8 @@ impl VideoEncoder {
 
 impl Drop for VideoEncoder {
     fn drop(&mut self) {
-        stop(&self.pipeline);
+        self.lease.end();
+        vitals::end(&self.pipeline);
         metrics::gauge!("kaigi_mixer_encoders").decrement(1.0);
     }
 }
@@ -213,7 +230,7 @@ fn tell_key_frames(encoder: &gst::Element, key_frame: Box<dyn Fn() + Send + Sync
     });
 }
 
-fn packet_sink(packets: TakePacket) -> AppSink {
+fn packet_sink(packets: impl Fn(&[u8]) + Send + Sync + 'static) -> AppSink {
     let send = move |buffer: &gst::BufferRef| {
         if let Ok(packet) = buffer.map_readable() {
             packets(&packet);

@@ -6,8 +6,9 @@ use gstreamer_app::{AppSink, AppSrc};
 
 use super::{
     EdgeDetect, Frame, PipelineError, Size,
-    decode::{Decoded, stop, watch_errors},
+    decode::{Decoded, watch_errors},
     sheet::{Press, i420},
+    vitals::stop,
 };
 
 /// Longest wait for a filtered picture. The filter takes some milliseconds; on a machine that gives it no time at all, the

@@ -9,6 +9,7 @@ mod decode;
 mod decoration;
 mod edgedetect;
 mod encode;
+mod fault;
 mod filter;
 mod geometry;
 mod glide;
@@ -22,6 +23,7 @@ mod slot;
 mod sprite;
 mod stretch;
 mod studio;
+mod vitals;
 
 pub use booth::{PlannedPicture, TargetBitrate};
 pub use cadence::Cadence;
@@ -53,4 +55,7 @@ pub enum PipelineError {
     /// An element has no such pad; an installation of GStreamer that this was not made for.
     #[error("element {0} lacks its {1} pad")]
     Pad(&'static str, &'static str),
+    /// Too many pipelines of this process do not end.
+    #[error("too many pipelines before this one do not end")]
+    Stuck,
 }

@@ -29,6 +29,7 @@ struct Held {
     /// Of the newest frame there ever was.
     number: u64,
     newest: Option<Stamped>,
+    failed: bool,
 }
 
 impl FrameSlot {
@@ -36,6 +37,7 @@ impl FrameSlot {
     pub fn put(&self, frame: Arc<dyn Frame>, now: Instant) {
         let mut held = self.held.lock();
         held.number += 1;
+        held.failed = false;
         let number = held.number;
         let _old = held.newest.replace(Stamped { number, at: now, frame });
         self.put.notify_all();
@@ -44,6 +46,18 @@ impl FrameSlot {
     /// Lets go of the frame.
     pub fn clear(&self) {
         self.held.lock().newest = None;
+    }
+
+    /// Lets go of the frame, and there is none to be expected: the input has failed, until the next frame comes.
+    pub fn fail(&self) {
+        let mut held = self.held.lock();
+        (held.newest, held.failed) = (None, true);
+    }
+
+    /// Whether no frame is to be expected.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.held.lock().failed
     }
 
     /// Waits until there was a frame after number `seen` (0 = none), or until `deadline`. The newest frame, be it that one or

@@ -77,12 +77,17 @@ impl Studio {
     pub fn set(&self, plan: StudioPlan) {
         self.0.set(plan);
     }
+
+    /// Sees to it that the work goes on; called some times a second.
+    pub fn watch(&self, now: Instant) {
+        self.0.watch(now);
+    }
 }
 
 fn work(plan: &Plan<StudioPlan>, stop: &Stop) {
     let mut seen = 0;
     let Some(mut current) = plan.news(&mut seen) else { return };
-    let mut gallery = Gallery::new(&current);
+    let mut gallery = Gallery::new(&current, stop);
     let mut stage = Stage::of(&current.programme);
     while !stop.is_asked() {
         stage.wait(&current);
@@ -260,11 +265,13 @@ struct Gallery {
     booths: BTreeMap<TrackId, Booth>,
     background: Colour,
     sheets: Sheets,
+    stop: Stop,
 }
 
 impl Gallery {
-    fn new(plan: &StudioPlan) -> Self {
-        let mut gallery = Self { booths: BTreeMap::new(), background: BLACK, sheets: Sheets::new(BLACK) };
+    fn new(plan: &StudioPlan, stop: &Stop) -> Self {
+        let (booths, sheets) = (BTreeMap::new(), Sheets::new(BLACK));
+        let mut gallery = Self { booths, background: BLACK, sheets, stop: stop.clone() };
         gallery.follow(plan);
         gallery
     }
@@ -286,7 +293,7 @@ impl Gallery {
                     booth.follow(output.clone());
                     booth
                 }
-                None => Booth::new(output.clone()),
+                None => Booth::new(output.clone(), &self.stop),
             };
             self.booths.insert(output.track.description().id.clone(), booth);
         }

@@ -38,6 +38,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status};
 
+pub(crate) mod faults;
 pub(crate) mod tap;
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -193,6 +194,25 @@ impl Publisher {
         let ending = Arc::clone(&stop);
         std::thread::spawn(move || hum(hz, &audio_track, &ending));
         Published { name: name.into(), video, audio, stop }
+    }
+
+    /// Sends pictures of one colour on a track, until dropped.
+    pub(crate) fn feed(&self, track: &Arc<OutputTrack>, rgb: u32) -> impl Drop + use<> {
+        struct Feeding(Arc<AtomicBool>);
+        impl Drop for Feeding {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let raw = format!(
+            "videotestsrc is-live=true pattern=solid-color foreground-color={} \
+             ! video/x-raw,format=I420,width=320,height=180,framerate=15/1",
+            0xff00_0000 | rgb
+        );
+        let (track, ending) = (Arc::clone(track), Arc::<AtomicBool>::default());
+        let feeding = Feeding(Arc::clone(&ending));
+        std::thread::spawn(move || show(&raw, &track, &Switch { ending, paused: Arc::default() }));
+        feeding
     }
 
     /// Publishes one picture in several sizes, each in a colour of its own.
