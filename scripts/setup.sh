@@ -16,7 +16,8 @@ build_packages=(build-essential cmake pkg-config libgstreamer1.0-dev libgstreame
 run_packages=(gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav gstreamer1.0-rtsp glib-networking ca-certificates)
 # Fonts are for the pages that the tests take pictures of.
-test_packages=(chromium curl ffmpeg fonts-liberation gir1.2-gst-rtsp-server-1.0 jq libnginx-mod-rtmp nginx openssl python3-gi python3-venv
+test_packages=(chromium curl ffmpeg fonts-liberation gir1.2-gst-plugins-bad-1.0 gir1.2-gst-rtsp-server-1.0
+  gstreamer1.0-nice jq libnginx-mod-rtmp nginx openssl python3-gi python3-venv
   redis-server)
 
 with_tests=false

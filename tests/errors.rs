@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 /// Where the texts for clients are made.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 11] = [
     "conference-agent/src/room/refusal.rs",
     "portal/src/protocol/request.rs",
     "portal/src/signaling/mod.rs",
@@ -13,6 +13,9 @@ const SOURCES: [&str; 8] = [
     "portal/src/signaling/room.rs",
     "portal/src/ticket.rs",
     "portal/src/token.rs",
+    "portal/src/whip/error.rs",
+    "portal/src/whip/fragment.rs",
+    "portal/src/whip/offer.rs",
 ];
 
 fn read(path: &str) -> String {

@@ -8,6 +8,7 @@ mod args;
 mod backend;
 mod clock;
 mod health;
+mod ice_servers;
 mod ident;
 mod portal;
 mod protocol;
@@ -19,8 +20,10 @@ mod ticket;
 mod tls;
 mod token;
 mod web;
+mod whip;
 
 pub use args::{Args, TlsMode};
+pub use ice_servers::{IceServer, InvalidIceServer};
 pub use portal::Portal;
 
 use kaigi_telemetry::Health;

@@ -30,6 +30,7 @@ use crate::{
     signaling::{Limits, Reconnection, Signaling},
     tls,
     web::{self, Console, SampleDoor},
+    whip::Doors,
 };
 
 /// Longest wait for a client to send the head of a request.
@@ -132,8 +133,16 @@ impl Portal {
         let sample = args.sample.then(|| SampleDoor::new(backend.clone(), host.clone()));
         let console =
             Console::new(tls.is_some(), management_addr.port(), args.console_api.clone(), args.sample);
-        let clients =
-            web::router(&signaling, readiness.clone(), sample, web_root.as_deref(), &console, &args.cors);
+        let doors = Doors::new(signaling.clone(), args.ice_servers.clone().into());
+        let clients = web::router(
+            &signaling,
+            doors,
+            readiness.clone(),
+            sample,
+            web_root.as_deref(),
+            &console,
+            &args.cors,
+        );
         let mauth_window = Duration::from_secs(args.mauth_window);
         let management_api =
             Management::new(backend.clone(), host.clone(), mauth_window, stopping.clone()).router();

@@ -4,6 +4,7 @@ mod call;
 mod egress;
 mod events;
 mod ingest;
+mod join;
 mod rooms;
 mod store;
 mod turns;
@@ -25,6 +26,7 @@ use kaigi_worker::{Channel, Channels, EventPublisher, EventQueue};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use call::{CallError, request, within};
+pub(crate) use join::{Newcomer, Seated, leave_room};
 pub(crate) use store::Service;
 
 /// Longest wait for the cluster-manager.

@@ -121,6 +121,11 @@ impl Backend {
         .await
     }
 
+    /// A token's record, which stays where it is.
+    pub(crate) async fn token(&self, id: &str) -> Result<Option<TokenRecord>, CallError> {
+        self.get(Collection::Tokens, id).await
+    }
+
     /// Takes a token's record out: it is had once.
     pub(crate) async fn take_token(&self, id: &str) -> Result<Option<TokenRecord>, CallError> {
         let message = TakeRequest { collection: Collection::Tokens.into(), key: id.to_owned() };

@@ -7,11 +7,10 @@ use kaigi_proto::ids::ServiceId;
 use serde::Deserialize;
 
 use super::{
-    Management,
     error::RestError,
     identity::{Grants, Identity},
 };
-use crate::clock::UnixMillis;
+use crate::{backend::Backend, clock::UnixMillis};
 
 /// Longest token looked at, in bytes.
 const MAX_TOKEN: usize = 16 << 10;
@@ -41,10 +40,10 @@ fn refused(why: impl ToString) -> RestError {
 ///
 /// # Errors
 /// [`RestError::BadToken`] if the token is none, of no service, wrongly signed, without `exp`, or not of now.
-pub(super) async fn authenticate(api: &Management, token: &str) -> Result<Identity, RestError> {
+pub(super) async fn authenticate(backend: &Backend, token: &str) -> Result<Identity, RestError> {
     let issuer = issuer(token).ok_or_else(|| refused("not a JSON Web Token of a service"))?;
     // The same words for an unknown service and a wrong signature: who has no key learns nothing.
-    let service = api.backend.service(&issuer).await?.ok_or_else(|| refused("wrong signature"))?;
+    let service = backend.service(&issuer).await?.ok_or_else(|| refused("wrong signature"))?;
     let claims = verified(token, &service.key, service.public_key.as_deref())?;
     let expires = Some(UnixMillis(((claims.exp + LEEWAY as f64) * 1000.0) as u64));
     Ok(Identity { service, grants: claims.grants, username: None, role: None, expires })

@@ -37,7 +37,7 @@ impl ETag {
 
 /// What a document must be, for a change to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum IfMatch {
+pub(crate) enum IfMatch {
     /// Whatever it is.
     Any,
     /// One of these.
@@ -49,7 +49,7 @@ impl IfMatch {
     ///
     /// # Errors
     /// If it is none.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, RestError> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, RestError> {
         let refused = || RestError::BadRequest("Invalid If-Match".to_owned());
         let mut tags = Vec::new();
         for value in headers.get_all(header::IF_MATCH) {

@@ -113,7 +113,7 @@ async fn wanted(call: &Call) -> Result<Wanted, RestError> {
             if !call.grants.covers(id.as_str()) {
                 return Err(RestError::RoomNotFound);
             }
-            owned_room(&call.api, &call.service, &id).await?;
+            owned_room(&call.api.backend, &call.service, &id).await?;
             Some(id)
         }
     };

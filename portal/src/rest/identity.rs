@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, Method, header};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     Management, bearer,
@@ -33,6 +34,17 @@ pub(super) struct Grants {
     read_only: bool,
     /// Only making login tokens.
     tokens_only: bool,
+    /// Only coming into rooms by WHIP and WHEP.
+    pub(super) join: Option<JoinGrant>,
+}
+
+/// As whom the bearer of a token comes into rooms.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JoinGrant {
+    /// Any JSON value that is not empty.
+    pub(super) user: Value,
+    pub(super) role: String,
 }
 
 impl Grants {
@@ -52,7 +64,10 @@ impl Grants {
     /// [`RestError::RoomNotFound`] for rooms that are not covered, [`RestError::Forbidden`] for what is not granted otherwise.
     pub(super) fn check(&self, operation: &Operation, room: &str) -> Result<(), RestError> {
         let looks_only = operation.method == Method::GET;
-        if (self.tokens_only && operation.needs != Needs::Tokens) || (self.read_only && !looks_only) {
+        if self.join.is_some()
+            || (self.tokens_only && operation.needs != Needs::Tokens)
+            || (self.read_only && !looks_only)
+        {
             return Err(RestError::Forbidden);
         }
         match operation.needs {
@@ -72,7 +87,7 @@ pub(super) async fn authenticate(api: &Management, headers: &HeaderMap) -> Resul
     let header = header.ok_or(RestError::Unauthorized)?;
     match header.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer") => {
-            bearer::authenticate(api, token.trim()).await
+            bearer::authenticate(&api.backend, token.trim()).await
         }
         _ => mauth::authenticate(api, header).await,
     }
@@ -115,6 +130,9 @@ mod tests {
         assert_eq!(check(r#"{"readOnly": true}"#, "POST", "/v1/rooms/a/tokens"), Err(1102));
         assert_eq!(check(r#"{"tokensOnly": true}"#, "POST", "/v1/rooms/a/tokens"), Ok(()));
         assert_eq!(check(r#"{"tokensOnly": true}"#, "GET", "/v1/rooms"), Err(1102));
+        let join = r#"{"join": {"user": "camera", "role": "presenter"}}"#;
+        assert_eq!(check(join, "GET", "/v1/rooms"), Err(1102), "who may come in may not manage");
+        assert_eq!(check(join, "POST", "/v1/rooms/a/tokens"), Err(1102));
         assert!(
             serde_json::from_str::<Grants>(r#"{"readonly": true}"#).is_err(),
             "a misspelt limit is no limit"

@@ -16,6 +16,7 @@ mod error;
 mod etag;
 mod events;
 mod identity;
+mod join_grant;
 mod mauth;
 mod merge_patch;
 mod openapi;
@@ -56,11 +57,13 @@ use crate::{
     public_host::PublicHost,
 };
 use call::{Call, RoomCall};
-use error::RestError;
 use identity::Identity;
 use operation::{Answered, Handler};
 use table::{Found, Missing, Table};
 
+pub(crate) use error::RestError;
+pub(crate) use etag::IfMatch;
+pub(crate) use join_grant::join_grant;
 pub(crate) use tokens::{is_name, issue};
 
 /// What all requests share.
@@ -185,7 +188,7 @@ async fn answer_or_error(api: &Management, request: Request) -> Answered {
         Handler::Service(run) => run(call).await,
         Handler::Room(run) => {
             let id = call.id::<RoomId>("room")?;
-            let room = owned_room(api, &call.service, &id).await?;
+            let room = owned_room(&api.backend, &call.service, &id).await?;
             run(RoomCall { call, id, room }).await
         }
     }
@@ -200,8 +203,8 @@ fn open(api: &Management, path: &str) -> Option<Response> {
 }
 
 /// The room, if this service may see it.
-async fn owned_room(api: &Management, service: &Service, id: &RoomId) -> Result<RoomConfig, RestError> {
-    let room = api.backend.room(id).await?;
+async fn owned_room(backend: &Backend, service: &Service, id: &RoomId) -> Result<RoomConfig, RestError> {
+    let room = backend.room(id).await?;
     room.filter(|room| owns(service, room)).ok_or(RestError::RoomNotFound)
 }
 

@@ -2,17 +2,12 @@
 
 use std::time::Duration;
 
-use kaigi_proto::{
-    ids::{ParticipantId, RoomId},
-    v1::{JoinEvent, JoinRequest, Joined, join_event},
-};
+use kaigi_proto::{ids::RoomId, v1::Joined};
 use serde_json::{Value, json};
-use tokio::time::Instant;
-use tonic::Streaming;
 
 use super::{Signaling, delivery::Delivery, room::Membership};
 use crate::{
-    backend::{CallError, Conference},
+    backend::{CallError, Newcomer, Seated},
     clock::UnixMillis,
     ident::new_participant_id,
     protocol::{OWN_SDK, Version, notification},
@@ -20,10 +15,6 @@ use crate::{
     token::{LoginToken, TokenError, TokenRecord},
 };
 
-/// Longest wait for a place in the room (OWT's): a starting room waits for its mixers.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(6);
-/// Pause between attempts at a conference-agent that is not there or has not yet the room.
-const JOIN_RETRY: Duration = Duration::from_millis(150);
 /// SDKs that can come back with a ticket.
 const RECONNECTING_SDKS: [&str; 5] = ["JavaScript", "Android", "C++", "Objective-C", OWN_SDK];
 
@@ -67,7 +58,14 @@ pub(super) async fn login(
 
     let participant = new_participant_id();
     let window = if reconnectable { shared.reconnection.window } else { Duration::ZERO };
-    let (conference, events, joined) = join(shared, &room, &participant, &record, window).await?;
+    let newcomer = Newcomer {
+        room: &room,
+        participant: &participant,
+        record: &record,
+        portal: &shared.worker_id,
+        window,
+    };
+    let Seated { conference, events, joined } = shared.backend.join(newcomer).await?;
     let membership = Membership {
         version,
         room,
@@ -117,63 +115,6 @@ fn is_truthy(value: &Value) -> bool {
         Value::Number(number) => number.as_f64() != Some(0.0),
         Value::String(text) => !text.is_empty(),
         Value::Array(_) | Value::Object(_) => true,
-    }
-}
-
-/// Finds the room's agent and joins. An agent that is gone or not yet there is tried again, with the same participant's id, until
-/// the time for joining is over.
-async fn join(
-    shared: &Signaling,
-    room: &RoomId,
-    participant: &ParticipantId,
-    record: &TokenRecord,
-    window: Duration,
-) -> Result<(Conference, Streaming<JoinEvent>, Joined), CallError> {
-    let give_up = Instant::now() + JOIN_TIMEOUT;
-    loop {
-        match attempt(shared, room, participant, record, window, give_up).await {
-            Err(error) if error.is_passing() && Instant::now() + JOIN_RETRY < give_up => {
-                tracing::debug!(%room, %error, "joining again");
-                tokio::time::sleep(JOIN_RETRY.mul_f64(0.5 + rand::random::<f64>())).await;
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-async fn attempt(
-    shared: &Signaling,
-    room: &RoomId,
-    participant: &ParticipantId,
-    record: &TokenRecord,
-    window: Duration,
-    give_up: Instant,
-) -> Result<(Conference, Streaming<JoinEvent>, Joined), CallError> {
-    const NAME: &str = "conference.join";
-    let mut conference = shared.backend.schedule_room(room, &record.isp, &record.region).await?;
-    let request = JoinRequest {
-        room_id: room.to_string(),
-        participant_id: participant.to_string(),
-        user: record.user.to_string(),
-        role: record.role.clone(),
-        portal_worker_id: shared.worker_id.clone(),
-        isp: record.isp.clone(),
-        region: record.region.clone(),
-        resume_window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
-    };
-    let first = async {
-        let mut events =
-            conference.join(request).await.map_err(|s| CallError::from_status(NAME, &s))?.into_inner();
-        let first = events.message().await.map_err(|s| CallError::from_status(NAME, &s))?;
-        Ok((events, first.and_then(|event| event.event)))
-    };
-    match tokio::time::timeout_at(give_up, first).await.map_err(|_| CallError::Timeout(NAME))?? {
-        (events, Some(join_event::Event::Joined(joined))) => Ok((conference, events, joined)),
-        (_, Some(join_event::Event::Dropped(dropped))) => Err(CallError::Refused {
-            code: tonic::Code::Aborted,
-            message: format!("Joining room failed: {}", dropped.reason),
-        }),
-        _ => Err(CallError::unreachable("conference")),
     }
 }
 

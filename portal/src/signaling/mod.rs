@@ -109,6 +109,11 @@ impl Signaling {
         }
     }
 
+    /// One of the connections that this portal may have at a time, if there is one left.
+    pub(crate) fn place(&self) -> Option<Place> {
+        Place::take(&self.open, self.limits.connections)
+    }
+
     /// The layer that serves `/socket.io/`.
     pub(crate) fn layer(&self) -> ReceiptLayer {
         let limits = &self.limits;
@@ -144,7 +149,7 @@ impl ConnectHandler<LocalAdapter, Self> for Door {
         _: &'a Option<Value>,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Box<dyn std::fmt::Display + Send>>> + Send + 'a>>
     {
-        let admitted = Place::take(&self.0.open, self.0.limits.connections);
+        let admitted = self.0.place();
         Box::pin(async move {
             let Some(place) = admitted else {
                 return Err(Box::new(TooManyConnections) as Box<dyn std::fmt::Display + Send>);
@@ -157,7 +162,7 @@ impl ConnectHandler<LocalAdapter, Self> for Door {
 
 /// One of the connections that are allowed at a time; given back when dropped.
 #[derive(Debug)]
-struct Place(Arc<AtomicUsize>);
+pub(crate) struct Place(Arc<AtomicUsize>);
 
 impl Place {
     fn take(open: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {

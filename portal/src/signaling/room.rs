@@ -5,9 +5,9 @@ use std::time::Instant;
 use kaigi_proto::{
     ids::{ParticipantId, RoomId},
     v1::{
-        AcknowledgeRequest, ControlRequest, EndSessionRequest, JoinEvent, LeaveRoomRequest, PublishRequest,
-        RemovedCandidates, SessionReply, SignalRequest, SubscribeRequest, TextRequest,
-        control_request::Operation, signal_request,
+        AcknowledgeRequest, ControlRequest, EndSessionRequest, JoinEvent, PublishRequest, RemovedCandidates,
+        SessionReply, SignalRequest, SubscribeRequest, TextRequest, control_request::Operation,
+        signal_request,
     },
 };
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use tonic::Streaming;
 
 use super::{Signaling, delivery::Delivery, receipts::Receipts, seats::Seat};
 use crate::{
-    backend::{CallError, Conference, ROOM_TIMEOUT, request, within},
+    backend::{CallError, Conference, ROOM_TIMEOUT, leave_room, request, within},
     protocol::{
         Version, control,
         request::{self as parse, Receiver, RequestError, Signal},
@@ -115,16 +115,9 @@ impl Membership {
         acknowledge(self.conference.clone(), self.holder(), delivered, exact).await;
     }
 
-    /// Gives the place up. A room that does not answer learns it from the stream of events.
-    pub(super) async fn leave(mut self) {
-        let message =
-            LeaveRoomRequest { room_id: self.room.to_string(), participant_id: self.participant.to_string() };
-        let call = self.conference.leave(request(message, ROOM_TIMEOUT));
-        if let Err(error) = within(ROOM_TIMEOUT, "conference.leave", call).await
-            && !error.is_not_found()
-        {
-            tracing::debug!(%error, "leaving was not answered");
-        }
+    /// Gives the place up.
+    pub(super) async fn leave(self) {
+        leave_room(self.conference, &self.room, &self.participant).await;
     }
 }
 

@@ -15,15 +15,17 @@ use axum::{
 };
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::{health::Readiness, health::health_routes, signaling::Signaling};
+use crate::{health::Readiness, health::health_routes, signaling::Signaling, whip::Doors};
 
 pub(crate) use console::{Console, parse_api};
 pub(crate) use pages::find_web_root;
-pub(crate) use sample::SampleDoor;
+pub(crate) use rate_limit::RateLimit;
+pub(crate) use sample::{SampleDoor, subscriber_line};
 
-/// The routes of the signaling port.
+/// The routes of the signaling port. Those of `doors` have rules of their own for pages of other origins.
 pub(crate) fn router(
     signaling: &Signaling,
+    doors: Doors,
     readiness: Readiness,
     sample: Option<SampleDoor>,
     web_root: Option<&Path>,
@@ -37,18 +39,22 @@ pub(crate) fn router(
     if let Some(door) = sample {
         router = router.route("/sample/tokens", post(sample::create).with_state(door));
     }
-    router.layer(signaling.layer()).layer(cors_layer(cors))
+    router.layer(signaling.layer()).layer(cors_layer(cors)).merge(doors.router(allowed_origins(cors)))
+}
+
+/// The origins whose pages may call.
+fn allowed_origins(origins: &[String]) -> AllowOrigin {
+    if origins.iter().any(|o| o.trim() == "*") {
+        AllowOrigin::mirror_request()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|o| o.trim().parse().ok()))
+    }
 }
 
 /// Pages of the allowed origins may call, with credentials; the origin is echoed.
 fn cors_layer(origins: &[String]) -> CorsLayer {
-    let origins = if origins.iter().any(|o| o.trim() == "*") {
-        AllowOrigin::mirror_request()
-    } else {
-        AllowOrigin::list(origins.iter().filter_map(|o| o.trim().parse().ok()))
-    };
     CorsLayer::new()
-        .allow_origin(origins)
+        .allow_origin(allowed_origins(origins))
         .allow_credentials(true)
         .allow_headers(AllowHeaders::mirror_request())
         .allow_methods([Method::GET, Method::POST, Method::OPTIONS])

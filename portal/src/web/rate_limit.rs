@@ -7,7 +7,7 @@ const MAX_SOURCES: usize = 10_000;
 
 /// Buckets by source.
 #[derive(Debug)]
-pub(super) struct RateLimit<K> {
+pub(crate) struct RateLimit<K> {
     /// Requests that a source may make at once.
     burst: f64,
     /// Requests a second in the long run.
@@ -22,12 +22,12 @@ struct Bucket {
 }
 
 impl<K: Eq + Hash> RateLimit<K> {
-    pub(super) fn new(burst: u32, rate: f64) -> Self {
+    pub(crate) fn new(burst: u32, rate: f64) -> Self {
         Self { burst: burst.into(), rate, buckets: HashMap::new() }
     }
 
     /// Whether `source` may make a request now; counts it if so.
-    pub(super) fn allows(&mut self, source: K, now: Instant) -> bool {
+    pub(crate) fn allows(&mut self, source: K, now: Instant) -> bool {
         if self.buckets.len() >= MAX_SOURCES && !self.buckets.contains_key(&source) {
             let (burst, rate) = (self.burst, self.rate);
             self.buckets.retain(|_, bucket| level(*bucket, now, burst, rate) < burst);

@@ -145,7 +145,7 @@ pub(super) struct Given {
 }
 
 /// What one customer of an internet provider has: an IPv4 address, or the 64 leading bits of an IPv6 address.
-fn subscriber_line(address: IpAddr) -> IpAddr {
+pub(crate) fn subscriber_line(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),

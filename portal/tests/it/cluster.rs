@@ -143,7 +143,7 @@ impl Cluster {
     }
 
     /// Tells one member something, now or when it is back.
-    async fn tell_one(&self, member: &str, event: join_event::Event) {
+    pub(crate) async fn tell_one(&self, member: &str, event: join_event::Event) {
         let (event, events) = {
             let mut state = self.state();
             let told = &mut state.told.get_mut(member).unwrap().0;
@@ -181,6 +181,26 @@ impl Cluster {
     fn agent(&self) -> Option<Worker> {
         self.state().workers.iter().find(|w| w.purpose() == Purpose::Conference).cloned()
     }
+}
+
+/// An access-node's answer, if it is a whole offer. Its credentials follow the client's; payload 126 is no format that the room takes.
+fn answer_to(offer: &str) -> String {
+    let Some(ufrag) = offer.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")) else {
+        return format!("answer to {offer}");
+    };
+    let server: String = ufrag.chars().rev().collect();
+    let mut answer = String::from("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n");
+    for section in offer.split("\r\nm=").skip(1) {
+        let mid = section.lines().find(|line| line.starts_with("a=mid:")).unwrap();
+        let line = section.lines().next().unwrap();
+        let direction = if line.ends_with(" 126") { "inactive" } else { "sendrecv" };
+        answer.push_str(&format!(
+            "m={line}\r\na=candidate:1 1 udp 1 192.0.2.1 10000 typ host\r\na=end-of-candidates\r\n\
+             a=ice-ufrag:{server}\r\na=ice-pwd:{}\r\n{mid}\r\na={direction}\r\n",
+            "p".repeat(22)
+        ));
+    }
+    answer
 }
 
 /// The mixed stream of the room.
@@ -508,7 +528,10 @@ impl Conference for Cluster {
             json!({"from": from, "data": request.data_from, "transport": request.transport_id}),
         )?;
         self.state().subscribed.push(request.clone());
-        Ok(Response::new(SessionReply { session_id: "0b".repeat(16), transport_id: request.transport_id }))
+        let session_id = "0b".repeat(16);
+        let transport_id = Some(request.transport_id).filter(|id| !id.is_empty());
+        let transport_id = transport_id.unwrap_or_else(|| session_id.clone());
+        Ok(Response::new(SessionReply { session_id, transport_id }))
     }
     async fn unpublish(
         &self,
@@ -550,7 +573,7 @@ impl Conference for Cluster {
         self.asked("signal", json!(format!("{signal:?}")))?;
         if let signal_request::Signal::Offer(sdp) = signal {
             let told = [
-                progress::Progress::Answer(format!("answer to {sdp}")),
+                progress::Progress::Answer(answer_to(&sdp)),
                 progress::Progress::TransportReady(TransportReady {}),
                 progress::Progress::SessionReady(transport_id.clone()),
             ];

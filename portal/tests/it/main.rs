@@ -19,6 +19,7 @@ mod requests;
 mod signaling;
 mod statistics;
 mod versions;
+mod whip;
 
 use std::{net::SocketAddr, time::Duration};
 

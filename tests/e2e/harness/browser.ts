@@ -9,6 +9,7 @@ import type { Look, Rgb } from './colours';
 import { ARTIFACTS, type Kaigi } from './kaigi';
 import { Picture } from './picture';
 import { RawPage } from './raw';
+import { WhipPage } from './whip';
 
 const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
@@ -97,6 +98,11 @@ export class Chromium {
     return this.bare(kaigi, who, 'sealed', { query });
   }
 
+  /** A bare page of WHIP and WHEP clients (`page/whip.ts`). */
+  async whip(kaigi: Kaigi, who: string): Promise<WhipPage> {
+    return new WhipPage(await this.bare(kaigi, who, 'whip', {}), who);
+  }
+
   /**
    * A page that runs one of the modules in `page`. It does come from Kaigi, but for its content: browsers let pages that come from
    * nowhere not speak to this machine by WebSocket, and it may import the SDK as a page of Kaigi's would.
@@ -104,7 +110,7 @@ export class Chromium {
   private async bare(
     kaigi: Kaigi,
     who: string,
-    module: 'lab' | 'raw' | 'sealed',
+    module: 'lab' | 'raw' | 'sealed' | 'whip',
     { generation, query = '' }: { generation?: 2 | 3 | 4; query?: string },
   ): Promise<Page> {
     const page = await this.logged(who, {});

@@ -1,0 +1,311 @@
+//! One session: an actor that keeps a participant's place, follows what the room tells of it, and takes what its client sends by PATCH
+//! and DELETE. It ends with its stream, its transport or its place, whichever goes first, and takes the others with it.
+
+use std::time::Duration;
+
+use kaigi_proto::{
+    ids::{ParticipantId, RoomId},
+    v1::{JoinEvent, Progress, SignalRequest, join_event, progress, signal_request, stream_event},
+};
+use sha2::{Digest, Sha256};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use super::{
+    error::WhipError,
+    fragment::{Fragment, ServerIce},
+    offer::Offer,
+};
+use crate::{
+    backend::{CallError, Conference, ROOM_TIMEOUT, leave_room, request, within},
+    rest::IfMatch,
+};
+
+/// Longest wait for an answer to an offer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
+/// Requests of a client that wait for the one before them.
+pub(super) const MAX_COMMANDS: usize = 8;
+
+/// What a client asks of its session.
+#[derive(Debug)]
+pub(super) enum Command {
+    Patch { if_match: IfMatch, fragment: Fragment, reply: oneshot::Sender<Result<Patched, WhipError>> },
+    End { reply: oneshot::Sender<()> },
+}
+
+/// What became of a PATCH.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Patched {
+    /// The candidates are taken.
+    Taken,
+    /// ICE was restarted: the server's fragment, and the new ICE session's tag.
+    Restarted { fragment: String, tag: String },
+}
+
+/// A place in a room.
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    pub(super) room: RoomId,
+    pub(super) participant: ParticipantId,
+    pub(super) conference: Conference,
+}
+
+impl Seat {
+    /// Gives it up.
+    pub(super) async fn leave(&self) {
+        leave_room(self.conference.clone(), &self.room, &self.participant).await;
+    }
+
+    async fn signal(&self, transport: &str, signal: signal_request::Signal) -> Result<(), CallError> {
+        let message = SignalRequest {
+            room_id: self.room.to_string(),
+            participant_id: self.participant.to_string(),
+            transport_id: transport.to_owned(),
+            signal: Some(signal),
+        };
+        let mut conference = self.conference.clone();
+        let call = conference.signal(request(message, ROOM_TIMEOUT));
+        within(ROOM_TIMEOUT, "conference.signal", call).await.map(|_| ())
+    }
+}
+
+/// Why a session ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum End {
+    /// Its stream did.
+    Stream,
+    /// It could not be, or its transport is lost.
+    Failed(String),
+    /// The participant was put out, or the room is gone.
+    Dropped(String),
+}
+
+impl From<End> for WhipError {
+    fn from(end: End) -> Self {
+        match end {
+            End::Stream => Self::NoSession,
+            End::Failed(why) | End::Dropped(why) => Self::Failed(why),
+        }
+    }
+}
+
+/// What the room tells that concerns a session.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    Answer(String),
+    End(End),
+}
+
+/// The ids by which a session knows what concerns it.
+#[derive(Clone, Debug)]
+pub(super) struct Ids {
+    pub(super) transport: String,
+    pub(super) session: String,
+    /// The stream that is published or played.
+    pub(super) stream: String,
+}
+
+impl Ids {
+    fn news(&self, event: Option<join_event::Event>) -> Option<News> {
+        use join_event::Event;
+        match event? {
+            Event::Progress(Progress { transport_id, progress }) if transport_id == self.transport => {
+                match progress? {
+                    progress::Progress::Answer(answer) => Some(News::Answer(answer)),
+                    progress::Progress::SessionError(error) if error.session_id == self.session => {
+                        Some(News::End(End::Failed(error.reason)))
+                    }
+                    progress::Progress::TransportError(why) => Some(News::End(End::Failed(why))),
+                    progress::Progress::SessionError(_)
+                    | progress::Progress::SessionReady(_)
+                    | progress::Progress::TransportReady(_) => None,
+                }
+            }
+            Event::Stream(event) if event.stream_id == self.stream => match event.change? {
+                stream_event::Change::Removed(_) => Some(News::End(End::Stream)),
+                _ => None,
+            },
+            Event::Dropped(dropped) => Some(News::End(End::Dropped(dropped.reason))),
+            Event::Progress(_)
+            | Event::Stream(_)
+            | Event::Joined(_)
+            | Event::Participant(_)
+            | Event::Text(_)
+            | Event::Layers(_) => None,
+        }
+    }
+}
+
+/// A session that is negotiated.
+#[derive(Debug)]
+pub(super) struct Session {
+    seat: Seat,
+    events: Streaming<JoinEvent>,
+    ids: Ids,
+    offer: Offer,
+    ice: ServerIce,
+    /// Why it is at its end.
+    end: Option<End>,
+}
+
+impl Session {
+    /// Negotiates a session that the room knows; gives it with the answer.
+    ///
+    /// # Errors
+    /// If the offer is refused, or the session ends before it is answered.
+    pub(super) async fn negotiate(
+        seat: Seat,
+        mut events: Streaming<JoinEvent>,
+        ids: Ids,
+        offer: Offer,
+    ) -> Result<(Self, String), WhipError> {
+        let answer = ask(&seat, &mut events, &ids, &offer).await.map_err(|(error, _)| error)?;
+        let ice = ServerIce::of(&answer).ok_or(WhipError::NoFormat)?;
+        Ok((Self { seat, events, ids, offer, ice, end: None }, answer))
+    }
+
+    /// The tag of its ICE session (RFC 9725 §4.3.1).
+    pub(super) fn tag(&self) -> String {
+        let credentials = &self.ice.credentials;
+        let hash = Sha256::digest(format!("{}:{}", credentials.ufrag, credentials.password));
+        format!("\"{}\"", hex::encode(&hash[..12]))
+    }
+
+    /// Serves it to its end.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, stopping: CancellationToken) {
+        let mut asked_by = None;
+        while self.end.is_none() {
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => break,
+                event = self.events.message() => {
+                    // Answers that nobody waits for any more are of restarts that were given up.
+                    if let Some(News::End(end)) = heard(&self.ids, event) {
+                        self.end = Some(end);
+                    }
+                }
+                command = commands.recv() => match command {
+                    Some(Command::Patch { if_match, fragment, reply }) => {
+                        let patched = self.patch(&if_match, fragment).await;
+                        let _: Result<_, _> = reply.send(patched);
+                    }
+                    Some(Command::End { reply }) => {
+                        asked_by = Some(reply);
+                        break;
+                    }
+                    None => break,
+                },
+            }
+        }
+        tracing::info!(end = ?self.end, asked = asked_by.is_some(), "session ends");
+        self.seat.leave().await;
+        if let Some(reply) = asked_by {
+            let _: Result<_, _> = reply.send(());
+        }
+    }
+
+    async fn patch(&mut self, if_match: &IfMatch, fragment: Fragment) -> Result<Patched, WhipError> {
+        let other = fragment.credentials.filter(|credentials| *credentials != self.offer.credentials);
+        match (if_match, other) {
+            (IfMatch::OneOf(tags), _) if !tags.contains(&self.tag()) => Err(WhipError::OtherIceSession),
+            (IfMatch::OneOf(_), Some(_)) => Err(WhipError::RestartWithTag),
+            (IfMatch::Any, Some(credentials)) => {
+                let offer = self.offer.restarted(&credentials);
+                let outcome = ask(&self.seat, &mut self.events, &self.ids, &offer).await;
+                let answer = outcome.map_err(|(error, end)| {
+                    self.end = end;
+                    error
+                })?;
+                self.ice = ServerIce::of(&answer).ok_or(WhipError::NoFormat)?;
+                self.offer = offer;
+                Ok(Patched::Restarted { fragment: self.ice.fragment(), tag: self.tag() })
+            }
+            (IfMatch::OneOf(_) | IfMatch::Any, None) => {
+                for candidate in fragment.candidates {
+                    let signal = signal_request::Signal::Candidate(candidate);
+                    self.seat.signal(&self.ids.transport, signal).await?;
+                }
+                Ok(Patched::Taken)
+            }
+        }
+    }
+}
+
+/// What a room's word, or its silence, means to a session.
+fn heard(ids: &Ids, event: Result<Option<JoinEvent>, Status>) -> Option<News> {
+    match event {
+        Ok(Some(event)) => ids.news(event.event),
+        Ok(None) | Err(_) => Some(News::End(End::Dropped("The room is gone".to_owned()))),
+    }
+}
+
+/// Sends an offer and waits for the answer. If that ends the session, it says so besides.
+async fn ask(
+    seat: &Seat,
+    events: &mut Streaming<JoinEvent>,
+    ids: &Ids,
+    offer: &Offer,
+) -> Result<String, (WhipError, Option<End>)> {
+    let give_up = Instant::now() + ANSWER_TIMEOUT;
+    let signal = signal_request::Signal::Offer(offer.text().to_owned());
+    seat.signal(&ids.transport, signal).await.map_err(|error| (error.into(), None))?;
+    loop {
+        let Ok(event) = tokio::time::timeout_at(give_up, events.message()).await else {
+            return Err((CallError::Timeout("conference.signal").into(), None));
+        };
+        match heard(ids, event) {
+            Some(News::Answer(answer)) => return Ok(answer),
+            Some(News::End(end)) => return Err((end.clone().into(), Some(end))),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kaigi_proto::v1::{Dropped, RemovedStream, SessionError, StreamEvent};
+
+    use super::*;
+
+    fn ids() -> Ids {
+        Ids { transport: "t".into(), session: "s".into(), stream: "r-common".into() }
+    }
+
+    fn progress(transport: &str, progress: progress::Progress) -> Option<News> {
+        let progress = Progress { transport_id: transport.into(), progress: Some(progress) };
+        ids().news(Some(join_event::Event::Progress(progress)))
+    }
+
+    #[test]
+    fn a_session_ends_with_what_it_is_made_of() {
+        let error = |session: &str| {
+            progress::Progress::SessionError(SessionError { session_id: session.into(), reason: "x".into() })
+        };
+        let failed = || Some(News::End(End::Failed("x".into())));
+        assert_eq!(progress("t", error("s")), failed());
+        assert_eq!(progress("t", error("other")), None);
+        assert_eq!(progress("t", progress::Progress::TransportError("x".into())), failed());
+        assert_eq!(progress("other", progress::Progress::TransportError("x".into())), None);
+        let removed = |stream: &str| {
+            let change = stream_event::Change::Removed(RemovedStream::default());
+            let event = StreamEvent { stream_id: stream.into(), change: Some(change) };
+            ids().news(Some(join_event::Event::Stream(event)))
+        };
+        assert_eq!(removed("r-common"), Some(News::End(End::Stream)));
+        assert_eq!(removed("other"), None);
+        let dropped = join_event::Event::Dropped(Dropped { reason: "x".into() });
+        assert_eq!(ids().news(Some(dropped)), Some(News::End(End::Dropped("x".into()))));
+    }
+
+    #[test]
+    fn the_answer_is_that_of_its_transport() {
+        let answer = || progress::Progress::Answer("v=0".into());
+        assert_eq!(progress("t", answer()), Some(News::Answer("v=0".into())));
+        assert_eq!(progress("other", answer()), None);
+        assert_eq!(progress("t", progress::Progress::SessionReady("s".into())), None);
+    }
+}
