@@ -200,8 +200,8 @@ impl Caller {
                 Ok(CallReply::Done)
             }
             CallRequest::SetInput(input) => {
-                streaming.set_input(*input).await?;
-                Ok(CallReply::Done)
+                let reply = streaming.set_input(*input).await?.into_inner();
+                Ok(CallReply::Ingest { listen_url: reply.listen_url })
             }
             CallRequest::RemoveInput(request) => {
                 streaming.remove_input(request).await?;

@@ -240,6 +240,15 @@ impl Conference for ConferenceService {
         }
     }
 
+    async fn listen_ingest(&self, request: Request<v1::StartIngestRequest>) -> Answer<v1::Ingest> {
+        let request = request.into_inner();
+        let room = parse::room_id(&request.room_id)?;
+        match self.rooms.request_starting(&room, parse::listen_ingest(request)?).await? {
+            Reply::Ingest(ingest) => Ok(Response::new(*ingest)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     async fn list_ingests(&self, request: Request<v1::RoomRequest>) -> Answer<v1::ListIngestsReply> {
         match self.ask(&request.into_inner().room_id, Command::ListIngests).await? {
             Reply::Ingests(ingests) => Ok(Response::new(v1::ListIngestsReply { ingests })),

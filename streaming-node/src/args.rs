@@ -1,6 +1,9 @@
 //! The command line.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::Parser;
 use kaigi_telemetry::LogArgs;
@@ -41,6 +44,12 @@ pub struct Args {
     /// Folder of files that may be pulled into rooms by file: URLs; without one none may be
     #[arg(long, env = "KAIGI_INGEST_FILES", value_name = "DIR")]
     pub ingest_files: Option<PathBuf>,
+    /// Address where encoders push streams into rooms by RTMP (0.0.0.0:1935, for example); without one nobody can
+    #[arg(long, env = "KAIGI_RTMP_LISTEN", value_name = "ADDR")]
+    pub rtmp_listen: Option<SocketAddr>,
+    /// URL that encoders are told to push to, without a stream key; default: rtmp://HOST:PORT/live by --rtmp-listen or --internal-host
+    #[arg(long, env = "KAIGI_RTMP_URL", requires = "rtmp_listen", value_name = "URL")]
+    pub rtmp_url: Option<url::Url>,
     /// Picture (PNG or JPEG) that broadcasts show while their source is away; without one a plain one is shown
     #[arg(long, env = "KAIGI_SLATE", value_name = "FILE")]
     pub slate: Option<PathBuf>,

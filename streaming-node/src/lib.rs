@@ -4,13 +4,15 @@
 //! ([`lanes`]), put in order ([`reorder`]), made frames ([`depacketize`]) at their times ([`timeline`]), and then written to files without
 //! being encoded again ([`recording`], [`matroska`], [`mp4`]) or pushed to a server ([`broadcast`]), in a thread that nothing else waits for.
 //!
-//! What comes [in](ingest) is pulled by a pipeline of its own and sent as tracks that others attach over the media link.
+//! What comes [in](ingest) is pulled by a pipeline of its own, or pushed through a [`door`] by [RTMP](rtmp), and sent as tracks that others
+//! attach over the media link.
 
 mod args;
 pub mod broadcast;
 pub mod collection;
 pub mod container;
 pub mod depacketize;
+pub mod door;
 pub mod events;
 pub mod frame;
 pub mod ingest;
@@ -23,6 +25,7 @@ mod pipeline;
 pub mod plugins;
 pub mod recording;
 pub mod reorder;
+pub mod rtmp;
 pub mod service;
 pub mod store;
 pub mod target;
@@ -52,6 +55,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{service::interceptor::InterceptedService, transport::server::TcpIncoming};
 
 pub use args::Args;
+use door::Door;
 use ingest::Place;
 use node::Node;
 use service::Service;
@@ -137,13 +141,21 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
     let listener = TcpListener::bind(args.worker.listen)
         .await
         .map_err(|error| not_listening(args.worker.listen)(error.to_string()))?;
+    let door = match args.rtmp_listen {
+        Some(address) => {
+            let opened = open_door(&args, address).await;
+            Some(opened.map_err(|error| not_listening(address)(error.to_string()))?)
+        }
+        None => None,
+    };
     let listening =
         listener.local_addr().map_err(|error| not_listening(args.worker.listen)(error.to_string()))?;
 
     let worker_id = new_worker_id(v1::Purpose::Streaming);
     let channels = Channels::new(args.worker.secret());
     let endpoint = args.worker.endpoint(listening);
-    let node = bind_node(&args, channels.clone(), listening, worker_id.as_ref())?;
+    let to = door.as_ref().map(|(door, _)| Arc::clone(door));
+    let node = bind_node(&args, channels.clone(), listening, worker_id.as_ref(), to)?;
     let load = LoadGauge::default();
     let registration = Registration {
         cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
@@ -154,6 +166,9 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
     tracing::info!(worker = %worker_id, %listening, link = %args.link_address, "streaming-node runs");
 
     tokio::spawn(health_server.run());
+    if let Some((door, listener)) = door {
+        tokio::spawn(door.run(listener, stop.clone()));
+    }
     tokio::spawn(process_cpu_load(load, stop.clone()));
     let registered = tokio::spawn(registration.run(stop.clone(), move || health.set_ready(true)));
     serve(&node, listener, &args, stop).await?;
@@ -163,11 +178,27 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
     Ok(())
 }
 
+/// Where encoders push to.
+async fn open_door(args: &Args, address: SocketAddr) -> std::io::Result<(Arc<Door>, TcpListener)> {
+    let listener = TcpListener::bind(address).await?;
+    let (listening, internal) = (listener.local_addr()?, args.worker.internal_host.as_deref());
+    let url = match &args.rtmp_url {
+        Some(url) => url.to_string(),
+        None if listening.ip().is_unspecified() => {
+            format!("rtmp://{}:{}/live", internal.unwrap_or("localhost"), listening.port())
+        }
+        None => format!("rtmp://{listening}/live"),
+    };
+    tracing::info!(%listening, url, "encoders can push by RTMP");
+    Ok((Door::new(url), listener))
+}
+
 fn bind_node(
     args: &Args,
     channels: Channels,
     listening: SocketAddr,
     worker_id: &str,
+    door: Option<Arc<Door>>,
 ) -> Result<Arc<Node>, RunError> {
     let address = args.link_address;
     let no_link = |source| RunError::Link { address, source };
@@ -194,7 +225,7 @@ fn bind_node(
         ingest_files: args.ingest_files.as_ref().map(real).transpose()?,
     };
     let host = args.worker.internal_host.clone().unwrap_or_else(|| listening.ip().to_string());
-    Ok(Arc::new(Node::new(LinkContext { receiver, channels }, policy, host, place, outbox)))
+    Ok(Arc::new(Node::new(LinkContext { receiver, channels }, policy, host, place, outbox, door)))
 }
 
 /// Serves a node until `stop`.

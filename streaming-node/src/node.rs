@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    sync::Arc,
     time::Instant,
 };
 
@@ -11,8 +12,9 @@ use parking_lot::Mutex;
 
 use crate::{
     collection::{Collections, WallClock},
+    door::Door,
     events::{EventHub, OutputKey},
-    ingest::{Input, Place, Source, SourceError},
+    ingest::{Input, Place, Source, SourceError, Way},
     lanes::Kind,
     output::{Output, Recorder, StartError},
     store::Outbox,
@@ -80,6 +82,8 @@ pub struct Node {
     host: String,
     /// Where tracks of inputs are found.
     place: Place,
+    /// Where encoders push to, if they may.
+    door: Option<Arc<Door>>,
     collections: Collections,
     /// Of recordings that are stored elsewhere.
     outbox: Option<Outbox>,
@@ -109,6 +113,7 @@ impl Node {
         host: String,
         place: Place,
         outbox: Option<Outbox>,
+        door: Option<Arc<Door>>,
     ) -> Self {
         let (outputs, inputs) = (Mutex::default(), Mutex::default());
         let (collections, clock) = (Collections::default(), WallClock::default());
@@ -118,6 +123,7 @@ impl Node {
             events: EventHub::default(),
             host,
             place,
+            door,
             collections,
             outbox,
             clock,
@@ -242,10 +248,14 @@ impl Node {
         if [description.audio(), description.video()].iter().all(|wish| *wish == v1::InputWish::None) {
             return Err(SetError::NothingWanted);
         }
-        Ok(Source::check(&self.policy, description)?)
+        let source = Source::check(&self.policy, description)?;
+        if source.way == Way::Pushed && self.door.is_none() {
+            return Err(SourceError::NoDoor.into());
+        }
+        Ok(source)
     }
 
-    /// Makes or changes an input. Must be called within a tokio runtime.
+    /// Makes or changes an input. Gives what is to be pushed to, if it is. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// See [`SetError`].
@@ -254,7 +264,7 @@ impl Node {
         description: &v1::InputDescription,
         source: Source,
         now: Instant,
-    ) -> Result<(), SetError> {
+    ) -> Result<v1::InputReply, SetError> {
         let key = (description.room_id.clone(), description.id.clone());
         let version = (description.epoch, description.revision);
         let mut inputs = self.inputs.lock();
@@ -264,6 +274,7 @@ impl Node {
             Some(_) | None => {}
         }
         let teller = self.events.set(&key, &description.agent_id, now);
+        let door = self.door.as_ref().filter(|_| source.way == Way::Pushed);
         match inputs.get_mut(&key).filter(|pulled| pulled.input.is_for(&source, description)) {
             Some(pulled) => {
                 pulled.input.pause(description);
@@ -273,13 +284,15 @@ impl Node {
                 let (policy, place) = (self.policy.clone(), self.place.clone());
                 // Its tracks have the names of those that the new one will have.
                 drop(inputs.remove(&key));
-                let input = Input::start(source, description, policy, place, teller);
+                let expected = door.map(|door| door.expect(&source.url));
+                let input = Input::start(source, description, policy, place, teller, expected);
                 let input = input.map_err(StartError::Thread)?;
                 inputs.insert(key, Pulled { version, input });
             }
         }
         metrics::gauge!("kaigi_streaming_inputs").set(inputs.len() as f64);
-        Ok(())
+        let listen_url = door.map(|door| door.url().to_owned()).unwrap_or_default();
+        Ok(v1::InputReply { listen_url })
     }
 
     /// Ends an input; one that is not there is fine.

@@ -57,8 +57,7 @@ impl StreamingNode for Service {
             let source = node.check_input(&description)?;
             node.set_input(&description, source, Instant::now())
         };
-        tokio::task::spawn_blocking(set).await.map_err(failed)??;
-        Ok(Response::new(v1::InputReply {}))
+        Ok(Response::new(tokio::task::spawn_blocking(set).await.map_err(failed)??))
     }
 
     async fn remove_input(

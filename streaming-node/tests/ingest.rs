@@ -1,4 +1,4 @@
-//! Streams from elsewhere become tracks: files and playlists are pulled, and what comes over the media link is looked at.
+//! Streams from elsewhere become tracks: files and playlists are pulled, encoders push, and what comes over the media link is looked at.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -18,10 +18,11 @@ use kaigi_media::{
 };
 use kaigi_outbound::Reach;
 use kaigi_proto::{auth::ClusterSecret, v1};
-use kaigi_streaming_node::{ingest::Place, node::Node, target::Policy};
+use kaigi_streaming_node::{door::Door, ingest::Place, node::Node, target::Policy};
 use kaigi_supply::Outputs;
 use kaigi_worker::Channels;
-use tokio::sync::mpsc;
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_util::sync::CancellationToken;
 
 /// A pipeline starts, and a machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -33,6 +34,10 @@ struct World {
 }
 
 fn world(reach: Reach) -> World {
+    world_with(reach, None)
+}
+
+fn world_with(reach: Reach, door: Option<Arc<Door>>) -> World {
     gst::init().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let local = Ipv4Addr::LOCALHOST.into();
@@ -51,7 +56,7 @@ fn world(reach: Reach) -> World {
         worker_id: "streaming-1".into(),
         endpoint: "http://127.0.0.1:1".into(),
     };
-    let node = Node::new(link, policy, "host".into(), place, None);
+    let node = Node::new(link, policy, "host".into(), place, None, door);
     let events = node.events().open("agent");
     World { node, events, folder }
 }
@@ -314,4 +319,88 @@ async fn a_live_source_by_srt_is_tried_again_when_it_was_away() {
     let packets = tokio::task::spawn_blocking(move || video.packets(100)).await.unwrap();
     assert!(packets.windows(2).all(|pair| pair[1].0 == pair[0].0.wrapping_add(1)), "a gap in the numbers");
     server.set_state(gst::State::Null).unwrap();
+}
+
+const KEY: &str = "a-key-of-32-letters-or-some-more";
+
+/// A node that encoders can push to, and where.
+async fn open_door() -> (World, String) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("rtmp://{}/live", listener.local_addr().unwrap());
+    let door = Door::new(url.clone());
+    tokio::spawn(Arc::clone(&door).run(listener, CancellationToken::new()));
+    (world_with(Reach::Public, Some(door)), url)
+}
+
+fn awaited() -> v1::InputDescription {
+    v1::InputDescription { listen_key: KEY.into(), ..description("") }
+}
+
+/// An encoder that pushes, with the picture encoded so.
+fn encoder(url: &str, video: &str) -> gst::Element {
+    let launch = format!(
+        "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=25/1 ! {video} ! queue ! mux.
+         audiotestsrc is-live=true ! audio/x-raw,rate=48000,channels=2 ! avenc_aac ! aacparse ! queue ! mux.
+         flvmux name=mux streamable=true ! rtmp2sink location={url}"
+    );
+    let encoder = gst::parse::launch(&launch).unwrap();
+    encoder.set_state(gst::State::Playing).unwrap();
+    encoder
+}
+
+/// Whether the encoder is told that it may not.
+fn is_refused(encoder: &gst::Element) -> bool {
+    let bus = encoder.bus().unwrap();
+    let error = bus.timed_pop_filtered(gst::ClockTime::from_seconds(30), &[gst::MessageType::Error]);
+    encoder.set_state(gst::State::Null).unwrap();
+    error.is_some()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_encoder_pushes_with_the_key_flows_also_when_it_comes_back() {
+    let (mut world, url) = open_door().await;
+    let source = world.node.check_input(&awaited()).unwrap();
+    let reply = world.node.set_input(&awaited(), source, Instant::now()).unwrap();
+    assert_eq!(reply.listen_url, url);
+    let wrong = encoder(&format!("{url}/a-key-of-32-letters-or-none-more"), PLAIN);
+    assert!(tokio::task::spawn_blocking(move || is_refused(&wrong)).await.unwrap());
+
+    let first = encoder(&format!("{url}/{KEY}"), PLAIN);
+    assert_eq!(world.flows().await, [("opus".into(), String::new()), ("h264".into(), "M".into())]);
+    let mut video = world.attach("video");
+    let second = encoder(&format!("{url}/{KEY}"), PLAIN);
+    assert!(tokio::task::spawn_blocking(move || is_refused(&second)).await.unwrap(), "two at once");
+    first.set_state(gst::State::Null).unwrap();
+    assert_eq!(world.event().await.state(), v1::OutputState::Trouble);
+
+    let again = encoder(&format!("{url}/{KEY}"), PLAIN);
+    while world.event().await.state() != v1::OutputState::Active {}
+    let packets = tokio::task::spawn_blocking(move || video.packets(150)).await.unwrap();
+    assert!(packets.windows(2).all(|pair| pair[1].0 == pair[0].0.wrapping_add(1)), "a gap in the numbers");
+    let request = v1::RemoveInputRequest { room_id: "room".into(), id: "1".into(), epoch: 1 };
+    world.node.remove_input(&request).unwrap();
+    assert!(
+        tokio::task::spawn_blocking(move || is_refused(&again)).await.unwrap(),
+        "it is pushed on though nobody takes it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushed_pictures_that_browsers_can_not_play_are_transcoded_without_another_connection() {
+    let (mut world, url) = open_door().await;
+    world.pull(&awaited());
+    let pushed = encoder(&format!("{url}/{KEY}"), REORDERED);
+    let formats = world.flows().await;
+    assert_eq!(formats[0].0, "opus");
+    let mut video = world.attach("video");
+    let packets = tokio::task::spawn_blocking(move || video.packets(60)).await.unwrap();
+    assert!(packets.windows(2).all(|pair| pair[1].1.wrapping_sub(pair[0].1) < 90_000), "not in order");
+    pushed.set_state(gst::State::Null).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_door_nothing_is_waited_for() {
+    let world = world(Reach::Public);
+    let refused = world.node.check_input(&awaited()).unwrap_err();
+    assert!(refused.to_string().contains("--rtmp-listen"), "{refused}");
 }

@@ -70,7 +70,24 @@ pub(crate) fn update_egress(request: v1::UpdateEgressRequest) -> Parsed<Command>
     })
 }
 
+/// One that is pulled.
 pub(crate) fn start_ingest(request: v1::StartIngestRequest) -> Parsed<Command> {
+    match request.listen_key.is_empty() {
+        true => ingest(request, None),
+        false => Err(invalid("what is pulled has no stream key")),
+    }
+}
+
+/// One that is pushed.
+pub(crate) fn listen_ingest(mut request: v1::StartIngestRequest) -> Parsed<Command> {
+    let key = some(bounded(std::mem::take(&mut request.listen_key), MAX_NAME, "key")?);
+    match key {
+        Some(key) if request.url.is_empty() => ingest(request, Some(key)),
+        _ => Err(invalid("what is pushed has a stream key, and no URL")),
+    }
+}
+
+fn ingest(request: v1::StartIngestRequest, listen_key: Option<String>) -> Parsed<Command> {
     let wish = |wish: i32| -> Parsed<IngestWish> {
         let wish = v1::InputWish::try_from(wish).map_err(|_| invalid("no such wish"))?;
         Ok(IngestWish::from_wire(wish))
@@ -82,6 +99,7 @@ pub(crate) fn start_ingest(request: v1::StartIngestRequest) -> Parsed<Command> {
     Ok(Command::StartIngest(StartIngest {
         from: IngestSource {
             url: bounded(request.url, MAX_URL, "url")?,
+            listen_key,
             udp: request.udp,
             buffer: request.buffer_size,
             audio,

@@ -198,7 +198,7 @@ impl Room {
                 self.egress_set(&egress, revision, &node, started(result), now);
             }
             Pending::SetIngest { ingest, revision, node } => {
-                self.ingest_set(&ingest, revision, &node, done(result), now);
+                self.ingest_set(&ingest, revision, &node, pulled(result), now);
             }
             Pending::RemoveEgress { egress, node } => self.egress_removed(&egress, &node, done(result), now),
         }
@@ -238,6 +238,13 @@ fn estimated(result: Result<CallReply, CallError>) -> Result<u64, CallError> {
 fn started(result: Result<CallReply, CallError>) -> Result<Recorded, CallError> {
     match result? {
         CallReply::Egress { host, file, manifest } => Ok(Recorded { host, file, manifest }),
+        _ => Err(unexpected()),
+    }
+}
+
+fn pulled(result: Result<CallReply, CallError>) -> Result<String, CallError> {
+    match result? {
+        CallReply::Ingest { listen_url } => Ok(listen_url),
         _ => Err(unexpected()),
     }
 }

@@ -28,8 +28,10 @@ const MAX_INGESTS: usize = 64;
 /// Where a stream comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IngestSource {
-    /// With credentials.
+    /// With credentials. Empty if it is pushed.
     pub(crate) url: String,
+    /// With which it is pushed.
+    pub(crate) listen_key: Option<String>,
     pub(crate) udp: bool,
     /// Bytes; 0 = the system's.
     pub(crate) buffer: u32,
@@ -68,6 +70,8 @@ impl IngestWish {
 pub(crate) struct Ingest {
     from: IngestSource,
     attributes: Option<String>,
+    /// Where it is pushed to, if a node waits for it.
+    listen_url: String,
     /// Of the last description.
     revision: u64,
     pub(super) condition: Condition,
@@ -89,7 +93,8 @@ impl Room {
         let StartIngest { from, attributes } = start;
         let part = Part::pulling(request);
         self.egress.parts.insert(id.to_string(), part);
-        let ingest = Ingest { from, attributes, revision: 0, condition: Condition::Starting };
+        let (listen_url, condition) = (String::new(), Condition::Starting);
+        let ingest = Ingest { from, attributes, listen_url, revision: 0, condition };
         self.state.ingests.insert(id, ingest);
         Ok(None)
     }
@@ -140,6 +145,7 @@ impl Room {
             tracks: tracks.into_iter().flatten().map(track).collect(),
             audio_paused: paused(Kind::Audio),
             video_paused: paused(Kind::Video),
+            listen_key: ingest.from.listen_key.clone().unwrap_or_default(),
         };
         let Some(part) = self.egress.parts.get_mut(id.as_str()) else { return };
         if matches!(&part.wanted, Some(Work::Input(known)) if **known == description) {
@@ -150,6 +156,20 @@ impl Room {
             ingest.revision = description.revision;
         }
         part.wanted = Some(Work::Input(Box::new(description)));
+    }
+
+    /// A node waits for who pushes it: whoever asked for that is told where to.
+    pub(super) fn ingest_listens(&mut self, id: &StreamId, listen_url: String) {
+        let Some(ingest) = self.state.ingests.get_mut(id) else { return };
+        if ingest.from.listen_key.is_none() {
+            return;
+        }
+        ingest.listen_url = listen_url;
+        let described = describe(id, ingest);
+        let request = self.egress.parts.get_mut(id.as_str()).and_then(|part| part.request.take());
+        if let Some(request) = request {
+            self.reply(request, Ok(Reply::Ingest(Box::new(described))));
+        }
     }
 
     /// What its node tells of an input, whose tracks are there if it has any.
@@ -240,6 +260,20 @@ impl Room {
         let carriers = self.state.publications.values_mut().map(|publication| &mut publication.carrier);
         let gone = Carrier::Ingest(Some(node.clone()));
         carriers.filter(|carrier| **carrier == gone).for_each(|carrier| *carrier = Carrier::Ingest(None));
+        self.state.ingests.values_mut().for_each(|ingest| ingest.listen_url.clear());
+    }
+
+    /// Ends one of which there is no stream yet.
+    pub(super) fn cancel_ingest(&mut self, id: &StreamId) -> Result<Reply, Refusal> {
+        if !self.state.ingests.contains_key(id) {
+            return Err(Refusal::UnknownStream);
+        }
+        let request = self.egress.parts.get_mut(id.as_str()).and_then(|part| part.request.take());
+        self.end_ingest(id);
+        if let Some(request) = request {
+            self.refuse(request, Refusal::UnknownStream);
+        }
+        Ok(Reply::Done)
     }
 
     /// It is to be pulled no more.
@@ -251,19 +285,22 @@ impl Room {
     }
 
     pub(super) fn describe_ingests(&self) -> Vec<v1::Ingest> {
-        let describe = |(id, ingest): (&StreamId, &Ingest)| {
-            let (state, reason) = ingest.condition.to_wire();
-            v1::Ingest {
-                id: id.to_string(),
-                url: redact::url(&ingest.from.url),
-                udp: ingest.from.udp,
-                audio: ingest.from.audio.to_wire().into(),
-                video: ingest.from.video.to_wire().into(),
-                state: state.into(),
-                reason: reason.to_owned(),
-            }
-        };
-        self.state.ingests.iter().map(describe).collect()
+        self.state.ingests.iter().map(|(id, ingest)| describe(id, ingest)).collect()
+    }
+}
+
+fn describe(id: &StreamId, ingest: &Ingest) -> v1::Ingest {
+    let (state, reason) = ingest.condition.to_wire();
+    let listens = ingest.from.listen_key.is_some();
+    v1::Ingest {
+        id: id.to_string(),
+        url: if listens { ingest.listen_url.clone() } else { redact::url(&ingest.from.url) },
+        udp: ingest.from.udp,
+        audio: ingest.from.audio.to_wire().into(),
+        video: ingest.from.video.to_wire().into(),
+        state: state.into(),
+        reason: reason.to_owned(),
+        listens,
     }
 }
 

@@ -340,6 +340,10 @@ pub(crate) enum CallReply {
         file: String,
         manifest: String,
     },
+    /// Where it is pushed to, if it is.
+    Ingest {
+        listen_url: String,
+    },
 }
 
 /// Why a call to a node or to the cluster failed.

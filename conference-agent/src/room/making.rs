@@ -169,7 +169,8 @@ impl Room {
                 CallReply::Done
                 | CallReply::Scheduled(_)
                 | CallReply::Bandwidth(_)
-                | CallReply::Egress { .. },
+                | CallReply::Egress { .. }
+                | CallReply::Ingest { .. },
             ) => Err(unexpected()),
         }
     }

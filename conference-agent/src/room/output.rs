@@ -77,6 +77,8 @@ pub(crate) enum Reply {
     Egress(Box<v1::Egress>),
     Egresses(Vec<v1::Egress>),
     Ingests(Vec<v1::Ingest>),
+    /// One that is waited for.
+    Ingest(Box<v1::Ingest>),
     Done,
 }
 

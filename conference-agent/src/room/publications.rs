@@ -296,7 +296,7 @@ impl Room {
         }
         self.refuse_selecting(stream)?;
         if !self.state.publications.contains_key(stream) {
-            return Err(Refusal::UnknownStream);
+            return self.cancel_ingest(stream);
         }
         self.end_session(&SessionKey::Publication(stream.clone()), Some("Stream deleted"), true);
         Ok(Reply::Done)

@@ -24,6 +24,17 @@ impl Backend {
         within(INGEST_TIMEOUT, "conference.startIngest", call).await
     }
 
+    /// Has a node wait for one that is pushed, for a room that is started if need be.
+    pub(crate) async fn listen_ingest(
+        &self,
+        room: &RoomId,
+        wanted: StartIngestRequest,
+    ) -> Result<Ingest, CallError> {
+        let mut agent = self.schedule_room(room, "", "").await?;
+        let call = agent.listen_ingest(request(wanted, ROOM_TIMEOUT));
+        within(ROOM_TIMEOUT, "conference.listenIngest", call).await
+    }
+
     /// Those of the room; `None` if it is not running.
     pub(crate) async fn ingests(&self, room: &RoomId) -> Result<Option<Vec<Ingest>>, CallError> {
         let Some(mut agent) = self.lookup_room(room).await? else { return Ok(None) };

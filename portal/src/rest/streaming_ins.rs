@@ -1,5 +1,7 @@
 //! Streams from other servers.
 
+use std::marker::PhantomData;
+
 use axum::http::Method;
 use kaigi_proto::{
     shape::stream_json,
@@ -19,6 +21,8 @@ use super::{
 };
 
 const TAG: &str = "streaming";
+/// Of stream keys.
+const KEY_BYTES: usize = 16;
 
 /// What can be asked of streaming-ins.
 pub(super) fn operations() -> Vec<Operation> {
@@ -27,10 +31,11 @@ pub(super) fn operations() -> Vec<Operation> {
             .doc(TAG, "List what comes from other servers")
             .gives::<Vec<StreamingIn>>(),
         room(Method::POST, "/streaming-ins", "createStreamingIn", create)
-            .doc(TAG, "Bring a stream in from another server")
-            .more("By RTSP, RTMP, SRT or HLS, or a file by HTTP. Answered when it flows, which may take half a minute.")
+            .doc(TAG, "Bring a stream in from another server, or let an encoder push one")
+            .more("Pulled by RTSP, RTMP, SRT or HLS, or a file by HTTP: answered with the stream when it flows, which may take half a minute. With \
+                   `listen` answered at once with the URL and the key that an encoder is to push with; the stream is there when it does.")
             .takes::<StreamingInRequest>()
-            .gives_either::<Stream, StreamV1_1>()
+            .gives_either::<Begun<Stream>, Begun<StreamV1_1>>()
             .makes("stream"),
         room(Method::DELETE, "/streaming-ins/{stream}", "deleteStreamingIn", streams::delete)
             .doc(TAG, "End a stream; the same as of any other stream"),
@@ -55,9 +60,33 @@ enum Streaming {
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(untagged)]
 #[schemars(rename = "StreamingInConnection")]
-struct Connection {
+enum Connection {
+    Pulled(Pulled),
+    Pushed(Pushed),
+}
+
+/// Where an encoder pushes to is answered.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "StreamingInPushed")]
+struct Pushed {
+    /// How.
+    #[expect(dead_code, reason = "there is but one")]
+    listen: Listen,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Listen {
+    Rtmp,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(rename = "StreamingInPulled")]
+struct Pulled {
     /// `rtsp://…`, `rtmp://…`, `srt://…`, `http://….m3u8`, another file by HTTP, or `file:///…` below the folder for that.
     url: String,
     /// Of RTSP; `tcp` if not given.
@@ -110,12 +139,19 @@ impl Wanted {
 
 impl StreamingInRequest {
     fn into_message(self, room: String) -> StartIngestRequest {
+        let (pulled, listen_key) = match self.connection {
+            Connection::Pulled(pulled) => (Some(pulled), String::new()),
+            Connection::Pushed(_) => (None, hex::encode(rand::random::<[u8; KEY_BYTES]>())),
+        };
+        let udp = |pulled: &Pulled| matches!(pulled.transport_protocol, Some(Transport::Udp));
+        let buffer = pulled.as_ref().and_then(|pulled| pulled.buffer_size);
         StartIngestRequest {
             room_id: room,
-            url: self.connection.url,
-            udp: matches!(self.connection.transport_protocol, Some(Transport::Udp)),
+            udp: pulled.as_ref().is_some_and(udp),
+            url: pulled.map(|pulled| pulled.url).unwrap_or_default(),
+            listen_key,
             // Casts from floats saturate.
-            buffer_size: self.connection.buffer_size.map_or(8192, |bytes| bytes as u32),
+            buffer_size: buffer.map_or(8192, |bytes| bytes as u32),
             audio: self.media.audio.wish().into(),
             video: self.media.video.wish().into(),
             attributes: self
@@ -136,6 +172,14 @@ async fn create(call: RoomCall) -> Answered {
     let failed = |_| RestError::Operation("Operation failed".to_owned());
     let request: StreamingInRequest = call.read(failed)?;
     let request = request.into_message(call.id.to_string());
+    if !request.listen_key.is_empty() {
+        let key = request.listen_key.clone();
+        let ingest = call.api.backend.listen_ingest(&call.id, request).await?;
+        tracing::info!(room = %call.id, stream = ingest.id, "streaming-in awaited");
+        let mut answer = shown(&ingest);
+        answer["connection"]["key"] = key.into();
+        return Ok(json_response(answer));
+    }
     let stream = call.api.backend.start_ingest(&call.id, request).await?;
     tracing::info!(room = %call.id, stream = stream.id, "streaming-in begun");
     Ok(json_response(stream_json(call.version, &stream)))
@@ -147,9 +191,13 @@ fn shown(ingest: &Ingest) -> Value {
         InputWish::Needed => json!(true),
         InputWish::None => json!(false),
     };
+    let connection = match ingest.listens {
+        true => json!({ "listen": "rtmp", "url": ingest.url }),
+        false => json!({ "url": ingest.url, "transportProtocol": if ingest.udp { "udp" } else { "tcp" } }),
+    };
     let mut shown = json!({
         "id": ingest.id,
-        "connection": { "url": ingest.url, "transportProtocol": if ingest.udp { "udp" } else { "tcp" } },
+        "connection": connection,
         "media": { "audio": wish(ingest.audio()), "video": wish(ingest.video()) },
         "state": condition(ingest.state()),
     });
@@ -159,7 +207,21 @@ fn shown(ingest: &Ingest) -> Value {
     shown
 }
 
-/// A stream that comes from another server.
+/// What a request is answered with: the stream, or what an encoder is to push with.
+struct Begun<S>(PhantomData<S>);
+
+impl<S: JsonSchema> JsonSchema for Begun<S> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("{}OrStreamingIn", S::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (stream, awaited) = (generator.subschema_for::<S>(), generator.subschema_for::<StreamingIn>());
+        json_schema!({ "anyOf": [stream, awaited] })
+    }
+}
+
+/// A stream that comes from another server, or from an encoder.
 struct StreamingIn;
 
 impl JsonSchema for StreamingIn {
@@ -177,10 +239,12 @@ impl JsonSchema for StreamingIn {
                 "connection": {
                     "type": "object",
                     "properties": {
-                        "url": { "type": "string", "description": "Without credentials and the last part of its path" },
+                        "url": { "type": "string", "description": "Without credentials and the last part of its path; where an encoder pushes to, empty while no streaming-node waits" },
                         "transportProtocol": { "enum": ["tcp", "udp"] },
+                        "listen": { "const": "rtmp", "description": "It is pushed" },
+                        "key": { "type": "string", "description": "The stream key to push with; told once, when it is made" },
                     },
-                    "required": ["url", "transportProtocol"],
+                    "required": ["url"],
                 },
                 "media": {
                     "type": "object",
@@ -217,6 +281,8 @@ mod tests {
             json!({"connection": {"url": "rtsp://a"}, "media": {"audio": "maybe", "video": true}}),
             json!({"connection": {"url": "rtsp://a", "transportProtocol": "quic"}, "media": media}),
             json!({"connection": {"url": "rtsp://a"}, "media": media, "more": 1}),
+            json!({"connection": {"listen": "rtmp", "url": "rtmp://a"}, "media": media}),
+            json!({"connection": {"listen": "quic"}, "media": media}),
         ] {
             assert!(!reads(bad.clone()), "{bad}");
         }
@@ -241,5 +307,17 @@ mod tests {
         let message = request.into_message("r".into());
         assert_eq!((message.udp, message.buffer_size, message.attributes.as_str()), (false, 8192, ""));
         assert_eq!((message.audio(), message.video()), (InputWish::None, InputWish::Auto));
+    }
+
+    #[test]
+    fn what_is_pushed_gets_a_key() {
+        let message = || {
+            let media = json!({"audio": "auto", "video": "auto"});
+            let request = json!({"connection": {"listen": "rtmp"}, "media": media});
+            serde_json::from_value::<StreamingInRequest>(request).unwrap().into_message("r".into())
+        };
+        let (one, other) = (message(), message());
+        assert_eq!((one.url.as_str(), one.listen_key.len()), ("", 32));
+        assert_ne!(one.listen_key, other.listen_key);
     }
 }

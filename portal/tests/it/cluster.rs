@@ -411,6 +411,7 @@ impl Conference for Cluster {
             video: request.video,
             state: OutputState::Trouble.into(),
             reason: "gone".into(),
+            listens: false,
         });
         Ok(Response::new(Stream {
             id,
@@ -420,6 +421,22 @@ impl Conference for Cluster {
             attributes: request.attributes,
             ..Stream::default()
         }))
+    }
+    async fn listen_ingest(&self, request: Request<StartIngestRequest>) -> Result<Response<Ingest>, Status> {
+        let request = request.into_inner();
+        self.asked("listen_ingest", json!({"url": request.url, "key": request.listen_key}))?;
+        let id = (self.state().ingests.len() + 1).to_string();
+        let ingest = Ingest {
+            id,
+            url: "rtmp://live.example/live".into(),
+            listens: true,
+            audio: request.audio,
+            video: request.video,
+            state: OutputState::Starting.into(),
+            ..Ingest::default()
+        };
+        self.state().ingests.push(ingest.clone());
+        Ok(Response::new(ingest))
     }
     async fn list_ingests(&self, _: Request<RoomRequest>) -> Result<Response<ListIngestsReply>, Status> {
         Ok(Response::new(ListIngestsReply { ingests: self.state().ingests.clone() }))

@@ -397,6 +397,13 @@ async fn streams_come_in_and_are_listed_without_credentials() {
     assert_eq!(list, expected);
     let bad = json!({"connection": {}, "media": {"audio": "auto", "video": true}});
     assert_eq!(house.rest("POST", &of_room("/streaming-ins"), bad).await.code(), (500, 1301));
+    let pushed = json!({"connection": {"listen": "rtmp"}, "media": {"audio": "auto", "video": true}});
+    let answer = house.rest("POST", &of_room("/streaming-ins"), pushed).await.json();
+    let key = answer["connection"]["key"].as_str().unwrap();
+    assert_eq!(house.cluster.calls("listen_ingest"), [json!({"url": "", "key": key})]);
+    let expected = json!({"listen": "rtmp", "url": "rtmp://live.example/live"});
+    let list = house.rest("GET", &of_room("/streaming-ins"), Value::Null).await.json();
+    assert_eq!(list[1]["connection"], expected, "the key is told once");
     house.cluster.state().live = false;
     assert_eq!(house.rest("GET", &of_room("/streaming-ins"), Value::Null).await.json(), json!([]));
 }

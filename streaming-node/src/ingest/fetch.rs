@@ -1,4 +1,5 @@
-//! Sources by HTTP: files, and playlists of HLS, fetched here so that every address is looked at, and fed to the pipeline.
+//! Sources that are fed to the pipeline from here: files and playlists of HLS by HTTP, fetched so that every address is looked at; and what
+//! encoders push.
 
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ use super::{
     branch::{News, Tell},
     hls,
     source::{Source, Way},
+};
+use crate::{
+    door::Pushed,
+    rtmp::{self, Tag},
 };
 
 /// Longest silence of a server.
@@ -108,6 +113,39 @@ impl Fetcher {
         }
         Ok((Self { _tasks: tasks }, sources))
     }
+
+    /// Feeds what an encoder pushes. Must be called within a tokio runtime.
+    pub(super) fn pushed(pushed: Pushed, tell: Tell) -> (Self, AppSrc) {
+        let source = app_source(AppStreamType::Stream);
+        let feed = {
+            let source = source.clone();
+            async move {
+                if let Err(error) = feed_pushed(&pushed, &source).await {
+                    tell.tell(News::Failed(error.to_string()));
+                }
+            }
+        };
+        (Self { _tasks: vec![AbortOnDropHandle::new(Handle::current().spawn(feed))] }, source)
+    }
+}
+
+/// From the next key frame on, if it is not the first to be fed with it.
+async fn feed_pushed(pushed: &Pushed, source: &AppSrc) -> Result<(), FetchError> {
+    push(source, rtmp::HEADER)?;
+    let headers = pushed.headers();
+    let mut skips = headers.iter().any(Tag::is_picture);
+    for header in headers {
+        push(source, header.to_bytes())?;
+    }
+    while let Some(tag) = pushed.next().await {
+        skips &= !tag.is_key_frame();
+        if !skips || !tag.is_picture() {
+            room_in(source).await;
+            push(source, tag.to_bytes())?;
+        }
+    }
+    let _flow = source.end_of_stream();
+    Ok(())
 }
 
 fn app_source(kind: AppStreamType) -> AppSrc {

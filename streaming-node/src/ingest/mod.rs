@@ -1,6 +1,6 @@
 //! A stream that comes from elsewhere into a room: pulled, taken apart, transcoded where browsers could not play it, and sent as tracks
 //! that others attach. A source that breaks is tried again, with pauses that grow, for as long as the room wants it; a file that has
-//! ended begins anew. The tracks go on unbroken.
+//! ended begins anew. What encoders push is waited for instead. The tracks go on unbroken.
 //!
 //! What passes as it came can't be asked for key frames: who comes to watch sees the picture from the source's next one on. What is
 //! transcoded here has one whenever somebody asks.
@@ -37,7 +37,12 @@ pub use desk::Place;
 pub use pace::Pace;
 pub use source::{Source, SourceError, Way};
 
-use crate::{events::OutputTeller, lanes::Kind, target::Policy};
+use crate::{
+    door::{Expectation, Pushed},
+    events::OutputTeller,
+    lanes::Kind,
+    target::Policy,
+};
 
 /// Longest wait for a source to flow.
 const OPEN: Duration = Duration::from_secs(30);
@@ -64,7 +69,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// Starts it. Must be called within a tokio runtime.
+    /// Starts it; what is pushed comes by the expectation. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// If no thread can be had.
@@ -74,6 +79,7 @@ impl Input {
         policy: Policy,
         place: Place,
         teller: OutputTeller,
+        expected: Option<Expectation>,
     ) -> Result<Self, std::io::Error> {
         let name = format!("in-{}-{}", description.room_id, description.id);
         let paused = [false, false].map(|paused| Arc::new(AtomicBool::new(paused)));
@@ -86,6 +92,8 @@ impl Input {
             desk: Arc::clone(&desk),
             stop: Arc::clone(&stop),
             teller,
+            expected,
+            pushed: None,
             told: false,
             transcodes: false,
             pause: RETRY.0,
@@ -133,6 +141,10 @@ struct Worker {
     desk: Arc<Desk>,
     stop: Arc<AtomicBool>,
     teller: OutputTeller,
+    /// Whoever pushes comes by this, if somebody is to.
+    expected: Option<Expectation>,
+    /// Who does.
+    pushed: Option<Pushed>,
     /// Whether the tracks are known to the room.
     told: bool,
     /// Whether pictures are.
@@ -163,6 +175,11 @@ impl Worker {
                 End::Stopped => return,
                 End::Unfit => self.transcodes = true,
                 End::Over => self.wait(TICK),
+                End::Broken(reason) if self.expected.is_some() => {
+                    self.pushed = None;
+                    tracing::info!(reason, "nothing is pushed any more");
+                    self.teller.tell(v1::OutputState::Trouble, &reason);
+                }
                 End::Broken(reason) => {
                     let reason = self.without_secrets(&reason);
                     metrics::counter!("kaigi_streaming_input_failures_total").increment(1);
@@ -200,17 +217,31 @@ impl Worker {
             Ok(source) => source,
             Err(error) => return End::Broken(error.to_string()),
         };
+        if !self.is_pushed_to() {
+            return End::Stopped;
+        }
         self.desk.restart();
         let wanted = Wanted {
             wishes: wishes(&self.description),
             formats: [self.description.audio_formats.clone(), self.description.video_formats.clone()],
             transcodes: self.transcodes,
         };
-        let pull = match Pull::start(&source, self.policy.reach, wanted, Arc::clone(&self.desk)) {
+        let (reach, desk, pushed) = (self.policy.reach, Arc::clone(&self.desk), self.pushed.clone());
+        let pull = match Pull::start(&source, reach, wanted, desk, pushed) {
             Ok(pull) => pull,
             Err(error) => return End::Broken(error.to_string()),
         };
         self.stay(&pull)
+    }
+
+    /// If it is to be pushed to, waits until somebody does. False if it is to stop.
+    fn is_pushed_to(&mut self) -> bool {
+        if let Some(expected) = &self.expected {
+            while self.pushed.is_none() && !self.stop.load(Ordering::Relaxed) {
+                self.pushed = expected.wait(TICK);
+            }
+        }
+        !self.stop.load(Ordering::Relaxed)
     }
 
     /// Listens to a pipeline until it ends.

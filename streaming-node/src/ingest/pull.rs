@@ -21,7 +21,7 @@ use super::{
     pace::Pace,
     source::{Source, Way},
 };
-use crate::{lanes::Kind, pipeline};
+use crate::{door::Pushed, lanes::Kind, pipeline};
 
 /// Milliseconds that packets of RTSP may be late, or come in another order.
 const RTSP_LATENCY: u32 = 200;
@@ -48,6 +48,8 @@ pub(super) enum PullError {
     State(#[from] gst::StateChangeError),
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    #[error("nobody pushes")]
+    Nobody,
 }
 
 /// What is wanted of a source.
@@ -83,12 +85,13 @@ struct Sorter {
 }
 
 impl Pull {
-    /// Begins. Must be called within a tokio runtime.
+    /// Begins, with what is `pushed` if that is the source. Must be called within a tokio runtime.
     pub(super) fn start(
         source: &Source,
         reach: Reach,
         wanted: Wanted,
         desk: Arc<Desk>,
+        pushed: Option<Pushed>,
     ) -> Result<Self, PullError> {
         let (tell, news) = Tell::new();
         let waits = source.way.pace() == Pace::Stored;
@@ -104,7 +107,7 @@ impl Pull {
         let pipeline = gst::Pipeline::new();
         watch(&pipeline, hands.tell.clone());
         let mut pull = Self { pipeline, hands, news, encoder, _fetcher: None };
-        pull._fetcher = open(source, reach, &pull.pipeline, &sorter)?;
+        pull._fetcher = open(source, reach, pushed, &pull.pipeline, &sorter)?;
         pull.pipeline.set_state(gst::State::Playing)?;
         Ok(pull)
     }
@@ -132,6 +135,7 @@ impl Drop for Pull {
 fn open(
     source: &Source,
     reach: Reach,
+    pushed: Option<Pushed>,
     pipeline: &gst::Pipeline,
     sorter: &Arc<Sorter>,
 ) -> Result<Option<Fetcher>, PullError> {
@@ -157,6 +161,13 @@ fn open(
             .build()?,
         Way::Srt => make("srtsrc").property("uri", &source.url).property("auto-reconnect", false).build()?,
         Way::File => make("filesrc").property("location", &source.url).build()?,
+        Way::Pushed => {
+            let (fetcher, source) =
+                Fetcher::pushed(pushed.ok_or(PullError::Nobody)?, sorter.hands.tell.clone());
+            pipeline.add(&source)?;
+            parse(source.upcast_ref(), "src", pipeline, sorter)?;
+            return Ok(Some(fetcher));
+        }
         Way::Hls | Way::Http => {
             let (fetcher, sources) = Fetcher::start(source, reach, sorter.hands.tell.clone())?;
             sorter.open.store(sources.len(), Ordering::Relaxed);

@@ -10,13 +10,16 @@ use crate::target::{Policy, TargetError, host_of_url, srt_option};
 
 /// Longest URL, in bytes.
 const MAX_URL: usize = 2048;
+/// Lengths of stream keys.
+const MIN_KEY: usize = 16;
+const MAX_KEY: usize = 128;
 
 /// A source that may be pulled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// How.
     pub way: Way,
-    /// With credentials; of a file its path.
+    /// With credentials; of a file its path; of what is pushed its key.
     pub url: String,
 }
 
@@ -40,6 +43,8 @@ pub enum Way {
     Http,
     /// A file of this machine.
     File,
+    /// Nowhere: an encoder pushes it here.
+    Pushed,
 }
 
 impl Way {
@@ -47,7 +52,7 @@ impl Way {
     #[must_use]
     pub fn pace(self) -> Pace {
         match self {
-            Self::Rtsp { .. } | Self::Rtmp | Self::Srt => Pace::Live,
+            Self::Rtsp { .. } | Self::Rtmp | Self::Srt | Self::Pushed => Pace::Live,
             Self::Hls | Self::Http | Self::File => Pace::Stored,
         }
     }
@@ -68,6 +73,12 @@ pub enum SourceError {
     /// Not below the folder for that, or there is no such folder.
     #[error("there is no such file")]
     NoFile,
+    /// By the node's settings.
+    #[error("nothing can be pushed here: --rtmp-listen is not set")]
+    NoDoor,
+    /// One that could be guessed, or is none.
+    #[error("a stream key has {MIN_KEY} to {MAX_KEY} letters, digits, - and _")]
+    Key,
 }
 
 impl Source {
@@ -77,6 +88,9 @@ impl Source {
     /// See [`SourceError`].
     pub fn check(policy: &Policy, description: &v1::InputDescription) -> Result<Self, SourceError> {
         let text = &description.url;
+        if !description.listen_key.is_empty() {
+            return pushed(description);
+        }
         if text.len() > MAX_URL || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(SourceError::Url);
         }
@@ -116,9 +130,22 @@ impl Source {
     pub fn shown(&self) -> String {
         match self.way {
             Way::File => self.url.clone(),
+            Way::Pushed => "(pushed)".to_owned(),
             _ => redact::url(&self.url),
         }
     }
+}
+
+fn pushed(description: &v1::InputDescription) -> Result<Source, SourceError> {
+    let key = &description.listen_key;
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !description.url.is_empty() {
+        return Err(SourceError::Url);
+    }
+    if !(MIN_KEY..=MAX_KEY).contains(&key.len()) || !key.chars().all(fits) {
+        return Err(SourceError::Key);
+    }
+    Ok(Source { way: Way::Pushed, url: key.clone() })
 }
 
 /// The path of the URL is one below the folder.
@@ -219,6 +246,22 @@ mod tests {
             "file:///etc/passwd",
         ] {
             assert_eq!(check(&policy, bad), Err(SourceError::NoFile), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_pushed_has_a_key_and_no_url() {
+        let check = |url: &str, key: &str| {
+            let (url, listen_key) = (url.into(), key.into());
+            let description = v1::InputDescription { url, listen_key, ..Default::default() };
+            Source::check(&policy(Reach::Public), &description)
+        };
+        let source = check("", "0123456789abcdef-_").unwrap();
+        assert_eq!(source.way, Way::Pushed);
+        assert!(!source.shown().contains("0123"));
+        assert_eq!(check("rtmp://a/b", "0123456789abcdef"), Err(SourceError::Url));
+        for bad in ["short", "0123456789abcdef/", &"a".repeat(129)] {
+            assert_eq!(check("", bad), Err(SourceError::Key), "{bad}");
         }
     }
 

@@ -26,7 +26,7 @@ let room: string;
 
 beforeAll(async () => {
   server = await LiveServer.start();
-  kaigi = await Kaigi.start({ name: 'streaming-in', env: { KAIGI_PRIVATE_TARGETS: 'true' } });
+  kaigi = await Kaigi.start({ name: 'streaming-in', env: { KAIGI_PRIVATE_TARGETS: 'true', KAIGI_RTMP_LISTEN: '127.0.0.1:0' } });
   browser = await Chromium.launch('streaming-in');
   room = await kaigi.rest.createRoom('streaming-in', {});
   viewer = await browser.open(kaigi, 'viewer');
@@ -52,6 +52,12 @@ async function listed(): Promise<{ id: string; state: string; connection: { url:
   return JSON.parse(answer.text) as { id: string; state: string; connection: { url: string } }[];
 }
 
+/** The viewer may learn of a stream later than who asked for it. */
+async function subscribe(stream: string, patience = 20_000): Promise<string> {
+  await until('the stream is in the room', async () => (await viewer.forwardStreams()).includes(stream), patience);
+  return viewer.subscribe(stream);
+}
+
 async function shows(subscription: string, look: Look): Promise<void> {
   await until(`${JSON.stringify(look)} is seen`, async () => {
     const [found] = await viewer.colours(subscription, [[0.5, 0.5]]);
@@ -71,7 +77,7 @@ describe('a camera by RTSP', () => {
       expect(stream.id).toMatch(/^\d+$/);
       expect(stream.media.audio).toMatchObject({ status: 'active', format: { codec: 'opus' } });
       expect(stream.media.video).toMatchObject({ status: 'active', format: { codec: 'h264', profile: 'M' }, parameters: { resolution: { width: 320, height: 240 } } });
-      const subscription = await viewer.subscribe(stream.id);
+      const subscription = await subscribe(stream.id);
       await shows(subscription, RED);
       const [shown] = await listed();
       expect(shown).toMatchObject({ id: stream.id, state: 'active' });
@@ -101,11 +107,37 @@ describe('what is pushed to a live server', () => {
       const stream = await until('the server has it', () => pull(url), 30_000);
       expect(stream.media.audio.format.codec).toBe('opus');
       expect(stream.media.video.format).toMatchObject({ codec: 'h264', profile: 'CB' });
-      await shows(await viewer.subscribe(stream.id), GREEN);
+      await shows(await subscribe(stream.id), GREEN);
       expect((await kaigi.rest.call('DELETE', `/v1/rooms/${room}/streams/${stream.id}`)).status).toBe(200);
     } finally {
       await source.kill();
     }
+  });
+});
+
+describe('what an encoder pushes into the room', () => {
+  it('is there while it pushes, and goes on when it comes back', async () => {
+    const answer = await post({ connection: { listen: 'rtmp' }, media: { audio: 'auto', video: 'auto' } });
+    expect(answer.status).toBe(200);
+    const { id, connection, state } = JSON.parse(answer.text) as { id: string; state: string; connection: { url: string; key: string } };
+    expect(state).toBe('starting');
+    expect(connection.url).toMatch(/^rtmp:\/\/127\.0\.0\.1:\d+\/live$/);
+    expect(await viewer.forwardStreams()).not.toContain(id);
+    const source = LiveSource.pushed(`${connection.url}/${connection.key}`);
+    try {
+      await source.run(RED);
+      const subscription = await subscribe(id, 40_000);
+      await shows(subscription, RED);
+      await source.kill();
+      await until('its absence is listed', async () => (await listed()).find((one) => one.id === id)?.state === 'trouble', 20_000);
+      await source.run(BLUE);
+      await shows(subscription, BLUE);
+      expect((await kaigi.rest.call('DELETE', `/v1/rooms/${room}/streaming-ins/${id}`)).status).toBe(200);
+      await until('the stream is gone', async () => !(await viewer.forwardStreams()).includes(id));
+    } finally {
+      await source.kill();
+    }
+    expect(readFileSync(path.join(ARTIFACTS, 'streaming-in.log'), 'utf8')).not.toContain(connection.key);
   });
 });
 

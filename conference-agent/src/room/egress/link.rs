@@ -217,13 +217,13 @@ impl Room {
         }
     }
 
-    /// A node's reply to the description of an input: that it flows is told later.
+    /// A node's reply to the description of an input, with where it is pushed to if it is: that it flows is told later.
     pub(in crate::room) fn ingest_set(
         &mut self,
         id: &str,
         revision: u64,
         node: &WorkerId,
-        result: Result<(), CallError>,
+        result: Result<String, CallError>,
         now: Instant,
     ) {
         if self.state.streaming.as_ref().is_none_or(|known| known.worker != *node) {
@@ -232,9 +232,12 @@ impl Room {
         let Some(part) = self.egress.parts.get_mut(id) else { return };
         part.in_flight = false;
         match result {
-            Ok(()) => {
+            Ok(listen_url) => {
                 part.acked = part.acked.max(revision);
                 self.egress.pause = RETRY.0;
+                if let Ok(stream) = StreamId::new(id) {
+                    self.ingest_listens(&stream, listen_url);
+                }
             }
             Err(CallError::Refused(reason)) => self.ingest_refused(id, reason),
             Err(error @ (CallError::Unavailable(_) | CallError::NotFound(_))) => {

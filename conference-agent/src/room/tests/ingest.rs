@@ -19,6 +19,7 @@ fn camera() -> StartIngest {
     StartIngest {
         from: IngestSource {
             url: "rtsp://user:secret@camera.example/stream/main".into(),
+            listen_key: None,
             udp: false,
             buffer: 0,
             audio: IngestWish::IfThere,
@@ -272,4 +273,71 @@ fn its_service_is_told_how_it_is() {
     let (_, id) = ask(&mut world);
     told(&mut world, "streaming-1", &id, Condition::Failed("none".into()), Vec::new());
     assert_eq!(states(&mut world), [], "what never came about is the answer of its request alone");
+}
+
+/// What an encoder is to push.
+fn pushed() -> StartIngest {
+    let camera = camera();
+    let (url, listen_key) = (String::new(), Some("0123456789abcdef".to_owned()));
+    StartIngest { from: IngestSource { url, listen_key, ..camera.from }, ..camera }
+}
+
+/// Asks for one; a node waits for it.
+fn await_push(world: &mut World) -> (v1::Ingest, StreamId) {
+    let request = world.ask(Command::StartIngest(pushed()));
+    world.answer_all();
+    match world.replies.remove(&request) {
+        Some(Ok(Reply::Ingest(ingest))) => {
+            let id = StreamId::new(&ingest.id).unwrap();
+            (*ingest, id)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_pushed_is_waited_for_and_comes_as_a_stream() {
+    let mut world = World::new(json!({}));
+    world.presenters(&["ann"]);
+    let (ingest, id) = await_push(&mut world);
+    assert_eq!((ingest.url.as_str(), ingest.listens), ("rtmp://streaming-1/live", true));
+    assert_eq!(described(&mut world).listen_key, "0123456789abcdef");
+    assert_eq!(world.streams().len(), 1, "nobody pushes yet");
+    told(&mut world, "streaming-1", &id, Condition::Trouble("the source has ended".into()), Vec::new());
+    assert_eq!(world.streams().len(), 1);
+    told(&mut world, "streaming-1", &id, Condition::Active, tracks(&id, 640));
+    assert_eq!(world.told("ann"), [format!("add {id}")]);
+    told(&mut world, "streaming-1", &id, Condition::Trouble("it left".into()), tracks(&id, 640));
+    assert_eq!(listed(&mut world)[0].reason, "it left");
+    assert_eq!(world.streams().len(), 2, "it may come back");
+}
+
+#[test]
+fn another_node_waits_for_it_elsewhere_with_the_same_key() {
+    let mut world = World::new(json!({}));
+    world.presenters(&["ann"]);
+    await_push(&mut world);
+    world.forget();
+    world.streaming = Some("streaming-2");
+    world.put(Input::NodeLost(node("streaming-1").worker));
+    assert_eq!(listed(&mut world)[0].url, "", "nobody waits");
+    world.answer_all();
+    assert_eq!(described(&mut world).listen_key, "0123456789abcdef");
+    assert_eq!(listed(&mut world)[0].url, "rtmp://streaming-2/live");
+}
+
+#[test]
+fn what_never_came_can_be_ended() {
+    let mut world = World::new(json!({}));
+    world.presenters(&["ann"]);
+    let (_, id) = await_push(&mut world);
+    world.forget();
+    assert_eq!(world.run(Command::DeleteStream { stream: id.clone() }), Ok(Reply::Done));
+    world.answer_all();
+    assert!(world.made().iter().any(|call| matches!(call, CallRequest::RemoveInput(_))));
+    assert_eq!(listed(&mut world), []);
+    assert_eq!(world.run(Command::DeleteStream { stream: id }), Err(Refusal::UnknownStream));
+    let (request, id) = ask(&mut world);
+    world.run(Command::DeleteStream { stream: id }).unwrap();
+    assert_eq!(world.replies.remove(&request), Some(Err(Refusal::UnknownStream)));
 }

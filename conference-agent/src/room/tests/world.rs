@@ -253,6 +253,14 @@ impl World {
                 Err(CallError::Refused(format!("{} may not be", output.id.len())))
             }
             CallRequest::SetInput(_) if self.refusing => Err(CallError::Refused("it may not be".into())),
+            CallRequest::SetInput(input) => {
+                let Callee::Streaming(at) = callee else { panic!("an input at {callee:?}") };
+                let listen_url = match input.listen_key.as_str() {
+                    "" => String::new(),
+                    _ => format!("rtmp://{}/live", at.worker),
+                };
+                Ok(CallReply::Ingest { listen_url })
+            }
             CallRequest::SetOutput(_) => Ok(CallReply::Egress {
                 host: "host".into(),
                 file: "file".into(),
