@@ -17,7 +17,7 @@ run_packages=(gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-p
   gstreamer1.0-libav gstreamer1.0-rtsp glib-networking ca-certificates)
 # Fonts are for the pages that the tests take pictures of.
 test_packages=(chromium curl ffmpeg fonts-liberation gir1.2-gst-plugins-bad-1.0 gir1.2-gst-rtsp-server-1.0
-  gstreamer1.0-nice jq libnginx-mod-rtmp nginx openssl python3-gi python3-venv
+  gstreamer1.0-nice gstreamer1.0-tools jq libnginx-mod-rtmp nginx openssl python3-gi python3-venv
   redis-server)
 
 with_tests=false
@@ -118,7 +118,7 @@ check_elsewhere() {
   have_node || missing+=("Node.js $MIN_NODE or newer with npm")
   if $with_tests; then
     [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || missing+=("chromium (or set CHROMIUM to a Chromium or Chrome)")
-    for tool in curl ffmpeg jq nginx openssl redis-server; do
+    for tool in curl ffmpeg gst-inspect-1.0 gst-launch-1.0 jq nginx openssl redis-server; do
       command -v "$tool" >/dev/null || missing+=("$tool")
     done
     have_python || missing+=("Python $MIN_PYTHON or newer with its module venv")
@@ -178,6 +178,7 @@ npm_install web
 if $with_tests; then
   npm_install tests/e2e
   python_install schemathesis tests/e2e/schemathesis/requirements.txt
+  python_install opencv filters/tests/requirements.txt
   python_install kubernetes tests/e2e/kubernetes/requirements.txt
   promtool_install
 fi

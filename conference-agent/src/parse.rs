@@ -332,13 +332,18 @@ pub(crate) fn update_stream(request: v1::UpdateStreamRequest) -> Parsed<Command>
                 stream: StreamId::new(assignment.stream_id)
                     .map_err(|_| invalid("Invalid input stream id"))?,
             }),
-            Operation::Filter(name) => {
-                StreamOperation::Filter(Filter::named(&name).ok_or_else(|| invalid("Invalid filter"))?)
+            Operation::Filter(name) => StreamOperation::Filter(filter(&name, "")?),
+            Operation::SetFilter(v1::StreamFilter { name, parameters }) => {
+                StreamOperation::Filter(filter(&name, &parameters)?)
             }
         });
     }
     let stream = StreamId::new(&request.stream_id).map_err(|_| Status::not_found("Stream does NOT exist"))?;
     Ok(Command::UpdateStream { stream, operations })
+}
+
+fn filter(name: &str, parameters: &str) -> Parsed<Filter> {
+    Filter::new(name, parameters).map_err(|error| invalid(error.to_string()))
 }
 
 pub(crate) fn delete_stream(request: &v1::StreamRequest) -> Parsed<Command> {

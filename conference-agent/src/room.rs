@@ -11,6 +11,7 @@ mod egress;
 mod encryption;
 mod events;
 mod feeds;
+mod filters;
 mod flow;
 mod happenings;
 mod ids;
@@ -56,6 +57,7 @@ use kaigi_room_config::RoomConfig;
 
 pub(crate) use conditions::{Streaming, StreamingFacts};
 pub(crate) use egress::{Condition, EgressTarget, Segments};
+pub(crate) use filters::Filter;
 #[cfg(test)]
 pub(crate) use happenings::StreamPart;
 pub(crate) use happenings::{Happening, Leaving, SubscriptionFacts};
@@ -76,7 +78,7 @@ pub(crate) use output::{CallId, CallRequest, Callee, Note, Output, Reply};
 pub(crate) use outputs::MadeOutputs;
 pub(crate) use refusal::{Class, Refusal};
 pub(crate) use stats::{Countable, Counted, NodeStats, Question};
-pub(crate) use views::{Filter, ViewOutputs};
+pub(crate) use views::ViewOutputs;
 pub(crate) use wish::Wish;
 
 use calls::Pending;

@@ -204,7 +204,7 @@ fn node(side: u32, decorated: bool) -> anyhow::Result<f64> {
     let _studio = Studio::start(
         "mix",
         StudioPlan {
-            programme: Programme::Composed { scene, framerate: RATE, edges: false },
+            programme: Programme::Composed { scene, framerate: RATE, filter: None },
             audience: Arc::clone(&track.description().audience),
             outputs: vec![PlannedPicture {
                 encoding: VideoEncoding::Vp8,

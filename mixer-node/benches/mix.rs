@@ -12,6 +12,7 @@ use std::{
 };
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use kaigi_filters::{Aperture, Canny, Norm, Thresholds};
 use kaigi_media::rtp::write_header;
 use kaigi_mixer_node::{
     audio::{
@@ -19,9 +20,9 @@ use kaigi_mixer_node::{
         TICK,
     },
     video::{
-        Canny, Canvas, Colour, Composer, Continuity, Decoration, EncoderSettings, Frame, FrameSlot,
-        Letterbox, PacketSink, Picture, Plane, Rect, Region, Scene, Sheets, Size, TargetBitrate,
-        VideoEncoder, VideoEncoding,
+        Canvas, Colour, Composer, Continuity, Decoration, EncoderSettings, Frame, FrameSlot, Letterbox,
+        PacketSink, Picture, Plane, Rect, Region, Scene, Sheets, Size, TargetBitrate, VideoEncoder,
+        VideoEncoding,
     },
 };
 use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
@@ -197,7 +198,11 @@ fn edges(c: &mut Criterion) {
         let mut canny = Canny::default();
         let (width, height) = (size.width as usize, size.height as usize);
         group.bench_function(BenchmarkId::from_parameter(format!("{width}x{height} of noise")), |b| {
-            b.iter(|| canny.detect(black_box(&still.planes[0]), width, width, height, 100, 200));
+            b.iter(|| {
+                let plane = kaigi_filters::Plane::new(black_box(&still.planes[0]), width, width, height)
+                    .expect("it is whole");
+                canny.detect(plane, Aperture::Three, Norm::L1, Thresholds { low: 100, high: 200 });
+            });
         });
     }
     group.finish();

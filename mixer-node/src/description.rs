@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use kaigi_filters::{Filter, FilterError};
 use kaigi_proto::{
     ids::{IdError, ParticipantId, RoomId, StreamId, TrackId, WorkerId},
     v1,
@@ -92,9 +93,9 @@ pub enum DescriptionError {
     /// Not a positive number.
     #[error("motion factor {0} is none")]
     MotionFactor(f64),
-    /// No such filter.
-    #[error("filter {0:?} does not exist")]
-    Filter(String),
+    /// No such filter, or one with other parameters.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// The same stream twice.
     #[error("input {0} is named twice")]
     Twice(StreamId),
@@ -164,8 +165,8 @@ pub struct VideoSpec {
     pub crop: bool,
     /// In drawing order, with the stream that each shows.
     pub regions: Vec<(Area, Option<StreamId>)>,
-    /// Whether edges are shown.
-    pub edges: bool,
+    /// What is done to the composed picture.
+    pub filter: Option<Filter>,
     /// Whether avatars are shown where there are no pictures.
     pub avatars: bool,
     /// Name of the picture that they are.
@@ -198,6 +199,8 @@ pub struct InputSpec {
     pub audio: Option<v1::TrackSource>,
     /// Absent also when muted.
     pub video: Option<LayeredTrack>,
+    /// What is done to its picture.
+    pub filter: Option<Filter>,
 }
 
 impl TryFrom<v1::ViewDescription> for ViewSpec {
@@ -223,6 +226,7 @@ impl TryFrom<v1::ViewDescription> for ViewSpec {
                 name: input.name.chars().take(MAX_NAME).collect::<String>().into(),
                 audio: input.audio.filter(|_| !input.audio_muted),
                 video: picture(input.video, input.video_layers)?.filter(|_| !input.video_muted),
+                filter: filter(&input.filter, &input.filter_parameters)?,
             };
             if inputs.insert(stream.clone(), spec).is_some() {
                 return Err(DescriptionError::Twice(stream));
@@ -278,11 +282,7 @@ impl TryFrom<v1::ViewVideo> for VideoSpec {
         let interval = within("key_frame_interval", video.key_frame_interval, 0..=MAX_KEY_FRAME_INTERVAL)?;
         let layout = video.layout.unwrap_or_default();
         at_most("number of regions", layout.regions.len(), MAX_REGIONS)?;
-        let edges = match video.filter.as_str() {
-            "" | "none" => false,
-            "edgedetect" => true,
-            _ => return Err(DescriptionError::Filter(video.filter)),
-        };
+        let filter = filter(&video.filter, &video.filter_parameters)?;
         Ok(Self {
             format,
             encoding,
@@ -293,7 +293,7 @@ impl TryFrom<v1::ViewVideo> for VideoSpec {
             background: Colour::from_rgb(video.background_rgb),
             crop: video.crop,
             regions: layout.regions.iter().map(region).collect::<Result<_, _>>()?,
-            edges,
+            filter,
             avatars: video.avatars,
             avatar_picture: Some(video.avatar_picture).filter(|name| !name.is_empty()),
             logo: video.logo.map(LogoSpec::try_from).transpose()?,
@@ -329,6 +329,10 @@ impl TryFrom<v1::Logo> for LogoSpec {
             height: within("logo height", logo.height_percent, LOGO_HEIGHTS)?,
         })
     }
+}
+
+fn filter(name: &str, parameters: &str) -> Result<Option<Filter>, FilterError> {
+    if matches!(name, "" | "none") { Ok(None) } else { Filter::parse(name, parameters).map(Some) }
 }
 
 fn motion_factor(video: Option<&v1::ViewVideo>) -> Result<f64, DescriptionError> {

@@ -96,7 +96,7 @@ pub enum RunError {
 /// If GStreamer does not start.
 pub fn init_gstreamer() -> Result<(), RunError> {
     gstreamer::init().map_err(|error| RunError::GStreamer(error.to_string()))?;
-    video::EdgeDetect::register().map_err(|error| RunError::GStreamer(error.to_string()))
+    gstkaigi::register().map_err(|error| RunError::GStreamer(error.to_string()))
 }
 
 /// The whole process, until `stop`. Ready when it is registered.

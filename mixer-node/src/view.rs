@@ -23,8 +23,8 @@ use crate::{
     },
     rendition::{Audiences, RenditionId, Renditions, audio_track, video_track},
     video::{
-        ActiveInput, Badge, Decoration, Logo, Pictures, PlannedPicture, Programme, Region, Scene, Studio,
-        StudioPlan, TargetBitrate,
+        ActiveInput, Badge, Decoration, Filtering, FilteringPlan, Logo, Pictures, PlannedPicture, Programme,
+        Region, Scene, Studio, StudioPlan, TargetBitrate,
     },
 };
 
@@ -94,6 +94,8 @@ pub struct View {
     video: Option<Video>,
     audio: Audio,
     video_inputs: Inputs<Showing>,
+    /// Of the inputs that have a filter.
+    filterings: BTreeMap<StreamId, Filtering>,
     audio_inputs: Inputs<AudioSource>,
     renditions: Renditions,
     audiences: Audiences,
@@ -136,6 +138,7 @@ impl View {
             video: None,
             audio: Audio { thread, common, minus: BTreeMap::new() },
             video_inputs: BTreeMap::new(),
+            filterings: BTreeMap::new(),
             audio_inputs: BTreeMap::new(),
             renditions: Renditions::new(now, audiences.clone()),
             watchers: audiences.video.attendance(REST),
@@ -282,7 +285,29 @@ impl View {
         })
     }
 
+    /// Inputs with a filter have their pictures filtered on their way to the scene.
+    fn reconcile_filters(&mut self) -> Result<(), ViewError> {
+        let mut old = std::mem::take(&mut self.filterings);
+        for (stream, input) in &self.video_inputs {
+            let Some(filter) = self.spec.inputs.get(stream).and_then(|input| input.filter.clone()) else {
+                continue;
+            };
+            let source = Arc::clone(input.source.slot());
+            let plan = FilteringPlan { source, filter, audience: Some(Arc::clone(&self.audiences.video)) };
+            let filtering = match old.remove(stream) {
+                Some(filtering) => {
+                    filtering.set(plan);
+                    filtering
+                }
+                None => Filtering::start(stream.as_str(), plan)?,
+            };
+            self.filterings.insert(stream.clone(), filtering);
+        }
+        Ok(())
+    }
+
     fn reconcile_video(&mut self) -> Result<(), ViewError> {
+        self.reconcile_filters()?;
         let outputs = &self.context.outputs;
         let Some(spec) = &self.spec.video else {
             if let Some(old) = self.video.take() {
@@ -337,7 +362,10 @@ impl View {
             Some(Region {
                 badge,
                 rect: area.place(size)?,
-                source: input.map(|input| Arc::clone(input.source.slot())),
+                source: input.map(|input| {
+                    let filtering = stream.as_ref().and_then(|stream| self.filterings.get(stream));
+                    Arc::clone(filtering.map_or(input.source.slot(), Filtering::slot))
+                }),
             })
         });
         let own = PlannedPicture {
@@ -360,7 +388,7 @@ impl View {
                     decoration: Decoration { active: self.active.clone(), logo, ..spec.decoration.clone() },
                 },
                 framerate: spec.framerate,
-                edges: spec.edges,
+                filter: spec.filter.clone(),
             },
             outputs,
             audience: Arc::clone(&self.audiences.video),

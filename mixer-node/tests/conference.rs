@@ -62,17 +62,32 @@ async fn three_participants_are_seen_and_heard() {
     })
     .await;
 
+    // A filter on one input leaves the others as they are.
+    let turned = v1::ViewInput {
+        filter: "rotate".into(),
+        filter_parameters: r#"{"angle": 180}"#.into(),
+        ..without_a[1].clone()
+    };
+    let edges = v1::ViewInput { filter: "edgedetect".into(), ..without_a[0].clone() };
+    node.control.set_view(view(4, vec![edges, turned], 2)).await.unwrap();
+    eventually("edges of one input alone", || {
+        screen
+            .pixels(GRID)
+            .is_some_and(|[edges, blue, ..]| edges[0] < 40 && edges[1].abs_diff(128) < 8 && blue[1] > 180)
+    })
+    .await;
+
     // And back; then everybody is muted.
-    node.control.set_view(view(4, without_a.clone(), 2)).await.unwrap();
+    node.control.set_view(view(5, without_a.clone(), 2)).await.unwrap();
     eventually("colours again", || screen.shows(GRID, [GREEN, BLUE, GREY, GREY])).await;
     let muted =
         without_a.into_iter().map(|input| v1::ViewInput { audio_muted: true, video_muted: true, ..input });
-    node.control.set_view(view(5, muted.collect(), 2)).await.unwrap();
+    node.control.set_view(view(6, muted.collect(), 2)).await.unwrap();
     eventually("background only", || screen.shows(GRID, [GREY; 4])).await;
     eventually("silence", || common.hears(TONES) == Some([false; 3])).await;
 
     // Without any input the output goes on.
-    node.control.set_view(view(6, vec![], 1)).await.unwrap();
+    node.control.set_view(view(7, vec![], 1)).await.unwrap();
     let number = screen.number();
     eventually("more pictures", || screen.number() > number + 10).await;
 }

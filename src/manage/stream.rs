@@ -80,14 +80,17 @@ pub enum StreamCommand {
         #[arg(long, value_name = "N=STREAM", value_parser = place)]
         put: Vec<(u32, String)>,
     },
-    /// Put a filter on the picture of a mix
+    /// Put a filter on the picture of a mix, or on what mixes show of a stream
     Filter {
         /// Id of the room
         room: String,
-        /// Id of the mixed stream
+        /// Id of the stream
         stream: String,
-        /// none or edgedetect
+        /// none, edgedetect, cartoon or rotate
         filter: String,
+        /// JSON object, for example {"lowThreshold": 50, "highThreshold": 150}
+        #[arg(long, value_name = "JSON", value_parser = json_value)]
+        parameters: Option<Value>,
     },
     /// What is counted of a stream, track by track
     Stats {
@@ -135,6 +138,10 @@ const LAYOUT: Table = Table(&[
     ("HEIGHT", "/region/area/height"),
 ]);
 
+fn json_value(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
 pub(super) fn run(api: &Api, command: StreamCommand) -> Result<Shown, ManageError> {
     let one = |room: &str, id: &str| api::path(&["v1.1", "rooms", room, "streams", id]);
     let patch = |room: &str, id: &str, steps: Value| -> Result<Shown, ManageError> {
@@ -162,8 +169,12 @@ pub(super) fn run(api: &Api, command: StreamCommand) -> Result<Shown, ManageErro
             let stream = if steps.is_empty() { api.get(&path)? } else { api.patch(&path, &steps.into())? };
             layout(&stream)
         }
-        StreamCommand::Filter { room, stream, filter } => {
-            patch(&room, &stream, json!([replace("/info/filter", filter.into())]))?
+        StreamCommand::Filter { room, stream, filter, parameters } => {
+            let value = match parameters {
+                Some(parameters) => json!({ "algorithm": filter, "parameters": parameters }),
+                None => filter.into(),
+            };
+            patch(&room, &stream, json!([replace("/info/filter", value)]))?
         }
         StreamCommand::Stats { room, stream: Some(stream) } => {
             report::streams(api.get(&format!("{}/stats", one(&room, &stream)))?)

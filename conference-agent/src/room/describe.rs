@@ -73,7 +73,7 @@ impl Room {
     pub(super) fn describe_publication(&self, id: &StreamId) -> Option<v1::Stream> {
         let publication = self.state.publications.get(id).filter(|p| p.phase == Phase::Established)?;
         let views = self.state.views.iter().filter(|view| view.inputs.contains(id));
-        Some(v1::Stream {
+        let stream = v1::Stream {
             id: id.to_string(),
             r#type: v1::StreamType::Forward.into(),
             tracks: self.describe_tracks(publication),
@@ -87,7 +87,8 @@ impl Room {
             attributes: publication.attributes.clone().unwrap_or_default(),
             data: publication.data,
             ..v1::Stream::default()
-        })
+        };
+        Some(self.with_filter(stream, id))
     }
 
     fn describe_tracks(&self, publication: &Publication) -> Vec<v1::Track> {
@@ -119,6 +120,7 @@ impl Room {
             active_input: active_input.to_owned(),
             layout: Some(layout.unwrap_or_default()),
             filter: view.filter.name().to_owned(),
+            filter_parameters: view.filter.parameters(),
             ..v1::Stream::default()
         }
     }

@@ -8,6 +8,7 @@ use kaigi_room_config::Resolution;
 
 use super::{
     egress::{Condition, EgressTarget},
+    filters::Filter,
     ingest::IngestSource,
     judge::Loudness,
     layout::RequestedLayout,
@@ -15,7 +16,7 @@ use super::{
     output::CallId,
     outputs::MadeOutputs,
     stats::Counted,
-    views::{Filter, ViewOutputs},
+    views::ViewOutputs,
     wish::Wish,
 };
 

@@ -10,11 +10,12 @@ use serde_json::Value;
 use super::{
     Room,
     feeds::Demand,
+    filters::Filter,
     media::{Format, Kind, Source, resolution_to_wire},
     outputs::{audio_outputs_to_wire, video_outputs_to_wire},
     refusal::Refusal,
     state::{Participant, Phase, Track},
-    views::{Filter, View},
+    views::View,
 };
 
 impl Room {
@@ -86,16 +87,6 @@ impl Room {
         views.filter_map(|view| remove_input(view, stream).then(|| view.label.clone())).collect()
     }
 
-    pub(super) fn set_filter(&mut self, stream: &StreamId, filter: Filter) -> Result<(), Refusal> {
-        let view = self.state.views.iter_mut().find(|view| view.stream == *stream);
-        let view = view.filter(|view| view.picture.is_some()).ok_or(Refusal::InvalidStream)?;
-        if std::mem::replace(&mut view.filter, filter) != filter {
-            self.views_changed = true;
-            self.tell_replaced(stream);
-        }
-        Ok(())
-    }
-
     /// Tells everybody the new layout of a view.
     pub(super) fn tell_layout(&mut self, label: &str) {
         self.views_changed = true;
@@ -118,7 +109,7 @@ impl Room {
             label: view.label.clone(),
             epoch: self.settings.epoch,
             revision: view.revision,
-            video: video.map(|(spec, picture)| describe_video(spec, picture.layout(), view.filter)),
+            video: video.map(|(spec, picture)| describe_video(spec, picture.layout(), &view.filter)),
             audio_format: Some(Format::from(&spec.audio.format).to_wire()),
             voice_activity: spec.audio.vad || spec.video.as_ref().is_some_and(is_moved_by_voices),
             inputs: view.inputs.iter().filter_map(|stream| self.describe_input(stream)).collect(),
@@ -151,6 +142,7 @@ impl Room {
             Source { track, node: node.clone(), kind, format }.to_wire()
         };
         let (audio, video) = (publication.first_track(Kind::Audio), publication.first_track(Kind::Video));
+        let (filter, filter_parameters) = self.input_filter(stream);
         Some(v1::ViewInput {
             stream_id: stream.to_string(),
             owner: publication.owner.to_string(),
@@ -160,6 +152,8 @@ impl Room {
             video_layers: video.map(|track| self.layers_to_wire(stream, &track.id)).unwrap_or_default(),
             audio_muted: audio.is_some_and(|track| !track.active),
             video_muted: video.is_some_and(|track| !track.active),
+            filter,
+            filter_parameters,
         })
     }
 }
@@ -201,7 +195,7 @@ fn rgb(colour: &BgColor) -> u32 {
     u32::from(colour.r) << 16 | u32::from(colour.g) << 8 | u32::from(colour.b)
 }
 
-fn describe_video(spec: &ViewVideo, layout: v1::Layout, filter: Filter) -> v1::ViewVideo {
+fn describe_video(spec: &ViewVideo, layout: v1::Layout, filter: &Filter) -> v1::ViewVideo {
     let parameters = &spec.parameters;
     let default = || {
         default_bitrate(parameters.resolution, parameters.framerate, &spec.format.codec, spec.motion_factor)
@@ -217,6 +211,7 @@ fn describe_video(spec: &ViewVideo, layout: v1::Layout, filter: Filter) -> v1::V
         crop: spec.layout.fit_policy == FitPolicy::Crop,
         layout: Some(layout),
         filter: filter.name().to_owned(),
+        filter_parameters: filter.parameters(),
         motion_factor: spec.motion_factor,
         avatars: decoration.avatars,
         captions: decoration.captions,

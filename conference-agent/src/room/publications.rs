@@ -306,6 +306,7 @@ impl Room {
     /// subscriptions, the views, the stream.
     pub(super) fn remove_publication(&mut self, id: &StreamId, reason: Option<&str>, close: bool) {
         let Some(publication) = self.state.publications.remove(id) else { return };
+        self.state.input_filters.remove(id);
         match &publication.carrier {
             Carrier::Transport(transport) => {
                 if close && let Some(node) = self.node_of(transport) {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     egress::{Collection, Egress},
+    filters::Filter,
     ingest::Ingest,
     input::Negotiated,
     media::{Feed, Format, Kind, Kinds, Node, VideoParameters},
@@ -29,6 +30,9 @@ pub(crate) struct State {
     pub(crate) selection: Option<Selection>,
     /// As configured, by their order.
     pub(crate) views: Vec<View>,
+    /// On what views show of forward streams.
+    #[serde(default)]
+    pub(crate) input_filters: BTreeMap<StreamId, Filter>,
     /// Of forward tracks that somebody takes in another encoding.
     pub(crate) transcoders: BTreeMap<Transcoded, Transcoder>,
     /// Rises with each description of a transcoder.

@@ -7,6 +7,7 @@ use kaigi_room_config as config;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    filters::Filter,
     layout::{Assignment, templates},
     media::{Format, Kind, Source, VideoParameters},
     outputs::MadeOutputs,
@@ -34,29 +35,6 @@ pub(crate) struct View {
     pub(crate) revision: u64,
     /// What the mixer makes of it; `None` while there is none.
     pub(crate) outputs: Option<ViewOutputs>,
-}
-
-/// What is done to the composed picture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Filter {
-    #[default]
-    None,
-    EdgeDetect,
-}
-
-impl Filter {
-    /// As the protocol names it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::EdgeDetect => "edgedetect",
-        }
-    }
-
-    /// `None` for a name that is no filter's.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        [Self::None, Self::EdgeDetect].into_iter().find(|filter| filter.name() == name)
-    }
 }
 
 /// Where the tracks of a view are.
@@ -90,7 +68,7 @@ impl View {
             picture,
             layout_told: false,
             active_input: None,
-            filter: Filter::None,
+            filter: Filter::default(),
             revision: 0,
             outputs: None,
         };

@@ -2,15 +2,14 @@
 
 mod booth;
 mod cadence;
-mod canny;
 mod codec;
 mod composer;
 mod decode;
 mod decoration;
-mod edgedetect;
 mod encode;
 mod fault;
 mod filter;
+mod filtering;
 mod geometry;
 mod glide;
 mod lettering;
@@ -27,14 +26,13 @@ mod vitals;
 
 pub use booth::{PlannedPicture, TargetBitrate};
 pub use cadence::Cadence;
-pub use canny::Canny;
 pub use codec::{H264Profile, VideoCodec, VideoEncoding};
 pub use composer::{Composer, Region, Scene};
 pub use decode::{DecoderSignal, VideoDecoder};
 pub use decoration::{ActiveInput, Badge, Corner, Decoration, Logo};
-pub use edgedetect::EdgeDetect;
 pub use encode::{Continuity, EncoderSettings, PacketSink, VideoEncoder};
-pub use filter::EdgeFilter;
+pub use filter::PictureFilter;
+pub use filtering::{Filtering, FilteringPlan};
 pub use geometry::{Area, Fit, Fraction, GeometryError, Rect, Size};
 pub use picture::{Canvas, Colour, Frame, Picture, Plane};
 pub use pictures::{Pictures, PicturesError, Still};

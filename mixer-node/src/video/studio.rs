@@ -8,10 +8,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use kaigi_filters::Filter;
 use kaigi_proto::ids::TrackId;
 
 use super::{
-    Colour, Composer, Frame, FrameSlot, PlannedPicture, Scene, Stamped, booth::Booth, filter::EdgeFilter,
+    Colour, Composer, Frame, FrameSlot, PlannedPicture, Scene, Stamped, booth::Booth, filter::PictureFilter,
     sheet::Sheets,
 };
 use crate::{
@@ -42,8 +43,8 @@ pub enum Programme {
         scene: Scene,
         /// Pictures a second.
         framerate: u32,
-        /// Whether edges are shown.
-        edges: bool,
+        /// What is done to it.
+        filter: Option<Filter>,
     },
     /// A track's: as they come.
     Passed(Arc<FrameSlot>),
@@ -159,8 +160,8 @@ impl Stage {
     fn perform(&mut self, programme: &Programme, gallery: &mut Gallery) {
         let now = Instant::now();
         match (self, programme) {
-            (Self::Composed(composing), Programme::Composed { framerate, edges, .. }) => {
-                composing.perform(*framerate, *edges, gallery, now);
+            (Self::Composed(composing), Programme::Composed { framerate, filter, .. }) => {
+                composing.perform(*framerate, filter.as_ref(), gallery, now);
             }
             (Self::Passed(passing), _) => passing.perform(gallery, now),
             (Self::Composed(_), Programme::Passed(_)) => {}
@@ -170,44 +171,44 @@ impl Stage {
 
 struct Composing {
     composer: Composer,
-    filter: Option<EdgeFilter>,
+    filter: Option<PictureFilter>,
     /// What the filter last made, and of which picture.
     filtered: Option<(u64, Box<dyn Frame>)>,
     due: Instant,
 }
 
 impl Composing {
-    fn perform(&mut self, framerate: u32, edges: bool, gallery: &mut Gallery, now: Instant) {
+    fn perform(&mut self, framerate: u32, filter: Option<&Filter>, gallery: &mut Gallery, now: Instant) {
         if now.saturating_duration_since(self.due) > TOO_LATE {
             metrics::counter!("kaigi_mixer_video_late_total").increment(1);
             self.due = now;
         }
         // Pictures that nobody sees are not made.
         if gallery.is_watched(now) {
-            self.show(edges, gallery, now);
+            self.show(filter, gallery, now);
         }
         self.due += Duration::from_secs(1) / framerate.max(1);
     }
 
-    fn show(&mut self, edges: bool, gallery: &mut Gallery, now: Instant) {
+    fn show(&mut self, filter: Option<&Filter>, gallery: &mut Gallery, now: Instant) {
         self.composer.advance(now, SystemTime::now());
         self.composer.compose();
         metrics::counter!("kaigi_mixer_composed_frames_total").increment(1);
-        // Tells a picture and its edges apart as well.
-        let number = self.composer.number() * 2 + u64::from(edges);
-        if !edges {
+        let number = self.composer.number();
+        let Some(wanted) = filter else {
             if self.filter.take().is_some() {
-                gallery.force_key_frames();
+                gallery.start_anew();
             }
             self.filtered = None;
             gallery.show(self.composer.canvas(), number, self.due, now);
             return;
-        }
+        };
         let size = self.composer.canvas().size();
-        if self.filter.as_ref().is_none_or(|filter| filter.size() != size) {
-            self.filter =
-                EdgeFilter::start(size).inspect_err(|error| tracing::warn!(%error, "no filter")).ok();
-            gallery.force_key_frames();
+        if self.filter.as_ref().is_none_or(|filter| !filter.is(wanted, size)) {
+            let started = PictureFilter::start(wanted, size);
+            self.filter = started.inspect_err(|error| tracing::warn!(%error, "no filter")).ok();
+            self.filtered = None;
+            gallery.start_anew();
         }
         if self.filtered.as_ref().is_none_or(|(made, _)| *made != number) {
             let picture = self.composer.canvas().picture();
@@ -312,7 +313,9 @@ impl Gallery {
         self.booths.values_mut().any(|booth| booth.is_watched(now) && booth.wants_key_frame(now))
     }
 
-    fn force_key_frames(&mut self) {
+    /// The same picture looks different from now on.
+    fn start_anew(&mut self) {
+        self.forget_pictures();
         self.booths.values_mut().for_each(Booth::request_key_frame);
     }
 

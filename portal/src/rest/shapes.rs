@@ -159,6 +159,8 @@ fn optional() -> Value {
 /// A stream, whose video has these members of its own.
 fn stream(generator: &mut SchemaGenerator, of_video: &Value, required: &[&str]) -> Schema {
     let layout = generator.subschema_for::<Layout>();
+    let filters: Vec<&str> = std::iter::once("none").chain(kaigi_filters::Filter::NAMES).collect();
+    let filter = json!({ "enum": filters, "description": "On its picture, or on what mixes show of it" });
     let kind = |of_kind: &Value, required: &[&str]| {
         let mut properties = json!({
             "status": { "enum": ["active", "inactive"] },
@@ -193,6 +195,8 @@ fn stream(generator: &mut SchemaGenerator, of_video: &Value, required: &[&str]) 
                         "inViews": { "type": "array", "items": { "type": "string" } },
                         "attributes": {},
                         "activeInput": { "type": "string" },
+                        "filter": filter,
+                        "filterParameters": { "type": "object" },
                     },
                     "required": ["owner", "type", "inViews"],
                 },
@@ -203,7 +207,8 @@ fn stream(generator: &mut SchemaGenerator, of_video: &Value, required: &[&str]) 
                         "label": { "type": "string" },
                         "activeInput": { "type": "string" },
                         "layout": layout,
-                        "filter": { "enum": ["none", "edgedetect"] },
+                        "filter": filter,
+                        "filterParameters": { "type": "object" },
                     },
                     "required": ["label", "activeInput", "layout"],
                 },

@@ -1,9 +1,10 @@
 //! Changes of a stream: mixing, muting, filters, layouts.
 
+use kaigi_filters::Filter;
 use kaigi_proto::{
     ids::StreamId,
     v1::{
-        Layout, LayoutAssignment, LayoutRegion, MediaKind, StreamOperation, TrackStatus,
+        Layout, LayoutAssignment, LayoutRegion, MediaKind, StreamFilter, StreamOperation, TrackStatus,
         stream_operation::Operation,
     },
 };
@@ -48,9 +49,7 @@ fn operation(item: Value) -> Result<StreamOperation, RestError> {
         ("remove", "/info/inViews", Some(label)) if is_label(label) => Operation::Unmix(label.to_owned()),
         ("replace", "/media/audio/status", Some(status)) => mute(MediaKind::Audio, status)?,
         ("replace", "/media/video/status", Some(status)) => mute(MediaKind::Video, status)?,
-        ("replace", "/info/filter", Some(filter @ ("none" | "edgedetect"))) => {
-            Operation::Filter(filter.to_owned())
-        }
+        ("replace", "/info/filter", _) => filter(value)?,
         ("replace", "/info/layout", _) => Operation::Layout(layout(value)?),
         ("replace", path, Some(stream)) if path.starts_with("/info/layout/") => {
             Operation::Assignment(assignment(path, stream)?)
@@ -67,6 +66,29 @@ fn mute(kind: MediaKind, status: &str) -> Result<Operation, RestError> {
         _ => return Err(invalid("Invalid path or value")),
     };
     Ok(Operation::Status(TrackStatus { kind: kind.into(), active }))
+}
+
+/// A name, or an object of it and its parameters.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilterChoice {
+    algorithm: String,
+    #[serde(default)]
+    parameters: Value,
+}
+
+fn filter(value: Value) -> Result<Operation, RestError> {
+    let choice = match value {
+        Value::String(algorithm) => FilterChoice { algorithm, parameters: Value::Null },
+        value => request::read(value).map_err(|error| invalid(error.to_string()))?,
+    };
+    if choice.algorithm == "none" && choice.parameters.is_null() {
+        return Ok(Operation::SetFilter(StreamFilter { name: choice.algorithm, parameters: String::new() }));
+    }
+    let filter =
+        Filter::new(&choice.algorithm, choice.parameters).map_err(|error| invalid(error.to_string()))?;
+    let (name, parameters) = (filter.name().to_owned(), filter.parameters().to_string());
+    Ok(Operation::SetFilter(StreamFilter { name, parameters }))
 }
 
 fn is_label(label: &str) -> bool {
@@ -142,7 +164,7 @@ impl JsonSchema for StreamPatch {
         "StreamPatch".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let operation = |op: Value, path: Value, value: Value| {
             json!({
                 "type": "object", "additionalProperties": false, "required": ["op", "path", "value"],
@@ -175,7 +197,7 @@ impl JsonSchema for StreamPatch {
                 json!({ "enum": ["/media/audio/status", "/media/video/status"] }),
                 json!({ "enum": ["active", "inactive"] })
             ),
-            operation(replace.clone(), json!({ "const": "/info/filter" }), json!({ "enum": ["none", "edgedetect"] })),
+            operation(replace.clone(), json!({ "const": "/info/filter" }), filters(generator)),
             operation(
                 replace.clone(),
                 json!({ "const": "/info/layout" }),
@@ -183,6 +205,28 @@ impl JsonSchema for StreamPatch {
             ),
             operation(replace, json!({ "type": "string", "pattern": "^/info/layout/[0-9]{1,9}/stream$" }), stream),
         ] } })
+    }
+}
+
+/// What a filter may be, as a schema.
+pub(super) fn filters(generator: &mut SchemaGenerator) -> Value {
+    let names: Vec<&str> = std::iter::once("none").chain(Filter::NAMES).collect();
+    let mut any = vec![json!({ "enum": names })];
+    for name in Filter::NAMES {
+        any.push(json!({
+            "type": "object", "additionalProperties": false, "required": ["algorithm"],
+            "properties": { "algorithm": { "const": name }, "parameters": parameters(name, generator) },
+        }));
+    }
+    json!({ "anyOf": any })
+}
+
+/// What a filter's parameters may be, as a schema.
+pub(super) fn parameters(name: &str, generator: &mut SchemaGenerator) -> Schema {
+    match name {
+        "edgedetect" => generator.subschema_for::<kaigi_filters::EdgeDetect>(),
+        "cartoon" => generator.subschema_for::<kaigi_filters::Cartoon>(),
+        _ => generator.subschema_for::<kaigi_filters::Rotate>(),
     }
 }
 
@@ -210,11 +254,32 @@ mod tests {
             [
                 Operation::Mix("common".into()),
                 Operation::Unmix("other".into()),
-                Operation::Filter("edgedetect".into()),
+                Operation::SetFilter(StreamFilter {
+                    name: "edgedetect".into(),
+                    parameters: Filter::parse("edgedetect", "").unwrap().parameters().to_string()
+                }),
                 Operation::Status(status)
             ]
         );
         assert_eq!(read(json!([])), []);
+    }
+
+    #[test]
+    fn a_filter_has_parameters() {
+        let value = json!({"algorithm": "rotate", "parameters": {"angle": 180}});
+        let patch = json!([{"op": "replace", "path": "/info/filter", "value": value}]);
+        let parameters = r#"{"angle":180,"flip":"none"}"#.to_owned();
+        assert_eq!(read(patch), [Operation::SetFilter(StreamFilter { name: "rotate".into(), parameters })]);
+        for value in [
+            json!({"algorithm": "rotate", "parameters": {"angle": 400}}),
+            json!({"algorithm": "rotate", "parameters": {"speed": 1}}),
+            json!({"algorithm": "none", "parameters": {}}),
+            json!({"parameters": {}}),
+            json!(["rotate"]),
+            json!(1),
+        ] {
+            assert!(operations(&json!([{"op": "replace", "path": "/info/filter", "value": value}])).is_err());
+        }
     }
 
     fn region(id: &str) -> Value {

@@ -116,9 +116,7 @@ pub fn info(stream: &Stream) -> Value {
                 "activeInput": active,
                 "layout": stream.layout.as_ref().map_or_else(|| json!([]), layout),
             });
-            if !stream.filter.is_empty() {
-                info["filter"] = stream.filter.clone().into();
-            }
+            filter(stream, &mut info);
             info
         }
         StreamType::Forward | StreamType::Unspecified => {
@@ -130,8 +128,19 @@ pub fn info(stream: &Stream) -> Value {
             if !stream.active_input.is_empty() {
                 info["activeInput"] = stream.active_input.clone().into();
             }
+            filter(stream, &mut info);
             info
         }
+    }
+}
+
+/// The filter on a picture, and its parameters if it has some.
+fn filter(stream: &Stream, info: &mut Value) {
+    if !stream.filter.is_empty() {
+        info["filter"] = stream.filter.clone().into();
+    }
+    if let Ok(parameters) = serde_json::from_str::<Value>(&stream.filter_parameters) {
+        info["filterParameters"] = parameters;
     }
 }
 

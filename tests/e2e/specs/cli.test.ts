@@ -126,6 +126,8 @@ describe('streams', () => {
     expect((await json('stream', 'layout', stage.room, stage.mixed)).map(({ stream }: { stream: string }) => stream)).toEqual([blue, red]);
 
     expect((await json('stream', 'filter', stage.room, stage.mixed, 'edgedetect')).info.filter).toBe('edgedetect');
+    const levels = JSON.stringify({ levels: 4 });
+    expect((await json('stream', 'filter', stage.room, blue, 'cartoon', '--parameters', levels)).info).toMatchObject({ filter: 'cartoon', filterParameters: { levels: 4 } });
     expect((await json('stream', 'filter', stage.room, stage.mixed, 'none')).info.filter ?? 'none').toBe('none');
     expect(await table('stream', 'unmix', stage.room, blue)).toMatchObject([{ ID: blue, 'IN VIEWS': '-' }]);
   });

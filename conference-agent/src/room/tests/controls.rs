@@ -136,10 +136,27 @@ fn a_filter_is_put_on_a_mixed_stream() {
     world.presenters(&["ann"]);
     let published = world.publish("ann", &BOTH);
     world.forget();
-    let filter = || vec![StreamOperation::Filter(Filter::EdgeDetect)];
+    let filter = || vec![StreamOperation::Filter(Filter::new("edgedetect", "").unwrap())];
     let Ok(Reply::Stream(after)) = world.run(update(MIXED, filter())) else { panic!() };
     assert_eq!(after.filter, "edgedetect");
     assert_eq!(world.view().video.unwrap().filter, "edgedetect");
     assert_eq!(world.told("ann"), [format!("replaced {MIXED}")]);
-    assert_eq!(world.run(update(published.stream.as_str(), filter())), Err(Refusal::InvalidStream));
+    assert!(after.filter_parameters.contains(r#""lowThreshold":100"#), "{}", after.filter_parameters);
+    assert_eq!(world.run(update("nobody", filter())), Err(Refusal::UnknownStream));
+
+    let turned = Filter::new("rotate", r#"{"angle": 90}"#).unwrap();
+    let id = published.stream.as_str();
+    world
+        .run(update(id, vec![StreamOperation::Mix("common".into()), StreamOperation::Filter(turned.clone())]))
+        .unwrap();
+    let [_, forward] = &world.streams()[..] else { panic!() };
+    assert_eq!((&*forward.filter, &*forward.filter_parameters), ("rotate", r#"{"angle":90,"flip":"none"}"#));
+    let input = &world.view().inputs[0];
+    assert_eq!((&input.filter, &input.filter_parameters), (&forward.filter, &forward.filter_parameters));
+    let written = serde_json::to_string(&turned).unwrap();
+    assert_eq!(serde_json::from_str::<Filter>(&written).unwrap(), turned);
+
+    world.run(update(id, vec![StreamOperation::Filter(Filter::default())])).unwrap();
+    assert_eq!(world.streams()[1].filter, "");
+    assert_eq!(world.view().inputs[0].filter, "");
 }

@@ -98,7 +98,12 @@ describe.each(['/v1', '/v1.1'])('%s', (version) => {
 
   it('a filter is put on a mix, and taken from it', async () => {
     expect((await patch(mixed, 'replace', '/info/filter', 'edgedetect')).json.info.filter).toBe('edgedetect');
-    expect((await patch(mixed, 'replace', '/info/filter', 'none')).json.info.filter ?? 'none').toBe('none');
+    const rotate = { algorithm: 'rotate', parameters: { angle: 180 } };
+    for (const id of [mixed, red]) {
+      expect((await patch(id, 'replace', '/info/filter', rotate)).json.info).toMatchObject({ filter: 'rotate', filterParameters: { angle: 180, flip: 'none' } });
+      const { info } = (await patch(id, 'replace', '/info/filter', 'none')).json;
+      expect([info.filter ?? 'none', info.filterParameters]).toEqual(['none', undefined]);
+    }
   });
 
   const step = (op: string, path: string, value?: unknown): object[] => [{ op, path, ...(value !== undefined && { value }) }];
@@ -113,8 +118,9 @@ describe.each(['/v1', '/v1.1'])('%s', (version) => {
     ['a view that is no text', step('add', '/info/inViews', 7), 'forward'],
     ['an unknown status', step('replace', '/media/audio/status', 'loud'), 'forward'],
     ['a layout for a stream that is no mix', step('replace', '/info/layout', []), 'forward'],
-    ['a filter for a stream that is no mix', step('replace', '/info/filter', 'edgedetect'), 'forward'],
     ['an unknown filter', step('replace', '/info/filter', 'sepia'), 'mixed'],
+    ['a filter with a parameter beyond its range', step('replace', '/info/filter', { algorithm: 'rotate', parameters: { angle: 360 } }), 'mixed'],
+    ['a filter with an unknown parameter', step('replace', '/info/filter', { algorithm: 'cartoon', parameters: { hue: 1 } }), 'forward'],
     ['a layout with a hole', step('replace', '/info/layout', [region('1', '0'), region('2', '1/2', 'RED')]), 'mixed'],
     ['a layout with one stream twice', step('replace', '/info/layout', [region('1', '0', 'RED'), region('2', '1/2', 'RED')]), 'mixed'],
     ['a layout with one region twice', step('replace', '/info/layout', [region('1', '0'), region('1', '1/2')]), 'mixed'],
