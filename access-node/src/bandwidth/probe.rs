@@ -16,8 +16,8 @@ const AFTERMATH: Duration = Duration::from_millis(150);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Until the next one, if the way carried what was asked about: it may carry still more.
 const NEXT: Duration = Duration::from_millis(200);
-/// First and longest pause after one that the way did not carry.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
+/// After one that the way did not carry: such a probe makes a queue of half its time. What the way carries more later is found that late.
+const PAUSE: Duration = Duration::from_secs(2);
 /// If nothing is known, that is asked about first, in bit/s.
 const FIRST: u64 = 1_000_000;
 /// The most that is asked about, as a multiple of what is known: the way has a queue of twice the probe's time then if that was all.
@@ -87,7 +87,8 @@ pub(super) struct Carried {
 pub(super) struct Prober {
     state: State,
     not_before: Option<Instant>,
-    failures: u32,
+    /// The last one was more than the way carries.
+    is_full: bool,
     /// Until when the queue of the last one may stand.
     aftermath: Option<Instant>,
 }
@@ -104,10 +105,10 @@ impl Prober {
         if !idle || estimate.is_some_and(|estimate| estimate >= all) {
             return;
         }
-        // After a failure the way is probably full: a smaller step makes a shorter queue. What is asked for may take several.
-        let step = |estimate: u64| match self.failures {
-            0 => next.clamp(2 * estimate, MOST * estimate),
-            _ => estimate + estimate / 2,
+        // Where the way is probably full a smaller step makes a shorter queue. What is asked for may take several.
+        let step = |estimate: u64| match self.is_full {
+            false => next.clamp(2 * estimate, MOST * estimate),
+            true => estimate + estimate / 2,
         };
         let target = estimate.map_or(FIRST.max(next), |estimate| step(estimate.min(1 << 40))).min(all);
         if target == 0 {
@@ -196,27 +197,21 @@ impl Prober {
         }
         let carried = cluster.seen.carried(cluster.target);
         let rate = carried.map_or(0.0, |carried| carried.rate as f64);
-        if rate >= FULL.0 * cluster.target as f64 {
-            self.succeeded(now, 0);
-        } else if cluster.known > 0 && rate >= WORTH * cluster.known as f64 {
-            // There is more, but not as much as was asked about.
-            self.succeeded(now, 1);
+        let reached = rate >= FULL.0 * cluster.target as f64;
+        if reached || (cluster.known > 0 && rate >= WORTH * cluster.known as f64) {
+            self.end(now + NEXT, !reached);
         } else {
             self.failed(now);
         }
         carried
     }
 
-    fn succeeded(&mut self, now: Instant, failures: u32) {
-        (self.state, self.failures) = (State::Idle, failures);
-        self.not_before = Some(now + NEXT);
+    fn failed(&mut self, now: Instant) {
+        self.end(now + PAUSE, true);
     }
 
-    fn failed(&mut self, now: Instant) {
-        self.state = State::Idle;
-        let pause = PAUSE.0.saturating_mul(1 << self.failures.min(4)).min(PAUSE.1);
-        self.not_before = Some(now + pause);
-        self.failures += 1;
+    fn end(&mut self, not_before: Instant, is_full: bool) {
+        (self.state, self.not_before, self.is_full) = (State::Idle, Some(not_before), is_full);
     }
 }
 
