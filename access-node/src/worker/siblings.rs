@@ -8,7 +8,10 @@ use std::sync::{
 };
 
 use rtrb::{Consumer, Producer, RingBuffer};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+};
 
 use crate::{
     ids::WorkerNumber,
@@ -165,8 +168,12 @@ impl Outward {
         for (to, notice) in output.notices.drain(..) {
             let Some(way) = ways.iter_mut().find(|way| way.to == to) else { continue };
             way.is_used = true;
-            if way.notices.try_send((*own, notice)).is_err() {
-                tracing::error!(worker = %to, "another media worker does not listen");
+            match way.notices.try_send((*own, notice)) {
+                // It has ended, as this one will.
+                Ok(()) | Err(TrySendError::Closed(_)) => {}
+                Err(TrySendError::Full(_)) => {
+                    tracing::error!(worker = %to, "another media worker does not listen");
+                }
             }
         }
         for (to, records) in output.crossings.iter() {
@@ -276,7 +283,10 @@ fn slice<'s>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
+    use crate::arena::Arena;
 
     /// A record as the node writes them: length, ten bytes, and so much of one number.
     fn record(length: u16, number: u8) -> Vec<u8> {
@@ -353,6 +363,49 @@ mod tests {
         };
         cross();
         assert_eq!(allocation_counter::measure(cross).count_total, 0);
+    }
+
+    /// Counts what is logged as an error.
+    #[derive(Default)]
+    struct Errors(AtomicUsize);
+
+    impl tracing::Subscriber for Errors {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() == tracing::Level::ERROR
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn it_is_no_error_that_another_worker_has_ended_before() {
+        let (mut here, there) = pair();
+        let errors = Arc::new(Errors::default());
+        let notice = || Notice::KeyFrameRequest { attachment: Arena::default().insert(()) };
+        tracing::subscriber::with_default(errors.clone(), || {
+            let mut output = Output::default();
+            let mut say = |times| {
+                for _ in 0..times {
+                    output.notices.push((WorkerNumber(1), notice()));
+                    here.outward.send(&mut output);
+                }
+            };
+            say(NOTICES);
+            assert_eq!(errors.0.load(Ordering::Relaxed), 0);
+            say(1);
+            assert_eq!(errors.0.load(Ordering::Relaxed), 1, "one that does not listen is");
+            drop(there);
+            say(1);
+        });
+        assert_eq!(errors.0.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
