@@ -1,4 +1,4 @@
-//! A packet of a source, from its arrival to the sinks that get it.
+//! A packet of a source, from its arrival to what is known of it.
 
 use std::time::Instant;
 
@@ -6,14 +6,11 @@ use kaigi_media::rtp::RtpHeader;
 
 use super::{
     Forwarder, Outlet, Source,
-    continuity::Numbering,
-    padding::pad,
+    descriptions::Read,
     picture::{Picture, inspect},
-    picture_id::locate,
     reception::{Arrival, Reception},
-    sink::{Destination, Frame, Numbers},
 };
-use crate::{keys::SourceKey, pacing::Class, sdp::Kind};
+use crate::{keys::SourceKey, sdp::Kind};
 
 /// How a packet came to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,50 +57,21 @@ impl Forwarder {
         let Self { sources, sinks, timers, scratch, left, voices, renumbered, .. } = self;
         let Some(source) = sources.get_mut(key) else { return };
         let Some(supply) = &mut source.supply else { return };
+        let origin = supply.origin;
         if supply.ssrc.replace(header.ssrc).is_some_and(|before| before != header.ssrc) {
             source.restart();
         }
-        let Some(supply) = &source.supply else { return };
-        let (origin, ssrc, format) = (supply.origin, header.ssrc, supply.format);
-        let has_copies = supply.red.is_some();
-        let reception = source.reception.get_or_insert_with(|| Reception::new(now, format.clock_rate()));
-        let made_good = !matches!(arrived, Arrived::Once { .. });
-        let arrival = reception.receive(now, header.sequence, header.timestamp, made_good);
-        let is_silent = source.kind == Kind::Audio && header.payload(packet).is_empty();
-        let (sequence, gap) = match arrival {
-            Arrival::New { sequence, gap } => (sequence, gap),
-            Arrival::MadeGood if is_silent => return,
-            Arrival::MadeGood => {
-                source.received.packet(now, packet.len(), header.timestamp, false, arrived);
-                return;
-            }
-            Arrival::Stale => return,
-        };
-        let highest = reception.highest();
-        if supply.nack {
+        let Some((sequence, gap)) = source.arrival(now, packet, header, arrived) else { return };
+        if source.supply.as_ref().is_some_and(|supply| supply.nack) {
             let hopeless = source.nack.arrived(now, sequence, gap);
             if gap > 0 {
                 timers.set(key, source.next_timeout());
             }
             if hopeless && source.want_key_frame(now) {
-                out.request_key_frame(origin, ssrc);
+                out.request_key_frame(origin, header.ssrc);
             }
         }
-        let numbers = match source.kind {
-            Kind::Audio => {
-                let last = source.sound.last();
-                let number = source.sound.arrived(sequence, header.timestamp, is_silent, has_copies);
-                number.map(|number| (number, last < Some(number)))
-            }
-            Kind::Video => Some((sequence, highest == Some(sequence))),
-        };
-        let Some((number, is_newest)) = numbers else {
-            if is_silent {
-                return;
-            }
-            source.received.packet(now, packet.len(), header.timestamp, false, arrived);
-            return;
-        };
+        let Some((number, is_newest)) = source.number(now, sequence, packet, header, arrived) else { return };
         let (packet, header) = if number == sequence {
             (packet, *header)
         } else {
@@ -114,152 +82,141 @@ impl Forwarder {
             renumbered[2..4].copy_from_slice(&(number as u16).to_be_bytes());
             (&renumbered[..], header)
         };
-        let (sequence, header) = (number, &header);
-        let payload = header.payload(packet);
-        let mut picture = match source.kind {
-            Kind::Audio => Picture { key_frame: true, ..Picture::default() },
-            Kind::Video => inspect(format.codec, payload),
-        };
-        let descriptor = descriptor_of(source, header, packet);
-        if let Some(bytes) = descriptor {
-            source.descriptions.learn(bytes);
-        }
-        let read = descriptor.and_then(|bytes| source.descriptions.read(bytes));
-        // It can't be told whether a decoder would get on with it. If its structure comes yet, receivers ask for it again.
-        let is_unreadable =
-            descriptor.is_some() && read.is_none() && source.descriptions.structure().is_some();
-        if let Some(read) = &read {
-            picture.is_described_by(&read.descriptor, source.descriptions.structure());
-        }
-        source.learn_sizes(&picture, |track, size, layers, temporal| {
+        let incoming = Incoming { now, packet, header: &header, sequence: number, is_newest, arrived };
+        let seen = source.inspect(&incoming);
+        source.learn_sizes(&seen.picture, |track, size, layers, temporal| {
             out.picture_size(origin, track, size, layers, temporal);
         });
-        if picture.key_frame && is_newest {
-            source.key_frame_came();
-        }
-        source.received.packet(now, packet.len(), header.timestamp, picture.key_frame, arrived);
-        // A retransmission has other header extensions than what it is of.
-        source.cache.store(sequence, packet, arrived != Arrived::Again);
-        source.measure(now, packet.len(), header.timestamp, picture.layer());
-        if is_newest {
-            source.newest = Some((header.timestamp, now));
-        }
+        source.count(&incoming, &seen.picture);
         if !source.active {
             return;
         }
-        let audio_level = audio_level(source, header, packet);
+        let audio_level = audio_level(source, &header, packet);
         if let Some((voice, level)) = source.voice.as_mut().zip(audio_level)
             && voice.packet(now, level)
         {
             voices.begins(now, key);
         }
-        let of = Numbering { source: key, restarts: source.restarts };
-        let ids = locate(format.codec, payload).with_frame(read.map(|read| read.descriptor.number));
-        let described = read.and_then(|read| source.descriptions.described(read));
-        let class = match source.kind {
-            Kind::Audio => Class::Sound,
-            Kind::Video => Class::Picture,
-        };
-        let padding = match (source.kind, arrived) {
-            (Kind::Video, Arrived::Once { .. }) if is_newest => {
-                source.cut.padding(header.timestamp, header.marker, payload.len())
-            }
-            _ => 0,
-        };
-        let mut awaited = false;
-        let mut switched = Vec::new();
-        for sink_key in &source.sinks {
-            let Some(sink) = sinks.get_mut(*sink_key).filter(|sink| sink.flows()) else { continue };
-            let stream = match &mut sink.to {
-                Destination::Link { to, .. } => {
-                    out.link_rtp(*to, packet);
-                    continue;
-                }
-                Destination::Client(stream) => stream,
-            };
-            if sink.source != Some(key) {
-                if !(picture.key_frame && is_newest) {
-                    awaited = true;
-                    continue;
-                }
-                sink.next = None;
-                sink.held = false;
-                switched.extend(sink.source.replace(key).map(|before| (*sink_key, before)));
-            } else if sink.held {
-                continue;
-            }
-            if stream.continuity.is_interrupted(of) {
-                stream.awaits_key_frame = source.kind == Kind::Video;
-                if !is_newest {
-                    continue;
-                }
-            }
-            if stream.awaits_key_frame {
-                if !picture.key_frame {
-                    awaited = true;
-                    continue;
-                }
-                stream.awaits_key_frame = false;
-                stream.selection.restart();
-                stream.sent.joined(now, source, sink.limit);
-            }
-            if is_unreadable {
-                continue;
-            }
-            let selected = stream.selection.select(header.timestamp, &picture, described.as_ref());
-            awaited |= selected.waits;
-            if !selected.taken {
-                if is_newest {
-                    stream.continuity.leave_out(of, sequence, &ids);
-                }
-                continue;
-            }
-            let top = stream.selection.top();
-            let numbers = stream.continuity.advance(now, of, sequence, header.timestamp, &ids, top);
-            let Some((sequence, timestamp, shift)) = numbers else { continue };
-            let frame = described.as_ref().zip(descriptor).map(|(described, bytes)| Frame {
-                descriptor: described.descriptor,
-                bytes,
-                active: stream.selection.news(described),
-            });
-            let numbers = Numbers {
-                sequence,
-                timestamp,
-                audio_level,
-                picture: (ids, shift),
-                ends: picture.ended(),
-                frame,
-            };
-            let red = stream.write_red(scratch, (header, packet), &numbers, of, &source.cache);
-            stream.sent.redundant += u64::from(red.is_some());
-            let written = red.unwrap_or_else(|| stream.write(scratch, header, packet, &numbers));
-            stream.packets = stream.packets.wrapping_add(1);
-            stream.octets =
-                stream.octets.wrapping_add(u32::try_from(scratch.len() - written.payload_at).unwrap_or(0));
-            stream.sent.tally.packet(now, scratch.len(), timestamp, picture.key_frame);
-            if stream.may_pad() {
-                pad(scratch, padding);
-            }
-            stream.protect(scratch, timestamp);
-            out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at, class);
-            if let Some(written) = stream.write_repair(scratch, header.marker) {
-                stream.sent.redundant += 1;
-                stream.sent.tally.again(now, scratch.len());
-                out.client_rtp(now, stream.parameters.transport, scratch, written.transport_cc_at, class);
-            }
-        }
-        source.awaited = awaited;
-        if awaited && !made_good {
+        let delivered = source.deliver(key, &incoming, &seen, audio_level, (sinks, scratch), out);
+        source.awaited = delivered.is_awaited;
+        if delivered.is_awaited && matches!(arrived, Arrived::Once { .. }) {
             if source.key_frame_due(now) {
-                out.request_key_frame(origin, ssrc);
+                out.request_key_frame(origin, header.ssrc);
             }
             timers.set(key, source.next_timeout());
         }
-        for (sink, before) in switched {
+        for (sink, before) in delivered.switched {
             if let Some(source) = sources.get_mut(before) {
                 source.sinks.retain(|other| *other != sink);
             }
             left.push(before);
+        }
+    }
+}
+
+/// A packet that came in, as it is forwarded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Incoming<'p> {
+    pub(super) now: Instant,
+    pub(super) packet: &'p [u8],
+    pub(super) header: &'p RtpHeader,
+    pub(super) sequence: u64,
+    pub(super) is_newest: bool,
+    pub(super) arrived: Arrived,
+}
+
+/// What a packet shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'p> {
+    pub(super) picture: Picture,
+    /// The dependency descriptor, and what was read of it.
+    pub(super) descriptor: Option<&'p [u8]>,
+    pub(super) read: Option<Read>,
+    /// It can't be told whether a decoder would get on with it. If its structure comes yet, receivers ask for it again.
+    pub(super) is_unreadable: bool,
+}
+
+impl Source {
+    /// Takes note of a packet's arrival. Its extended number, and how many are missing before it; `None` if it has been there before.
+    fn arrival(
+        &mut self,
+        now: Instant,
+        packet: &[u8],
+        header: &RtpHeader,
+        arrived: Arrived,
+    ) -> Option<(u64, u64)> {
+        let clock_rate = self.supply.as_ref()?.format.clock_rate();
+        let reception = self.reception.get_or_insert_with(|| Reception::new(now, clock_rate));
+        let made_good = !matches!(arrived, Arrived::Once { .. });
+        match reception.receive(now, header.sequence, header.timestamp, made_good) {
+            Arrival::New { sequence, gap } => Some((sequence, gap)),
+            Arrival::MadeGood if self.is_silence(packet, header) => None,
+            Arrival::MadeGood => {
+                self.received.packet(now, packet.len(), header.timestamp, false, arrived);
+                None
+            }
+            Arrival::Stale => None,
+        }
+    }
+
+    /// The number under which a packet is forwarded, and whether it is the newest; `None` if it is not forwarded.
+    fn number(
+        &mut self,
+        now: Instant,
+        sequence: u64,
+        packet: &[u8],
+        header: &RtpHeader,
+        arrived: Arrived,
+    ) -> Option<(u64, bool)> {
+        if self.kind == Kind::Video {
+            let highest = self.reception.as_ref().and_then(Reception::highest);
+            return Some((sequence, highest == Some(sequence)));
+        }
+        let is_silence = self.is_silence(packet, header);
+        let has_copies = self.supply.as_ref().is_some_and(|supply| supply.red.is_some());
+        let last = self.sound.last();
+        let number = self.sound.arrived(sequence, header.timestamp, is_silence, has_copies);
+        if number.is_none() && !is_silence {
+            self.received.packet(now, packet.len(), header.timestamp, false, arrived);
+        }
+        number.map(|number| (number, last < Some(number)))
+    }
+
+    /// Whether a packet of sound has none, but only padding at most.
+    fn is_silence(&self, packet: &[u8], header: &RtpHeader) -> bool {
+        self.kind == Kind::Audio && header.payload(packet).is_empty()
+    }
+
+    fn inspect<'p>(&mut self, incoming: &Incoming<'p>) -> Seen<'p> {
+        let Incoming { packet, header, .. } = *incoming;
+        let mut picture = match (self.kind, &self.supply) {
+            (Kind::Video, Some(supply)) => inspect(supply.format.codec, header.payload(packet)),
+            (Kind::Audio, _) | (_, None) => Picture { key_frame: true, ..Picture::default() },
+        };
+        let descriptor = descriptor_of(self, header, packet);
+        if let Some(bytes) = descriptor {
+            self.descriptions.learn(bytes);
+        }
+        let read = descriptor.and_then(|bytes| self.descriptions.read(bytes));
+        let is_unreadable = descriptor.is_some() && read.is_none() && self.descriptions.structure().is_some();
+        if let Some(read) = &read {
+            picture.is_described_by(&read.descriptor, self.descriptions.structure());
+        }
+        Seen { picture, descriptor, read, is_unreadable }
+    }
+
+    /// Counts and keeps a packet.
+    fn count(&mut self, incoming: &Incoming<'_>, picture: &Picture) {
+        let Incoming { now, packet, header, sequence, is_newest, arrived } = *incoming;
+        if picture.key_frame && is_newest {
+            self.key_frame_came();
+        }
+        self.received.packet(now, packet.len(), header.timestamp, picture.key_frame, arrived);
+        // A retransmission has other header extensions than what it is of.
+        self.cache.store(sequence, packet, arrived != Arrived::Again);
+        self.measure(now, packet.len(), header.timestamp, picture.layer());
+        if is_newest {
+            self.newest = Some((header.timestamp, now));
         }
     }
 }

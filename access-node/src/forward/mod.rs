@@ -9,6 +9,7 @@ mod clock;
 mod connect;
 mod continuity;
 mod cut;
+mod deliver;
 mod descriptions;
 mod meter;
 mod nack;
