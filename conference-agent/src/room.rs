@@ -61,7 +61,7 @@ pub(crate) use filters::Filter;
 #[cfg(test)]
 pub(crate) use happenings::StreamPart;
 pub(crate) use happenings::{Happening, Leaving, SubscriptionFacts};
-pub(crate) use ingest::{IngestSource, IngestWish};
+pub(crate) use ingest::{IngestSource, IngestWish, Listen};
 pub(crate) use input::{
     AccessChange, AccessEvent, CallError, CallReply, Command, EgressEvent, EgressMedia, EgressWhat, Input,
     Join, LayoutAssignment, MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack,

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     path::PathBuf,
 };
 
@@ -50,10 +51,39 @@ pub struct Args {
     /// URL that encoders are told to push to, without a stream key; default: rtmp://HOST:PORT/live by --rtmp-listen or --internal-host
     #[arg(long, env = "KAIGI_RTMP_URL", requires = "rtmp_listen", value_name = "URL")]
     pub rtmp_url: Option<url::Url>,
+    /// UDP ports where encoders push streams into rooms by SRT, one for each (9000-9099, for example); without them nobody can
+    #[arg(long, env = "KAIGI_SRT_PORTS", value_name = "FIRST-LAST", value_parser = port_range)]
+    pub srt_ports: Option<RangeInclusive<u16>>,
+    /// Host name or address that encoders are told to push to by SRT; default: --internal-host, or localhost
+    #[arg(long, env = "KAIGI_SRT_HOST", requires = "srt_ports", value_name = "HOST")]
+    pub srt_host: Option<String>,
     /// Picture (PNG or JPEG) that broadcasts show while their source is away; without one a plain one is shown
     #[arg(long, env = "KAIGI_SLATE", value_name = "FILE")]
     pub slate: Option<PathBuf>,
     /// Check that all needed GStreamer elements are installed, then end: with status 0, or with 1 and a line for each missing one
     #[arg(long)]
     pub check_plugins: bool,
+}
+
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(first..=last),
+        _ => Err("ports are FIRST-LAST, or one port".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_a_range() {
+        assert_eq!(port_range("9000-9099"), Ok(9000..=9099));
+        assert_eq!(port_range("9000"), Ok(9000..=9000));
+        for bad in ["", "0", "9-8", "a-b", "1-70000", "1-2-3"] {
+            assert!(port_range(bad).is_err(), "{bad}");
+        }
+    }
 }

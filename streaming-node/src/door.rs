@@ -1,8 +1,10 @@
-//! Where streams are pushed to: encoders connect, show a key, and what they send goes to the input that waits for it.
+//! Where streams are pushed to. By RTMP encoders connect to one port for all, show a key, and what they send goes to the input that waits for
+//! it. By SRT each input has a port of its own, whose passphrase is the key.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -65,6 +67,40 @@ struct Waiting {
     busy: Arc<()>,
 }
 
+/// Ports for what is pushed by SRT.
+#[derive(Debug)]
+pub struct Ports {
+    /// Under which encoders reach them.
+    host: String,
+    range: RangeInclusive<u16>,
+    taken: Mutex<HashSet<u16>>,
+}
+
+/// One of them, until dropped.
+#[derive(Debug)]
+pub struct Port {
+    ports: Arc<Ports>,
+    number: u16,
+}
+
+/// Where the streams of a node may be pushed to.
+#[derive(Clone, Debug, Default)]
+pub struct Doors {
+    /// By RTMP.
+    pub rtmp: Option<Arc<Door>>,
+    /// By SRT.
+    pub srt: Option<Arc<Ports>>,
+}
+
+/// By which a pushed stream comes to its input.
+#[derive(Debug)]
+pub enum Inlet {
+    /// Through the door.
+    Rtmp(Expectation),
+    /// Through a port of its own.
+    Srt(Port),
+}
+
 /// Waits for whoever shows a key, until dropped.
 #[derive(Debug)]
 pub struct Expectation {
@@ -92,12 +128,6 @@ impl Door {
     #[must_use]
     pub fn new(url: String) -> Arc<Self> {
         Arc::new(Self { url, waiting: Mutex::default(), serials: AtomicU64::new(0) })
-    }
-
-    /// What encoders are told to push to, without a key.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
     }
 
     /// Waits for a key from now on; who waited for it before does no more.
@@ -223,6 +253,48 @@ impl Door {
     }
 }
 
+impl Ports {
+    /// All are free.
+    #[must_use]
+    pub fn new(host: String, range: RangeInclusive<u16>) -> Arc<Self> {
+        Arc::new(Self { host, range, taken: Mutex::default() })
+    }
+
+    /// One that nobody has, if there is.
+    #[must_use]
+    pub fn take(self: &Arc<Self>) -> Option<Port> {
+        let mut taken = self.taken.lock();
+        let number = self.range.clone().find(|number| !taken.contains(number))?;
+        taken.insert(number);
+        Some(Port { ports: Arc::clone(self), number })
+    }
+}
+
+impl Port {
+    /// Of UDP.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.ports.taken.lock().remove(&self.number);
+    }
+}
+
+impl Inlet {
+    /// Where encoders push to, without the key.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self {
+            Self::Rtmp(expected) => expected.door.url.clone(),
+            Self::Srt(port) => format!("srt://{}:{}", port.ports.host, port.number),
+        }
+    }
+}
+
 async fn answer(stream: &mut TcpStream, session: &mut Session) -> Result<(), PushError> {
     let output = session.take_output();
     if output.is_empty() {
@@ -264,5 +336,21 @@ impl Pushed {
             self.0.headers.lock()[place] = Some(tag.clone());
         }
         Some(tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_taken_by_one_and_given_back() {
+        let ports = Ports::new("live.example".into(), 9000..=9001);
+        let (first, second) = (ports.take().unwrap(), ports.take().unwrap());
+        assert_eq!(Inlet::Srt(second).url(), "srt://live.example:9001");
+        assert_eq!(first.number(), 9000);
+        let again = ports.take().unwrap();
+        assert_eq!(again.number(), 9001, "it was given back");
+        assert!(ports.take().is_none());
     }
 }

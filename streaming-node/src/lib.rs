@@ -4,7 +4,7 @@
 //! ([`lanes`]), put in order ([`reorder`]), made frames ([`depacketize`]) at their times ([`timeline`]), and then written to files without
 //! being encoded again ([`recording`], [`matroska`], [`mp4`]) or pushed to a server ([`broadcast`]), in a thread that nothing else waits for.
 //!
-//! What comes [in](ingest) is pulled by a pipeline of its own, or pushed through a [`door`] by [RTMP](rtmp), and sent as tracks that others
+//! What comes [in](ingest) is pulled by a pipeline of its own, or pushed through a [`door`] by [RTMP](rtmp) or SRT, and sent as tracks that others
 //! attach over the media link.
 
 mod args;
@@ -55,7 +55,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{service::interceptor::InterceptedService, transport::server::TcpIncoming};
 
 pub use args::Args;
-use door::Door;
+use door::{Door, Doors, Ports};
 use ingest::Place;
 use node::Node;
 use service::Service;
@@ -154,8 +154,8 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
     let worker_id = new_worker_id(v1::Purpose::Streaming);
     let channels = Channels::new(args.worker.secret());
     let endpoint = args.worker.endpoint(listening);
-    let to = door.as_ref().map(|(door, _)| Arc::clone(door));
-    let node = bind_node(&args, channels.clone(), listening, worker_id.as_ref(), to)?;
+    let doors = Doors { rtmp: door.as_ref().map(|(door, _)| Arc::clone(door)), srt: srt_ports(&args) };
+    let node = bind_node(&args, channels.clone(), listening, worker_id.as_ref(), doors)?;
     let load = LoadGauge::default();
     let registration = Registration {
         cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
@@ -193,12 +193,19 @@ async fn open_door(args: &Args, address: SocketAddr) -> std::io::Result<(Arc<Doo
     Ok((Door::new(url), listener))
 }
 
+/// Those for what is pushed by SRT.
+fn srt_ports(args: &Args) -> Option<Arc<Ports>> {
+    let host = args.srt_host.as_ref().or(args.worker.internal_host.as_ref());
+    let host = host.map_or("localhost", String::as_str).to_owned();
+    args.srt_ports.clone().map(|ports| Ports::new(host, ports))
+}
+
 fn bind_node(
     args: &Args,
     channels: Channels,
     listening: SocketAddr,
     worker_id: &str,
-    door: Option<Arc<Door>>,
+    doors: Doors,
 ) -> Result<Arc<Node>, RunError> {
     let address = args.link_address;
     let no_link = |source| RunError::Link { address, source };
@@ -225,7 +232,7 @@ fn bind_node(
         ingest_files: args.ingest_files.as_ref().map(real).transpose()?,
     };
     let host = args.worker.internal_host.clone().unwrap_or_else(|| listening.ip().to_string());
-    Ok(Arc::new(Node::new(LinkContext { receiver, channels }, policy, host, place, outbox, door)))
+    Ok(Arc::new(Node::new(LinkContext { receiver, channels }, policy, host, place, outbox, doors)))
 }
 
 /// Serves a node until `stop`.

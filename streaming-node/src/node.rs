@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::Arc,
     time::Instant,
 };
 
@@ -12,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::{
     collection::{Collections, WallClock},
-    door::Door,
+    door::{Doors, Inlet},
     events::{EventHub, OutputKey},
     ingest::{Input, Place, Source, SourceError, Way},
     lanes::Kind,
@@ -83,7 +82,7 @@ pub struct Node {
     /// Where tracks of inputs are found.
     place: Place,
     /// Where encoders push to, if they may.
-    door: Option<Arc<Door>>,
+    doors: Doors,
     collections: Collections,
     /// Of recordings that are stored elsewhere.
     outbox: Option<Outbox>,
@@ -113,7 +112,7 @@ impl Node {
         host: String,
         place: Place,
         outbox: Option<Outbox>,
-        door: Option<Arc<Door>>,
+        doors: Doors,
     ) -> Self {
         let (outputs, inputs) = (Mutex::default(), Mutex::default());
         let (collections, clock) = (Collections::default(), WallClock::default());
@@ -123,7 +122,7 @@ impl Node {
             events: EventHub::default(),
             host,
             place,
-            door,
+            doors,
             collections,
             outbox,
             clock,
@@ -249,10 +248,25 @@ impl Node {
             return Err(SetError::NothingWanted);
         }
         let source = Source::check(&self.policy, description)?;
-        if source.way == Way::Pushed && self.door.is_none() {
-            return Err(SourceError::NoDoor.into());
+        let (rtmp, srt) = (self.doors.rtmp.is_some(), self.doors.srt.is_some());
+        match source.way {
+            Way::PushedRtmp if !rtmp => Err(SourceError::NoDoor("--rtmp-listen").into()),
+            Way::PushedSrt if !srt => Err(SourceError::NoDoor("--srt-ports").into()),
+            _ => Ok(source),
         }
-        Ok(source)
+    }
+
+    /// By which a source comes, if it is pushed.
+    fn inlet(&self, source: &Source) -> Result<Option<Inlet>, SourceError> {
+        let inlet = match source.way {
+            Way::PushedRtmp => self.doors.rtmp.as_ref().map(|door| Inlet::Rtmp(door.expect(&source.url))),
+            Way::PushedSrt => {
+                let ports = self.doors.srt.as_ref();
+                Some(Inlet::Srt(ports.and_then(|ports| ports.take()).ok_or(SourceError::NoPort)?))
+            }
+            _ => None,
+        };
+        Ok(inlet)
     }
 
     /// Makes or changes an input. Gives what is to be pushed to, if it is. Must be called within a tokio runtime.
@@ -274,24 +288,26 @@ impl Node {
             Some(_) | None => {}
         }
         let teller = self.events.set(&key, &description.agent_id, now);
-        let door = self.door.as_ref().filter(|_| source.way == Way::Pushed);
-        match inputs.get_mut(&key).filter(|pulled| pulled.input.is_for(&source, description)) {
+        let listen_url = match inputs.get_mut(&key).filter(|pulled| pulled.input.is_for(&source, description))
+        {
             Some(pulled) => {
                 pulled.input.pause(description);
                 pulled.version = version;
+                pulled.input.listen_url().to_owned()
             }
             None => {
                 let (policy, place) = (self.policy.clone(), self.place.clone());
                 // Its tracks have the names of those that the new one will have.
                 drop(inputs.remove(&key));
-                let expected = door.map(|door| door.expect(&source.url));
-                let input = Input::start(source, description, policy, place, teller, expected);
+                let inlet = self.inlet(&source)?;
+                let input = Input::start(source, description, policy, place, teller, inlet);
                 let input = input.map_err(StartError::Thread)?;
+                let listen_url = input.listen_url().to_owned();
                 inputs.insert(key, Pulled { version, input });
+                listen_url
             }
-        }
+        };
         metrics::gauge!("kaigi_streaming_inputs").set(inputs.len() as f64);
-        let listen_url = door.map(|door| door.url().to_owned()).unwrap_or_default();
         Ok(v1::InputReply { listen_url })
     }
 

@@ -18,7 +18,12 @@ use kaigi_media::{
 };
 use kaigi_outbound::Reach;
 use kaigi_proto::{auth::ClusterSecret, v1};
-use kaigi_streaming_node::{door::Door, ingest::Place, node::Node, target::Policy};
+use kaigi_streaming_node::{
+    door::{Door, Doors, Ports},
+    ingest::Place,
+    node::Node,
+    target::Policy,
+};
 use kaigi_supply::Outputs;
 use kaigi_worker::Channels;
 use tokio::{net::TcpListener, sync::mpsc};
@@ -34,10 +39,10 @@ struct World {
 }
 
 fn world(reach: Reach) -> World {
-    world_with(reach, None)
+    world_with(reach, Doors::default())
 }
 
-fn world_with(reach: Reach, door: Option<Arc<Door>>) -> World {
+fn world_with(reach: Reach, doors: Doors) -> World {
     gst::init().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let local = Ipv4Addr::LOCALHOST.into();
@@ -56,7 +61,7 @@ fn world_with(reach: Reach, door: Option<Arc<Door>>) -> World {
         worker_id: "streaming-1".into(),
         endpoint: "http://127.0.0.1:1".into(),
     };
-    let node = Node::new(link, policy, "host".into(), place, None, door);
+    let node = Node::new(link, policy, "host".into(), place, None, doors);
     let events = node.events().open("agent");
     World { node, events, folder }
 }
@@ -329,7 +334,7 @@ async fn open_door() -> (World, String) {
     let url = format!("rtmp://{}/live", listener.local_addr().unwrap());
     let door = Door::new(url.clone());
     tokio::spawn(Arc::clone(&door).run(listener, CancellationToken::new()));
-    (world_with(Reach::Public, Some(door)), url)
+    (world_with(Reach::Public, Doors { rtmp: Some(door), srt: None }), url)
 }
 
 fn awaited() -> v1::InputDescription {
@@ -398,9 +403,55 @@ async fn pushed_pictures_that_browsers_can_not_play_are_transcoded_without_anoth
     pushed.set_state(gst::State::Null).unwrap();
 }
 
+/// An encoder that calls by SRT.
+fn caller(url: &str, passphrase: &str) -> gst::Element {
+    let launch = format!(
+        "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=25/1
+           ! x264enc tune=zerolatency key-int-max=25 speed-preset=superfast ! video/x-h264,profile=main ! h264parse ! queue ! mux.
+         audiotestsrc is-live=true ! audio/x-raw,rate=48000,channels=2 ! avenc_aac ! aacparse ! queue ! mux.
+         mpegtsmux name=mux alignment=7 ! srtsink uri={url} passphrase={passphrase} pbkeylen=16 auto-reconnect=false"
+    );
+    let caller = gst::parse::launch(&launch).unwrap();
+    caller.set_state(gst::State::Playing).unwrap();
+    caller
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_srt_the_key_is_the_passphrase_of_a_port_of_its_own() {
+    let port = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port();
+    let srt = Some(Ports::new("127.0.0.1".into(), port..=port));
+    let mut world = world_with(Reach::Public, Doors { rtmp: None, srt });
+    let awaited = v1::InputDescription { listen_protocol: "srt".into(), ..awaited() };
+    let source = world.node.check_input(&awaited).unwrap();
+    let reply = world.node.set_input(&awaited, source, Instant::now()).unwrap();
+    assert_eq!(reply.listen_url, format!("srt://127.0.0.1:{port}"));
+    let other = v1::InputDescription { id: "2".into(), ..awaited.clone() };
+    let source = world.node.check_input(&other).unwrap();
+    let full = world.node.set_input(&other, source, Instant::now()).unwrap_err();
+    assert!(full.to_string().contains("no port is free"), "{full}");
+
+    let wrong = caller(&reply.listen_url, "another-passphrase");
+    assert!(tokio::task::spawn_blocking(move || is_refused(&wrong)).await.unwrap());
+    for _ in 0..2 {
+        let pushed = caller(&reply.listen_url, KEY);
+        loop {
+            let event = world.event().await;
+            if event.state() == v1::OutputState::Active {
+                assert_eq!(event.tracks.len(), 2);
+                break;
+            }
+        }
+        pushed.set_state(gst::State::Null).unwrap();
+        assert_eq!(world.event().await.state(), v1::OutputState::Trouble);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_door_nothing_is_waited_for() {
     let world = world(Reach::Public);
-    let refused = world.node.check_input(&awaited()).unwrap_err();
-    assert!(refused.to_string().contains("--rtmp-listen"), "{refused}");
+    for (protocol, option) in [("rtmp", "--rtmp-listen"), ("srt", "--srt-ports"), ("rist", "rist")] {
+        let description = v1::InputDescription { listen_protocol: protocol.into(), ..awaited() };
+        let refused = world.node.check_input(&description).unwrap_err();
+        assert!(refused.to_string().contains(option), "{refused}");
+    }
 }

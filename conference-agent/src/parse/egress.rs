@@ -5,7 +5,7 @@ use kaigi_proto::{ids::RoomId, v1};
 use super::{MAX_NAME, Parsed, bounded, invalid, json, kind, some, subscription_update};
 use crate::room::{
     Command, Condition, EgressEvent, EgressMedia, EgressTarget, EgressWhat, Format, IngestSource, IngestWish,
-    Kinds, PulledTrack, Segments, StartEgress, StartIngest, VideoParameters, Wish,
+    Kinds, Listen, PulledTrack, Segments, StartEgress, StartIngest, VideoParameters, Wish,
 };
 
 /// Longest URL, in bytes.
@@ -81,13 +81,14 @@ pub(crate) fn start_ingest(request: v1::StartIngestRequest) -> Parsed<Command> {
 /// One that is pushed.
 pub(crate) fn listen_ingest(mut request: v1::StartIngestRequest) -> Parsed<Command> {
     let key = some(bounded(std::mem::take(&mut request.listen_key), MAX_NAME, "key")?);
+    let protocol = bounded(std::mem::take(&mut request.listen_protocol), MAX_NAME, "protocol")?;
     match key {
-        Some(key) if request.url.is_empty() => ingest(request, Some(key)),
+        Some(key) if request.url.is_empty() => ingest(request, Some(Listen { key, protocol })),
         _ => Err(invalid("what is pushed has a stream key, and no URL")),
     }
 }
 
-fn ingest(request: v1::StartIngestRequest, listen_key: Option<String>) -> Parsed<Command> {
+fn ingest(request: v1::StartIngestRequest, listen: Option<Listen>) -> Parsed<Command> {
     let wish = |wish: i32| -> Parsed<IngestWish> {
         let wish = v1::InputWish::try_from(wish).map_err(|_| invalid("no such wish"))?;
         Ok(IngestWish::from_wire(wish))
@@ -99,7 +100,7 @@ fn ingest(request: v1::StartIngestRequest, listen_key: Option<String>) -> Parsed
     Ok(Command::StartIngest(StartIngest {
         from: IngestSource {
             url: bounded(request.url, MAX_URL, "url")?,
-            listen_key,
+            listen,
             udp: request.udp,
             buffer: request.buffer_size,
             audio,

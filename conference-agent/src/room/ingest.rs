@@ -31,12 +31,20 @@ pub(crate) struct IngestSource {
     /// With credentials. Empty if it is pushed.
     pub(crate) url: String,
     /// With which it is pushed.
-    pub(crate) listen_key: Option<String>,
+    pub(crate) listen: Option<Listen>,
     pub(crate) udp: bool,
     /// Bytes; 0 = the system's.
     pub(crate) buffer: u32,
     pub(crate) audio: IngestWish,
     pub(crate) video: IngestWish,
+}
+
+/// How an encoder pushes a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listen {
+    pub(crate) key: String,
+    /// As in `InputDescription`.
+    pub(crate) protocol: String,
 }
 
 /// Whether a kind is taken.
@@ -145,8 +153,11 @@ impl Room {
             tracks: tracks.into_iter().flatten().map(track).collect(),
             audio_paused: paused(Kind::Audio),
             video_paused: paused(Kind::Video),
-            listen_key: ingest.from.listen_key.clone().unwrap_or_default(),
+            ..v1::InputDescription::default()
         };
+        if let Some(Listen { key, protocol }) = ingest.from.listen.clone() {
+            (description.listen_key, description.listen_protocol) = (key, protocol);
+        }
         let Some(part) = self.egress.parts.get_mut(id.as_str()) else { return };
         if matches!(&part.wanted, Some(Work::Input(known)) if **known == description) {
             return;
@@ -161,7 +172,7 @@ impl Room {
     /// A node waits for who pushes it: whoever asked for that is told where to.
     pub(super) fn ingest_listens(&mut self, id: &StreamId, listen_url: String) {
         let Some(ingest) = self.state.ingests.get_mut(id) else { return };
-        if ingest.from.listen_key.is_none() {
+        if ingest.from.listen.is_none() {
             return;
         }
         ingest.listen_url = listen_url;
@@ -291,16 +302,17 @@ impl Room {
 
 fn describe(id: &StreamId, ingest: &Ingest) -> v1::Ingest {
     let (state, reason) = ingest.condition.to_wire();
-    let listens = ingest.from.listen_key.is_some();
+    let listen = ingest.from.listen.as_ref();
     v1::Ingest {
         id: id.to_string(),
-        url: if listens { ingest.listen_url.clone() } else { redact::url(&ingest.from.url) },
+        url: if listen.is_some() { ingest.listen_url.clone() } else { redact::url(&ingest.from.url) },
         udp: ingest.from.udp,
         audio: ingest.from.audio.to_wire().into(),
         video: ingest.from.video.to_wire().into(),
         state: state.into(),
         reason: reason.to_owned(),
-        listens,
+        listens: listen.is_some(),
+        listen_protocol: listen.map(|listen| listen.protocol.clone()).unwrap_or_default(),
     }
 }
 

@@ -73,14 +73,14 @@ enum Connection {
 #[schemars(rename = "StreamingInPushed")]
 struct Pushed {
     /// How.
-    #[expect(dead_code, reason = "there is but one")]
     listen: Listen,
 }
 
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Listen {
     Rtmp,
+    Srt,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -139,9 +139,15 @@ impl Wanted {
 
 impl StreamingInRequest {
     fn into_message(self, room: String) -> StartIngestRequest {
-        let (pulled, listen_key) = match self.connection {
-            Connection::Pulled(pulled) => (Some(pulled), String::new()),
-            Connection::Pushed(_) => (None, hex::encode(rand::random::<[u8; KEY_BYTES]>())),
+        let (pulled, listen_key, listen_protocol) = match self.connection {
+            Connection::Pulled(pulled) => (Some(pulled), String::new(), ""),
+            Connection::Pushed(Pushed { listen }) => {
+                let protocol = match listen {
+                    Listen::Rtmp => "rtmp",
+                    Listen::Srt => "srt",
+                };
+                (None, hex::encode(rand::random::<[u8; KEY_BYTES]>()), protocol)
+            }
         };
         let udp = |pulled: &Pulled| matches!(pulled.transport_protocol, Some(Transport::Udp));
         let buffer = pulled.as_ref().and_then(|pulled| pulled.buffer_size);
@@ -150,6 +156,7 @@ impl StreamingInRequest {
             udp: pulled.as_ref().is_some_and(udp),
             url: pulled.map(|pulled| pulled.url).unwrap_or_default(),
             listen_key,
+            listen_protocol: listen_protocol.to_owned(),
             // Casts from floats saturate.
             buffer_size: buffer.map_or(8192, |bytes| bytes as u32),
             audio: self.media.audio.wish().into(),
@@ -192,7 +199,7 @@ fn shown(ingest: &Ingest) -> Value {
         InputWish::None => json!(false),
     };
     let connection = match ingest.listens {
-        true => json!({ "listen": "rtmp", "url": ingest.url }),
+        true => json!({ "listen": ingest.listen_protocol, "url": ingest.url }),
         false => json!({ "url": ingest.url, "transportProtocol": if ingest.udp { "udp" } else { "tcp" } }),
     };
     let mut shown = json!({
@@ -241,8 +248,8 @@ impl JsonSchema for StreamingIn {
                     "properties": {
                         "url": { "type": "string", "description": "Without credentials and the last part of its path; where an encoder pushes to, empty while no streaming-node waits" },
                         "transportProtocol": { "enum": ["tcp", "udp"] },
-                        "listen": { "const": "rtmp", "description": "It is pushed" },
-                        "key": { "type": "string", "description": "The stream key to push with; told once, when it is made" },
+                        "listen": { "enum": ["rtmp", "srt"], "description": "It is pushed" },
+                        "key": { "type": "string", "description": "The stream key to push with by RTMP, or the passphrase by SRT; told once, when it is made" },
                     },
                     "required": ["url"],
                 },

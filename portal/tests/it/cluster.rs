@@ -411,7 +411,7 @@ impl Conference for Cluster {
             video: request.video,
             state: OutputState::Trouble.into(),
             reason: "gone".into(),
-            listens: false,
+            ..Ingest::default()
         });
         Ok(Response::new(Stream {
             id,
@@ -430,6 +430,7 @@ impl Conference for Cluster {
             id,
             url: "rtmp://live.example/live".into(),
             listens: true,
+            listen_protocol: request.listen_protocol,
             audio: request.audio,
             video: request.video,
             state: OutputState::Starting.into(),

@@ -31,14 +31,14 @@ use tokio::runtime::Handle;
 use branch::News;
 use codec::{Choice, IngestCodec};
 use desk::Desk;
-use pull::{Pull, Wanted};
+use pull::{Inflow, Pull, Wanted};
 
 pub use desk::Place;
 pub use pace::Pace;
 pub use source::{Source, SourceError, Way};
 
 use crate::{
-    door::{Expectation, Pushed},
+    door::{Inlet, Pushed},
     events::OutputTeller,
     lanes::Kind,
     target::Policy,
@@ -66,10 +66,12 @@ pub struct Input {
     wishes: [v1::InputWish; 2],
     desk: Arc<Desk>,
     stop: Arc<AtomicBool>,
+    /// Where it is pushed to; empty if it is not.
+    listen_url: String,
 }
 
 impl Input {
-    /// Starts it; what is pushed comes by the expectation. Must be called within a tokio runtime.
+    /// Starts it; what is pushed comes by the inlet. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// If no thread can be had.
@@ -79,12 +81,13 @@ impl Input {
         policy: Policy,
         place: Place,
         teller: OutputTeller,
-        expected: Option<Expectation>,
+        inlet: Option<Inlet>,
     ) -> Result<Self, std::io::Error> {
         let name = format!("in-{}-{}", description.room_id, description.id);
         let paused = [false, false].map(|paused| Arc::new(AtomicBool::new(paused)));
         let desk = Arc::new(Desk::new(place, name, source.way.pace(), paused));
         let stop = Arc::new(AtomicBool::new(false));
+        let listen_url = inlet.as_ref().map(Inlet::url).unwrap_or_default();
         let worker = Worker {
             source: source.clone(),
             description: description.clone(),
@@ -92,7 +95,7 @@ impl Input {
             desk: Arc::clone(&desk),
             stop: Arc::clone(&stop),
             teller,
-            expected,
+            inlet,
             pushed: None,
             told: false,
             transcodes: false,
@@ -103,10 +106,16 @@ impl Input {
             let _runtime = runtime.enter();
             worker.run();
         };
-        let input = Self { source, wishes: wishes(description), desk, stop };
+        let input = Self { source, wishes: wishes(description), desk, stop, listen_url };
         input.pause(description);
         std::thread::Builder::new().name("input".into()).spawn(run)?;
         Ok(input)
+    }
+
+    /// Where encoders push it to, without the key; empty if it is pulled.
+    #[must_use]
+    pub fn listen_url(&self) -> &str {
+        &self.listen_url
     }
 
     /// Whether it pulls what it is to pull.
@@ -142,8 +151,8 @@ struct Worker {
     stop: Arc<AtomicBool>,
     teller: OutputTeller,
     /// Whoever pushes comes by this, if somebody is to.
-    expected: Option<Expectation>,
-    /// Who does.
+    inlet: Option<Inlet>,
+    /// Who does, by RTMP.
     pushed: Option<Pushed>,
     /// Whether the tracks are known to the room.
     told: bool,
@@ -175,10 +184,11 @@ impl Worker {
                 End::Stopped => return,
                 End::Unfit => self.transcodes = true,
                 End::Over => self.wait(TICK),
-                End::Broken(reason) if self.expected.is_some() => {
+                End::Broken(reason) if self.inlet.is_some() => {
                     self.pushed = None;
                     tracing::info!(reason, "nothing is pushed any more");
                     self.teller.tell(v1::OutputState::Trouble, &reason);
+                    self.wait(RETRY.0);
                 }
                 End::Broken(reason) => {
                     let reason = self.without_secrets(&reason);
@@ -217,31 +227,34 @@ impl Worker {
             Ok(source) => source,
             Err(error) => return End::Broken(error.to_string()),
         };
-        if !self.is_pushed_to() {
-            return End::Stopped;
-        }
+        let Some(inflow) = self.inflow() else { return End::Stopped };
         self.desk.restart();
         let wanted = Wanted {
             wishes: wishes(&self.description),
             formats: [self.description.audio_formats.clone(), self.description.video_formats.clone()],
             transcodes: self.transcodes,
         };
-        let (reach, desk, pushed) = (self.policy.reach, Arc::clone(&self.desk), self.pushed.clone());
-        let pull = match Pull::start(&source, reach, wanted, desk, pushed) {
+        let (reach, desk) = (self.policy.reach, Arc::clone(&self.desk));
+        let pull = match Pull::start(&source, reach, wanted, desk, inflow) {
             Ok(pull) => pull,
             Err(error) => return End::Broken(error.to_string()),
         };
         self.stay(&pull)
     }
 
-    /// If it is to be pushed to, waits until somebody does. False if it is to stop.
-    fn is_pushed_to(&mut self) -> bool {
-        if let Some(expected) = &self.expected {
-            while self.pushed.is_none() && !self.stop.load(Ordering::Relaxed) {
-                self.pushed = expected.wait(TICK);
+    /// By what it comes if it is pushed, once somebody does; by SRT its pipeline waits for that. `None` if it is to stop.
+    fn inflow(&mut self) -> Option<Option<Inflow>> {
+        let inflow = match &self.inlet {
+            None => None,
+            Some(Inlet::Srt(port)) => Some(Inflow::Port(port.number())),
+            Some(Inlet::Rtmp(expected)) => {
+                while self.pushed.is_none() && !self.stop.load(Ordering::Relaxed) {
+                    self.pushed = expected.wait(TICK);
+                }
+                self.pushed.clone().map(Inflow::Tags)
             }
-        }
-        !self.stop.load(Ordering::Relaxed)
+        };
+        (!self.stop.load(Ordering::Relaxed)).then_some(inflow)
     }
 
     /// Listens to a pipeline until it ends.
@@ -302,12 +315,17 @@ impl Worker {
                 }
                 Judgement::Open if progress.over => return End::Broken("the source has ended".to_owned()),
                 Judgement::Lacks(what) => return End::Broken(format!("the source has no {what}")),
-                Judgement::Open if now.saturating_duration_since(begun) > OPEN => {
+                Judgement::Open if now.saturating_duration_since(begun) > OPEN && !self.awaits(&progress) => {
                     return End::Broken("nothing comes from the source".to_owned());
                 }
                 Judgement::Open => {}
             }
         }
+    }
+
+    /// Whether nobody pushes yet.
+    fn awaits(&self, progress: &Progress) -> bool {
+        matches!(self.inlet, Some(Inlet::Srt(_))) && progress.first.is_none()
     }
 
     /// What there must be; a kind that an input has lost is missed, and the other goes on.

@@ -30,6 +30,9 @@ const RTSP_TIMEOUT: u64 = 10_000_000;
 /// Seconds; see [`RTSP_TIMEOUT`].
 const RTMP_TIMEOUT: u32 = 10;
 
+/// Milliseconds in which what SRT has lost is sent again; encoders can ask for more.
+const SRT_LATENCY: i32 = 200;
+
 /// Descriptions that name sources elsewhere: these are not followed, whoever wrote them.
 const REFERRING: [&str; 5] = [
     "application/x-hls",
@@ -50,6 +53,15 @@ pub(super) enum PullError {
     Fetch(#[from] FetchError),
     #[error("nobody pushes")]
     Nobody,
+}
+
+/// By which what is pushed comes.
+#[derive(Clone, Debug)]
+pub(super) enum Inflow {
+    /// Of RTMP.
+    Tags(Pushed),
+    /// Of SRT: where to listen.
+    Port(u16),
 }
 
 /// What is wanted of a source.
@@ -91,7 +103,7 @@ impl Pull {
         reach: Reach,
         wanted: Wanted,
         desk: Arc<Desk>,
-        pushed: Option<Pushed>,
+        pushed: Option<Inflow>,
     ) -> Result<Self, PullError> {
         let (tell, news) = Tell::new();
         let waits = source.way.pace() == Pace::Stored;
@@ -135,7 +147,7 @@ impl Drop for Pull {
 fn open(
     source: &Source,
     reach: Reach,
-    pushed: Option<Pushed>,
+    pushed: Option<Inflow>,
     pipeline: &gst::Pipeline,
     sorter: &Arc<Sorter>,
 ) -> Result<Option<Fetcher>, PullError> {
@@ -161,9 +173,19 @@ fn open(
             .build()?,
         Way::Srt => make("srtsrc").property("uri", &source.url).property("auto-reconnect", false).build()?,
         Way::File => make("filesrc").property("location", &source.url).build()?,
-        Way::Pushed => {
-            let (fetcher, source) =
-                Fetcher::pushed(pushed.ok_or(PullError::Nobody)?, sorter.hands.tell.clone());
+        Way::PushedSrt => {
+            let Some(Inflow::Port(port)) = pushed else { return Err(PullError::Nobody) };
+            make("srtsrc")
+                .property("uri", format!("srt://0.0.0.0:{port}?mode=listener"))
+                .property("passphrase", &source.url)
+                .property_from_str("pbkeylen", "16")
+                .property("latency", SRT_LATENCY)
+                .property("auto-reconnect", false)
+                .build()?
+        }
+        Way::PushedRtmp => {
+            let Some(Inflow::Tags(pushed)) = pushed else { return Err(PullError::Nobody) };
+            let (fetcher, source) = Fetcher::pushed(pushed, sorter.hands.tell.clone());
             pipeline.add(&source)?;
             parse(source.upcast_ref(), "src", pipeline, sorter)?;
             return Ok(Some(fetcher));

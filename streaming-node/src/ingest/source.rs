@@ -12,7 +12,8 @@ use crate::target::{Policy, TargetError, host_of_url, srt_option};
 const MAX_URL: usize = 2048;
 /// Lengths of stream keys.
 const MIN_KEY: usize = 16;
-const MAX_KEY: usize = 128;
+/// Passphrases of SRT are not longer.
+const MAX_KEY: usize = 79;
 
 /// A source that may be pulled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +44,10 @@ pub enum Way {
     Http,
     /// A file of this machine.
     File,
-    /// Nowhere: an encoder pushes it here.
-    Pushed,
+    /// Nowhere: an encoder pushes it here, by RTMP.
+    PushedRtmp,
+    /// The same by SRT.
+    PushedSrt,
 }
 
 impl Way {
@@ -52,7 +55,7 @@ impl Way {
     #[must_use]
     pub fn pace(self) -> Pace {
         match self {
-            Self::Rtsp { .. } | Self::Rtmp | Self::Srt | Self::Pushed => Pace::Live,
+            Self::Rtsp { .. } | Self::Rtmp | Self::Srt | Self::PushedRtmp | Self::PushedSrt => Pace::Live,
             Self::Hls | Self::Http | Self::File => Pace::Stored,
         }
     }
@@ -74,8 +77,14 @@ pub enum SourceError {
     #[error("there is no such file")]
     NoFile,
     /// By the node's settings.
-    #[error("nothing can be pushed here: --rtmp-listen is not set")]
-    NoDoor,
+    #[error("nothing can be pushed here: {0} is not set")]
+    NoDoor(&'static str),
+    /// Others have all that there are.
+    #[error("no port is free for what is pushed by SRT")]
+    NoPort,
+    /// RTMP and SRT there are.
+    #[error("nothing can be pushed by {0}")]
+    NoProtocol(String),
     /// One that could be guessed, or is none.
     #[error("a stream key has {MIN_KEY} to {MAX_KEY} letters, digits, - and _")]
     Key,
@@ -130,7 +139,7 @@ impl Source {
     pub fn shown(&self) -> String {
         match self.way {
             Way::File => self.url.clone(),
-            Way::Pushed => "(pushed)".to_owned(),
+            Way::PushedRtmp | Way::PushedSrt => "(pushed)".to_owned(),
             _ => redact::url(&self.url),
         }
     }
@@ -145,7 +154,12 @@ fn pushed(description: &v1::InputDescription) -> Result<Source, SourceError> {
     if !(MIN_KEY..=MAX_KEY).contains(&key.len()) || !key.chars().all(fits) {
         return Err(SourceError::Key);
     }
-    Ok(Source { way: Way::Pushed, url: key.clone() })
+    let way = match description.listen_protocol.as_str() {
+        "" | "rtmp" => Way::PushedRtmp,
+        "srt" => Way::PushedSrt,
+        other => return Err(SourceError::NoProtocol(other.to_owned())),
+    };
+    Ok(Source { way, url: key.clone() })
 }
 
 /// The path of the URL is one below the folder.
@@ -257,10 +271,10 @@ mod tests {
             Source::check(&policy(Reach::Public), &description)
         };
         let source = check("", "0123456789abcdef-_").unwrap();
-        assert_eq!(source.way, Way::Pushed);
+        assert_eq!(source.way, Way::PushedRtmp);
         assert!(!source.shown().contains("0123"));
         assert_eq!(check("rtmp://a/b", "0123456789abcdef"), Err(SourceError::Url));
-        for bad in ["short", "0123456789abcdef/", &"a".repeat(129)] {
+        for bad in ["short", "0123456789abcdef/", &"a".repeat(80)] {
             assert_eq!(check("", bad), Err(SourceError::Key), "{bad}");
         }
     }

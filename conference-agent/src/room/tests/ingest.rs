@@ -12,14 +12,14 @@ use serde_json::json;
 use super::world::{World, h264, node, opus};
 use crate::room::{
     CallRequest, Command, Condition, EgressEvent, Happening, IngestSource, IngestWish, Input, Kind, Kinds,
-    PulledTrack, Refusal, Reply, RequestId, StartIngest, StreamOperation,
+    Listen, PulledTrack, Refusal, Reply, RequestId, StartIngest, StreamOperation,
 };
 
 fn camera() -> StartIngest {
     StartIngest {
         from: IngestSource {
             url: "rtsp://user:secret@camera.example/stream/main".into(),
-            listen_key: None,
+            listen: None,
             udp: false,
             buffer: 0,
             audio: IngestWish::IfThere,
@@ -278,8 +278,8 @@ fn its_service_is_told_how_it_is() {
 /// What an encoder is to push.
 fn pushed() -> StartIngest {
     let camera = camera();
-    let (url, listen_key) = (String::new(), Some("0123456789abcdef".to_owned()));
-    StartIngest { from: IngestSource { url, listen_key, ..camera.from }, ..camera }
+    let listen = Listen { key: "0123456789abcdef".into(), protocol: "srt".into() };
+    StartIngest { from: IngestSource { url: String::new(), listen: Some(listen), ..camera.from }, ..camera }
 }
 
 /// Asks for one; a node waits for it.
@@ -301,7 +301,11 @@ fn what_is_pushed_is_waited_for_and_comes_as_a_stream() {
     world.presenters(&["ann"]);
     let (ingest, id) = await_push(&mut world);
     assert_eq!((ingest.url.as_str(), ingest.listens), ("rtmp://streaming-1/live", true));
-    assert_eq!(described(&mut world).listen_key, "0123456789abcdef");
+    let description = described(&mut world);
+    assert_eq!(
+        (description.listen_key.as_str(), description.listen_protocol.as_str()),
+        ("0123456789abcdef", "srt")
+    );
     assert_eq!(world.streams().len(), 1, "nobody pushes yet");
     told(&mut world, "streaming-1", &id, Condition::Trouble("the source has ended".into()), Vec::new());
     assert_eq!(world.streams().len(), 1);
