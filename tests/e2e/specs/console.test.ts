@@ -22,7 +22,7 @@ let desk: Console;
 let room: string;
 
 beforeAll(async () => {
-  kaigi = await Kaigi.start({ name: 'console' });
+  kaigi = await Kaigi.start({ name: 'console', env: { KAIGI_RTMP_LISTEN: '127.0.0.1:0' } });
   browser = await Chromium.launch('console');
   desk = await Console.open(kaigi, browser, 'console');
 });
@@ -335,9 +335,35 @@ describe('a running room', () => {
     await desk.get('output-start').click();
     const running = async (): Promise<number> => (JSON.parse((await kaigi.rest.call('GET', `/v1/rooms/${room}/recordings`)).text) as unknown[]).length;
     await until('it runs', async () => (await running()) === 1);
+    await desk.get('recordings').locator('[data-testid=condition][data-state=active]').waitFor({ timeout: 20_000 });
     await desk.get('recordings').getByRole('button', { name: /^Stop/ }).click();
     await desk.get('confirm-action').click();
     await until('it has ended', async () => (await running()) === 0);
+  });
+
+  it('has encoders push streams into the room, and tells the key once', async () => {
+    await desk.get('start-input').click();
+    await desk.get('input-source').selectOption('rtmp');
+    await desk.get('input-start').click();
+    const key = await desk.get('push-key').inputValue();
+    expect(key).toMatch(/^[0-9a-f]{32}$/);
+    expect(await desk.get('push-url').inputValue()).toMatch(/^rtmp:\/\/127\.0\.0\.1:\d+\/live$/);
+    expect(await desk.barriers()).toEqual([]);
+    await desk.get('push-dialog').getByRole('button', { name: 'Done' }).click();
+    const input = desk.get('inputs').getByTestId('input');
+    await input.locator('[data-state=starting]').waitFor({ timeout: 10_000 });
+    expect(await desk.get('inputs').innerText()).not.toContain(key);
+    await input.getByRole('button', { name: /^End/ }).click();
+    await desk.get('confirm-action').click();
+    await until('nothing is waited for', async () => (await input.count()) === 0);
+  });
+
+  it('says why nothing can be had from an address', async () => {
+    await desk.get('start-input').click();
+    await desk.get('input-url').fill('ftp://example.org/a');
+    await desk.get('input-start').click();
+    await until('it is said', async () => (await desk.get('input-error').innerText()).includes('nothing can be pulled from such a URL'));
+    await desk.get('input-dialog').getByRole('button', { name: 'Cancel' }).click();
   });
 
   it('says why what is not served does not start', async () => {

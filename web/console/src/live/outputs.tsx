@@ -1,16 +1,15 @@
 import { useSignal } from '@preact/signals';
-import { useEffect } from 'preact/hooks';
-import { ApiError, explain } from '../api/error.js';
 import { tell } from '../state/notices.js';
 import { Action } from '../ui/buttons.js';
 import { Confirm } from '../ui/dialog.js';
+import { ConditionLine } from './condition.js';
+import { type Condition, useListings } from './listing.js';
 import { OUTPUTS, type OutputKind, OutputForm } from './output-form.js';
 import { useLive } from './panel.js';
 
-/** Ms between two looks at what runs. */
-const INTERVAL = 5000;
+const KINDS = Object.keys(OUTPUTS) as OutputKind[];
 
-interface Output {
+interface Output extends Condition {
   id: string;
   url?: string;
   storage?: { host?: string; file?: string };
@@ -21,35 +20,14 @@ interface Output {
 /** What leaves the room for elsewhere: streaming, recordings, analytics. */
 export function Outputs() {
   const { store } = useLive();
-  const running = useSignal<Partial<Record<OutputKind, Output[]>>>({});
-  const unavailable = useSignal<Partial<Record<OutputKind, string>>>({});
+  const { found: running, unavailable, refresh } = useListings<OutputKind, Output>(store, KINDS);
   const starting = useSignal<OutputKind | undefined>(undefined);
   const stopping = useSignal<{ kind: OutputKind; output: Output } | undefined>(undefined);
-  const round = useSignal(0);
-  useEffect(() => {
-    const end = new AbortController();
-    const look = async (kind: OutputKind) => {
-      try {
-        const listed = await store.api.get<Output[]>(`${store.path}/${kind}`, end.signal);
-        running.value = { ...running.value, [kind]: listed };
-        unavailable.value = { ...unavailable.value, [kind]: undefined };
-      } catch (failure) {
-        if (failure instanceof ApiError && failure.isAbsent) unavailable.value = { ...unavailable.value, [kind]: explain(failure) };
-      }
-    };
-    const all = () => !document.hidden && void Promise.all((Object.keys(OUTPUTS) as OutputKind[]).map(look));
-    all();
-    const timer = setInterval(all, INTERVAL);
-    return () => {
-      clearInterval(timer);
-      end.abort();
-    };
-  }, [store, round.value]);
   return (
     <section class="section" data-testid="outputs">
       <h2>Outputs</h2>
       <div class="cards">
-        {(Object.keys(OUTPUTS) as OutputKind[]).map((kind) => (
+        {KINDS.map((kind) => (
           <div class="card output" key={kind} data-testid={kind}>
             <div class="stream-head">
               <h3>{OUTPUTS[kind].title}</h3>
@@ -70,6 +48,7 @@ export function Outputs() {
                         .map(([media, { from, status } = {}]) => `${media} of ${store.streamName(from)}${status === 'inactive' ? ', paused' : ''}`)
                         .join(', ')}
                     </span>
+                    <ConditionLine state={output.state} reason={output.reason} />
                   </span>
                   <Action class="plain" icon="close" label={`Stop ${output.url ?? output.id}`} onClick={() => (stopping.value = { kind, output })} />
                 </li>
@@ -79,7 +58,7 @@ export function Outputs() {
           </div>
         ))}
       </div>
-      {starting.value && <OutputForm kind={starting.value} onClose={() => (starting.value = undefined)} onStarted={() => (round.value += 1)} />}
+      {starting.value && <OutputForm kind={starting.value} onClose={() => (starting.value = undefined)} onStarted={refresh} />}
       {stopping.value && (
         <Confirm
           title="Stop it?"
@@ -89,7 +68,7 @@ export function Outputs() {
             if (!now) return;
             await store.api.call('DELETE', `${store.path}/${now.kind}/${encodeURIComponent(now.output.id)}`);
             tell('Stopped.');
-            round.value += 1;
+            refresh();
           }}
           onClose={() => (stopping.value = undefined)}
         >

@@ -4,6 +4,7 @@ import type { Room } from '../model/room.js';
 import { usePolling } from '../state/polling.js';
 import { useApi } from '../state/session.js';
 import { EventLog } from './event-log.js';
+import { Inputs } from './inputs.js';
 import { MixedStreams } from './mixed.js';
 import { Outputs } from './outputs.js';
 import { People } from './people.js';
@@ -69,6 +70,7 @@ export function LivePanel({ room }: { room: Room }) {
           <MixedStreams />
           <Streams />
           {store.counts.value && <Subscriptions />}
+          <Inputs />
           {isRunning && <Outputs />}
         </div>
         <aside class="live-side" aria-label="People and events">
