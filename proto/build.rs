@@ -1,7 +1,7 @@
 //! Generates the gRPC types with a protobuf compiler that is itself Rust, so that no tool has to be installed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["media", "stats", "cluster", "conference", "access", "mixer", "streaming"]
+    let files = ["media", "stats", "cluster", "conference", "access", "mixer", "streaming", "peers"]
         .map(|f| format!("proto/kaigi/v1/{f}.proto"));
     for file in &files {
         println!("cargo::rerun-if-changed={file}");

@@ -9,6 +9,7 @@ mod events;
 mod hub;
 mod journal;
 mod opening;
+mod peers;
 pub mod registry;
 mod server;
 pub mod store;
@@ -26,6 +27,7 @@ pub use bootstrap::{BootstrapError, CREDENTIALS_FILE, bootstrap};
 pub use events::EventSettings;
 pub use hub::{Hub, TooManyWatchers, Watch};
 pub use opening::{SEAL_KEY_FILE, SealKeyError};
+pub use peers::{PeerEvents, PeerRoomsService};
 pub use server::{ServeConfig, ServeError, serve};
 use store::{OpenError, SealError, StoreError};
 

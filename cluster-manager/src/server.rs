@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration, time::Instant};
 
 use kaigi_proto::{
     auth::{ClusterSecret, Require},
-    v1::{cluster_server::ClusterServer, events_server::EventsServer, store_server::StoreServer},
+    v1::{
+        cluster_server::ClusterServer, events_server::EventsServer, peer_rooms_server::PeerRoomsServer,
+        store_server::StoreServer,
+    },
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +21,7 @@ use crate::{
     events::{self, EventSettings, EventsService},
     hub::Hub,
     journal,
+    peers::PeerRoomsService,
     registry::{Registry, RegistryConfig},
     store::{Store, StoreError},
     store_service::{self, StoreService},
@@ -25,6 +29,8 @@ use crate::{
 
 /// Longest time for any call but a watch, which it bounds only until its stream begins.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most calls on one connection: each peer of a portal holds one open for as long as it is in a room.
+const MAX_STREAMS: u32 = 1 << 17;
 /// A peer that is gone without a word is noticed after this interval plus [`KEEP_ALIVE_TIMEOUT`].
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// See [`KEEP_ALIVE_INTERVAL`].
@@ -103,12 +109,14 @@ pub async fn serve(
         StoreServer::new(StoreService::new(hub, store)).max_decoding_message_size(store_service::MAX_MESSAGE);
     let serving = Server::builder()
         .timeout(CALL_TIMEOUT)
+        .max_concurrent_streams(Some(MAX_STREAMS))
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .add_service(ClusterServer::with_interceptor(cluster, require.clone()))
         .add_service(InterceptedService::new(documents, require.clone()))
-        .add_service(EventsServer::with_interceptor(EventsService::new(events), require))
+        .add_service(EventsServer::with_interceptor(EventsService::new(events), require.clone()))
+        .add_service(PeerRoomsServer::with_interceptor(PeerRoomsService::new(stop_all.clone()), require))
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             stop_all.clone().cancelled_owned(),

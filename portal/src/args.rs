@@ -9,7 +9,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 use kaigi_telemetry::LogArgs;
 use kaigi_worker::WorkerArgs;
 
-use crate::{ice_servers::IceServer, web::parse_api};
+use crate::{ice_servers::IceServer, peers::PeerRoomsMode, web::parse_api};
 
 /// The edge for clients: Socket.IO signaling, tokens, management REST, web pages
 #[derive(Clone, Debug, Parser)]
@@ -36,10 +36,13 @@ pub struct Args {
     /// Web origins whose pages may use the signaling port, separated by commas; * = all
     #[arg(long, env = "KAIGI_CORS", value_delimiter = ',', default_value = "*")]
     pub cors: Vec<String>,
-    /// STUN and TURN servers that clients of WHIP and WHEP are told of, separated by commas: stun:HOST:PORT,
+    /// STUN and TURN servers that clients of WHIP, WHEP and peer-to-peer rooms are told of, separated by commas: stun:HOST:PORT,
     /// turn:USER:CREDENTIAL@HOST:PORT?transport=udp
     #[arg(long, env = "KAIGI_ICE_SERVERS", value_delimiter = ',', hide_env_values = true)]
     pub ice_servers: Vec<IceServer>,
+    /// Who may enter peer-to-peer rooms
+    #[arg(long, env = "KAIGI_PEER_ROOMS", value_enum, default_value_t = PeerRoomsMode::Open)]
+    pub peer_rooms: PeerRoomsMode,
     /// Seconds between two pings of a signaling connection
     #[arg(long, env = "KAIGI_PING_INTERVAL", default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub ping_interval: u64,

@@ -10,6 +10,7 @@ mod clock;
 mod health;
 mod ice_servers;
 mod ident;
+mod peers;
 mod portal;
 mod protocol;
 mod public_host;
@@ -24,6 +25,7 @@ mod whip;
 
 pub use args::{Args, TlsMode};
 pub use ice_servers::{IceServer, InvalidIceServer};
+pub use peers::PeerRoomsMode;
 pub use portal::Portal;
 
 use kaigi_telemetry::Health;

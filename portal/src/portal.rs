@@ -2,6 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    sync::Arc,
     time::Duration,
 };
 
@@ -25,11 +26,13 @@ use crate::{
     args::Args,
     backend::Backend,
     health::{Readiness, health_routes},
+    ice_servers::IceServer,
+    peers::Peers,
     public_host::PublicHost,
     rest::Management,
     signaling::{Limits, Reconnection, Signaling},
     tls,
-    web::{self, Console, SampleDoor},
+    web::{self, Console, OtherClients, SampleDoor},
     whip::Doors,
 };
 
@@ -133,10 +136,12 @@ impl Portal {
         let sample = args.sample.then(|| SampleDoor::new(backend.clone(), host.clone()));
         let console =
             Console::new(tls.is_some(), management_addr.port(), args.console_api.clone(), args.sample);
-        let doors = Doors::new(signaling.clone(), args.ice_servers.clone().into());
+        let ice_servers: Arc<[IceServer]> = args.ice_servers.clone().into();
+        let whip = Doors::new(signaling.clone(), ice_servers.clone());
+        let peers = Peers::new(signaling.clone(), args.peer_rooms, args.cors.clone().into(), ice_servers);
         let clients = web::router(
             &signaling,
-            doors,
+            OtherClients { whip, peers },
             readiness.clone(),
             sample,
             web_root.as_deref(),

@@ -5,6 +5,7 @@ mod egress;
 mod events;
 mod ingest;
 mod join;
+mod peers;
 mod rooms;
 mod store;
 mod turns;
@@ -19,7 +20,8 @@ use kaigi_proto::{
     ids::{RoomId, WorkerId},
     v1::{
         LookupRequest, Purpose, ScheduleRequest, Worker, cluster_client::ClusterClient, cluster_event::Event,
-        conference_client::ConferenceClient, events_client::EventsClient, store_client::StoreClient,
+        conference_client::ConferenceClient, events_client::EventsClient, peer_rooms_client::PeerRoomsClient,
+        store_client::StoreClient,
     },
 };
 use kaigi_worker::{Channel, Channels, EventPublisher, EventQueue};
@@ -46,6 +48,7 @@ pub(crate) struct Backend {
     cluster: ClusterClient<Channel>,
     store: StoreClient<Channel>,
     hub: EventsClient<Channel>,
+    peers: PeerRoomsClient<Channel>,
     /// What this portal does, for the services.
     told: EventQueue,
     turns: turns::Turns,
@@ -60,6 +63,7 @@ impl Backend {
             channels,
             cluster: ClusterClient::new(cluster.clone()),
             hub: EventsClient::new(cluster.clone()),
+            peers: PeerRoomsClient::new(cluster.clone()),
             told: EventQueue::default(),
             store: StoreClient::new(cluster),
             turns: turns::Turns::default(),

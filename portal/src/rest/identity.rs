@@ -9,6 +9,7 @@ use super::{
     error::RestError,
     mauth,
     operation::{Needs, Operation},
+    peers_grant::PeersGrant,
 };
 use crate::{backend::Service, clock::UnixMillis};
 
@@ -36,6 +37,8 @@ pub(super) struct Grants {
     tokens_only: bool,
     /// Only coming into rooms by WHIP and WHEP.
     pub(super) join: Option<JoinGrant>,
+    /// Only being a peer among peers.
+    pub(super) peers: Option<PeersGrant>,
 }
 
 /// As whom the bearer of a token comes into rooms.
@@ -65,6 +68,7 @@ impl Grants {
     pub(super) fn check(&self, operation: &Operation, room: &str) -> Result<(), RestError> {
         let looks_only = operation.method == Method::GET;
         if self.join.is_some()
+            || self.peers.is_some()
             || (self.tokens_only && operation.needs != Needs::Tokens)
             || (self.read_only && !looks_only)
         {
@@ -132,6 +136,7 @@ mod tests {
         assert_eq!(check(r#"{"tokensOnly": true}"#, "GET", "/v1/rooms"), Err(1102));
         let join = r#"{"join": {"user": "camera", "role": "presenter"}}"#;
         assert_eq!(check(join, "GET", "/v1/rooms"), Err(1102), "who may come in may not manage");
+        assert_eq!(check(r#"{"peers": {}}"#, "GET", "/v1/rooms"), Err(1102));
         assert_eq!(check(join, "POST", "/v1/rooms/a/tokens"), Err(1102));
         assert!(
             serde_json::from_str::<Grants>(r#"{"readonly": true}"#).is_err(),

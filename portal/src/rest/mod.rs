@@ -22,6 +22,7 @@ mod merge_patch;
 mod openapi;
 mod operation;
 mod participants;
+mod peers_grant;
 mod recordings;
 mod rooms;
 mod server_side;
@@ -64,6 +65,7 @@ use table::{Found, Missing, Table};
 pub(crate) use error::RestError;
 pub(crate) use etag::IfMatch;
 pub(crate) use join_grant::join_grant;
+pub(crate) use peers_grant::{PeersGrant, peers_grant};
 pub(crate) use tokens::{is_name, issue};
 
 /// What all requests share.

@@ -11,6 +11,11 @@ use serde::Serialize;
 
 /// Below this are the console's files.
 const PATH: &str = "/console/";
+/// Below this are those of the page for peer-to-peer rooms.
+const PEERS_PATH: &str = "/webrtc/client/";
+/// Its policy: its own files, and signaling at its own address.
+const PEERS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// Where the console finds the management API: in its own configuration, `GET /console/config.json`.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
@@ -84,12 +89,16 @@ pub(super) async fn config(
     ([(header::CACHE_CONTROL, "no-store")], Json(console))
 }
 
-/// Adds to the console's files what keeps others' scripts out of it.
+/// Adds to the files of the console, and of the page for peers, what keeps others' scripts out of them.
 pub(super) async fn guard(State(console): State<Console>, request: Request, next: Next) -> Response {
-    if !request.uri().path().starts_with(PATH) {
+    let path = request.uri().path();
+    let policy = if path.starts_with(PATH) {
+        console.policy(request.headers())
+    } else if path.starts_with(PEERS_PATH) {
+        PEERS_POLICY.to_owned()
+    } else {
         return next.run(request).await;
-    }
-    let policy = console.policy(request.headers());
+    };
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     if let Ok(policy) = HeaderValue::from_str(&policy) {

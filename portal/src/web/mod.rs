@@ -4,6 +4,7 @@ mod console;
 mod pages;
 mod rate_limit;
 mod sample;
+mod upgrade;
 
 use std::path::Path;
 
@@ -15,17 +16,26 @@ use axum::{
 };
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::{health::Readiness, health::health_routes, signaling::Signaling, whip::Doors};
+use crate::{health::Readiness, health::health_routes, peers::Peers, signaling::Signaling, whip::Doors};
 
 pub(crate) use console::{Console, parse_api};
 pub(crate) use pages::find_web_root;
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use sample::{SampleDoor, subscriber_line};
+pub(crate) use upgrade::{Upgrade, is_allowed_origin};
 
-/// The routes of the signaling port. Those of `doors` have rules of their own for pages of other origins.
+/// What is on the signaling port beside Socket.IO, for clients other than OWT's.
+#[derive(Debug)]
+pub(crate) struct OtherClients {
+    /// WHIP and WHEP, with rules of their own for pages of other origins.
+    pub(crate) whip: Doors,
+    pub(crate) peers: Peers,
+}
+
+/// The routes of the signaling port.
 pub(crate) fn router(
     signaling: &Signaling,
-    doors: Doors,
+    others: OtherClients,
     readiness: Readiness,
     sample: Option<SampleDoor>,
     web_root: Option<&Path>,
@@ -35,11 +45,12 @@ pub(crate) fn router(
     let pages = pages::pages(web_root).layer(from_fn_with_state(console.clone(), console::guard));
     let mut router = health_routes(readiness)
         .route("/console/config.json", get(console::config).with_state(console.clone()))
+        .merge(others.peers.router())
         .fallback_service(pages);
     if let Some(door) = sample {
         router = router.route("/sample/tokens", post(sample::create).with_state(door));
     }
-    router.layer(signaling.layer()).layer(cors_layer(cors)).merge(doors.router(allowed_origins(cors)))
+    router.layer(signaling.layer()).layer(cors_layer(cors)).merge(others.whip.router(allowed_origins(cors)))
 }
 
 /// The origins whose pages may call.

@@ -48,7 +48,9 @@ async fn serve(State(root): State<Option<PathBuf>>, request: Request) -> Respons
         return not_found(is_front);
     }
     let mut response = response.map(Body::new);
-    let is_immutable = ["/assets/", "/console/assets/"].iter().any(|place| path.starts_with(place));
+    let is_immutable = ["/assets/", "/console/assets/", "/webrtc/client/assets/"]
+        .iter()
+        .any(|place| path.starts_with(place));
     let caching = if is_immutable { IMMUTABLE } else { REVALIDATE };
     response.headers_mut().insert(header::CACHE_CONTROL, caching);
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -13,6 +13,7 @@ use kaigi_proto::{
         cluster_server::{Cluster as ClusterService, ClusterServer},
         conference_server::{Conference, ConferenceServer},
         events_server::EventsServer,
+        peer_rooms_server::PeerRoomsServer,
         store_server::{Store, StoreServer},
         *,
     },
@@ -68,6 +69,8 @@ pub(crate) struct State {
     pub(crate) ingests: Vec<Ingest>,
     /// What is counted in the room.
     pub(crate) stats: RoomStatsReply,
+    /// The hub of peers.
+    pub(crate) peers: super::peers::Hub,
     /// The hub of events.
     pub(crate) hub: super::events::Hub,
     /// Events told within the next `publish`, before its answer.
@@ -104,6 +107,7 @@ impl Cluster {
             .add_service(InterceptedService::new(ClusterServer::new(cluster.clone()), guard()))
             .add_service(InterceptedService::new(StoreServer::new(cluster.clone()), guard()))
             .add_service(InterceptedService::new(EventsServer::new(cluster.clone()), guard()))
+            .add_service(InterceptedService::new(PeerRoomsServer::new(cluster.clone()), guard()))
             .add_service(InterceptedService::new(ConferenceServer::new(cluster.clone()), guard()));
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
         cluster

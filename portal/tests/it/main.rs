@@ -13,6 +13,7 @@ mod management;
 mod once;
 mod openapi;
 mod pages;
+mod peers;
 mod reconnection;
 mod relay;
 mod requests;
