@@ -188,6 +188,23 @@ fn a_stand_still_of_the_way_does_not_pause_it() {
 }
 
 #[test]
+fn a_way_that_holds_up_all_of_it_now_and_then_does_not_pause_it() {
+    for (every, most) in [(400, 390), (1_000, 900), (2_000, 1_500)] {
+        let mut stage = Stage::new(5e6);
+        stage.way().queue = seconds(2);
+        stage.run(seconds(5));
+        stage.count();
+        for step in 0..60_000 / every {
+            let now = stage.world.now;
+            stage.way().stand_still(now, Duration::from_millis(step * 37 * every / 100 % most));
+            stage.run(Duration::from_millis(every));
+        }
+        assert_eq!((stage.pauses(), stage.way().dropped), (0, 0), "up to {most} ms every {every} ms");
+        assert_eq!(stage.told().limit(), v1::Limit::None);
+    }
+}
+
+#[test]
 fn a_way_that_loses_what_it_does_not_carry_without_a_queue_is_narrow_too() {
     let mut stage = Stage::new(20e6);
     stage.run(seconds(5));

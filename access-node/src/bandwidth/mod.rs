@@ -44,6 +44,9 @@ const STALE: Duration = Duration::from_secs(30);
 /// are rare, and pictures are no good there.
 const HEAVY: f64 = 0.25;
 
+/// If this share of what is sent arrives, more or less all of it does: it swings.
+const ARRIVING: f64 = 0.95;
+
 /// Losses that come later, in µs, after queues grew have nothing to do with that.
 const UNRELATED: i64 = 1_000_000;
 
@@ -223,14 +226,19 @@ impl BandwidthEstimator {
         self.rate.overused().is_some_and(|at| self.micros(now) - at < FULL)
     }
 
-    /// Whether it is certain that so much, in bit/s, is more than the way carries: queues grow, or losses are heavy. Nothing is certain of clients
-    /// that do not report on each packet.
+    /// Whether it is certain that so much, in bit/s, which is sent, is more than the way carries: queues grow and less arrives, or losses are
+    /// heavy. Where as much arrives as is sent, delays come from elsewhere, such as busy machines. Nothing is certain of clients that do not
+    /// report on each packet.
     #[must_use]
     pub fn is_too_narrow(&self, now: Instant, bitrate: u64) -> bool {
         if self.heard.is_none() {
             return false;
         }
-        let queues = || self.is_full(now) && self.rate.by_delay().is_some_and(|rate| rate < bitrate as f64);
+        let is_less = |rate: Option<f64>, share: f64| rate.is_some_and(|rate| rate < share * bitrate as f64);
+        let queues = || {
+            let arrives_less = is_less(self.acknowledged.rate(), ARRIVING);
+            self.is_full(now) && arrives_less && is_less(self.rate.by_delay(), 1.0)
+        };
         let losses = || self.loss_share(now).is_some_and(|share| share > HEAVY);
         self.estimate(now).is_some_and(|estimate| estimate < bitrate) && (queues() || losses())
     }

@@ -315,6 +315,7 @@ fn changes(
     let of_all = |singles: &[Single<'_>]| singles.iter().map(Single::sent).sum::<u64>();
     let demanded: Vec<_> = pictures.iter().map(Wanted::demand).collect();
     let sent = reserved + of_all(&singles) + demanded.iter().filter_map(Demand::bitrate).sum::<u64>();
+    let is_watched = !singles.is_empty() && transport.bandwidth.is_full(now);
     // Unless it is certain that there is not enough for them they are sent.
     if !transport.bandwidth.is_too_narrow(now, sent) {
         let (held, flowing): (Vec<_>, Vec<_>) = singles.into_iter().partition(|single| single.is_held);
@@ -324,8 +325,9 @@ fn changes(
     reports |= !singles.is_empty();
     let layering = &mut transport.layering;
     let is_idle = pictures.is_empty() && singles.is_empty();
-    layering.next = (!is_idle).then_some(now + TICK);
+    layering.next = (!is_idle || is_watched).then_some(now + TICK);
     if is_idle {
+        layering.need = 0;
         layering.allocator.has_enough();
         return Default::default();
     }
