@@ -440,7 +440,9 @@ pub(crate) fn view_outputs(reply: v1::ViewReply) -> ViewOutputs {
         let participant = ParticipantId::new(own.participant_id).ok()?;
         Some((participant, own.audio.and_then(Source::from_wire)?))
     });
+    let layers = reply.layers.into_iter().filter_map(|layer| layer.source.and_then(Source::from_wire));
     ViewOutputs {
+        layers: layers.collect(),
         minus: minus.collect(),
         video: reply.video.and_then(Source::from_wire),
         audio: reply.audio.and_then(Source::from_wire),

@@ -38,6 +38,7 @@ mod stream_info;
 mod subscriptions;
 mod transcoded;
 mod updates;
+mod view_layers;
 mod views;
 mod wish;
 

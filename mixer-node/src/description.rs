@@ -15,7 +15,7 @@ use kaigi_proto::{
 use crate::{
     audio::{AudioEncoding, AudioFormatError},
     link::LayeredTrack,
-    rendition::{RenditionError, RenditionSpecs},
+    rendition::{RenditionError, RenditionId, RenditionSpecs},
     video::{ActiveInput, Area, Colour, Corner, Decoration, GeometryError, Size, VideoEncoding},
 };
 
@@ -29,6 +29,8 @@ const MAX_ANIMATION: u32 = 2000;
 const LOGO_HEIGHTS: std::ops::RangeInclusive<u32> = 1..=50;
 /// Layers of one picture at most; WebRTC's publishers send three.
 const MAX_LAYERS: usize = 16;
+/// Smaller sizes of a view that are chosen among.
+const MAX_VIEW_LAYERS: usize = 4;
 /// Regions of one layout at most.
 const MAX_REGIONS: usize = 200;
 /// Participants with a mix of their own in one view at most. Each costs an encoder while it is listened to.
@@ -140,8 +142,10 @@ pub struct ViewSpec {
     pub inputs: BTreeMap<StreamId, InputSpec>,
     /// Who gets a mix of his own.
     pub minus: BTreeSet<ParticipantId>,
-    /// Other formats.
+    /// Other formats and sizes.
     pub renditions: RenditionSpecs,
+    /// Which of them are layers.
+    pub layers: Vec<RenditionId>,
 }
 
 /// What a view's picture is to be.
@@ -215,7 +219,13 @@ impl TryFrom<v1::ViewDescription> for ViewSpec {
         let audio_format = view.audio_format.ok_or(DescriptionError::Missing("audio_format"))?;
         let audio_encoding = AudioEncoding::of(&audio_format)?;
         let motion_factor = motion_factor(view.video.as_ref())?;
-        let mut renditions = RenditionSpecs::parse(view.video_outputs, view.audio_outputs, motion_factor)?;
+        at_most("number of layers", view.video_layers.len(), MAX_VIEW_LAYERS)?;
+        let (outputs, layers) = (view.video_outputs, view.video_layers);
+        let ids: Vec<String> = layers.iter().map(|layer| layer.id.clone()).collect();
+        let is_new = |layer: &v1::VideoOutput| outputs.iter().all(|output| output.id != layer.id);
+        let others: Vec<_> = layers.into_iter().filter(is_new).collect();
+        let mut renditions = RenditionSpecs::parse(outputs, view.audio_outputs, motion_factor)?;
+        renditions.add(others, motion_factor)?;
         let video = view.video.map(VideoSpec::try_from).transpose()?;
         fit_renditions(&mut renditions, video.as_ref());
         let mut inputs = BTreeMap::new();
@@ -244,6 +254,7 @@ impl TryFrom<v1::ViewDescription> for ViewSpec {
             inputs,
             minus,
             renditions,
+            layers: ids.iter().map(|id| RenditionId::new(id)).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -29,8 +29,8 @@ use std::{
 use kaigi_proto::{
     auth::Require,
     v1::{
-        self, cluster_client::ClusterClient, media_link_server::MediaLinkServer,
-        mixer_node_server::MixerNodeServer,
+        self, cluster_client::ClusterClient, layer_link_server::LayerLinkServer,
+        media_link_server::MediaLinkServer, mixer_node_server::MixerNodeServer,
     },
 };
 use kaigi_telemetry::{Health, HealthServer};
@@ -200,6 +200,7 @@ async fn serve(
     let asked = stop.clone();
     let serving = tonic::transport::Server::builder()
         .tcp_nodelay(true)
+        .add_service(InterceptedService::new(LayerLinkServer::new(service.clone()), door.clone()))
         .add_service(InterceptedService::new(MixerNodeServer::new(service), door.clone()))
         .add_service(InterceptedService::new(MediaLinkServer::new(link), door))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {

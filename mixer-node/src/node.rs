@@ -7,7 +7,7 @@ use std::{
 };
 
 use kaigi_proto::{
-    ids::{IdError, RoomId},
+    ids::{IdError, RoomId, TrackId},
     v1,
 };
 use parking_lot::Mutex;
@@ -137,6 +137,12 @@ impl Node {
         };
         metrics::gauge!("kaigi_mixer_views").set(views.len() as f64);
         Ok(reply)
+    }
+
+    /// What is sent of tracks of views that somebody chooses among; others are left out.
+    pub fn describe_layers(&self, ids: &[TrackId], now: Instant) -> Vec<v1::LayerDescription> {
+        let views = self.views.lock();
+        ids.iter().filter_map(|id| views.values().find_map(|view| view.describe_layer(id, now))).collect()
     }
 
     /// Ends a view; one that is not there is fine.

@@ -149,13 +149,7 @@ impl RenditionSpecs {
         bounded("video outputs", video.len(), MAX_VIDEO)?;
         bounded("audio outputs", audio.len(), MAX_AUDIO)?;
         let mut specs = Self::default();
-        for output in video {
-            let id = specs.new_id(&output.id)?;
-            match video_spec(output, motion_factor) {
-                Ok(spec) => drop(specs.video.insert(id, spec)),
-                Err(error) => drop(specs.failures.insert(id, error)),
-            }
-        }
+        specs.add(video, motion_factor)?;
         for output in audio {
             let id = specs.new_id(&output.id)?;
             match audio_spec(output) {
@@ -164,6 +158,21 @@ impl RenditionSpecs {
             }
         }
         Ok(specs)
+    }
+
+    /// Checks further ones with pictures, however many.
+    ///
+    /// # Errors
+    /// As of [`Self::parse`].
+    pub fn add(&mut self, video: Vec<v1::VideoOutput>, motion_factor: f64) -> Result<(), DescriptionError> {
+        for output in video {
+            let id = self.new_id(&output.id)?;
+            match video_spec(output, motion_factor) {
+                Ok(spec) => drop(self.video.insert(id, spec)),
+                Err(error) => drop(self.failures.insert(id, error)),
+            }
+        }
+        Ok(())
     }
 
     fn new_id(&self, text: &str) -> Result<RenditionId, DescriptionError> {
@@ -363,6 +372,12 @@ impl Renditions {
     /// All, with their ids.
     pub fn tracks(&self) -> impl Iterator<Item = (&RenditionId, &Arc<OutputTrack>)> {
         self.video.iter().chain(&self.audio)
+    }
+
+    /// That of a picture, if it is made.
+    #[must_use]
+    pub fn picture(&self, id: &RenditionId) -> Option<&Arc<OutputTrack>> {
+        self.video.get(id)
     }
 
     /// What is to be encoded for them.

@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt};
 use kaigi_proto::{
     ids::{TrackId, WorkerId},
     v1,
-    v1::mixer_node_server::MixerNode,
+    v1::{layer_link_server::LayerLink, mixer_node_server::MixerNode},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -15,6 +15,8 @@ use crate::node::Node;
 
 /// Tracks whose counters are told by one call.
 pub const MAX_COUNTED: usize = 1000;
+/// Tracks that are described by one call.
+pub const MAX_DESCRIBED: usize = 256;
 
 /// See the module.
 #[derive(Clone)]
@@ -76,5 +78,19 @@ impl MixerNode for Service {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let told = self.0.context().events.open(agent.as_str());
         Ok(Response::new(Box::pin(ReceiverStream::new(told).map(Ok))))
+    }
+}
+
+#[tonic::async_trait]
+impl LayerLink for Service {
+    async fn describe(
+        &self,
+        request: Request<v1::DescribeLayersRequest>,
+    ) -> Result<Response<v1::DescribeLayersReply>, Status> {
+        let ids = request.into_inner().track_ids;
+        // What is no id is no track of this node.
+        let ids: Vec<_> = ids.iter().take(MAX_DESCRIBED).filter_map(|id| TrackId::new(id).ok()).collect();
+        let layers = self.0.describe_layers(&ids, Instant::now());
+        Ok(Response::new(v1::DescribeLayersReply { layers }))
     }
 }

@@ -23,13 +23,16 @@ use crate::{
     },
     rendition::{Audiences, RenditionId, Renditions, audio_track, video_track},
     video::{
-        ActiveInput, Badge, Decoration, Filtering, FilteringPlan, Logo, Pictures, PlannedPicture, Programme,
-        Region, Scene, Studio, StudioPlan, TargetBitrate,
+        ActiveInput, Badge, Decoration, EncoderSettings, Filtering, FilteringPlan, Logo, Pictures,
+        PlannedPicture, Programme, Region, Scene, Studio, StudioPlan, TargetBitrate,
     },
 };
 
 /// How long inputs are decoded for the last who watched: whoever reloads a page comes back, and finds everything running.
 const REST: Duration = Duration::from_secs(5);
+
+/// Of which layers are described; what is made here has one, and with it all.
+const TEMPORAL_LAYERS: usize = 4;
 
 /// What views and transcoders need of the node.
 #[derive(Debug)]
@@ -188,7 +191,51 @@ impl View {
             minus_audio: minus.collect(),
             outputs: self.context.output_sources(&self.renditions),
             failures: self.spec.renditions.failures(),
+            layers: self.spec.layers.iter().filter_map(|id| self.layer(id)).collect(),
         }
+    }
+
+    fn layer(&self, id: &RenditionId) -> Option<v1::OutputSource> {
+        let source = self.context.source(self.renditions.picture(id)?);
+        Some(v1::OutputSource { id: id.as_str().to_owned(), source: Some(source) })
+    }
+
+    /// What one of its pictures' tracks is sent with, now or as soon as somebody takes it: an access node that chooses among them has to
+    /// know before. `None` if it is none of these tracks.
+    #[must_use]
+    pub fn describe_layer(&self, id: &TrackId, now: Instant) -> Option<v1::LayerDescription> {
+        let pictures = self.pictures();
+        let asked = pictures.iter().find(|picture| picture.track.description().id == *id)?;
+        let measured = |picture: &PlannedPicture| {
+            let bitrate = picture.track.has_listeners().then(|| picture.track.stats(now).bitrate)?;
+            (bitrate > 0).then_some(bitrate)
+        };
+        // Pictures in which little happens need less than their target, in whatever size.
+        let share = |picture: &PlannedPicture| Some(measured(picture)? as f64 / target(picture)?);
+        let expected = || {
+            let share = pictures
+                .iter()
+                .filter_map(share)
+                .fold(None, |most: Option<f64>, share| Some(most.map_or(share, |most| most.max(share))));
+            Some((target(asked)? * share.unwrap_or(1.0).min(1.0)) as u64)
+        };
+        let bitrate = measured(asked).or_else(expected)?;
+        let size = asked.size?;
+        Some(v1::LayerDescription {
+            track_id: id.to_string(),
+            flowing: true,
+            resolution: Some(v1::Resolution { width: size.width, height: size.height }),
+            bitrates: vec![bitrate; TEMPORAL_LAYERS],
+            framerates: vec![f64::from(asked.framerate?); TEMPORAL_LAYERS],
+            spatial_layers: Vec::new(),
+        })
+    }
+
+    /// All that are made of its picture, its own first.
+    fn pictures(&self) -> Vec<PlannedPicture> {
+        let own = self.spec.video.as_ref().zip(self.video.as_ref());
+        let own = own.map(|(spec, video)| own_picture(spec, &video.track));
+        own.into_iter().chain(self.renditions.pictures(&self.spec.renditions)).collect()
     }
 
     fn reconcile(&mut self) -> Result<(), ViewError> {
@@ -368,15 +415,7 @@ impl View {
                 }),
             })
         });
-        let own = PlannedPicture {
-            encoding: spec.encoding,
-            size: Some(size),
-            framerate: Some(spec.framerate),
-            bitrate: TargetBitrate::Fixed(spec.bitrate),
-            key_frame_interval: spec.key_frame_interval,
-            track: Arc::clone(track),
-        };
-        let mut outputs = vec![own];
+        let mut outputs = vec![own_picture(spec, track)];
         outputs.extend(self.renditions.pictures(&self.spec.renditions));
         StudioPlan {
             programme: Programme::Composed {
@@ -405,6 +444,25 @@ impl Drop for View {
         self.renditions.remove(&self.context.outputs);
         self.context.events.remove(&self.subject);
     }
+}
+
+/// The view in its own format and size.
+fn own_picture(spec: &VideoSpec, track: &Arc<OutputTrack>) -> PlannedPicture {
+    PlannedPicture {
+        encoding: spec.encoding,
+        size: Some(spec.size),
+        framerate: Some(spec.framerate),
+        bitrate: TargetBitrate::Fixed(spec.bitrate),
+        key_frame_interval: spec.key_frame_interval,
+        track: Arc::clone(track),
+    }
+}
+
+/// bit/s that an output is encoded with at most; none if its size follows a source.
+fn target(picture: &PlannedPicture) -> Option<f64> {
+    let (encoding, size, framerate) = (picture.encoding, picture.size?, picture.framerate);
+    let kbps = picture.bitrate.kbps(&EncoderSettings { encoding, size, framerate });
+    Some(f64::from(kbps) * 1000.0)
 }
 
 /// What each stream that is seen anywhere in the picture has to fill.

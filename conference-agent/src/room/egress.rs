@@ -307,7 +307,11 @@ impl Room {
     }
 
     fn egress_tap(&self, track: &EgressTrack) -> Option<Tap> {
-        self.tap(&self.egress.nobody, track.kind, &track.from, &track.conversion, Some(&track.format))
+        let tap =
+            self.tap(&self.egress.nobody, track.kind, &track.from, &track.conversion, Some(&track.format))?;
+        // What a view is recorded in does not depend on a way.
+        let is_view = matches!(track.from, Origin::View(_));
+        Some(if is_view && matches!(tap, Tap::Layers(_)) { Tap::Plain } else { tap })
     }
 
     pub(super) fn for_each_egress_tap(&self, each: &mut impl FnMut(&ParticipantId, Kind, &Origin, Tap)) {

@@ -13,6 +13,7 @@ use super::{
     state::{Origin, Phase, SubscribedTrack, Subscription, Track},
     stream_info::{audio_options, video_options},
     transcoded::Transcoded,
+    view_layers,
     wish::{Conversion, Wish},
 };
 
@@ -28,7 +29,7 @@ const FRAMERATE: u32 = 30;
 pub(super) enum Tap {
     /// The stream's own track; of a view's sound, the participant's own mix where it has one.
     Plain,
-    /// Of the layers of the stream's picture, the one that the access node sees fit.
+    /// Of the layers of the stream's or view's picture, the one that the access node sees fit.
     Layers(LayerWish),
     Output(OutputSpec),
 }
@@ -95,7 +96,7 @@ impl Room {
         }
         let (own, parameters) = self.original(from, kind)?;
         if conversion.keeps_parameters() && own.is_within(negotiated) {
-            return Some(Tap::Plain);
+            return Some(as_it_is(from, kind, conversion));
         }
         Some(Tap::Output(match (kind, from) {
             (_, Origin::Selected(_)) => return None,
@@ -124,7 +125,7 @@ impl Room {
                 had.then(|| Tap::Layers(layer_wish(conversion, &parameters, &format)))
             }
             Origin::Track { .. } | Origin::View(_) | Origin::Selected(_) => {
-                conversion.is_none().then_some(Tap::Plain)
+                conversion.is_none().then(|| as_it_is(from, kind, conversion))
             }
         }
     }
@@ -151,6 +152,14 @@ impl Room {
         }
         let spec = match tap {
             Tap::Plain => return self.source(owner, kind, from).map(Feed::Track),
+            Tap::Layers(wish) if let Origin::View(label) = from => {
+                let mut layers = self.view_layer_sources(label)?;
+                return match layers.len() {
+                    0 => None,
+                    1 => layers.pop().map(Feed::Track),
+                    _ => Some(Feed::Layers(layers, *wish)),
+                };
+            }
             Tap::Layers(wish) => return self.layer_sources(from).map(|layers| Feed::Layers(layers, *wish)),
             Tap::Output(spec) => spec,
         };
@@ -275,8 +284,21 @@ pub(super) struct ViewDemand {
     pub(super) own_mixes: BTreeSet<ParticipantId>,
 }
 
+/// Nothing of it is to be another than it is.
+fn as_it_is(from: &Origin, kind: Kind, conversion: &Conversion) -> Tap {
+    match (kind, from) {
+        (Kind::Video, Origin::View(_)) => Tap::Layers(view_layers::as_it_is(conversion)),
+        (Kind::Audio, _) | (Kind::Video, Origin::Track { .. } | Origin::Selected(_)) => Tap::Plain,
+    }
+}
+
 /// The picture of a view: size and rate are always known, so the bitrate is computed here.
-fn of_view(spec: &ViewVideo, own: &VideoParameters, wanted: &Conversion, negotiated: &Format) -> VideoSpec {
+pub(super) fn of_view(
+    spec: &ViewVideo,
+    own: &VideoParameters,
+    wanted: &Conversion,
+    negotiated: &Format,
+) -> VideoSpec {
     let base = &spec.parameters;
     let resolution = wanted.resolution.unwrap_or(base.resolution);
     let framerate = wanted.framerate.unwrap_or(base.framerate);

@@ -116,6 +116,7 @@ impl Room {
             minus_participants: demand.own_mixes.into_iter().map(String::from).collect(),
             video_outputs: video_outputs_to_wire(&demand.outputs),
             audio_outputs: audio_outputs_to_wire(&demand.outputs),
+            video_layers: video_outputs_to_wire(&self.view_layers(&view.label)),
         })
     }
 

@@ -19,4 +19,5 @@ mod stats;
 mod subscribing;
 mod trouble;
 mod updates;
+mod view_layers;
 mod world;

@@ -42,6 +42,9 @@ pub(crate) struct View {
 pub(crate) struct ViewOutputs {
     /// `None` for an audio-only view.
     pub(crate) video: Option<Source>,
+    /// The same picture in smaller sizes.
+    #[serde(default)]
+    pub(crate) layers: Vec<Source>,
     /// What everybody hears who has no mix of their own.
     pub(crate) audio: Option<Source>,
     pub(crate) minus: BTreeMap<ParticipantId, Source>,

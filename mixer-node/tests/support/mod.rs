@@ -91,7 +91,7 @@ impl MixerNode {
     }
 }
 
-fn channels() -> Channels {
+pub(crate) fn channels() -> Channels {
     Channels::new(ClusterSecret::new("secret"))
 }
 
@@ -524,5 +524,6 @@ pub(crate) fn view(revision: u64, inputs: Vec<v1::ViewInput>, side: u32) -> v1::
         minus_participants: vec![],
         video_outputs: vec![],
         audio_outputs: vec![],
+        video_layers: vec![],
     }
 }

@@ -49,23 +49,23 @@ afterAll(async () => {
   relay?.stop();
 });
 
-async function joined(who: string): Promise<RawPage> {
+async function joined(who: string, where = room): Promise<RawPage> {
   const page = await browser.raw(kaigi, who);
-  await page.join(kaigi, room);
+  await page.join(kaigi, where);
   return page;
 }
 
-const subscribe = (page: RawPage, parameters?: object): Promise<string> =>
-  page.call('subscribe', { audio: { from: stream }, video: { from: stream, ...(parameters && { parameters }) } });
+const subscribe = (page: RawPage, parameters?: object, from = stream): Promise<string> =>
+  page.call('subscribe', { audio: { from }, video: { from, ...(parameters && { parameters }) } });
 
 /** Waits until the picture that is decoded has that width; how long that took, in ms. */
-async function hasWidth(page: RawPage, subscription: string, fits: (width: number) => boolean, patience = LONG): Promise<number> {
+async function hasWidth(page: RawPage, subscription: string, fits: (width: number) => boolean, patience = LONG, where = room): Promise<number> {
   const began = Date.now();
   await until(
     `${page.who} sees another size`,
     async () => {
       const { width } = await page.call('video', subscription);
-      if (!fits(width)) throw new Error(`it is ${width} wide; ${JSON.stringify(await told(subscription))}`);
+      if (!fits(width)) throw new Error(`it is ${width} wide; ${JSON.stringify(await told(subscription, where))}`);
       return true;
     },
     patience,
@@ -73,8 +73,8 @@ async function hasWidth(page: RawPage, subscription: string, fits: (width: numbe
   return Date.now() - began;
 }
 
-const told = async (subscription: string): Promise<Told> =>
-  (await api.ok('GET', `/v1.1/rooms/${room}/subscriptions/${subscription}`)) as Told;
+const told = async (subscription: string, where = room): Promise<Told> =>
+  (await api.ok('GET', `/v1.1/rooms/${where}/subscriptions/${subscription}`)) as Told;
 const picture = async (subscription: string): Promise<Told['tracks'][number]> =>
   (await told(subscription)).tracks.find(({ kind }) => kind === 'video')!;
 
@@ -130,5 +130,37 @@ describe('a stream that is sent in three sizes', () => {
     await isTold(subscription, { served: 'forward', limit: 'asked' });
     expect(kaigi.child('kaigi-mixer-node')).toBeDefined();
     await dan.close();
+  });
+});
+
+describe('a mixed stream', () => {
+  it('is seen in its own size by one, and in what the way carries by another', { timeout: 180_000 }, async () => {
+    const view = { label: 'common', video: { parameters: { resolution: SIZE, framerate: 24 } } };
+    const mixing = await kaigi.rest.createRoom('mixed', { views: [view] });
+    const eve = await joined('eve', mixing);
+    const shown = await eve.call('publish', { look: GREEN, size: { width: 640, height: 360 }, framerate: 24, noise: true });
+    await kaigi.rest.patchStream(mixing, shown, [{ op: 'add', path: '/info/inViews', value: 'common' }]);
+    const mixed = `${mixing}-common`;
+    const wide = await joined('fay', mixing);
+    const whole = await subscribe(wide, undefined, mixed);
+    await hasWidth(wide, whole, is(1280), LONG, mixing);
+    const others = relay.receivers();
+    const gus = await joined('gus', mixing);
+    const part = await subscribe(gus, undefined, mixed);
+    await hasWidth(gus, part, is(1280), LONG, mixing);
+    const [way] = relay.receivers().filter((client) => !others.includes(client));
+    expect(way).toBeDefined();
+
+    relay.narrow(way!, 700_000);
+    await hasWidth(gus, part, (width) => width < 1280, 20_000, mixing);
+    expect((await told(part, mixing)).tracks.find(({ kind }) => kind === 'video')).toMatchObject({ served: 'mixed', limit: 'bandwidth' });
+    await gus.moves(part, 30);
+    await gus.sees(part, GREEN);
+    await gus.hears(part, [GREEN], [RED, GREEN]);
+    await hasWidth(wide, whole, is(1280), LONG, mixing);
+
+    relay.heal();
+    await hasWidth(gus, part, is(1280), LONG, mixing);
+    await gus.moves(part, 30);
   });
 });

@@ -50,6 +50,8 @@ pub(super) struct World {
     pub(super) streaming: Option<&'static str>,
     /// Outputs are refused.
     pub(super) refusing: bool,
+    /// Mixers make the layers of views, too.
+    pub(super) layering: bool,
     pub(super) ended: bool,
     /// What the room's service is told.
     pub(super) happened: Vec<Happening>,
@@ -134,6 +136,7 @@ impl World {
             mixer: Some("mixer-1"),
             streaming: Some("streaming-1"),
             refusing: false,
+            layering: false,
             ended: false,
             happened: Vec::new(),
         };
@@ -239,6 +242,13 @@ impl World {
                 Ok(CallReply::View(Box::new(ViewOutputs {
                     video: view.video.as_ref().map(|_| source(track("video"), at, Kind::Video)),
                     audio: Some(source(track("audio"), at, Kind::Audio)),
+                    layers: match self.layering {
+                        true => {
+                            let layers = view.video_layers.iter();
+                            layers.map(|layer| source(track(&layer.id), at, Kind::Video)).collect()
+                        }
+                        false => Vec::new(),
+                    },
                     minus: minus.collect(),
                     others: self.make(at, &view.label, &view.video_outputs, &view.audio_outputs),
                 })))
