@@ -172,6 +172,7 @@ impl View {
     /// Sees to it that it is composed and mixed; called some times a second.
     pub fn watch(&self, now: Instant) {
         self.audio.thread.watch(now);
+        self.filterings.values().for_each(|filtering| filtering.watch(now));
         if let Some(video) = &self.video {
             video.studio.watch(now);
         }

@@ -46,8 +46,8 @@ pub(super) fn as_it_is(conversion: &Conversion) -> LayerWish {
 
 fn sizes(whole: Resolution) -> impl Iterator<Item = Resolution> {
     let part = move |divisor: u32| Resolution {
-        width: whole.width / divisor & !1,
-        height: whole.height / divisor & !1,
+        width: (whole.width / divisor) & !1,
+        height: (whole.height / divisor) & !1,
     };
     DIVISORS.into_iter().map(part).filter(|size| size.width.min(size.height) >= LEAST)
 }

@@ -60,6 +60,11 @@ impl Filtering {
         self.thread.set(plan);
     }
 
+    /// Sees to it that the work goes on; called some times a second.
+    pub fn watch(&self, now: Instant) {
+        self.thread.watch(now);
+    }
+
     /// Where the filtered pictures are; they have the times of those that they were made of.
     #[must_use]
     pub fn slot(&self) -> &Arc<FrameSlot> {
@@ -83,6 +88,7 @@ fn work(to: &FrameSlot, plan: &Plan<FilteringPlan>, stop: &Stop) {
             continue;
         }
         match current.source.wait(seen, Instant::now() + WAIT) {
+            None if current.source.has_failed() => to.fail(),
             None => to.clear(),
             Some(newest) if newest.number == seen => {}
             Some(newest) => {

@@ -104,8 +104,11 @@ function isClose(what: string, found: number, wanted: number, share: number, lea
 /** bit/s between two looks. */
 const rate = (before: Counters, after: Counters): number => ((after.bytes - before.bytes) * 8000) / (after.at - before.at);
 
-/** What both say of a picture or a sound after two seconds more; they look one after the other, so that one is some packets ahead. */
-async function agree(browserCounts: () => Promise<Counters>, kaigiCounts: () => Promise<Counted>): Promise<Counted> {
+/**
+ * What both say of a picture or a sound after two seconds more; they look one after the other, so that one is some packets ahead. So many key
+ * frames may be skipped by a browser: where the layer changes at once, the next one's comes before the first was shown.
+ */
+async function agree(browserCounts: () => Promise<Counters>, kaigiCounts: () => Promise<Counted>, skipped = 0): Promise<Counted> {
   let told: Counted | undefined;
   await until(
     'the numbers agree',
@@ -121,7 +124,7 @@ async function agree(browserCounts: () => Promise<Counters>, kaigiCounts: () => 
       if (told.kind === 'video') {
         isClose('frames', told.frames, after.frames, 0.04, 4);
         isClose('frame rate', told.frameRate ?? 0, (after.frames - before.frames) / 2, 0.2);
-        isClose('key frames', told.keyFrames, after.keyFrames, 0, 0);
+        isClose('key frames', told.keyFrames, after.keyFrames, 0, skipped);
         expect(told.resolution).toEqual(after.size);
       }
       return true;
@@ -263,7 +266,7 @@ describe('why something is seen or not', () => {
   it('is that it is mixed', async () => {
     const mixed = `${room}-common`;
     const id = await bob.call('subscribe', { video: { from: mixed } });
-    const told = await agree(() => bob.call('counters', id, 'video'), async () => ({ ...(await track('video', id)).sent, kind: 'video' }));
+    const told = await agree(() => bob.call('counters', id, 'video'), async () => ({ ...(await track('video', id)).sent, kind: 'video' }), 1);
     expect(await track('video', id)).toMatchObject({ from: mixed, served: 'mixed', limit: 'none' });
     const [made] = (await ofStream(mixed)).tracks;
     expect(made).toMatchObject({ kind: 'video', takers: 1, flowing: true, resolution: told.resolution });
