@@ -253,14 +253,21 @@ mod tests {
 
     #[test]
     fn threads_that_never_come_back_are_not_made_without_end() {
-        let (release, hung) = mpsc::channel::<()>();
+        let ((release, hung), (tx, rx)) = (mpsc::channel::<()>(), mpsc::channel());
         let hung = Mutex::new(hung);
-        let thread = Planned::start("test", (), move |_, _| {
+        let work = move |_: &Plan<()>, _: &Stop| {
+            tx.send(()).unwrap();
             let _released = hung.lock().recv();
-        })
-        .unwrap();
-        let start = Instant::now();
-        let made = (0..1000).filter(|step| thread.watch(start + STEP * *step)).count();
+        };
+        let thread = Planned::start("test", (), work).unwrap();
+        rx.recv_timeout(DEADLINE).unwrap();
+        let (start, mut made) = (Instant::now(), 0);
+        for step in 0..1000 {
+            if thread.watch(start + STEP * step) {
+                made += 1;
+                rx.recv_timeout(DEADLINE).unwrap();
+            }
+        }
         assert_eq!(made, MAX_LOST);
         drop(release);
     }
