@@ -133,6 +133,31 @@ describe('a stream that is sent in three sizes', () => {
   });
 });
 
+describe('a stream that is sent in one size', () => {
+  it('pauses where the way carries only sound, and comes back', { timeout: 180_000 }, async () => {
+    const eve = await joined('eve-single');
+    const single = await eve.call('publish', { look: GREEN, size: { width: 640, height: 360 }, framerate: 12, noise: true });
+    const others = relay.receivers();
+    const fay = await joined('fay');
+    const subscription = await subscribe(fay, undefined, single);
+    await fay.moves(subscription, 30);
+    const [way] = relay.receivers().filter((client) => !others.includes(client));
+    expect(way).toBeDefined();
+
+    relay.narrow(way!, 100_000);
+    await isTold(subscription, { limit: 'bandwidth', sent: { flowing: false } });
+    expect((await picture(subscription)).decisions.at(-1)?.why).toMatch(/estimate fell to \d+ kbit\/s/);
+    await fay.stands(subscription);
+    await fay.hears(subscription, [GREEN], [RED, GREEN]);
+
+    relay.heal();
+    await fay.moves(subscription, 30);
+    await isTold(subscription, { limit: 'none' });
+    await fay.close();
+    await eve.close();
+  });
+});
+
 describe('a mixed stream', () => {
   it('is seen in its own size by one, and in what the way carries by another', { timeout: 180_000 }, async () => {
     const view = { label: 'common', video: { parameters: { resolution: SIZE, framerate: 24 } } };
