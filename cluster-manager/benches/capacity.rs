@@ -32,6 +32,7 @@ fn worker(number: usize) -> Worker {
         secure: false,
         draining: false,
         registered_ms: 0,
+        algorithms: Vec::new(),
     }
 }
 

@@ -465,6 +465,9 @@ impl Actor {
             Note::TranscoderFailed { transcoder, reason } => {
                 tracing::warn!(%room, transcoder, reason, "transcoder failed, goes on trying");
             }
+            Note::AnalyticsEnded { analytics, reason } => {
+                tracing::info!(%room, analytics, reason, "analytics ended");
+            }
             Note::EgressFailed { egress, reason } => {
                 tracing::warn!(%room, egress, reason, "recording or broadcast interrupted");
             }

@@ -87,6 +87,7 @@ fn told(happening: &Happening) -> (EventType, Value) {
                 Streaming::Recording => (EventType::RecordingUpdated, "recording"),
                 Streaming::Out => (EventType::StreamingOutUpdated, "streamingOut"),
                 Streaming::In => (EventType::StreamingInUpdated, "streamingIn"),
+                Streaming::Analytics => (EventType::AnalyticsUpdated, "analytics"),
             };
             (kind, json!({ name: streaming_json(facts) }))
         }

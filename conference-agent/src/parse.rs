@@ -2,7 +2,9 @@
 
 mod egress;
 
-pub(crate) use egress::{egress_event, listen_ingest, start_egress, start_ingest, update_egress};
+pub(crate) use egress::{
+    egress_event, listen_ingest, start_analytics, start_egress, start_ingest, update_egress,
+};
 
 use kaigi_proto::{
     ids::{IdError, ParticipantId, RoomId, SessionId, StreamId, SubscriptionId, TrackId, TransportId},

@@ -1,6 +1,7 @@
 //! The core of a room: who is in it, what is published, subscribed and mixed. Synchronous and without clock, sockets or
 //! global randomness: [`Input`]s and the time go in, [`Output`]s and the next deadline come out.
 
+mod analytics;
 mod calls;
 mod conditions;
 mod controls;
@@ -66,8 +67,8 @@ pub(crate) use ingest::{IngestSource, IngestWish, Listen};
 pub(crate) use input::{
     AccessChange, AccessEvent, CallError, CallReply, Command, EgressEvent, EgressMedia, EgressWhat, Input,
     Join, LayoutAssignment, MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack,
-    PulledTrack, Receiver, RequestId, StartEgress, StartIngest, StreamOperation, Subscribe, SubscribeTrack,
-    SubscriptionUpdate, TrackUpdate,
+    PulledTrack, Receiver, RequestId, StartAnalytics, StartEgress, StartIngest, StreamOperation, Subscribe,
+    SubscribeTrack, SubscriptionUpdate, TrackUpdate,
 };
 pub(crate) use judge::Loudness;
 pub(crate) use layout::RequestedLayout;
@@ -139,6 +140,8 @@ pub(crate) struct Room {
     flows: FlowLink,
     decisions: Decisions,
     egress: EgressLink,
+    /// Who waits for analytics to begin, by their ids.
+    analytics_requests: BTreeMap<String, RequestId>,
     told: Told,
     speakers: SpeakersLink,
     /// Something that the descriptions of views and transcoders are made of has changed.
@@ -179,6 +182,7 @@ impl Room {
             flows: FlowLink::default(),
             decisions: Decisions::new(now),
             egress: EgressLink::default(),
+            analytics_requests: BTreeMap::new(),
             told: Told::default(),
             speakers: SpeakersLink::default(),
             state: State { views, selection: Selection::new(&config), ..State::default() },
@@ -276,7 +280,7 @@ impl Room {
 
     /// Whether something goes on that needs nobody in the room.
     fn is_streaming(&self) -> bool {
-        !self.state.ingests.is_empty() || self.has_running_egress()
+        !self.state.ingests.is_empty() || self.has_running_egress() || !self.state.analytics.is_empty()
     }
 
     /// Ends the room: everybody is dropped (if there is a reason to tell), nodes forget it.
@@ -344,6 +348,9 @@ impl Room {
             }
             Command::StopEgress { egress } => self.stop_egress(request, &egress),
             Command::ListEgresses => Ok(Some(Reply::Egresses(self.describe_egresses()))),
+            Command::StartAnalytics(start) => self.start_analytics(request, start),
+            Command::StopAnalytics { analytics } => self.stop_analytics(&analytics).map(Some),
+            Command::ListAnalytics => Ok(Some(Reply::AllAnalytics(self.describe_analytics()))),
             Command::StartIngest(start) => self.start_ingest(request, start),
             Command::ListIngests => Ok(Some(Reply::Ingests(self.describe_ingests()))),
             Command::Text { from, to, message } => self.text(&from, to, &message).map(Some),
@@ -397,8 +404,9 @@ impl Room {
         let calls = std::mem::take(&mut self.calls).into_values().filter_map(|(_, p)| p.request());
         let updates = self.take_updates();
         let egresses = self.egress.take_requests();
+        let analytics = std::mem::take(&mut self.analytics_requests).into_values();
         let waiting: Vec<RequestId> =
-            opening.chain(scripts).chain(calls).chain(updates).chain(egresses).collect();
+            opening.chain(scripts).chain(calls).chain(updates).chain(egresses).chain(analytics).collect();
         for request in waiting {
             self.refuse(request, refusal.clone());
         }

@@ -236,6 +236,12 @@ impl Filter {
         value.unwrap_or_default()
     }
 
+    /// Whether width and height of pictures change places.
+    #[must_use]
+    pub fn swaps_sides(&self) -> bool {
+        matches!(self, Self::Rotate(Rotate { angle: 90 | 270, .. }))
+    }
+
     fn checked(self) -> Result<Self, FilterError> {
         let filter = self.name();
         let check = |fits: bool, parameter, value, wanted| {

@@ -22,6 +22,9 @@ pub struct Args {
     /// Directory of PNG and JPEG pictures that views may show as avatars and logos, read at the start
     #[arg(long, env = "KAIGI_PICTURES", value_name = "DIR")]
     pub pictures: Option<PathBuf>,
+    /// TOML file of GStreamer pipelines that streams may be analysed by, read at the start
+    #[arg(long, env = "KAIGI_ALGORITHMS", value_name = "FILE")]
+    pub algorithms: Option<PathBuf>,
     /// Check that all needed GStreamer elements are installed, then end: with status 0, or with 1 and a line for each missing one
     #[arg(long)]
     pub check_plugins: bool,

@@ -398,6 +398,48 @@ pub struct TranscoderSpec {
     pub source: TranscodedTrack,
     /// Into what; all of the source's kind.
     pub renditions: RenditionSpecs,
+    /// What is done to the picture before.
+    pub analysis: Option<AnalysisSpec>,
+}
+
+/// What is done to a picture that becomes a stream of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnalysisSpec {
+    /// By what.
+    pub algorithm: AlgorithmSpec,
+    /// Nothing flows.
+    pub paused: bool,
+}
+
+/// What pictures are analysed by.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AlgorithmSpec {
+    /// A filter.
+    Filter(Filter),
+    /// What the operator has configured by that name, or has not.
+    Configured(String),
+}
+
+impl AnalysisSpec {
+    /// Whether width and height of the picture change places.
+    #[must_use]
+    pub fn swaps_sides(&self) -> bool {
+        matches!(&self.algorithm, AlgorithmSpec::Filter(filter) if filter.swaps_sides())
+    }
+}
+
+impl TryFrom<v1::Analysis> for AnalysisSpec {
+    type Error = DescriptionError;
+
+    fn try_from(analysis: v1::Analysis) -> Result<Self, DescriptionError> {
+        let v1::Analysis { algorithm, parameters, paused } = analysis;
+        let algorithm = if Filter::NAMES.contains(&algorithm.as_str()) {
+            AlgorithmSpec::Filter(Filter::parse(&algorithm, &parameters)?)
+        } else {
+            AlgorithmSpec::Configured(algorithm)
+        };
+        Ok(Self { algorithm, paused })
+    }
 }
 
 /// A transcoder's source.
@@ -433,8 +475,13 @@ impl TryFrom<v1::TranscoderDescription> for TranscoderSpec {
         };
         let mut renditions = RenditionSpecs::parse(video, audio, 1.0)?;
         renditions.refuse_minus();
+        let analysis = transcoder.analysis.map(AnalysisSpec::try_from).transpose()?;
+        if analysis.is_some() && matches!(source, TranscodedTrack::Audio(_)) {
+            return Err(DescriptionError::Kind);
+        }
         Ok(Self {
             key,
+            analysis,
             agent: WorkerId::new(transcoder.agent_id)?.to_string(),
             version: Version { epoch: transcoder.epoch, revision: transcoder.revision },
             source,

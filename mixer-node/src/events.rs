@@ -130,8 +130,14 @@ impl EventHub {
 
     /// An input works again, or is no more.
     pub fn recovered(&self, key: &Subject, stream: Option<&StreamId>, kind: v1::MediaKind) {
-        if let Some(work) = self.0.lock().works.get_mut(key) {
-            work.failing.remove(&(stream.cloned(), kind));
+        let mut hub = self.0.lock();
+        let Some(work) = hub.works.get_mut(key) else { return };
+        let failed = work.failing.remove(&(stream.cloned(), kind)).is_some();
+        if let Subject::Transcoder(_) = key
+            && failed
+            && work.failing.is_empty()
+        {
+            hub.tell(key, failure(key, stream, ""), Instant::now());
         }
     }
 

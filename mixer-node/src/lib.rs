@@ -8,6 +8,7 @@ mod args;
 pub mod audio;
 pub mod description;
 pub mod events;
+pub mod external;
 pub mod inputs;
 pub mod link;
 pub mod node;
@@ -41,6 +42,7 @@ use tonic::{service::interceptor::InterceptedService, transport::server::TcpInco
 
 pub use args::Args;
 use events::EventHub;
+use external::Algorithms;
 use link::{LinkContext, LinkService, Outputs, Receiver, VideoSources};
 use node::Node;
 use service::Service;
@@ -82,6 +84,9 @@ pub enum RunError {
     /// The configured pictures can't be read.
     #[error(transparent)]
     Pictures(#[from] video::PicturesError),
+    /// The configured algorithms can't be used.
+    #[error(transparent)]
+    Algorithms(#[from] external::AlgorithmsError),
     /// The cluster-manager's endpoint is none.
     #[error(transparent)]
     Cluster(#[from] ChannelError),
@@ -127,7 +132,10 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
     let load = LoadGauge::default();
     let registration = Registration {
         cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
-        worker: args.worker.describe(&worker_id, v1::Purpose::Mixer, endpoint),
+        worker: v1::Worker {
+            algorithms: node.context().algorithms.names().map(str::to_owned).collect(),
+            ..args.worker.describe(&worker_id, v1::Purpose::Mixer, endpoint)
+        },
         load: load.clone(),
         tasks: Tasks::default(),
     };
@@ -151,12 +159,14 @@ fn bind_node(
     let no_link = |source| RunError::Link { address, source };
     let receiver = Arc::new(Receiver::bind(address).map_err(no_link)?);
     let pictures = args.pictures.as_deref().map(Pictures::read).transpose()?.unwrap_or_default();
+    let algorithms = args.algorithms.as_deref().map(Algorithms::read).transpose()?.unwrap_or_default();
     Ok(Arc::new(Node::new(Arc::new(MixerContext {
         link: LinkContext { receiver, channels: channels.clone() },
         sources: VideoSources::default(),
         outputs: Arc::new(Outputs::bind(address).map_err(no_link)?),
         events: EventHub::default(),
         pictures,
+        algorithms,
         worker_id: worker_id.to_owned(),
         endpoint: endpoint.to_owned(),
     }))))

@@ -3,12 +3,19 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
-use kaigi_mixer_node::{Args, init_gstreamer, plugins, run};
+use kaigi_mixer_node::{Args, external, init_gstreamer, plugins, run};
 use kaigi_telemetry::{Health, init_logs};
 
+fn main() -> anyhow::Result<ExitCode> {
+    // Not an option: it is for this program alone, which starts itself so.
+    if std::env::args_os().nth(1).is_some_and(|first| first == external::Algorithms::WORKER) {
+        return Ok(external::run());
+    }
+    serve(Args::parse())
+}
+
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    let args = Args::parse();
+async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     if args.check_plugins {
         return check_plugins();
     }

@@ -270,6 +270,7 @@ mod tests {
         let receiver = Arc::new(Receiver::bind(address).unwrap());
         Node::new(Arc::new(MixerContext {
             pictures: crate::video::Pictures::default(),
+            algorithms: crate::external::Algorithms::default(),
             link: LinkContext { receiver, channels: Channels::new(ClusterSecret::default()) },
             sources: VideoSources::default(),
             outputs: Arc::new(Outputs::bind(address).unwrap()),

@@ -73,6 +73,12 @@ pub enum RenditionError {
     /// No format.
     #[error("format is missing")]
     NoFormat,
+    /// Nobody has configured that algorithm here.
+    #[error("algorithm {0:?} is not made here")]
+    Algorithm(String),
+    /// It works on as many pictures as it may.
+    #[error("algorithm {0:?} works on as many pictures as it may")]
+    AlgorithmFull(String),
     /// Names no participant.
     #[error(transparent)]
     Participant(#[from] IdError),

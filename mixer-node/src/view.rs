@@ -16,6 +16,7 @@ use crate::{
     audio::{AudioPlan, AudioThread, Mix, PlannedInput, PlannedMix, PlannedOutput},
     description::{Version, VideoSpec, ViewKey, ViewSpec},
     events::{EventHub, Subject},
+    external::Algorithms,
     inputs::{Inputs, follow, watch},
     link::{
         Attendance, AudioSource, LinkContext, OutputTrack, Outputs, Showing, TrackDescription, VideoSources,
@@ -51,6 +52,8 @@ pub struct MixerContext {
     pub worker_id: String,
     /// This node's gRPC endpoint.
     pub endpoint: String,
+    /// What streams are analysed by beside the filters.
+    pub algorithms: Algorithms,
 }
 
 impl MixerContext {

@@ -254,3 +254,51 @@ async fn agents_are_told_of_lost_sources_and_may_remove() {
     let refused = node.control.set_transcoder(strange).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
 }
+
+fn analysed(
+    revision: u64,
+    source: &v1::TrackSource,
+    algorithm: &str,
+    parameters: &str,
+) -> v1::TranscoderDescription {
+    let (algorithm, parameters) = (algorithm.to_owned(), parameters.to_owned());
+    v1::TranscoderDescription {
+        analysis: Some(v1::Analysis { algorithm, parameters, paused: false }),
+        ..transcoder(revision, source, vec![video("out", "vp8", None, 0)])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_track_is_analysed_before_it_is_encoded() {
+    let mut node = MixerNode::start().await;
+    let publisher = Publisher::start().await;
+    // White in the middle, with a line of pixels of something else between.
+    let a = publisher.publish_pattern("a", "pattern=smpte", (320, 180, 30), 400.0);
+    let edges = analysed(1, &a.video, "edgedetect", r#"{"lowThreshold": 40, "highThreshold": 80}"#);
+    let reply = node.control.set_transcoder(edges).await.unwrap().into_inner();
+    let consumer = Consumer::start();
+    let screen = consumer.watch(output(&reply.outputs, "out"));
+    let is_grey = |[_, u, v]: [u8; 3]| u.abs_diff(128) < 10 && v.abs_diff(128) < 10;
+    eventually("lines between the bars, without colours", || {
+        let row = screen.luma(40).unwrap_or_default();
+        let bright = row.iter().filter(|luma| **luma > 100).count();
+        let pixels = screen.pixels([(10, 10), (100, 40), (200, 60), (300, 20)]);
+        (3..100).contains(&bright) && pixels.is_some_and(|pixels| pixels.into_iter().all(is_grey))
+    })
+    .await;
+
+    // The same output goes on with another algorithm, in the picture's new size.
+    let turned = analysed(2, &a.video, "rotate", r#"{"angle": 90}"#);
+    node.control.set_transcoder(turned).await.unwrap();
+    eventually("on its side", || screen.size() == Some((180, 320))).await;
+
+    let nobodys = v1::TranscoderDescription { id: "t2".into(), ..analysed(1, &a.video, "faces", "") };
+    let reply = node.control.set_transcoder(nobodys).await.unwrap().into_inner();
+    assert_eq!(
+        (reply.outputs.len(), reply.failures[0].reason.as_str()),
+        (0, "algorithm \"faces\" is not made here")
+    );
+    let wrong =
+        v1::TranscoderDescription { id: "t3".into(), ..analysed(1, &a.video, "rotate", r#"{"angle": 999}"#) };
+    assert_eq!(node.control.set_transcoder(wrong).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+}

@@ -82,6 +82,7 @@ fn worker(purpose: Purpose, id: &str) -> Worker {
         secure: false,
         draining: false,
         registered_ms: 1_000,
+        algorithms: Vec::new(),
     }
 }
 

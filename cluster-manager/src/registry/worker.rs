@@ -171,6 +171,8 @@ pub struct Worker {
     pub draining: bool,
     /// Since when it is known, in milliseconds since 1970 UTC. Not the worker's to say.
     pub registered_ms: u64,
+    /// What a mixer analyses pictures by, beside the filters.
+    pub algorithms: Vec<String>,
 }
 
 impl Worker {
@@ -189,7 +191,9 @@ impl TryFrom<v1::Worker> for Worker {
             |text: &str, what| if text.len() > MAX_TEXT { Err(InvalidInput::TooLong(what)) } else { Ok(()) };
         short(&wire.endpoint, "endpoint")?;
         short(&wire.public_address, "public_address")?;
-        for (names, what) in [(&wire.isps, "isps"), (&wire.regions, "regions")] {
+        for (names, what) in
+            [(&wire.isps, "isps"), (&wire.regions, "regions"), (&wire.algorithms, "algorithms")]
+        {
             if names.len() > MAX_NAMES {
                 return Err(InvalidInput::TooMany(what));
             }
@@ -207,6 +211,7 @@ impl TryFrom<v1::Worker> for Worker {
             secure: wire.secure,
             draining: wire.draining,
             registered_ms: wire.registered_ms,
+            algorithms: wire.algorithms,
         })
     }
 }
@@ -226,6 +231,7 @@ impl From<Worker> for v1::Worker {
             draining: worker.draining,
             tasks: 0,
             registered_ms: worker.registered_ms,
+            algorithms: worker.algorithms,
         }
     }
 }

@@ -5,11 +5,15 @@ use kaigi_proto::{ids::RoomId, v1};
 use super::{MAX_NAME, Parsed, bounded, invalid, json, kind, some, subscription_update};
 use crate::room::{
     Command, Condition, EgressEvent, EgressMedia, EgressTarget, EgressWhat, Format, IngestSource, IngestWish,
-    Kinds, Listen, PulledTrack, Segments, StartEgress, StartIngest, VideoParameters, Wish,
+    Kind, Kinds, Listen, PulledTrack, Segments, StartAnalytics, StartEgress, StartIngest, VideoParameters,
+    Wish,
 };
 
 /// Longest URL, in bytes.
 const MAX_URL: usize = 2048;
+
+/// Longest parameters of an algorithm, in bytes of JSON.
+const MAX_PARAMETERS: usize = 4096;
 
 /// The room and how an output or input is; `None` for an event that makes no sense.
 pub(crate) fn egress_event(event: v1::OutputEvent) -> Option<(RoomId, EgressEvent)> {
@@ -32,16 +36,7 @@ pub(crate) fn start_egress(request: v1::StartEgressRequest) -> Parsed<Command> {
         if media.iter().any(|other| other.kind == kind) {
             return Err(invalid("two tracks of a kind"));
         }
-        media.push(EgressMedia {
-            kind,
-            from: bounded(one.from, kaigi_proto::ids::MAX_ID_LENGTH, "from")?,
-            wish: Wish {
-                format: one.format.filter(|format| !format.codec.is_empty()).map(Format::from_wire),
-                parameters: one.parameters.map(VideoParameters::from_wire).unwrap_or_default(),
-                bitrate_multiplier: some(bounded(one.bitrate_multiplier, MAX_NAME, "bitrate")?),
-                priority: 0,
-            },
-        });
+        media.push(egress_media(one, kind)?);
     }
     let each = request.each.map(Kinds::from).filter(|kinds| kinds.any());
     let is_recording = matches!(request.target, Some(Target::Recording(_)));
@@ -60,6 +55,29 @@ pub(crate) fn start_egress(request: v1::StartEgressRequest) -> Parsed<Command> {
         },
     };
     Ok(Command::StartEgress(StartEgress { target, what }))
+}
+
+fn egress_media(media: v1::EgressMedia, kind: Kind) -> Parsed<EgressMedia> {
+    Ok(EgressMedia {
+        kind,
+        from: bounded(media.from, kaigi_proto::ids::MAX_ID_LENGTH, "from")?,
+        wish: Wish {
+            format: media.format.filter(|format| !format.codec.is_empty()).map(Format::from_wire),
+            parameters: media.parameters.map(VideoParameters::from_wire).unwrap_or_default(),
+            bitrate_multiplier: some(bounded(media.bitrate_multiplier, MAX_NAME, "bitrate")?),
+            priority: 0,
+        },
+    })
+}
+
+pub(crate) fn start_analytics(request: v1::StartAnalyticsRequest) -> Parsed<Command> {
+    let media = request.media.ok_or_else(|| invalid("no media"))?;
+    let kind = kind(media.kind)?;
+    Ok(Command::StartAnalytics(StartAnalytics {
+        algorithm: bounded(request.algorithm, MAX_NAME, "algorithm")?,
+        parameters: bounded(request.parameters, MAX_PARAMETERS, "parameters")?,
+        media: egress_media(media, kind)?,
+    }))
 }
 
 pub(crate) fn update_egress(request: v1::UpdateEgressRequest) -> Parsed<Command> {

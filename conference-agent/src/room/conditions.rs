@@ -1,4 +1,4 @@
-//! How recordings, broadcasts and streams from elsewhere are, for the service that the room belongs to: told when it changes, whatever the reason.
+//! How recordings, broadcasts, streams from elsewhere and analytics are, for the service that the room belongs to: told when it changes, whatever the reason.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,7 @@ pub(crate) enum Streaming {
     Recording,
     Out,
     In,
+    Analytics,
 }
 
 /// How one of them is now.
@@ -54,6 +55,12 @@ impl Room {
             let condition = Some(ingest.condition.clone());
             let facts = StreamingFacts { what: Streaming::In, id: id.to_string(), stream: None, condition };
             now.insert(id.to_string(), facts);
+        }
+        for (id, condition) in self.analytics_conditions() {
+            let condition = Some(condition.clone());
+            let facts =
+                StreamingFacts { what: Streaming::Analytics, id: id.clone(), stream: None, condition };
+            now.insert(id.clone(), facts);
         }
         let mut news = Vec::new();
         for (id, facts) in &now {

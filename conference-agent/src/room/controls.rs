@@ -199,7 +199,7 @@ impl Room {
             }
             return Ok(Progress::Done);
         }
-        if let Carrier::Ingest(_) = publication.carrier {
+        if let Carrier::Ingest(_) | Carrier::Analysis { .. } = publication.carrier {
             // Its description says it to the node.
             publication.set_active(kind, active);
             self.views_changed = true;

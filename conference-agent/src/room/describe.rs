@@ -80,6 +80,7 @@ impl Room {
             info_type: match publication.carrier {
                 Carrier::Transport(_) => "webrtc",
                 Carrier::Ingest(_) => "streaming",
+                Carrier::Analysis { .. } => "analytics",
             }
             .to_owned(),
             owner: publication.owner.to_string(),

@@ -91,7 +91,10 @@ impl Room {
                 self.output(Output::Log(note));
             }
             MixerChange::TranscoderFailed { transcoder, reason } => {
-                self.output(Output::Log(Note::TranscoderFailed { transcoder, reason }));
+                self.analysis_event(&transcoder, &reason);
+                if !reason.is_empty() {
+                    self.output(Output::Log(Note::TranscoderFailed { transcoder, reason }));
+                }
             }
         }
     }

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Whose streams are that nobody publishes (OWT's name).
-const OWNER: &str = "admin";
+pub(super) const OWNER: &str = "admin";
 /// Most of one room.
 const MAX_INGESTS: usize = 64;
 

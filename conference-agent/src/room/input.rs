@@ -157,6 +157,12 @@ pub(crate) enum Command {
         egress: String,
     },
     ListEgresses,
+    StartAnalytics(StartAnalytics),
+    StopAnalytics {
+        /// Id.
+        analytics: String,
+    },
+    ListAnalytics,
     StartIngest(StartIngest),
     ListIngests,
     Destroy {
@@ -283,6 +289,15 @@ pub(crate) struct EgressMedia {
     /// Id of a stream or of a track.
     pub(crate) from: String,
     pub(crate) wish: Wish,
+}
+
+/// The picture of a stream that is to be analysed.
+#[derive(Clone, Debug)]
+pub(crate) struct StartAnalytics {
+    pub(crate) algorithm: String,
+    /// JSON text; empty = the defaults.
+    pub(crate) parameters: String,
+    pub(crate) media: EgressMedia,
 }
 
 /// A stream that is to be pulled from elsewhere.

@@ -42,6 +42,7 @@ impl Room {
         for (of, (stream, specs)) in tracks {
             self.refresh_transcoder(&of, stream, &specs);
         }
+        self.refresh_analytics();
     }
 
     fn refresh_view(&mut self, index: usize, demand: &Demand) {
@@ -95,6 +96,7 @@ impl Room {
             video_outputs: video_outputs_to_wire(specs),
             audio_outputs: audio_outputs_to_wire(specs),
             layers: if of.layered { self.layers_to_wire(stream, &of.track) } else { Vec::new() },
+            analysis: None,
         })
     }
 
@@ -154,6 +156,7 @@ impl Room {
                 if let Some(view) = self.view_mut(label) {
                     view.outputs = Some(*outputs);
                 }
+                self.views_changed |= self.is_view_analysed(label);
                 Ok(others)
             }
             (Part::Transcoder(of), CallReply::Outputs(made)) => {
@@ -162,8 +165,12 @@ impl Room {
                 }
                 Ok(made)
             }
+            (Part::Analysis(id), CallReply::Outputs(made)) => {
+                self.analysis_made(id, &made);
+                Ok(made)
+            }
             (Part::View(_), CallReply::Outputs(_))
-            | (Part::Transcoder(_), CallReply::View(_))
+            | (Part::Transcoder(_) | Part::Analysis(_), CallReply::View(_))
             | (
                 _,
                 CallReply::Done

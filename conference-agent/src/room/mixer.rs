@@ -14,6 +14,7 @@ use kaigi_room_config::RoomConfig;
 
 use super::{
     Room,
+    analytics::transcoder_id,
     calls::Pending,
     input::CallError,
     media::{Node, Source},
@@ -35,6 +36,8 @@ pub(super) enum Part {
     View(String),
     /// Of a forward track.
     Transcoder(Transcoded),
+    /// Of the analytics of that id: a transcoder whose picture is a stream of its own.
+    Analysis(String),
 }
 
 impl Part {
@@ -45,6 +48,7 @@ impl Part {
             (Self::Transcoder(of), Origin::Track { .. }) => Transcoded::of(origin).as_ref() == Some(of),
             (Self::View(_), Origin::Track { .. })
             | (Self::Transcoder(_), Origin::View(_))
+            | (Self::Analysis(_), _)
             | (_, Origin::Selected(_)) => false,
         }
     }
@@ -62,6 +66,7 @@ impl Part {
         match self {
             Self::View(label) => format!("view {label}"),
             Self::Transcoder(of) => format!("transcoder of {}", of.track),
+            Self::Analysis(id) => format!("analytics {id}"),
         }
     }
 }
@@ -224,6 +229,10 @@ impl Room {
                 let request = v1::RemoveTranscoderRequest { room_id, id: of.id(), epoch };
                 CallRequest::RemoveTranscoder(request)
             }
+            Part::Analysis(id) => {
+                let request = v1::RemoveTranscoderRequest { room_id, id: transcoder_id(id), epoch };
+                CallRequest::RemoveTranscoder(request)
+            }
         }
     }
 
@@ -299,6 +308,11 @@ impl Room {
             }
         }
         let concerns = |origin: &Origin| part.is_none_or(|part| part.is_of(origin));
+        let refusal = match &error {
+            CallError::Refused(reason) => Refusal::NodeRefused(reason.clone()),
+            CallError::Unavailable(_) | CallError::NotFound(_) => Refusal::MixerUnavailable,
+        };
+        self.refuse_analytics(part, &refusal);
         self.refuse_waiting(|origin| matches!(origin, Origin::View(_)) && concerns(origin));
         self.fail_updates(concerns);
     }
@@ -307,6 +321,11 @@ impl Room {
     fn revise(&mut self, part: &Part) {
         let revision = match part {
             Part::View(label) => self.view_mut(label).map(|view| &mut view.revision),
+            Part::Analysis(id) => {
+                self.state.transcoder_revision += 1;
+                let newest = self.state.transcoder_revision;
+                self.state.analytics.get_mut(id).map(|analysis| analysis.revision_before(newest))
+            }
             Part::Transcoder(of) => {
                 self.state.transcoder_revision += 1;
                 let newest = self.state.transcoder_revision;
@@ -363,6 +382,7 @@ impl Room {
             self.mixer.forget_acks();
         }
         self.forget_outputs(|source| source.node.worker == *worker);
+        self.analytics_lost(worker);
     }
 
     /// The mixer may have forgotten everything: it is told again.

@@ -55,6 +55,7 @@ pub(crate) enum Note {
     SourceNotChanged { subscription: String, reason: String },
     SessionFailed { participant: String, session: String, reason: String },
     EgressFailed { egress: String, reason: String },
+    AnalyticsEnded { analytics: String, reason: String },
 }
 
 /// Answer to a request.
@@ -76,6 +77,8 @@ pub(crate) enum Reply {
     Stats(Box<StatsPlan>),
     Egress(Box<v1::Egress>),
     Egresses(Vec<v1::Egress>),
+    Analytics(Box<v1::Analytics>),
+    AllAnalytics(Vec<v1::Analytics>),
     Ingests(Vec<v1::Ingest>),
     /// One that is waited for.
     Ingest(Box<v1::Ingest>),

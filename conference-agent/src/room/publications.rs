@@ -64,7 +64,9 @@ impl Room {
         let coming =
             self.state.ingests.keys().filter(|id| !self.state.publications.contains_key(*id)).count();
         let limit = usize::try_from(self.config.input_limit).ok();
-        if limit.is_some_and(|limit| self.state.publications.len() + coming >= limit) {
+        let is_made = |p: &&Publication| matches!(p.carrier, Carrier::Analysis { .. });
+        let made = self.state.publications.values().filter(is_made).count();
+        if limit.is_some_and(|limit| self.state.publications.len() - made + coming >= limit) {
             return Err(Refusal::TooManyInputs);
         }
         Ok(())
@@ -167,7 +169,9 @@ impl Room {
         let Some(publication) = self.state.publications.get_mut(id) else { return };
         publication.tracks = tracks;
         publication.phase = Phase::Established;
-        let mixable = !publication.is_data_only() && !publication.is_encrypted();
+        // What is made of a mix is not to be mixed into it by itself.
+        let is_analysis = matches!(publication.carrier, Carrier::Analysis { .. });
+        let mixable = !publication.is_data_only() && !publication.is_encrypted() && !is_analysis;
         let (owner, transport) = (publication.owner.clone(), publication.transport().cloned());
         Kind::ALL.into_iter().for_each(|kind| self.order_flow(&SessionKey::Publication(id.clone()), kind));
         let changed = if self.config.auto_mix && mixable { self.mix_into_all(id) } else { Vec::new() };
@@ -264,7 +268,7 @@ impl Room {
         let stream = stream.clone();
         if is_news {
             // Mixers choose among layers by their sizes.
-            self.views_changed |= layered;
+            self.views_changed |= layered || self.is_analysed(&stream);
             self.tell_replaced(&stream);
         }
         if is_other {
@@ -317,6 +321,7 @@ impl Room {
                 }
             }
             Carrier::Ingest(_) => self.end_ingest(id),
+            Carrier::Analysis { id, .. } => drop(self.forget_analysis(id)),
         }
         if let Some(reason) = reason {
             self.output(Output::Log(Note::SessionFailed {
@@ -327,6 +332,7 @@ impl Room {
         }
         self.speaker_gone(&publication);
         self.end_subscriptions_of(id);
+        self.end_analytics_of(id);
         for view in self.unmix_from_all(id) {
             self.tell_layout(&view);
         }

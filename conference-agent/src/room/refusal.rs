@@ -66,6 +66,13 @@ pub(crate) enum Refusal {
     TooManyEgresses,
     #[error("Too many streaming-ins")]
     TooManyIngests,
+    #[error("Analytics do NOT exist")]
+    UnknownAnalytics,
+    #[error("Too many analytics")]
+    TooManyAnalytics,
+    /// What is wrong with the algorithm or its parameters.
+    #[error("Invalid algorithm: {0}")]
+    InvalidAlgorithm(String),
     #[error("No streaming node is available")]
     NoStreamingNode,
     #[error("Stream is NOT ready")]
@@ -140,6 +147,7 @@ impl Refusal {
             | Self::UnknownStream
             | Self::UnknownSubscription
             | Self::UnknownEgress
+            | Self::UnknownAnalytics
             | Self::NoSuchSource(_)
             | Self::NoSuchData
             | Self::SourceReleased(_)
@@ -151,9 +159,11 @@ impl Refusal {
             | Self::TooManyInputs
             | Self::TooManySessions
             | Self::TooManyEgresses
+            | Self::TooManyAnalytics
             | Self::TooManyIngests => Class::ResourceExhausted,
             Self::InvalidView
             | Self::InvalidStream
+            | Self::InvalidAlgorithm(_)
             | Self::InvalidInput
             | Self::InvalidRegionId
             | Self::NotMixed

@@ -81,7 +81,7 @@ impl Room {
     pub(super) fn node_of_publication(&self, publication: &Publication) -> Option<Node> {
         match &publication.carrier {
             Carrier::Transport(transport) => self.node_of(transport),
-            Carrier::Ingest(node) => node.clone(),
+            Carrier::Ingest(node) | Carrier::Analysis { node, .. } => node.clone(),
         }
     }
 

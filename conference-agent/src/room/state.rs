@@ -7,6 +7,7 @@ use kaigi_room_config::Resolution;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    analytics::Analysis,
     egress::{Collection, Egress},
     filters::Filter,
     ingest::Ingest,
@@ -43,6 +44,9 @@ pub(crate) struct State {
     pub(crate) egresses: BTreeMap<String, Egress>,
     /// Recordings of each stream apart, by their ids; the recordings of the streams are among the others.
     pub(crate) collections: BTreeMap<String, Collection>,
+    /// Streams that are analysed, by the ids of their analytics.
+    #[serde(default)]
+    pub(crate) analytics: BTreeMap<String, Analysis>,
     /// Streams that are pulled from elsewhere; those that flow are among the publications, too.
     pub(crate) ingests: BTreeMap<StreamId, Ingest>,
     /// Where recordings and broadcasts are made, and streams pulled.
@@ -115,6 +119,12 @@ pub(crate) enum Carrier {
     Transport(TransportId),
     /// A streaming-node that pulls it; `None` = it is being looked for. The stream is nobody's.
     Ingest(Option<Node>),
+    /// A mixer that makes it of another stream; no node = it is being looked for. The stream is nobody's.
+    Analysis {
+        /// Of the analytics.
+        id: String,
+        node: Option<Node>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -142,7 +152,7 @@ impl Publication {
     pub(crate) fn transport(&self) -> Option<&TransportId> {
         match &self.carrier {
             Carrier::Transport(transport) => Some(transport),
-            Carrier::Ingest(_) => None,
+            Carrier::Ingest(_) | Carrier::Analysis { .. } => None,
         }
     }
 

@@ -142,6 +142,9 @@ impl Room {
                 let publication = self.state.publications.get(id)?;
                 match &publication.carrier {
                     Carrier::Transport(transport) => Made::Published(transport.clone()),
+                    Carrier::Analysis { .. } => {
+                        Made::Mixed(publication.tracks.iter().map(|t| t.id.clone()).collect())
+                    }
                     Carrier::Ingest(_) => {
                         Made::Pulled(publication.tracks.iter().map(|t| t.id.clone()).collect())
                     }

@@ -1,5 +1,6 @@
 //! The room as a specification, on virtual time.
 
+mod analytics;
 mod controls;
 mod data;
 mod egress;

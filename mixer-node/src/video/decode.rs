@@ -239,10 +239,10 @@ fn limit_size(
 }
 
 /// A frame in the decoder's own memory, given back to it when the last view lets it go.
-pub(super) struct Decoded(VideoFrame<Readable>);
+pub(crate) struct Decoded(VideoFrame<Readable>);
 
 impl Decoded {
-    pub(super) fn of(sample: &gst::Sample) -> Option<Self> {
+    pub(crate) fn of(sample: &gst::Sample) -> Option<Self> {
         let info = VideoInfo::from_caps(sample.caps()?).ok()?;
         VideoFrame::from_buffer_readable(sample.buffer_owned()?, &info).ok().map(Self)
     }

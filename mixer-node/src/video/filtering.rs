@@ -93,7 +93,10 @@ fn work(to: &FrameSlot, plan: &Plan<FilteringPlan>, stop: &Stop) {
             Some(newest) if newest.number == seen => {}
             Some(newest) => {
                 seen = newest.number;
-                if let Some(frame) = filtered(&mut filter, &current.filter, &newest) {
+                // Another thread may have taken this one's place meanwhile.
+                if let Some(frame) =
+                    filtered(&mut filter, &current.filter, &newest).filter(|_| !stop.has_come())
+                {
                     to.put(frame, newest.at);
                 }
             }

@@ -28,6 +28,7 @@ pub use booth::{PlannedPicture, TargetBitrate};
 pub use cadence::Cadence;
 pub use codec::{H264Profile, VideoCodec, VideoEncoding};
 pub use composer::{Composer, Region, Scene};
+pub(crate) use decode::Decoded;
 pub use decode::{DecoderSignal, VideoDecoder};
 pub use decoration::{ActiveInput, Badge, Corner, Decoration, Logo};
 pub use encode::{Continuity, EncoderSettings, PacketSink, VideoEncoder};

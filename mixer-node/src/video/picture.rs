@@ -104,17 +104,41 @@ pub struct Canvas {
     data: Vec<u8>,
 }
 
+/// GStreamer's default for I420: bytes from row to row and first bytes of the planes, and of all together.
+fn layout(size: Size) -> ([usize; 3], [usize; 3], usize) {
+    let four = |n: u32| (n as usize).next_multiple_of(4);
+    let rows = (size.height as usize).next_multiple_of(2);
+    let (y, c) = (four(size.width), four(chroma(size).width));
+    ([y, c, c], [0, y * rows, y * rows + c * rows / 2], y * rows + c * rows)
+}
+
 impl Canvas {
     /// A picture of one colour.
     #[must_use]
     pub fn new(size: Size, colour: Colour) -> Self {
-        let four = |n: u32| (n as usize).next_multiple_of(4);
-        let rows = (size.height as usize).next_multiple_of(2);
-        let (y, c) = (four(size.width), four(chroma(size).width));
-        let offsets = [0, y * rows, y * rows + c * rows / 2];
-        let mut canvas = Self { size, strides: [y, c, c], offsets, data: vec![0; y * rows + c * rows] };
+        let (strides, offsets, bytes) = layout(size);
+        let mut canvas = Self { size, strides, offsets, data: vec![0; bytes] };
         canvas.fill(Rect { x: 0, y: 0, size }, colour);
         canvas
+    }
+
+    /// A picture whose memory is laid out so already. None if it is too short or too long.
+    #[must_use]
+    pub fn from_bytes(size: Size, data: Vec<u8>) -> Option<Self> {
+        let (strides, offsets, bytes) = layout(size);
+        (data.len() == bytes).then_some(Self { size, strides, offsets, data })
+    }
+
+    /// Bytes of a picture of that size.
+    #[must_use]
+    pub fn bytes_of(size: Size) -> usize {
+        layout(size).2
+    }
+
+    /// All planes, as [`bytes`](Self::bytes) tells them.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.data
     }
 
     /// Pixels.

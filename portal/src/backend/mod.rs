@@ -1,5 +1,6 @@
 //! The rest of the cluster, as the portal calls it: every call has a deadline and a typed error.
 
+mod analytics;
 mod call;
 mod egress;
 mod events;

@@ -120,25 +120,25 @@ fn wanted(media: MediaRequest, is_broadcast: bool) -> Result<Vec<EgressMedia>, R
             ..EgressMedia::default()
         });
     }
-    if let OrFalse::Wanted(VideoRequest { from, format, parameters }) = media.video {
-        let format = format.map(|format| MediaFormat {
-            codec: name(&format.codec),
-            profile: format.profile.as_ref().map(name).unwrap_or_default(),
-            ..MediaFormat::default()
-        });
-        let (parameters, factor) = parameters.map(video_parameters).unwrap_or_default();
-        wanted.push(EgressMedia {
-            kind: MediaKind::Video.into(),
-            from,
-            format,
-            parameters,
-            bitrate_multiplier: factor,
-        });
+    if let OrFalse::Wanted(video) = media.video {
+        wanted.push(video_media(video));
     }
     if wanted.is_empty() {
         return Err(bad_request(String::new()));
     }
     Ok(wanted)
+}
+
+/// A picture that is taken.
+pub(super) fn video_media(video: VideoRequest) -> EgressMedia {
+    let VideoRequest { from, format, parameters } = video;
+    let format = format.map(|format| MediaFormat {
+        codec: name(&format.codec),
+        profile: format.profile.as_ref().map(name).unwrap_or_default(),
+        ..MediaFormat::default()
+    });
+    let (parameters, factor) = parameters.map(video_parameters).unwrap_or_default();
+    EgressMedia { kind: MediaKind::Video.into(), from, format, parameters, bitrate_multiplier: factor }
 }
 
 fn video_parameters(wanted: ParametersRequest) -> (Option<VideoParameters>, String) {
@@ -265,7 +265,7 @@ pub(super) fn condition_schema() -> (Value, Value) {
     (state, json!({ "type": "string", "description": "Of trouble or failure" }))
 }
 
-fn shown_track(track: &EgressTrack, is_broadcast: bool) -> Value {
+pub(super) fn shown_track(track: &EgressTrack, is_broadcast: bool) -> Value {
     let aac = MediaFormat { codec: "aac".into(), sample_rate: 48_000, channels: 2, profile: String::new() };
     let encoded = is_broadcast && track.kind() == MediaKind::Audio;
     let format = if encoded { Some(&aac) } else { track.format.as_ref() };

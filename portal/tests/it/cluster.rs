@@ -65,6 +65,7 @@ pub(crate) struct State {
     pub(crate) pages: u32,
     /// Recordings and broadcasts.
     pub(crate) egresses: Vec<Egress>,
+    pub(crate) analytics: Vec<kaigi_proto::v1::Analytics>,
     /// Streams that are pulled.
     pub(crate) ingests: Vec<Ingest>,
     /// What is counted in the room.
@@ -357,6 +358,55 @@ impl Conference for Cluster {
         stats.streams.retain(|s| all || s.stream_id == stream_id);
         stats.subscriptions.retain(|s| all || s.subscription_id == subscription_id);
         Ok(Response::new(stats))
+    }
+
+    async fn start_analytics(
+        &self,
+        request: Request<kaigi_proto::v1::StartAnalyticsRequest>,
+    ) -> Result<Response<kaigi_proto::v1::Analytics>, Status> {
+        let kaigi_proto::v1::StartAnalyticsRequest { algorithm, parameters, media, .. } =
+            request.into_inner();
+        let media = media.ok_or_else(|| Status::invalid_argument("no media"))?;
+        self.asked("start_analytics", json!([algorithm, parameters, media.from]))?;
+        let mut state = self.state();
+        let analytics = kaigi_proto::v1::Analytics {
+            id: format!("{}", state.analytics.len() + 1),
+            stream_id: format!("{algorithm}{}", media.from),
+            algorithm,
+            parameters,
+            track: Some(EgressTrack {
+                kind: media.kind,
+                from: media.from,
+                format: media.format,
+                active: true,
+                ..EgressTrack::default()
+            }),
+            state: kaigi_proto::v1::OutputState::Active.into(),
+            reason: String::new(),
+        };
+        state.analytics.push(analytics.clone());
+        Ok(Response::new(analytics))
+    }
+
+    async fn stop_analytics(
+        &self,
+        request: Request<kaigi_proto::v1::AnalyticsRequest>,
+    ) -> Result<Response<kaigi_proto::v1::StopAnalyticsReply>, Status> {
+        let id = request.into_inner().analytics_id;
+        let mut state = self.state();
+        let before = state.analytics.len();
+        state.analytics.retain(|analytics| analytics.id != id);
+        if state.analytics.len() == before {
+            return Err(Status::not_found("Analytics do NOT exist"));
+        }
+        Ok(Response::new(kaigi_proto::v1::StopAnalyticsReply {}))
+    }
+
+    async fn list_analytics(
+        &self,
+        _: Request<RoomRequest>,
+    ) -> Result<Response<kaigi_proto::v1::ListAnalyticsReply>, Status> {
+        Ok(Response::new(kaigi_proto::v1::ListAnalyticsReply { analytics: self.state().analytics.clone() }))
     }
 
     async fn start_egress(&self, request: Request<StartEgressRequest>) -> Result<Response<Egress>, Status> {

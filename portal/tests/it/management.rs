@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use kaigi_proto::v1::Purpose;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -409,6 +410,54 @@ async fn streams_come_in_and_are_listed_without_credentials() {
 }
 
 #[tokio::test]
+async fn analytics_are_begun_listed_and_ended() {
+    let house = House::new().await;
+    {
+        let mut state = house.cluster.state();
+        state.live = true;
+        let mixers = state.workers.iter_mut().filter(|worker| worker.purpose() == Purpose::Mixer);
+        mixers.for_each(|mixer| mixer.algorithms = vec!["faces".into()]);
+    }
+    let media = json!({"audio": false, "video": {"from": "s", "format": {"codec": "vp8"}}});
+    let wanted = json!({"algorithm": "edgedetect", "parameters": {"aperture": 5}, "media": media});
+    let begun = house.rest("POST", &of_room("/analytics/"), wanted).await.json();
+    assert_eq!(
+        begun,
+        json!({"id": "1", "state": "active",
+            "analytics": {"algorithm": "edgedetect", "parameters": {"aperture": 5}, "stream": "edgedetects"},
+            "media": {"video": {"from": "s", "format": {"codec": "vp8"}, "status": "active"}}})
+    );
+    assert_eq!(house.cluster.calls("start_analytics"), [json!(["edgedetect", r#"{"aperture":5}"#, "s"])]);
+    assert_eq!(house.rest("GET", &of_room("/analytics"), Value::Null).await.json(), json!([begun]));
+    assert_eq!(house.rest("GET", &of_room("/analytics/1"), Value::Null).await.status, 405);
+
+    let known = house.rest("GET", &of_room("/algorithms"), Value::Null).await.json();
+    let ids: Vec<&str> = known.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["edgedetect", "cartoon", "rotate", "faces"]);
+    assert_eq!(
+        (&known[0]["parameters"]["lowThreshold"], &known[3]["type"]),
+        (&json!(100), &json!("pipeline"))
+    );
+
+    for wrong in [
+        json!({"algorithm": "edgedetect", "media": {"audio": false, "video": false}}),
+        json!({"algorithm": "edgedetect", "parameters": {"aperture": 4}, "media": media}),
+        json!({"algorithm": "edgedetect", "pipeline": "fakesrc", "media": media}),
+        json!({"media": media}),
+        json!({"algorithm": 7, "media": media}),
+    ] {
+        let answer = house.rest("POST", &of_room("/analytics"), wrong.clone()).await;
+        assert_eq!(answer.code(), (400, 1201), "{wrong}");
+    }
+    assert_eq!(house.cluster.calls("start_analytics").len(), 1);
+
+    let ended = house.rest("DELETE", &of_room("/analytics/1"), Value::Null).await;
+    assert_eq!((ended.status, ended.body.as_str()), (200, ""));
+    assert_eq!(house.rest("DELETE", &of_room("/analytics/1"), Value::Null).await.code(), (500, 1301));
+    assert_eq!(house.rest("GET", &of_room("/analytics"), Value::Null).await.json(), json!([]));
+}
+
+#[tokio::test]
 async fn what_is_not_served_is_checked_and_says_so() {
     let house = House::new().await;
     let media = json!({"audio": {"from": "s"}, "video": false});
@@ -419,7 +468,6 @@ async fn what_is_not_served_is_checked_and_says_so() {
     for (method, path, body, to_nonsense) in [
         ("POST", "/streaming-outs", json!({"url": "http://a/b.mpd", "media": media["media"]}), (400, 1201)),
         ("POST", "/recordings/", json!({"container": "ts", "media": media["media"]}), (400, 1201)),
-        ("POST", "/analytics", media, (400, 1201)),
         ("POST", "/sipcalls", call, (400, 1201)),
         ("POST", "/cascading", joined, (500, 1301)),
         ("PATCH", "/sipcalls/1", of_call, (500, 1301)),
@@ -433,7 +481,7 @@ async fn what_is_not_served_is_checked_and_says_so() {
         let elsewhere = format!("/v1.1/rooms/655b9af6e53c84ffd6009999{path}");
         assert_eq!(house.rest(method, &elsewhere, json!({})).await.code(), (404, 1003), "{method} {path}");
     }
-    for path in ["/analytics/1", "/sipcalls/1"] {
+    for path in ["/sipcalls/1"] {
         assert_eq!(house.rest("DELETE", &of_room(path), Value::Null).await.code(), (500, 1301), "{path}");
     }
     assert_eq!(

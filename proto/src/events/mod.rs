@@ -53,13 +53,15 @@ pub enum EventType {
     StreamingOutUpdated,
     /// `{streamingIn}`
     StreamingInUpdated,
+    /// `{analytics}`
+    AnalyticsUpdated,
     /// To one webhook, on request: `{webhook}`.
     Ping,
 }
 
 impl EventType {
     /// All that one may ask for; a ping comes unasked.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::RoomCreated,
         Self::RoomUpdated,
         Self::RoomDeleted,
@@ -76,6 +78,7 @@ impl EventType {
         Self::RecordingUpdated,
         Self::StreamingOutUpdated,
         Self::StreamingInUpdated,
+        Self::AnalyticsUpdated,
     ];
 
     /// Its name in requests and events.
@@ -98,6 +101,7 @@ impl EventType {
             Self::RecordingUpdated => "recording.updated",
             Self::StreamingOutUpdated => "streamingOut.updated",
             Self::StreamingInUpdated => "streamingIn.updated",
+            Self::AnalyticsUpdated => "analytics.updated",
             Self::Ping => "ping",
         }
     }

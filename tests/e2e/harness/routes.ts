@@ -54,6 +54,7 @@ const OF_ROOM: Given[] = [
   ['GET', '/analytics'],
   ['POST', '/analytics', { algorithm: 'a', media: { audio: false, video: { from: 'a' } } }],
   ['DELETE', '/analytics/{id}'],
+  ['GET', '/algorithms'],
   ['GET', '/sipcalls'],
   ['POST', '/sipcalls', { peerURI: 'a@b', mediaIn: { audio: true, video: false }, mediaOut: MEDIA }],
   ['PATCH', '/sipcalls/{id}', patch('/output/media/audio/from', 'a')],

@@ -32,7 +32,7 @@ pub(in crate::room) struct EgressLink {
     pause: Duration,
     retry_at: Option<Instant>,
     /// Whose own mix nobody has.
-    pub(super) nobody: ParticipantId,
+    pub(in crate::room) nobody: ParticipantId,
     /// Collections that are ending, with those of their recordings that are not complete yet.
     pub(super) ending: BTreeMap<RequestId, BTreeSet<String>>,
 }

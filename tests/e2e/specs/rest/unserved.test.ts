@@ -50,7 +50,6 @@ const RESOURCES: [what: string, right: object[], wrong: unknown[], answer: objec
     BAD,
     'recordings in MPEG-TS',
   ],
-  ['analytics', [{ algorithm: 'x', media: { audio: false, video: { from: 'x' } } }], [{}, { algorithm: 7, media: MEDIA }, { algorithm: 'x' }], BAD],
   ['sipcalls', [CALL], [{}, { ...CALL, peerURI: 7 }, { ...CALL, mediaIn: { audio: false, video: false } }, { ...CALL, mediaOut: { audio: false, video: false } }], BAD],
 ];
 
