@@ -43,6 +43,9 @@ pub struct Args {
     /// Who may enter peer-to-peer rooms
     #[arg(long, env = "KAIGI_PEER_ROOMS", value_enum, default_value_t = PeerRoomsMode::Open)]
     pub peer_rooms: PeerRoomsMode,
+    /// Port for clients of OWT's peer-to-peer mode, who expect 8095, or 8096 with TLS; default: not served. 0 takes a free one
+    #[arg(long, env = "KAIGI_OWT_PEER_PORT")]
+    pub owt_peer_port: Option<u16>,
     /// Seconds between two pings of a signaling connection
     #[arg(long, env = "KAIGI_PING_INTERVAL", default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub ping_interval: u64,

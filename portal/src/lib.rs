@@ -10,6 +10,7 @@ mod clock;
 mod health;
 mod ice_servers;
 mod ident;
+mod owt_peers;
 mod peers;
 mod portal;
 mod protocol;

@@ -27,7 +27,8 @@ use crate::{
     backend::Backend,
     health::{Readiness, health_routes},
     ice_servers::IceServer,
-    peers::Peers,
+    owt_peers::OwtPeers,
+    peers::{PeerRoomsMode, Peers},
     public_host::PublicHost,
     rest::Management,
     signaling::{Limits, Reconnection, Signaling},
@@ -51,6 +52,7 @@ pub struct Portal {
     http: TcpListener,
     management: TcpListener,
     health_port: TcpListener,
+    owt_peers: Option<TcpListener>,
     tls: Option<RustlsConfig>,
 }
 
@@ -67,7 +69,13 @@ impl Portal {
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
+        if args.owt_peer_port.is_some() && args.peer_rooms == PeerRoomsMode::Off {
+            anyhow::bail!("--owt-peer-port needs --peer-rooms open, or token");
+        }
+        let owt_peers =
+            args.owt_peer_port.map(|port| listen(SocketAddr::new(args.bind, port))).transpose()?;
         Ok(Self {
+            owt_peers,
             http: listen(SocketAddr::new(args.bind, args.http_port))?,
             management: listen(SocketAddr::new(args.bind, args.management_port))?,
             health_port: listen(args.worker.health_listen)?,
@@ -101,6 +109,14 @@ impl Portal {
         self.health_port.local_addr()
     }
 
+    /// Where clients of OWT's peer-to-peer mode connect, if they are served.
+    ///
+    /// # Errors
+    /// If the socket is gone.
+    pub fn owt_peers_addr(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.owt_peers.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
     /// Serves until `stop` is cancelled; then drops everybody and leaves the cluster.
     ///
     /// # Errors
@@ -108,7 +124,8 @@ impl Portal {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let (http_addr, management_addr, health_addr) =
             (self.http_addr()?, self.management_addr()?, self.health_addr()?);
-        let Self { args, health, http, management, health_port, tls } = self;
+        let owt_peers_addr = self.owt_peers_addr()?;
+        let Self { args, health, http, management, health_port, owt_peers, tls } = self;
         let channels = Channels::new(args.worker.secret());
         let cluster = channels.to(&args.worker.cluster)?;
         let backend = Backend::new(channels, cluster);
@@ -156,8 +173,12 @@ impl Portal {
         let mut servers = tokio::task::JoinSet::new();
         servers.spawn(serve(http, tls.clone(), clients, handle.clone()));
         servers.spawn(serve(management, tls.clone(), management_api, handle.clone()));
+        if let Some(listener) = owt_peers {
+            let peers = OwtPeers::new(signaling.clone(), args.peer_rooms, args.cors.clone().into());
+            servers.spawn(serve(listener, tls.clone(), peers.router(), handle.clone()));
+        }
         servers.spawn(serve(health_port, None, health_routes(readiness), handle.clone()));
-        tracing::info!(%http_addr, %management_addr, %health_addr, tls = tls.is_some(), ?web_root, sample = args.sample, "portal listens");
+        tracing::info!(%http_addr, %management_addr, %health_addr, ?owt_peers_addr, tls = tls.is_some(), ?web_root, sample = args.sample, "portal listens");
 
         let load = LoadGauge::default();
         let leaving = CancellationToken::new();

@@ -19,7 +19,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 
 /// What a peer learns.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum News {
+pub(crate) enum News {
     Joined(String),
     Left(String),
     Message {
@@ -36,10 +36,10 @@ pub(super) enum News {
 
 /// A seat.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     backend: Backend,
     seat: EnterPeerRoomRequest,
-    pub(super) news: mpsc::Receiver<News>,
+    pub(crate) news: mpsc::Receiver<News>,
 }
 
 impl Link {
@@ -47,7 +47,7 @@ impl Link {
     ///
     /// # Errors
     /// If the hub refuses, or is away.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         backend: Backend,
         space: PeerSpace,
         room: &str,
@@ -73,7 +73,7 @@ impl Link {
     ///
     /// # Errors
     /// If nobody of that name is there, or the hub is away.
-    pub(super) async fn send(&self, to: &str, text: String) -> Result<(), CallError> {
+    pub(crate) async fn send(&self, to: &str, text: String) -> Result<(), CallError> {
         let EnterPeerRoomRequest { space, room, peer, seat, .. } = self.seat.clone();
         let message = SendToPeerRequest { space, room, from: peer, seat, to: to.to_owned(), text };
         self.backend.send_to_peer(message).await

@@ -30,6 +30,8 @@ use crate::{
 use message::PeerError;
 use socket::Peer;
 
+pub(crate) use link::{Link, News};
+
 /// Who may enter rooms of peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PeerRoomsMode {

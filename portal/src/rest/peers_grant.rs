@@ -14,6 +14,11 @@ pub(crate) struct PeersGrant {
 }
 
 impl PeersGrant {
+    /// Under which name its bearer is to be known, if it says so.
+    pub(crate) fn peer(&self) -> Option<&str> {
+        self.peer.as_deref()
+    }
+
     /// Whether its bearer may be in that room, and be that peer.
     pub(crate) fn covers(&self, room: &str, peer: Option<&str>) -> bool {
         self.room.as_deref().is_none_or(|granted| granted == room)

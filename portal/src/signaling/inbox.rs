@@ -22,19 +22,19 @@ const MAX_LARGEST: usize = 2;
 const OVERFLOW: &str = "Too many requests";
 
 /// A request as it came.
-pub(super) struct Incoming {
+pub(crate) struct Incoming {
     text: Waiting,
     ack: Ack,
 }
 
 impl Incoming {
     /// Where the answer goes.
-    pub(super) fn into_ack(self) -> Ack {
+    pub(crate) fn into_ack(self) -> Ack {
         self.ack
     }
 
     /// The event's name and its data; arguments after the first are of no use to anybody. `None` if it is no event.
-    pub(super) fn parse(&self) -> Option<(String, Value)> {
+    pub(crate) fn parse(&self) -> Option<(String, Value)> {
         let mut arguments = serde_json::from_str::<Vec<Value>>(&self.text.text).ok()?.into_iter();
         match arguments.next()? {
             Value::String(name) => Some((name, arguments.next().unwrap_or_default())),
@@ -56,7 +56,7 @@ impl Drop for Waiting {
 }
 
 /// The answer to a request; to one that wants none, nothing is sent.
-pub(super) struct Ack(AckSender);
+pub(crate) struct Ack(AckSender);
 
 impl Ack {
     /// Answers `ok`, with or without data. An answer that can't be sent is lost with its connection.
@@ -68,6 +68,15 @@ impl Ack {
         .ok();
     }
 
+    /// Answers with that, or with nothing at all.
+    pub(crate) fn plain(self, data: Option<&Value>) {
+        match data {
+            Some(data) => self.0.send(data),
+            None => self.0.send(&[(); 0]),
+        }
+        .ok();
+    }
+
     /// Answers `error` with a text.
     pub(super) fn error(self, text: &str) {
         self.0.send(&("error", text)).ok();
@@ -75,7 +84,7 @@ impl Ack {
 }
 
 /// Takes every event of a socket and queues it.
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     queue: mpsc::Sender<Incoming>,
     waiting: Arc<AtomicUsize>,
     /// Bytes that wait at most.
@@ -84,7 +93,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// An inbox and the end that the actor reads. `largest`: a message's most bytes.
-    pub(super) fn new(largest: usize) -> (Self, mpsc::Receiver<Incoming>) {
+    pub(crate) fn new(largest: usize) -> (Self, mpsc::Receiver<Incoming>) {
         let (queue, requests) = mpsc::channel(MAX_REQUESTS);
         (Self { queue, waiting: Arc::default(), max_bytes: MAX_LARGEST * largest }, requests)
     }

@@ -29,6 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::backend::Backend;
 use connection::Connection;
+pub(crate) use inbox::{Ack, Inbox, Incoming};
 use receipts::{ReceiptLayer, Sessions};
 use seats::Seats;
 
@@ -138,7 +139,7 @@ struct Door(Signaling);
 /// Refuses a connection.
 #[derive(Debug, thiserror::Error)]
 #[error("Too many connections")]
-struct TooManyConnections;
+pub(crate) struct TooManyConnections;
 
 impl ConnectHandler<LocalAdapter, Self> for Door {
     fn call(&self, _: Arc<Socket<LocalAdapter>>, _: Option<Value>) {}

@@ -63,7 +63,7 @@ fn allowed_origins(origins: &[String]) -> AllowOrigin {
 }
 
 /// Pages of the allowed origins may call, with credentials; the origin is echoed.
-fn cors_layer(origins: &[String]) -> CorsLayer {
+pub(crate) fn cors_layer(origins: &[String]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(allowed_origins(origins))
         .allow_credentials(true)

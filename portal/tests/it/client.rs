@@ -166,20 +166,32 @@ impl Client {
     }
 
     pub(crate) async fn request_with(&mut self, event: &str, arguments: &[Value]) -> (String, Value) {
+        let id = self.send_event(event, arguments).await;
+        self.ack(id).await
+    }
+
+    /// Sends a request; the number of its ack.
+    pub(crate) async fn send_event(&mut self, event: &str, arguments: &[Value]) -> u32 {
         let mut array = vec![json!(event)];
         array.extend_from_slice(arguments);
         let id = self.next_ack;
         self.next_ack += 1;
         self.send(&format!("42{id}{}", Value::Array(array))).await;
-        self.ack(id).await
+        id
     }
 
     /// Waits for the ack of that number: status and data.
     pub(crate) async fn ack(&mut self, id: u32) -> (String, Value) {
+        let mut arguments = self.plain_ack(id).await;
+        let data = if arguments.len() > 1 { arguments.remove(1) } else { Value::Null };
+        (arguments[0].as_str().unwrap().to_owned(), data)
+    }
+
+    /// Waits for the ack of that number: what it carries.
+    pub(crate) async fn plain_ack(&mut self, id: u32) -> Vec<Value> {
         loop {
-            if let Some(mut arguments) = self.acks.remove(&id) {
-                let data = if arguments.len() > 1 { arguments.remove(1) } else { Value::Null };
-                return (arguments[0].as_str().unwrap().to_owned(), data);
+            if let Some(arguments) = self.acks.remove(&id) {
+                return arguments;
             }
             let packet = self.receive().await.expect("an ack before the end");
             self.note(&packet);

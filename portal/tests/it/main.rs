@@ -12,6 +12,7 @@ mod malformed;
 mod management;
 mod once;
 mod openapi;
+mod owt_peers;
 mod pages;
 mod peers;
 mod reconnection;
@@ -40,6 +41,8 @@ struct House {
     http: SocketAddr,
     management: SocketAddr,
     health: SocketAddr,
+    /// Where OWT's peer-to-peer clients are served, if they are.
+    owt_peers: Option<SocketAddr>,
     stop: CancellationToken,
     ended: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
@@ -67,9 +70,10 @@ impl House {
         let portal = Portal::bind(Args::try_parse_from(args).unwrap(), Health::detached()).await.unwrap();
         let (http, management, health) =
             (portal.http_addr().unwrap(), portal.management_addr().unwrap(), portal.health_addr().unwrap());
+        let owt_peers = portal.owt_peers_addr().unwrap();
         let stop = CancellationToken::new();
         let ended = tokio::spawn(portal.run(stop.clone()));
-        Self { cluster, http, management, health, stop, ended }
+        Self { cluster, http, management, health, owt_peers, stop, ended }
     }
 }
 

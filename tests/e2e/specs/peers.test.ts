@@ -7,19 +7,23 @@ import { Caller } from '../harness/caller';
 import { checkPage } from '../harness/examples';
 import { request } from '../harness/http';
 import { Kaigi } from '../harness/kaigi';
+import { OwtPeers } from '../harness/owt-peers';
+import { freePort } from '../harness/live-server';
 import { until } from '../harness/until';
 
 const AXE = readFileSync(fileURLToPath(new URL('../node_modules/axe-core/axe.min.js', import.meta.url)), 'utf8');
 
 let kaigi: Kaigi;
 let browser: Chromium;
+let owtPort: number;
 let aiko: Caller;
 let ben: Caller;
 
 const json = async (path: string): Promise<unknown> => JSON.parse((await request(kaigi.url + path)).text);
 
 beforeAll(async () => {
-  kaigi = await Kaigi.start({ name: 'peers' });
+  owtPort = await freePort();
+  kaigi = await Kaigi.start({ name: 'peers', env: { KAIGI_OWT_PEER_PORT: String(owtPort) } });
   browser = await Chromium.launch('peers');
 });
 afterAll(async () => {
@@ -83,6 +87,17 @@ describe('the page of the documentation', () => {
     await Promise.all([aiko.close(), ben.close()]);
     await until('all have left', async () => (await request(`${kaigi.url}/webrtc/rooms`)).text === '{"rooms":[]}');
     checkPage('peers.md', kaigi);
+  });
+});
+
+describe('clients of OWT\'s peer-to-peer mode', () => {
+  it.each([2, 3, 4] as const)('pass messages by Socket.IO %i', async (generation) => {
+    const owt = OwtPeers.open(`http://127.0.0.1:${owtPort}`, generation);
+    const [one, two] = [await owt.connect('aiko'), await owt.connect('ben')];
+    await one.say('ben', 'ring');
+    await until('it is heard', () => two.heard.some(({ from, data }) => from === 'aiko' && data === 'ring'));
+    expect(await one.say('nobody', 'ring')).toBe('2201');
+    owt.close();
   });
 });
 
