@@ -133,12 +133,13 @@ impl AccessNode for Service {
     ) -> Result<Response<v1::SignalReply>, Status> {
         let request = request.into_inner();
         let transport = TransportId::new(&request.transport_id).map_err(bad_id)?;
+        let name = request.request_id;
         match request.signal {
             Some(Signal::Offer(sdp)) => {
                 let offer = Offer::parse(&sdp).map_err(NodeError::from)?;
                 self.workers
                     .of(&transport)
-                    .call(move |node, now| node.offer(now, &transport, &offer))
+                    .call(move |node, now| node.offer_of(now, &transport, &offer, &name))
                     .await??;
             }
             Some(Signal::Candidate(_)) => {
@@ -191,6 +192,38 @@ impl AccessNode for Service {
             transports.extend(counted.await?);
         }
         Ok(Response::new(v1::StatsReply { transports }))
+    }
+
+    async fn adopt_room(
+        &self,
+        request: Request<v1::AdoptRoomRequest>,
+    ) -> Result<Response<v1::AdoptRoomReply>, Status> {
+        let request = request.into_inner();
+        let agent = WorkerId::new(&request.agent_id).map_err(bad_id)?;
+        let room = RoomId::new(&request.room_id).map_err(bad_id)?;
+        let named: Result<Vec<_>, _> = request.transport_ids.iter().map(TransportId::new).collect();
+        self.events.expect(Instant::now(), &agent);
+        let there = self.workers.adopt_room(&room, &agent, request.epoch, named.map_err(bad_id)?).await??;
+        tracing::info!(%room, worker = %agent, transports = there.len(), "room adopted");
+        let transport_ids = there.iter().map(ToString::to_string).collect();
+        Ok(Response::new(v1::AdoptRoomReply { transport_ids }))
+    }
+
+    async fn adopt_transports(
+        &self,
+        request: Request<v1::AdoptTransportsRequest>,
+    ) -> Result<Response<v1::AdoptTransportsReply>, Status> {
+        let request = request.into_inner();
+        let room = RoomId::new(&request.room_id).map_err(bad_id)?;
+        let mut missing = Vec::new();
+        // One by one: media wait meanwhile.
+        for transport in request.transports {
+            let (room, adopted) = (room.clone(), request::adopted(transport)?);
+            let worker = self.workers.of(&adopted.transport);
+            let adopt = move |node: &mut Node, now| node.adopt_transport(now, &room, request.epoch, &adopted);
+            missing.extend(worker.call(adopt).await??.iter().map(ToString::to_string));
+        }
+        Ok(Response::new(v1::AdoptTransportsReply { missing_session_ids: missing }))
     }
 
     type EventsStream = ReceiverStream<Result<v1::AccessEvent, Status>>;

@@ -52,6 +52,16 @@ impl ClusterService {
             Liveness::Unheard | Liveness::Gone => Ok(None),
         }
     }
+
+    /// A room that ran when its agent died goes on at another, which finds out what it was.
+    async fn successor_for(&self, task: &TaskId) -> Result<Option<Worker>, Status> {
+        let Ok(room) = RoomId::new(task.as_str()) else { return Ok(None) };
+        let is_leased = self.store.room_lease(&room).await?.is_some();
+        if is_leased && self.store.kept_rooms().await?.iter().any(|(kept, _)| *kept == room) {
+            return Ok(Some(self.hub.schedule(Purpose::Conference, task, &Preference::default())?));
+        }
+        Ok(None)
+    }
 }
 
 impl From<InvalidInput> for Status {
@@ -153,7 +163,10 @@ impl Cluster for ClusterService {
         let purpose = Purpose::try_from(asked.purpose)?;
         let task = TaskId::new(&asked.task)?;
         let worker = match purpose {
-            Purpose::Conference => self.room_at(&task).await?,
+            Purpose::Conference => match self.room_at(&task).await? {
+                Some(worker) => Some(worker),
+                None => self.successor_for(&task).await?,
+            },
             Purpose::Portal | Purpose::Access | Purpose::Mixer | Purpose::Streaming => {
                 self.hub.lookup(purpose, &task)
             }

@@ -76,11 +76,7 @@ impl Hub {
             let mut state = self.state.lock();
             let events = state.registry.tick(Instant::now());
             for event in &events {
-                if let Event::Left(worker) = event {
-                    tracing::warn!(worker = %worker.id, endpoint = worker.endpoint, "worker lost");
-                    metrics::counter!("kaigi_cluster_workers_lost_total", "purpose" => worker.purpose.name())
-                        .increment(1);
-                }
+                self.lost(event);
             }
             self.publish(&mut state, events);
         }
@@ -136,6 +132,23 @@ impl Hub {
         if let Some(event) = state.registry.leave(id) {
             tracing::info!(worker = %id, "worker left");
             self.publish(&mut state, vec![event]);
+        }
+    }
+
+    /// The worker's process is known to be dead: its lease need not be waited for.
+    pub fn dead(&self, id: &WorkerId) {
+        let mut state = self.state.lock();
+        if let Some(event) = state.registry.leave(id) {
+            self.lost(&event);
+            self.publish(&mut state, vec![event]);
+        }
+    }
+
+    fn lost(&self, event: &Event) {
+        if let Event::Left(worker) = event {
+            tracing::warn!(worker = %worker.id, endpoint = worker.endpoint, "worker lost");
+            metrics::counter!("kaigi_cluster_workers_lost_total", "purpose" => worker.purpose.name())
+                .increment(1);
         }
     }
 

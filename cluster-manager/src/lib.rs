@@ -10,6 +10,7 @@ mod hub;
 mod journal;
 mod opening;
 mod peers;
+mod probe;
 pub mod registry;
 mod server;
 pub mod store;

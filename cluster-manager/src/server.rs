@@ -22,6 +22,7 @@ use crate::{
     hub::Hub,
     journal,
     peers::PeerRoomsService,
+    probe,
     registry::{Registry, RegistryConfig},
     store::{Store, StoreError},
     store_service::{self, StoreService},
@@ -92,6 +93,7 @@ pub async fn serve(
     let stop_all = stop.child_token();
     let _stop_all_at_the_end = stop_all.clone().drop_guard();
     tokio::spawn(hub.clone().run(stop_all.clone()));
+    tokio::spawn(probe::look_after_all(hub.clone(), stop_all.clone()));
     let journal = tokio::spawn(journal::keep(hub.clone(), store.clone(), stop_all.clone()));
     tokio::spawn(sweep(store.clone(), stop_all.clone()));
     let sender = events::Sender::new(events.targets).map_err(|e| ServeError::Client(e.to_string()))?;

@@ -1,7 +1,8 @@
 //! The gRPC service Store.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
+use futures::{Stream, stream};
 use kaigi_proto::{
     ids::{RoomId, WorkerId},
     v1::{self, store_server::Store as StoreRpc},
@@ -12,13 +13,18 @@ use crate::{
     cluster_service::worker_id,
     hub::Hub,
     registry::{Liveness, TaskId},
-    store::{Collection, Document, Key, KeyError, PutMode, Query, SecretName, Store, StoreError},
+    store::{
+        Collection, Document, Epoch, Key, KeyError, PutMode, Query, SecretName, SnapshotChange, SnapshotPart,
+        Store, StoreError,
+    },
 };
 
 /// Largest document in bytes; the snapshot of a room with hundreds of participants stays below.
 const MAX_VALUE: usize = 3 << 20;
 /// Largest message to this service: a document, what it is to be written over, and some names.
 pub(crate) const MAX_MESSAGE: usize = 2 * MAX_VALUE + (64 << 10);
+/// Most bytes of the parts in a page of a snapshot, unless one alone is larger.
+const PAGE_BYTES: usize = 1 << 20;
 /// Most entries of a page, whatever is asked for.
 const MAX_LIMIT: usize = 10_000;
 /// Longest prefix in bytes; no key is longer.
@@ -77,7 +83,8 @@ impl From<StoreError> for Status {
         let text = error.to_string();
         match error {
             StoreError::AlreadyExists => Self::already_exists(text),
-            StoreError::Changed | StoreError::LeaseChanged => Self::aborted(text),
+            StoreError::Changed | StoreError::LeaseChanged | StoreError::OtherVersion => Self::aborted(text),
+            StoreError::Fenced => Self::failed_precondition(text),
             StoreError::Unreadable => Self::data_loss(text),
             StoreError::Full(_) => Self::resource_exhausted(text),
             StoreError::Failed(_) => Self::unavailable(text),
@@ -193,5 +200,55 @@ impl StoreRpc for StoreService {
             tracing::info!(%room, %worker, "room released");
         }
         Ok(Response::new(v1::ReleaseRoomReply {}))
+    }
+
+    async fn write_snapshot(
+        &self,
+        request: Request<v1::WriteSnapshotRequest>,
+    ) -> Result<Response<v1::WriteSnapshotReply>, Status> {
+        let write = request.into_inner();
+        let room = room_id(&write.room_id)?;
+        let part = |part: v1::SnapshotPart| Ok(SnapshotPart { key: Key::new(&part.key)?, value: part.value });
+        let change = SnapshotChange {
+            version: write.version,
+            whole: write.whole,
+            parts: write.parts.into_iter().map(part).collect::<Result<_, KeyError>>()?,
+            removed: write.removed.iter().map(|key| Key::new(key)).collect::<Result<_, _>>()?,
+        };
+        self.store.write_snapshot(&room, Epoch(write.epoch), change).await?;
+        Ok(Response::new(v1::WriteSnapshotReply {}))
+    }
+
+    type ReadSnapshotStream = Pin<Box<dyn Stream<Item = Result<v1::SnapshotPage, Status>> + Send>>;
+
+    async fn read_snapshot(
+        &self,
+        request: Request<v1::ReadSnapshotRequest>,
+    ) -> Result<Response<Self::ReadSnapshotStream>, Status> {
+        let room = room_id(&request.into_inner().room_id)?;
+        let (mut pages, mut bytes) = (vec![v1::SnapshotPage::default()], 0);
+        for SnapshotPart { key, value } in self.store.read_snapshot(&room).await? {
+            bytes += Document::cost(key.as_str().len(), value.len());
+            if bytes > PAGE_BYTES {
+                pages.push(v1::SnapshotPage::default());
+                bytes = 0;
+            }
+            let part = v1::SnapshotPart { key: key.as_str().to_owned(), value };
+            pages.last_mut().into_iter().for_each(|page| page.parts.push(part.clone()));
+        }
+        Ok(Response::new(Box::pin(stream::iter(pages.into_iter().map(Ok)))))
+    }
+
+    async fn list_orphans(
+        &self,
+        _request: Request<v1::ListOrphansRequest>,
+    ) -> Result<Response<v1::ListOrphansReply>, Status> {
+        let mut room_ids = Vec::new();
+        for (room, lease) in self.store.kept_rooms().await? {
+            if self.hub.settled_liveness(&lease.holder).await == Liveness::Gone {
+                room_ids.push(room.to_string());
+            }
+        }
+        Ok(Response::new(v1::ListOrphansReply { room_ids }))
     }
 }

@@ -1,7 +1,7 @@
 //! The task that runs one room: takes what comes for it, does what it says. Nothing in it waits for anybody.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
@@ -19,10 +19,12 @@ use crate::{
     callers::{CallDone, CallQueue, NotQueued},
     directory::News,
     events::RoomEvents,
-    feed::{Feed, NotResumed, Overflow},
+    feed::{Feed, NotResumed, Overflow, SavedFeed},
+    keeper::{Head, Keeper},
+    log::{Entry, Log, Told},
     room::{
         CallError, CallId, CallRequest, Callee, Command, Input, Join, Note, Output, Refusal, Reply,
-        RequestId, Room,
+        RequestId, RequestKey, Room, Tracked,
     },
     shared::Shared,
 };
@@ -31,6 +33,10 @@ use crate::{
 pub(crate) const MAX_MAIL: usize = 256;
 /// Most results of calls that wait for a room; callers wait beyond it.
 const MAX_RESULTS: usize = 256;
+/// Numbers of events that are left out when a room is taken over: with a store that was away some may have been given and not written.
+const SKIPPED: u64 = 10_000;
+/// Group of the parts of a snapshot that are about the audience.
+const FEEDS: &str = "feed";
 /// Longest wait, at the end of a room, for nodes to hear of it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -48,14 +54,14 @@ pub(crate) enum Mail {
         reply: ReplyTo,
     },
     Request {
+        key: Option<RequestKey>,
         command: Command,
         reply: ReplyTo,
     },
-    /// Takes a participant's place over on a new stream, which goes on after an event. `exact`: the client says so itself.
+    /// Takes a participant's place over on a new stream, which goes on after an event.
     Resume {
         participant: ParticipantId,
-        after: u64,
-        exact: bool,
+        after: After,
         events: EventSender,
         reply: ReplyTo,
     },
@@ -70,6 +76,24 @@ pub(crate) enum Mail {
         participant: ParticipantId,
         stream: u64,
     },
+}
+
+/// After which event a stream is to go on, and who says so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum After {
+    /// A client that was away has everything up to it; `exact`: it says so itself.
+    Client { seq: u64, exact: bool },
+    /// A portal that lost the agent has had everything up to it.
+    Portal { seq: u64 },
+}
+
+/// How a room's task ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With the room.
+    Over,
+    /// The room is another agent's by now.
+    Fenced,
 }
 
 /// What comes in.
@@ -93,6 +117,16 @@ pub(crate) struct Actor {
     next_request: u64,
     replies: HashMap<RequestId, Waiting>,
     audience: HashMap<ParticipantId, Listener>,
+    log: Log,
+    /// What a successor has to know of the audience.
+    feeds: Tracked<ParticipantId, SavedFeed>,
+    /// What the room has said, in order. It is passed on when what it follows from is written down.
+    said: VecDeque<Said>,
+    /// How many of the first are passed on when what is being written is.
+    covered: usize,
+    /// `None`: nothing is written down.
+    keeper: Option<Keeper>,
+    fenced: bool,
     /// Whose queue was full, or for whom too much is kept.
     slow: Vec<ParticipantId>,
     queues: HashMap<Option<WorkerId>, CallQueue>,
@@ -100,6 +134,18 @@ pub(crate) struct Actor {
     abandoned: Vec<(ParticipantId, Reply)>,
     counted: (usize, usize, usize),
     ended: bool,
+}
+
+/// What a room has said.
+enum Said {
+    Output(Output),
+    Event(Arc<Entry>),
+    /// One who joins is told this, and what happens after the event of that number.
+    Joined {
+        request: RequestId,
+        reply: Reply,
+        latest: u64,
+    },
 }
 
 /// One whom the room tells things.
@@ -113,10 +159,10 @@ struct Listener {
 
 impl Listener {
     /// Tells an event, now or when the participant is back.
-    fn tell(&mut self, event: Event) -> Result<(), TooSlow> {
-        match (self.feed.push(event, Instant::now()), &self.events) {
+    fn tell(&mut self, entry: &Arc<Entry>) -> Result<(), TooSlow> {
+        match (self.feed.push(entry, Instant::now()), &self.events) {
             // Of a stream that is dropped, word comes by mail.
-            (Ok(Some(event)), Some(events)) => match events.send(event) {
+            (Ok(true), Some(events)) => match events.send(entry.event.clone()) {
                 Err(NotDrained) if !events.gone().is_cancelled() => Err(TooSlow),
                 Err(NotDrained) | Ok(()) => Ok(()),
             },
@@ -143,7 +189,14 @@ struct Waiting {
 }
 
 impl Actor {
-    pub(crate) fn new(id: RoomId, room: Room, shared: Arc<Shared>, inbox: Inbox) -> Self {
+    /// `keeper`: where it is written down how the room is.
+    pub(crate) fn new(
+        id: RoomId,
+        room: Room,
+        shared: Arc<Shared>,
+        inbox: Inbox,
+        keeper: Option<Keeper>,
+    ) -> Self {
         let (results_to, results) = mpsc::channel(MAX_RESULTS);
         Self {
             events: RoomEvents::new(shared.events.clone(), id.clone(), room.owner()),
@@ -156,6 +209,12 @@ impl Actor {
             next_request: 0,
             replies: HashMap::new(),
             audience: HashMap::new(),
+            log: Log::default(),
+            feeds: Tracked::default(),
+            said: VecDeque::new(),
+            covered: 0,
+            keeper,
+            fenced: false,
             slow: Vec::new(),
             queues: HashMap::new(),
             abandoned: Vec::new(),
@@ -165,14 +224,21 @@ impl Actor {
     }
 
     /// Runs the room until it ends, and until those concerned were told.
-    pub(crate) async fn run(mut self) {
-        self.events.started();
+    pub(crate) async fn run(mut self, taken_over: bool) -> End {
+        if !taken_over {
+            self.events.started();
+        }
         self.drain();
         while !self.ended {
             self.step().await;
             self.drain();
         }
         self.count((0, 0, 0));
+        if self.fenced {
+            // Whoever waits for an answer asks again, where the room is now.
+            self.queues.drain().for_each(|(_, queue)| queue.abandon());
+            return End::Fenced;
+        }
         self.events.ended();
         let farewell = async {
             for (_, queue) in self.queues.drain() {
@@ -184,11 +250,36 @@ impl Actor {
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
             tracing::warn!(room = %self.id, "some nodes were not told that the room is over");
         }
+        End::Over
+    }
+
+    /// Goes on with the audience of another agent.
+    pub(crate) fn take_over(&mut self, parts: &BTreeMap<String, Vec<u8>>, head: Head) {
+        let (now, backlog) = (Instant::now(), self.shared.limits.backlog);
+        self.log = Log::restored(parts, head.latest + SKIPPED, head.lost, now);
+        for participant in self.room.participants().cloned().collect::<Vec<_>>() {
+            let saved = parts.get(&format!("{FEEDS}/{participant}"));
+            let saved = saved.and_then(|saved| serde_json::from_slice(saved).ok());
+            let mut saved: SavedFeed = saved.unwrap_or_else(|| Feed::new(Duration::ZERO, backlog, 0).saved());
+            saved.forgotten = saved.forgotten.max(self.log.lost());
+            let entries = self.log.after(saved.acknowledged, &participant);
+            let feed = Feed::restored(&saved, entries, backlog, now);
+            self.feeds.insert(participant.clone(), saved);
+            self.audience.insert(participant, Listener { feed, events: None, stream: 0 });
+        }
     }
 
     async fn step(&mut self) {
         let returns = self.audience.values().filter_map(|listener| listener.feed.away_until());
-        let deadline = returns.chain(self.room.next_deadline()).min().map(tokio::time::Instant::from_std);
+        let keeper = self.keeper.as_ref().map(Keeper::next_deadline);
+        let deadlines = returns.chain(self.room.next_deadline()).chain(keeper);
+        let deadline = deadlines.min().map(tokio::time::Instant::from_std);
+        let written = async {
+            match &mut self.keeper {
+                Some(keeper) => keeper.written().await,
+                None => std::future::pending().await,
+            }
+        };
         let timeout = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -196,6 +287,7 @@ impl Actor {
             }
         };
         tokio::select! {
+            written = written => self.note(&written),
             Some((call, result)) = self.results.recv() => self.put(Input::CallDone { call, result }),
             Some((worker, news)) = self.inbox.news.recv() => self.hear(worker, news),
             Some(mail) = self.inbox.mail.recv() => self.take(mail),
@@ -209,6 +301,9 @@ impl Actor {
 
     fn timeout(&mut self, now: Instant) {
         let over = |listener: &Listener| listener.feed.away_until().is_some_and(|until| until <= now);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.timeout(now);
+        }
         let lost: Vec<ParticipantId> =
             self.audience.iter().filter(|(_, l)| over(l)).map(|(id, _)| id.clone()).collect();
         for participant in lost {
@@ -241,31 +336,39 @@ impl Actor {
         let request = RequestId(self.next_request);
         self.next_request += 1;
         match mail {
+            Mail::Join { join, window: _, events, reply } if self.may_join_again(&join.participant) => {
+                self.join_again(&join.participant, events, reply, request.0);
+            }
             Mail::Join { join, window, events, reply } => {
                 let joins = Some((join.participant.clone(), events, window));
                 self.replies.insert(request, Waiting { reply, joins, for_session_of: None });
-                self.put(Input::Request { request, command: Command::Join(join) });
+                self.put(Input::Request { request, key: None, command: Command::Join(join) });
             }
-            Mail::Request { command, reply } => {
+            Mail::Request { key, command, reply } => {
                 let for_session_of = match &command {
                     Command::Publish(publish) => Some(publish.participant.clone()),
                     Command::Subscribe(subscribe) => Some(subscribe.participant.clone()),
                     _ => None,
                 };
                 self.replies.insert(request, Waiting { reply, joins: None, for_session_of });
-                self.put(Input::Request { request, command });
+                self.put(Input::Request { request, key, command });
             }
-            Mail::Resume { participant, after, exact, events, reply } => {
-                let result = self.resume(&participant, (after, exact), events, request.0);
+            Mail::Resume { participant, after, events, reply } => {
+                let result = self.resume(&participant, after, events, request.0);
                 if reply.send(result.map(|()| Reply::Done)).is_err() {
                     self.detach(participant, request.0);
                 }
             }
             Mail::Acknowledge { participant, seq, exact } => {
                 if let Some(listener) = self.audience.get_mut(&participant) {
-                    listener.feed.acknowledge(seq);
+                    listener.feed.acknowledge(seq, self.log.latest());
                     if exact {
                         listener.feed.nothing_else_arrived();
+                    }
+                    if let Some(saved) = self.feeds.get(&participant)
+                        && !saved.confirmed
+                    {
+                        self.feeds.insert(participant, listener.feed.saved());
                     }
                 }
             }
@@ -273,17 +376,50 @@ impl Actor {
         }
     }
 
-    /// Gives a participant's place to a new stream: first what was missed after an event, which is exact if the client says so
-    /// itself. An older stream that is still open ends.
+    /// Whether a participant joined just before the room was taken over, and its portal does not know.
+    fn may_join_again(&self, participant: &ParticipantId) -> bool {
+        self.audience.get(participant).is_some_and(|listener| listener.feed.may_join_again())
+    }
+
+    fn join_again(&mut self, participant: &ParticipantId, events: EventSender, reply: ReplyTo, stream: u64) {
+        let Some(joined) = self.room.joined_again(participant) else {
+            // An error means that nobody waits any more.
+            let _: Result<_, _> = reply.send(Err(Refusal::NotJoined));
+            return;
+        };
+        let snapshot = unnumbered(Event::Joined(joined.clone()));
+        let fits = events.send(snapshot).is_ok();
+        self.watch(participant, &events, stream);
+        let now = Instant::now();
+        if let Some(listener) = self.audience.get_mut(participant) {
+            // What happened before is in what it is told now.
+            listener.feed.reattach(self.log.latest(), now);
+            listener.feed.acknowledge(self.log.latest(), self.log.latest());
+            listener.stream = stream;
+            listener.events = Some(events);
+        }
+        if !fits {
+            self.slow.push(participant.clone());
+        }
+        // An error means that nobody waits any more, which is noticed by its stream.
+        let _: Result<_, _> = reply.send(Ok(Reply::Joined(Box::new(joined))));
+    }
+
+    /// Gives a participant's place to a new stream: first what was missed after an event. An older stream that is still open ends.
     fn resume(
         &mut self,
         participant: &ParticipantId,
-        (after, exact): (u64, bool),
+        after: After,
         events: EventSender,
         stream: u64,
     ) -> Result<(), Refusal> {
         let listener = self.audience.get_mut(participant).ok_or(Refusal::NotJoined)?;
-        let missed = match listener.feed.resume(after, exact, Instant::now()) {
+        let (latest, now) = (self.log.latest(), Instant::now());
+        let resumed = match after {
+            After::Client { seq, exact } => listener.feed.resume(seq, exact, latest, now),
+            After::Portal { seq } => listener.feed.reattach(seq, now).ok_or(NotResumed::NotAllowed),
+        };
+        let missed = match resumed {
             Ok(missed) => missed,
             Err(NotResumed::NotAllowed) => return Err(Refusal::NotResumable),
             Err(NotResumed::Forgotten) => {
@@ -340,10 +476,11 @@ impl Actor {
         metrics::counter!("kaigi_conference_room_panics_total").increment(1);
         let room = &mut self.room;
         if catch_unwind(AssertUnwindSafe(|| room.destroy(Some("Room failed")))).is_err() {
+            let dropped = Event::Dropped(v1::Dropped { reason: "Room failed".into() });
+            let entry = self.log.append(Told::All { except: None }, dropped, Instant::now());
             for listener in self.audience.values_mut() {
                 // Whoever does not drain its queue sees the end of its stream.
-                let _: Result<_, _> =
-                    listener.tell(Event::Dropped(v1::Dropped { reason: "Room failed".into() }));
+                let _: Result<_, _> = listener.tell(&entry);
             }
             self.ended = true;
         }
@@ -353,8 +490,9 @@ impl Actor {
     fn drain(&mut self) {
         loop {
             while let Some(output) = self.room.poll_output() {
-                self.perform(output);
+                self.say(output);
             }
+            self.write_down();
             if let Some(participant) = self.slow.pop() {
                 tracing::warn!(room = %self.id, %participant, "participant does not drain its events, dropped");
                 metrics::counter!("kaigi_conference_slow_participants_total").increment(1);
@@ -374,15 +512,9 @@ impl Actor {
 
     fn perform(&mut self, output: Output) {
         match output {
-            Output::Reply { request, result } => self.reply(request, result),
-            Output::Notify { to, event } => self.notify(&to, event),
-            Output::Broadcast { except, event } => {
-                for (participant, listener) in &mut self.audience {
-                    if except.as_ref() != Some(participant) && listener.tell(event.clone()).is_err() {
-                        self.slow.push(participant.clone());
-                    }
-                }
-            }
+            Output::Reply { request, result } => self.reply(request, result, 0),
+            // Has a number by now.
+            Output::Notify { .. } | Output::Broadcast { .. } => {}
             Output::Close { participant } => drop(self.audience.remove(&participant)),
             Output::Call { call, callee, request } => self.call(call, callee, request),
             Output::Log(note) => self.log(&note),
@@ -391,7 +523,8 @@ impl Actor {
         }
     }
 
-    fn reply(&mut self, request: RequestId, result: Result<Reply, Refusal>) {
+    /// `latest`: the last event before one who joins has joined.
+    fn reply(&mut self, request: RequestId, result: Result<Reply, Refusal>, latest: u64) {
         let Some(waiting) = self.replies.remove(&request) else { return };
         if let (Ok(Reply::Joined(joined)), Some((participant, events, window))) = (&result, waiting.joins) {
             self.watch(&participant, &events, request.0);
@@ -399,7 +532,7 @@ impl Actor {
                 self.slow.push(participant.clone());
             }
             let listener = Listener {
-                feed: Feed::new(window, self.shared.limits.backlog),
+                feed: Feed::new(window, self.shared.limits.backlog, latest),
                 events: Some(events),
                 stream: request.0,
             };
@@ -412,11 +545,22 @@ impl Actor {
         }
     }
 
-    fn notify(&mut self, to: &ParticipantId, event: Event) {
-        if let Some(listener) = self.audience.get_mut(to)
-            && listener.tell(event).is_err()
-        {
-            self.slow.push(to.clone());
+    fn tell(&mut self, entry: &Arc<Entry>) {
+        match &entry.to {
+            Told::One(to) => {
+                if let Some(listener) = self.audience.get_mut(to)
+                    && listener.tell(entry).is_err()
+                {
+                    self.slow.push(to.clone());
+                }
+            }
+            Told::All { .. } => {
+                for (participant, listener) in &mut self.audience {
+                    if entry.to.is_for(participant) && listener.tell(entry).is_err() {
+                        self.slow.push(participant.clone());
+                    }
+                }
+            }
         }
     }
 
@@ -496,5 +640,6 @@ impl Actor {
     }
 }
 
+mod gate;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kaigi_proto::{
-    ids::WorkerId,
+    ids::{SessionId, TransportId, WorkerId},
     v1::{
         self, access_node_client::AccessNodeClient, mixer_node_client::MixerNodeClient,
         streaming_node_client::StreamingNodeClient,
@@ -151,6 +151,17 @@ impl Caller {
             CallRequest::OpenSubscription(request) => drop(access.open_subscription(request).await?),
             CallRequest::SetSource(request) => drop(access.set_source(request).await?),
             CallRequest::SelectAudio(request) => drop(access.select_audio(request).await?),
+            CallRequest::AdoptRoom(request) => {
+                let there = access.adopt_room(request).await?.into_inner().transport_ids;
+                return Ok(CallReply::Adopted(
+                    there.iter().filter_map(|id| TransportId::new(id).ok()).collect(),
+                ));
+            }
+            CallRequest::AdoptTransports(request) => {
+                let missing = access.adopt_transports(request).await?.into_inner().missing_session_ids;
+                let missing = missing.iter().filter_map(|id| SessionId::new(id).ok());
+                return Ok(CallReply::Missing(missing.collect()));
+            }
             CallRequest::CloseSession(request) => drop(access.close_session(request).await?),
             CallRequest::CloseTransport(request) => drop(access.close_transport(request).await?),
             CallRequest::Signal(request) => drop(access.signal_transport(request).await?),

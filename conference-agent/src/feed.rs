@@ -1,15 +1,18 @@
-//! What one participant is told, numbered, and kept for as long as it may have to be told again: a client whose connection broke
-//! comes back and gets everything after the last event that it has.
+//! What one participant is told, kept for as long as it may have to be told again: a client whose connection broke comes back and gets
+//! everything after the last event that it has, and so does a portal that lost the agent.
 //!
 //! Without clock and channels: the time is an argument, and what is to be sent is returned.
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use kaigi_proto::v1::{self, join_event::Event, progress::Progress};
-use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use crate::log::Entry;
 
 /// How much is kept for one participant. While it is away, more makes it leave; while it is there, the oldest is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,14 +29,15 @@ impl Default for Backlog {
     }
 }
 
+/// How long portals have, when a room was taken over, to come back with their clients.
+pub(crate) const REATTACH: Duration = Duration::from_secs(15);
 /// What was handed to a stream so long before it broke has arrived, for events that must not come twice. About a slow round trip.
 const CROSSING: Duration = Duration::from_millis(250);
 
 /// An event and what is needed to tell it again.
 #[derive(Debug)]
 struct Kept {
-    event: v1::JoinEvent,
-    size: usize,
+    entry: Arc<Entry>,
     /// When it was handed to a stream; `None` while nobody was there to take it.
     handed: Option<Instant>,
 }
@@ -42,7 +46,8 @@ impl Kept {
     /// Whether it must not be told again: SDKs take a second answer or `ready` for a fault and give the connection up, so these count
     /// as arrived unless the stream broke right behind them. All else is told again when in doubt.
     fn is_done(&self, broken: Instant) -> bool {
-        let Some(Event::Progress(v1::Progress { progress: Some(progress), .. })) = &self.event.event else {
+        let Some(Event::Progress(v1::Progress { progress: Some(progress), .. })) = &self.entry.event.event
+        else {
             return false;
         };
         let once = match progress {
@@ -53,6 +58,15 @@ impl Kept {
     }
 }
 
+/// What a successor of this agent has to know of a feed, beside the events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedFeed {
+    pub(crate) window_ms: u64,
+    pub(crate) confirmed: bool,
+    pub(crate) acknowledged: u64,
+    pub(crate) forgotten: u64,
+}
+
 /// One participant's events.
 #[derive(Debug)]
 pub(crate) struct Feed {
@@ -61,17 +75,19 @@ pub(crate) struct Feed {
     backlog: Backlog,
     /// Whether the client is known to have got its place. Until then a broken stream is a failed join, and nobody comes back.
     confirmed: bool,
-    /// Number of the latest event.
-    latest: u64,
-    /// Number of the latest event that the client is known to have.
+    /// Number of the latest event that the client is known to have, or that came before it.
     acknowledged: u64,
-    /// In order, without gaps up to `latest`.
+    /// Number of the latest event that is not kept any more without being acknowledged.
+    forgotten: u64,
+    /// In order.
     kept: VecDeque<Kept>,
     kept_bytes: usize,
     /// When the stream broke, if it is broken.
     broken: Option<Instant>,
     /// Whether it is known that nothing beyond what is acknowledged has arrived on it.
     exact: bool,
+    /// The room was taken over, and the participant's portal has not come back yet: its place is kept for a while in any case.
+    left_behind: bool,
 }
 
 /// More is to be told to a participant who is away than is kept.
@@ -88,41 +104,78 @@ pub(crate) enum NotResumed {
 }
 
 impl Feed {
-    pub(crate) fn new(window: Duration, backlog: Backlog) -> Self {
+    /// Of one who joins when `latest` has happened.
+    pub(crate) fn new(window: Duration, backlog: Backlog, latest: u64) -> Self {
         Self {
             window,
             backlog,
             confirmed: false,
-            latest: 0,
-            acknowledged: 0,
+            acknowledged: latest,
+            forgotten: 0,
             kept: VecDeque::new(),
             kept_bytes: 0,
             broken: None,
             exact: false,
+            left_behind: false,
         }
     }
 
-    /// Numbers an event. Gives it back to be sent; `None` if nobody is there to take it.
+    /// As another agent has left it. `entries`: what the participant was told since.
+    pub(crate) fn restored<'e>(
+        saved: &SavedFeed,
+        entries: impl Iterator<Item = &'e Arc<Entry>>,
+        backlog: Backlog,
+        now: Instant,
+    ) -> Self {
+        let mut feed = Self {
+            confirmed: saved.confirmed,
+            forgotten: saved.forgotten,
+            broken: Some(now),
+            left_behind: true,
+            ..Self::new(Duration::from_millis(saved.window_ms), backlog, saved.acknowledged)
+        };
+        for entry in entries {
+            feed.kept_bytes += entry.size;
+            // Most of it has been handed out; what exactly has not, only portals know.
+            let handed = now.checked_sub(CROSSING).or(Some(now));
+            feed.kept.push_back(Kept { entry: entry.clone(), handed });
+        }
+        feed
+    }
+
+    /// What a successor has to know.
+    pub(crate) fn saved(&self) -> SavedFeed {
+        SavedFeed {
+            window_ms: u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX),
+            confirmed: self.confirmed,
+            acknowledged: self.acknowledged,
+            forgotten: self.forgotten,
+        }
+    }
+
+    /// Whether the client is not known to have got its place, and may be let in again.
+    pub(crate) fn may_join_again(&self) -> bool {
+        self.left_behind && !self.confirmed
+    }
+
+    /// An event. Whether it is to be sent: not if nobody is there to take it.
     ///
     /// # Errors
     /// If the participant is away and too much waits for it: it has to leave.
-    pub(crate) fn push(&mut self, event: Event, now: Instant) -> Result<Option<v1::JoinEvent>, Overflow> {
-        self.latest += 1;
-        let event = v1::JoinEvent { seq: self.latest, event: Some(event) };
-        if self.window.is_zero() {
-            return Ok(Some(event));
+    pub(crate) fn push(&mut self, entry: &Arc<Entry>, now: Instant) -> Result<bool, Overflow> {
+        if self.window.is_zero() && !self.left_behind {
+            return Ok(true);
         }
-        let size = event.encoded_len();
         let handed = self.broken.is_none().then_some(now);
-        self.kept.push_back(Kept { event: event.clone(), size, handed });
-        self.kept_bytes += size;
+        self.kept.push_back(Kept { entry: entry.clone(), handed });
+        self.kept_bytes += entry.size;
         while self.kept.len() > self.backlog.events || self.kept_bytes > self.backlog.bytes {
             if self.broken.is_some() {
                 return Err(Overflow);
             }
-            self.forget_first();
+            self.forgotten = self.forget_first();
         }
-        Ok(self.broken.is_none().then_some(event))
+        Ok(self.broken.is_none())
     }
 
     /// The client's connection is gone, and nothing beyond what is acknowledged has arrived on it.
@@ -130,14 +183,14 @@ impl Feed {
         self.exact = true;
     }
 
-    /// The client has everything up to that event. Numbers that were never given are nothing to go by.
-    pub(crate) fn acknowledge(&mut self, seq: u64) {
+    /// The client has everything up to that event. Numbers that were never given (after `latest`) are nothing to go by.
+    pub(crate) fn acknowledge(&mut self, seq: u64, latest: u64) {
         self.confirmed = true;
-        if seq > self.latest {
+        if seq > latest {
             return;
         }
         self.acknowledged = self.acknowledged.max(seq);
-        while self.kept.front().is_some_and(|kept| kept.event.seq <= seq) {
+        while self.kept.front().is_some_and(|kept| kept.entry.seq() <= seq) {
             self.forget_first();
         }
     }
@@ -153,7 +206,10 @@ impl Feed {
 
     /// When the participant leaves if it does not come back.
     pub(crate) fn away_until(&self) -> Option<Instant> {
-        self.broken.map(|broken| broken + self.window)
+        let window = if self.left_behind { self.window.max(REATTACH) } else { self.window };
+        // One who never got its place has a portal that tries for some seconds.
+        let window = if self.confirmed { window } else { window.min(REATTACH) };
+        self.broken.map(|broken| broken + window)
     }
 
     /// The participant is back on a new stream, with everything up to `after`, and `exact`ly that if it says so itself. Gives what it has
@@ -165,35 +221,61 @@ impl Feed {
         &mut self,
         after: u64,
         exact: bool,
+        latest: u64,
         now: Instant,
     ) -> Result<Vec<v1::JoinEvent>, NotResumed> {
         if self.window.is_zero() {
             return Err(NotResumed::NotAllowed);
         }
-        self.acknowledge(after);
-        let oldest = self.kept.front().map_or(self.latest + 1, |kept| kept.event.seq);
-        if after > self.latest || oldest > self.acknowledged + 1 {
+        self.acknowledge(after, latest);
+        if after > latest || self.forgotten > self.acknowledged {
             return Err(NotResumed::Forgotten);
         }
+        self.left_behind = false;
         let broken = self.broken.take().unwrap_or(now);
         let exact = std::mem::take(&mut self.exact) || exact;
-        let missed = self.kept.iter_mut().filter(|kept| exact || !kept.is_done(broken)).map(|kept| {
+        self.kept.retain(|kept| exact || !kept.is_done(broken));
+        self.kept_bytes = self.kept.iter().map(|kept| kept.entry.size).sum();
+        let missed = self.kept.iter_mut().map(|kept| {
             kept.handed = Some(now);
-            kept.event.clone()
+            kept.entry.event.clone()
         });
         Ok(missed.collect())
     }
 
-    fn forget_first(&mut self) {
-        if let Some(kept) = self.kept.pop_front() {
-            self.kept_bytes -= kept.size;
+    /// The participant's portal is back, and has everything up to `after`. Gives what it has missed, in order; `None` if it can't be:
+    /// the participant has left with the stream.
+    pub(crate) fn reattach(&mut self, after: u64, now: Instant) -> Option<Vec<v1::JoinEvent>> {
+        if self.window.is_zero() && !self.left_behind {
+            return None;
         }
+        self.confirmed = true;
+        self.left_behind = false;
+        self.broken = None;
+        self.exact = false;
+        let missed = self.kept.iter_mut().map(|kept| {
+            kept.handed = Some(now);
+            &kept.entry
+        });
+        let missed = missed.filter(|entry| entry.seq() > after).map(|entry| entry.event.clone()).collect();
+        if self.window.is_zero() {
+            self.kept.clear();
+            self.kept_bytes = 0;
+        }
+        Some(missed)
+    }
+
+    fn forget_first(&mut self) -> u64 {
+        let Some(kept) = self.kept.pop_front() else { return 0 };
+        self.kept_bytes -= kept.entry.size;
+        kept.entry.seq()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::{Log, Told};
 
     const WINDOW: Duration = Duration::from_secs(60);
     const BACKLOG: Backlog = Backlog { events: 100, bytes: 1 << 20 };
@@ -202,9 +284,67 @@ mod tests {
         Event::Text(v1::TextEvent { from: "a".into(), to_all: true, message: message.into() })
     }
 
+    /// A feed with the log of its room, in which nobody else is.
+    struct Fed {
+        feed: Feed,
+        log: Log,
+    }
+
+    impl std::ops::Deref for Fed {
+        type Target = Feed;
+
+        fn deref(&self) -> &Feed {
+            &self.feed
+        }
+    }
+
+    impl std::ops::DerefMut for Fed {
+        fn deref_mut(&mut self) -> &mut Feed {
+            &mut self.feed
+        }
+    }
+
+    impl Fed {
+        fn new(window: Duration) -> Self {
+            Self { feed: Feed::new(window, BACKLOG, 0), log: Log::default() }
+        }
+
+        fn push(&mut self, event: Event, now: Instant) -> Result<Option<v1::JoinEvent>, Overflow> {
+            let entry = self.log.append(Told::All { except: None }, event, now);
+            let sent = self.feed.push(&entry, now)?;
+            Ok(sent.then(|| entry.event.clone()))
+        }
+
+        fn acknowledge(&mut self, seq: u64) {
+            self.feed.acknowledge(seq, self.log.latest());
+        }
+
+        fn resume(
+            &mut self,
+            after: u64,
+            exact: bool,
+            now: Instant,
+        ) -> Result<Vec<v1::JoinEvent>, NotResumed> {
+            self.feed.resume(after, exact, self.log.latest(), now)
+        }
+
+        /// As it is at the agent that takes the room over.
+        fn taken_over(&self, now: Instant) -> Self {
+            let saved = self.feed.saved();
+            let ann = kaigi_proto::ids::ParticipantId::new("ann").unwrap();
+            let mut log = Log::default();
+            let entries: Vec<_> = self.log.after(0, &ann).cloned().collect();
+            for entry in &entries {
+                log.append(entry.to.clone(), entry.event.event.clone().unwrap(), now);
+            }
+            let feed = Feed::restored(&saved, self.log.after(saved.acknowledged, &ann), BACKLOG, now);
+            Self { feed, log }
+        }
+    }
+
     /// A feed that has told this many events.
-    fn told(count: u64) -> Feed {
-        let mut feed = Feed::new(WINDOW, BACKLOG);
+    fn told(count: u64) -> Fed {
+        let mut feed = Fed::new(WINDOW);
         feed.acknowledge(0);
         for i in 1..=count {
             assert_eq!(feed.push(text("x"), Instant::now()).unwrap().unwrap().seq, i);
@@ -299,14 +439,14 @@ mod tests {
 
     #[test]
     fn a_stream_that_breaks_before_the_client_has_its_place_is_a_failed_join() {
-        let mut feed = Feed::new(WINDOW, BACKLOG);
+        let mut feed = Fed::new(WINDOW);
         feed.push(text("x"), Instant::now()).unwrap();
         assert!(!feed.detach(Instant::now()));
     }
 
     #[test]
     fn without_a_window_nothing_is_kept_and_nobody_comes_back() {
-        let mut feed = Feed::new(Duration::ZERO, BACKLOG);
+        let mut feed = Fed::new(Duration::ZERO);
         feed.push(text("x"), Instant::now()).unwrap();
         assert!(feed.kept.is_empty());
         assert!(!feed.detach(Instant::now()));
@@ -339,5 +479,39 @@ mod tests {
             BACKLOG.events,
             "as the tenth is acknowledged now"
         );
+    }
+
+    #[test]
+    fn a_portal_that_lost_the_agent_gets_exactly_what_it_lacks_and_its_client_is_not_taken_to_have_it() {
+        let mut feed = told(3);
+        feed.acknowledge(1);
+        let mut feed = feed.taken_over(Instant::now());
+        assert_eq!(feed.push(text("missed"), Instant::now()), Ok(None));
+        assert_eq!(seqs(&feed.reattach(2, Instant::now()).unwrap()), [3, 4]);
+        assert_eq!(feed.push(text("next"), Instant::now()).unwrap().unwrap().seq, 5);
+        feed.detach(Instant::now());
+        assert_eq!(seqs(&feed.resume(0, false, Instant::now()).unwrap()), [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_portal_may_come_back_without_a_window_too_and_nothing_is_kept_then() {
+        let mut feed = Fed::new(Duration::ZERO);
+        feed.push(text("x"), Instant::now()).unwrap();
+        assert!(feed.reattach(0, Instant::now()).is_none(), "its agent is there");
+        let now = Instant::now();
+        let mut feed = feed.taken_over(now);
+        assert_eq!(feed.away_until(), Some(now + REATTACH));
+        feed.push(text("x"), now).unwrap();
+        assert_eq!(seqs(&feed.reattach(1, now).unwrap()), [2]);
+        assert!(feed.kept.is_empty());
+        assert_eq!(feed.away_until(), None);
+        assert!(!feed.detach(now));
+    }
+
+    #[test]
+    fn what_was_forgotten_is_known_to_the_successor() {
+        let feed = told(BACKLOG.events as u64 + 10);
+        let mut feed = feed.taken_over(Instant::now());
+        assert_eq!(feed.resume(0, false, Instant::now()), Err(NotResumed::Forgotten));
     }
 }

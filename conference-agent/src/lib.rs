@@ -8,6 +8,8 @@ mod callers;
 mod directory;
 mod events;
 mod feed;
+mod keeper;
+mod log;
 mod nodes;
 mod parse;
 mod room;
@@ -133,7 +135,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
         tokio::spawn(registration.run(leave.clone(), move || health.set_ready(true)))
     };
     tokio::spawn(process_cpu_load(load, stop.clone()));
-    tokio::spawn(watch::watch_cluster(shared, stop.clone()));
+    tokio::spawn(watch::watch_cluster(shared, rooms.clone(), stop.clone()));
     let health_task = tokio::spawn(health_server.run());
     let server = tokio::spawn(server);
     let rooms_closed = CancellationToken::new();

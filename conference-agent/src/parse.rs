@@ -13,6 +13,7 @@ use kaigi_proto::{
 use tonic::Status;
 
 use crate::directory::News;
+use crate::room::RequestKey;
 use crate::room::{
     AccessChange, AccessEvent, Command, Counted, Filter, Format, Join, Kind, Kinds, LayoutAssignment,
     Loudness, MadeOutputs, MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack,
@@ -61,6 +62,14 @@ fn json(text: String, what: &str) -> Parsed<String> {
         Ok(_) => Ok(text),
         Err(_) => Err(invalid(format!("{what} is no JSON"))),
     }
+}
+
+/// What a requester calls its request; `None` if it does not.
+pub(crate) fn request_key(text: String) -> Result<Option<RequestKey>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    RequestKey::new(text).map(Some).ok_or_else(|| Status::invalid_argument("request_id is none"))
 }
 
 pub(crate) fn room_id(id: &str) -> Parsed<RoomId> {
@@ -401,7 +410,10 @@ pub(crate) fn access_event(event: v1::AccessEvent) -> Option<(RoomId, News)> {
         }
     };
     let transport = TransportId::new(event.transport_id).ok()?;
-    Some((RoomId::new(event.room_id).ok()?, News::Access(AccessEvent { transport, change })))
+    Some((
+        RoomId::new(event.room_id).ok()?,
+        News::Access(AccessEvent { transport, answer: event.answer_number, change }),
+    ))
 }
 
 fn speaker(level: v1::SpeakerLevel) -> Option<(TrackId, Loudness)> {

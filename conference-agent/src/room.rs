@@ -1,6 +1,7 @@
 //! The core of a room: who is in it, what is published, subscribed and mixed. Synchronous and without clock, sockets or
 //! global randomness: [`Input`]s and the time go in, [`Output`]s and the next deadline come out.
 
+mod adoption;
 mod analytics;
 mod calls;
 mod conditions;
@@ -31,12 +32,16 @@ mod permissions;
 mod publications;
 mod refusal;
 mod regions;
+mod restore;
+mod retries;
 mod sessions;
+mod snapshot;
 mod speakers;
 mod state;
 mod stats;
 mod stream_info;
 mod subscriptions;
+mod tracked;
 mod transcoded;
 mod updates;
 mod view_layers;
@@ -67,7 +72,7 @@ pub(crate) use ingest::{IngestSource, IngestWish, Listen};
 pub(crate) use input::{
     AccessChange, AccessEvent, CallError, CallReply, Command, EgressEvent, EgressMedia, EgressWhat, Input,
     Join, LayoutAssignment, MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack,
-    PulledTrack, Receiver, RequestId, StartAnalytics, StartEgress, StartIngest, StreamOperation, Subscribe,
+    PulledTrack, Receiver, RequestId, RequestKey, StartAnalytics, StartEgress, StartIngest, StreamOperation, Subscribe,
     SubscribeTrack, SubscriptionUpdate, TrackUpdate,
 };
 pub(crate) use judge::Loudness;
@@ -79,7 +84,9 @@ pub(crate) use media::{Format, Kind, Kinds, Node, Source, VideoParameters, resol
 pub(crate) use output::{CallId, CallRequest, Callee, Note, Output, Reply};
 pub(crate) use outputs::MadeOutputs;
 pub(crate) use refusal::{Class, Refusal};
+pub(crate) use snapshot::Snapshot;
 pub(crate) use stats::{Countable, Counted, NodeStats, Question};
+pub(crate) use tracked::{Changes, Tracked};
 pub(crate) use views::ViewOutputs;
 pub(crate) use wish::Wish;
 
@@ -91,6 +98,7 @@ use egress::EgressLink;
 use flow::FlowLink;
 use ids::IdSource;
 use mixer::MixerLink;
+use snapshot::Saved;
 use speakers::{Selection, SpeakersLink};
 use state::State;
 use updates::{Lingering, Update};
@@ -123,6 +131,7 @@ pub(crate) struct Room {
     config: RoomConfig,
     settings: Settings,
     state: State,
+    saved: Saved,
     ids: IdSource,
     outputs: VecDeque<Output>,
     ended: bool,
@@ -148,6 +157,10 @@ pub(crate) struct Room {
     views_changed: bool,
     /// When the room ends if nobody joins.
     idle_until: Option<Instant>,
+    /// The request that is being handled, by its requester's own name for it.
+    asking: Option<RequestKey>,
+    /// Access nodes that have to be told once more that the room is this agent's, and when.
+    adopting: BTreeMap<WorkerId, Instant>,
 }
 
 impl Room {
@@ -185,6 +198,9 @@ impl Room {
             analytics_requests: BTreeMap::new(),
             told: Told::default(),
             speakers: SpeakersLink::default(),
+            saved: Saved::default(),
+            asking: None,
+            adopting: BTreeMap::new(),
             state: State { views, selection: Selection::new(&config), ..State::default() },
             id,
             config,
@@ -214,7 +230,7 @@ impl Room {
         }
         self.decisions.set_time(now);
         match input {
-            Input::Request { request, command } => self.command(request, command, now),
+            Input::Request { request, key, command } => self.command(request, key, command, now),
             Input::CallDone { call, result } => self.call_done(call, result, now),
             Input::Access { node, event } => self.access_event(&node, event),
             Input::Speakers { node, heard } => self.speakers_heard(&node, heard, now),
@@ -222,6 +238,7 @@ impl Room {
             Input::Streaming { node, event } => self.streaming_event(&node, event),
             Input::NodeLost(worker) => self.node_lost(&worker, now),
             Input::NodeResumed(worker) => {
+                self.access_resumed(&worker);
                 self.mixer_resumed(&worker);
                 self.streaming_resumed(&worker);
             }
@@ -250,6 +267,7 @@ impl Room {
         self.egress_timeout(now);
         self.linger_timeout(now);
         self.speakers_timeout(now);
+        self.adoption_timeout(now);
         self.settle(now);
     }
 
@@ -260,7 +278,8 @@ impl Room {
         }
         let links = self.mixer.next_deadline().into_iter().chain(self.flows.next_deadline());
         let links = links.chain(self.egress.next_deadline()).chain(self.speakers.next_deadline());
-        self.idle_until.into_iter().chain(links).chain(self.linger_deadline()).min()
+        let links = links.chain(self.linger_deadline()).chain(self.adopting.values().min().copied());
+        self.idle_until.into_iter().chain(links).min()
     }
 
     /// The next thing to do.
@@ -296,7 +315,7 @@ impl Room {
             self.release(v1::Purpose::Access, participant.to_string());
         }
         self.refuse_all_waiting(&Refusal::RoomEnds);
-        for (id, transport) in std::mem::take(&mut self.state.transports) {
+        for (id, transport) in self.state.transports.take_all() {
             if let Some(node) = transport.node {
                 self.close_transport(node, &id);
             }
@@ -308,9 +327,39 @@ impl Room {
         self.output(Output::Ended);
     }
 
-    fn command(&mut self, request: RequestId, command: Command, now: Instant) {
-        let result = match command {
-            Command::Join(join) => return self.join(request, join),
+    fn command(&mut self, request: RequestId, key: Option<RequestKey>, command: Command, now: Instant) {
+        if let Some(key) = &key
+            && self.is_done_before(request, key, &command)
+        {
+            return;
+        }
+        let may_be_remembered = command.is_done_at_once();
+        self.asking.clone_from(&key);
+        let result = self.begin(request, command, now);
+        self.asking = None;
+        if let (Some(key), Some(Ok(Some(Reply::Done))), true) = (key, &result, may_be_remembered) {
+            self.remember_done(key);
+        }
+        match result {
+            Some(Ok(Some(reply))) => self.reply(request, Ok(reply)),
+            Some(Err(refusal)) => self.refuse(request, refusal),
+            // Replied to when a node has answered, or already.
+            Some(Ok(None)) | None => {}
+        }
+    }
+
+    /// `None` if it is replied to already.
+    fn begin(
+        &mut self,
+        request: RequestId,
+        command: Command,
+        now: Instant,
+    ) -> Option<Result<Option<Reply>, Refusal>> {
+        Some(match command {
+            Command::Join(join) => {
+                self.join(request, join);
+                return None;
+            }
             Command::Publish(publish) => self.publish(request, publish),
             Command::Subscribe(subscribe) => self.subscribe(request, subscribe),
             Command::Signal { participant, transport, signal } => {
@@ -359,15 +408,10 @@ impl Room {
             Command::ListStreams => Ok(Some(Reply::Streams(self.describe_streams()))),
             Command::Destroy { reason } => {
                 self.reply(request, Ok(Reply::Done));
-                return self.destroy(Some(&reason));
+                self.destroy(Some(&reason));
+                return None;
             }
-        };
-        match result {
-            Ok(Some(reply)) => self.reply(request, Ok(reply)),
-            // Replied to when a node has answered.
-            Ok(None) => {}
-            Err(refusal) => self.refuse(request, refusal),
-        }
+        })
     }
 
     /// Brings the descriptions of views and transcoders in line with what an input changed, and fills slots that are free.

@@ -1,7 +1,7 @@
 //! The rooms of this process: started by the first who joins, found by all others.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use crate::{
-    actor::{Actor, Inbox, MAX_MAIL, Mail, ReplyTo},
+    actor::{Actor, After, End, Inbox, MAX_MAIL, Mail, ReplyTo},
     audience::{EventStream, event_queue},
     directory::{MAX_NEWS, NewsDoor},
-    room::{Command, Counted, Join, Refusal, Reply, Room, Settings},
+    keeper::{Head, Keeper},
+    room::{Command, Counted, Join, Refusal, Reply, RequestKey, Room, Settings, Snapshot},
     shared::Shared,
     stats::Desk,
 };
@@ -49,6 +50,14 @@ struct Slots {
 
 /// How far the start of a room is.
 type Start = Option<Result<RoomHandle, Status>>;
+
+/// A room that is about to run.
+struct Loaded {
+    room: Room,
+    keeper: Keeper,
+    /// What another agent has left of it.
+    taken_over: Option<(BTreeMap<String, Vec<u8>>, Head)>,
+}
 
 /// A running room.
 #[derive(Clone, Debug)]
@@ -95,18 +104,15 @@ impl Rooms {
         }
     }
 
-    /// Takes a participant's place over; everything after the event `after` comes first. `exact`: the client says itself that it has
-    /// that and no more.
+    /// Takes a participant's place over; everything after an event comes first.
     pub(crate) async fn resume(
-        &self,
+        self: &Arc<Self>,
         room: &RoomId,
         participant: ParticipantId,
-        (after, exact): (u64, bool),
+        after: After,
     ) -> Result<EventStream, Status> {
         let (events, stream) = event_queue(self.shared.limits.backlog);
-        self.ask(room, |reply| Mail::Resume { participant, after, exact, events, reply })
-            .await
-            .map(|_| stream)
+        self.ask(room, |reply| Mail::Resume { participant, after, events, reply }).await.map(|_| stream)
     }
 
     /// The participant has its events up to this one; `exact`: and its connection is gone without having brought more.
@@ -122,9 +128,74 @@ impl Rooms {
         handle.mailbox.send(Mail::Acknowledge { participant, seq, exact }).await.map_err(|_| not_found())
     }
 
-    /// Makes a request to a room that runs.
-    pub(crate) async fn request(&self, room: &RoomId, command: Command) -> Result<Reply, Status> {
-        self.ask(room, |reply| Mail::Request { command, reply }).await
+    /// Makes a request to a room that runs, here or at an agent that is gone.
+    pub(crate) async fn request(
+        self: &Arc<Self>,
+        room: &RoomId,
+        key: Option<RequestKey>,
+        command: Command,
+    ) -> Result<Reply, Status> {
+        self.ask(room, |reply| Mail::Request { key, command, reply }).await
+    }
+
+    /// Takes over the rooms whose agents are gone, as far as they are placed here.
+    pub(crate) async fn take_over_orphans(self: &Arc<Self>) {
+        let orphans = timely(self.shared.store.clone().list_orphans(v1::ListOrphansRequest {})).await;
+        let orphans = match orphans {
+            Ok(orphans) => orphans.into_inner().room_ids,
+            Err(status) => return tracing::debug!(%status, "orphaned rooms are not known"),
+        };
+        for room in orphans {
+            let placed = v1::ScheduleRequest {
+                purpose: v1::Purpose::Conference.into(),
+                task: room.clone(),
+                ..v1::ScheduleRequest::default()
+            };
+            let placed = timely(self.shared.cluster.clone().schedule(placed)).await;
+            let here = placed.is_ok_and(|placed| {
+                let worker = placed.into_inner().worker.unwrap_or_default();
+                worker.worker_id == self.shared.agent.as_str()
+            });
+            if let Some(room) = RoomId::new(room).ok().filter(|_| here) {
+                let rooms = self.clone();
+                tokio::spawn(async move { rooms.found(&room).await });
+            }
+        }
+    }
+
+    /// The room if it runs here, or did so at an agent that is gone; in that case it does from now on.
+    async fn found(self: &Arc<Self>, room: &RoomId) -> Result<RoomHandle, Status> {
+        let known = {
+            let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.rooms.contains_key(room)
+        };
+        if known || self.is_kept(room).await? {
+            return match self.started(room).await {
+                Err(status) if status.code() == Code::Unavailable => {
+                    Err(Status::aborted("Room is elsewhere"))
+                }
+                found => found,
+            };
+        }
+        Err(Status::not_found("Room not found"))
+    }
+
+    async fn is_kept(&self, room: &RoomId) -> Result<bool, Status> {
+        Ok(!self.snapshot(room).await?.is_empty())
+    }
+
+    /// What is kept of a room.
+    async fn snapshot(&self, room: &RoomId) -> Result<BTreeMap<String, Vec<u8>>, Status> {
+        let request = v1::ReadSnapshotRequest { room_id: room.to_string() };
+        let read = async {
+            let mut pages = self.shared.store.clone().read_snapshot(request).await?.into_inner();
+            let mut parts = BTreeMap::new();
+            while let Some(page) = pages.message().await? {
+                parts.extend(page.parts.into_iter().map(|part| (part.key, part.value)));
+            }
+            Ok(parts)
+        };
+        timely(read).await
     }
 
     /// What is counted of a running room.
@@ -133,7 +204,7 @@ impl Rooms {
         room: &RoomId,
         of: Counted,
     ) -> Result<v1::RoomStatsReply, Status> {
-        let desk = self.running(room).ok_or_else(|| Status::not_found("Room not found"))?.desk;
+        let desk = self.found(room).await?.desk;
         match of {
             Counted::All => {
                 let (rooms, room, asking) = (Arc::clone(self), room.clone(), Arc::clone(&desk));
@@ -144,7 +215,7 @@ impl Rooms {
     }
 
     async fn count(
-        &self,
+        self: &Arc<Self>,
         room: &RoomId,
         of: Counted,
         desk: &Arc<Desk>,
@@ -153,7 +224,7 @@ impl Rooms {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
         };
-        match self.request(room, Command::Stats { of, wall_ms: wall_ms() }).await? {
+        match self.request(room, None, Command::Stats { of, wall_ms: wall_ms() }).await? {
             Reply::Stats(mut plan) => {
                 let counted = Desk::ask(desk, std::mem::take(&mut plan.questions)).await;
                 Ok(plan.complete(wall_ms(), &counted))
@@ -166,25 +237,31 @@ impl Rooms {
     pub(crate) async fn request_starting(
         self: &Arc<Self>,
         room: &RoomId,
+        key: Option<RequestKey>,
         command: Command,
     ) -> Result<Reply, Status> {
         match tokio::time::timeout(JOIN_TIMEOUT, self.started(room)).await {
             Ok(started) => started.map(drop)?,
             Err(_) => return Err(Status::unavailable("Joining room failed")),
         }
-        self.request(room, command).await
+        self.request(room, key, command).await
     }
 
-    async fn ask(&self, room: &RoomId, mail: impl FnOnce(ReplyTo) -> Mail) -> Result<Reply, Status> {
-        let not_found = || Status::not_found("Room not found");
-        let handle = self.running(room).ok_or_else(not_found)?;
+    async fn ask(
+        self: &Arc<Self>,
+        room: &RoomId,
+        mail: impl FnOnce(ReplyTo) -> Mail,
+    ) -> Result<Reply, Status> {
+        // The caller finds out where it is now, if it is anywhere.
+        let gone = || Status::aborted("Room is elsewhere");
+        let handle = self.found(room).await?;
         let (reply, replied) = oneshot::channel();
         let mail = mail(reply);
         let pulls = matches!(mail, Mail::Request { command: Command::StartIngest(_), .. });
         let timeout = if pulls { INGEST_TIMEOUT } else { REQUEST_TIMEOUT };
         let answer = async {
-            handle.mailbox.send(mail).await.map_err(|_| not_found())?;
-            replied.await.map_err(|_| not_found())?.map_err(Status::from)
+            handle.mailbox.send(mail).await.map_err(|_| gone())?;
+            replied.await.map_err(|_| gone())?.map_err(Status::from)
         };
         match tokio::time::timeout(timeout, answer).await {
             Ok(result) => result,
@@ -203,7 +280,7 @@ impl Rooms {
             let (reply, _) = oneshot::channel();
             let command = Command::Destroy { reason: reason.to_owned() };
             // A room that takes no mail is ending already.
-            let _: Result<_, _> = handle.mailbox.send(Mail::Request { command, reply }).await;
+            let _: Result<_, _> = handle.mailbox.send(Mail::Request { key: None, command, reply }).await;
         }
         for handle in &handles {
             handle.ended.cancelled().await;
@@ -236,8 +313,8 @@ impl Rooms {
 
     /// Starts a room and runs it to its end.
     async fn start(self: Arc<Self>, id: RoomId, done: watch::Sender<Start>) {
-        let room = match self.load(&id).await {
-            Ok(room) => room,
+        let Loaded { room, keeper, taken_over } = match self.load(&id).await {
+            Ok(loaded) => loaded,
             Err(status) => {
                 tracing::info!(room = %id, %status, "room not started");
                 self.forget(&id);
@@ -251,27 +328,40 @@ impl Rooms {
         self.shared.directory.insert(id.clone(), NewsDoor { news: news_to, overrun: overrun.clone() });
         self.shared.tasks.insert(id.as_str());
         let inbox = Inbox { mail, mailbox: mailbox.downgrade(), news, overrun };
-        let actor = Actor::new(id.clone(), room, self.shared.clone(), inbox);
+        let mut actor = Actor::new(id.clone(), room, self.shared.clone(), inbox, Some(keeper));
+        let was_running = taken_over.is_some();
+        if let Some((parts, head)) = taken_over {
+            actor.take_over(&parts, head);
+        }
         let ended = CancellationToken::new();
         metrics::gauge!("kaigi_conference_rooms").increment(1);
-        tracing::info!(room = %id, "room started");
-        let desk = Arc::new(Desk::new(self.shared.channels.clone()));
-        let running = tokio::spawn(actor.run());
-        done.send_replace(Some(Ok(RoomHandle { mailbox, ended: ended.clone(), desk })));
-        if running.await.is_err() {
-            tracing::error!(room = %id, "the room's task panicked");
+        match was_running {
+            true => tracing::info!(room = %id, "room taken over"),
+            false => tracing::info!(room = %id, "room started"),
         }
-        tracing::info!(room = %id, "room ended");
+        let desk = Arc::new(Desk::new(self.shared.channels.clone()));
+        let running = tokio::spawn(actor.run(was_running));
+        done.send_replace(Some(Ok(RoomHandle { mailbox, ended: ended.clone(), desk })));
+        let end = running.await.unwrap_or_else(|_| {
+            tracing::error!(room = %id, "the room's task panicked");
+            End::Over
+        });
+        if end == End::Over {
+            tracing::info!(room = %id, "room ended");
+        }
         metrics::gauge!("kaigi_conference_rooms").decrement(1);
         self.shared.directory.remove(&id);
         self.shared.tasks.remove(id.as_str());
-        self.give_back(&id).await;
+        if end == End::Over {
+            self.give_back(&id).await;
+        }
         // Only now may the room start anew: the lease that is given back must not be a later one.
         self.forget(&id);
         ended.cancel();
     }
 
-    async fn load(&self, id: &RoomId) -> Result<Room, Status> {
+    /// Takes the room's lease and what is kept of it, or begins with its document.
+    async fn load(&self, id: &RoomId) -> Result<Loaded, Status> {
         let failed = |status: Status| match status.code() {
             Code::NotFound => status,
             _ => Status::unavailable("Joining room failed"),
@@ -293,8 +383,23 @@ impl Rooms {
             idle: self.shared.limits.idle,
             seed: rand::random(),
         };
-        match Room::new(id.clone(), config, settings, Instant::now()) {
-            Ok(room) => Ok(room),
+        let now = Instant::now();
+        let keeper = Keeper::new(self.shared.store.clone(), id.clone(), epoch, now);
+        let parts = self.snapshot(id).await.map_err(failed)?;
+        if let Some(head) = Head::find(&parts) {
+            match Snapshot::read(&parts) {
+                Ok(snapshot) => {
+                    metrics::counter!("kaigi_conference_takeovers_total").increment(1);
+                    let room = Room::restore(id.clone(), snapshot, settings, now);
+                    return Ok(Loaded { room, keeper, taken_over: Some((parts, head)) });
+                }
+                Err(error) => {
+                    tracing::error!(room = %id, %error, "the room is not taken over, it begins anew")
+                }
+            }
+        }
+        match Room::new(id.clone(), config, settings, now) {
+            Ok(room) => Ok(Loaded { room, keeper, taken_over: None }),
             Err(error) => {
                 tracing::error!(room = %id, %error, "the room can't be started");
                 self.give_back(id).await;

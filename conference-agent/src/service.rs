@@ -6,6 +6,7 @@ use kaigi_proto::v1::{self, conference_server::Conference};
 use tonic::{Request, Response, Status};
 
 use crate::{
+    actor::After,
     audience::EventStream,
     parse,
     room::{Command, Reply},
@@ -26,19 +27,24 @@ impl ConferenceService {
     }
 
     async fn ask(&self, room: &str, command: Command) -> Result<Reply, Status> {
-        self.rooms.request(&parse::room_id(room)?, command).await
+        self.ask_once(room, String::new(), command).await
+    }
+
+    /// Asks for what must not be done twice.
+    async fn ask_once(&self, room: &str, request_id: String, command: Command) -> Result<Reply, Status> {
+        self.rooms.request(&parse::room_id(room)?, parse::request_key(request_id)?, command).await
     }
 
     /// For requests whose reply says nothing but that it is done.
-    async fn order<T: Default>(&self, room: &str, command: Command) -> Answer<T> {
-        match self.ask(room, command).await? {
+    async fn order<T: Default>(&self, room: &str, request_id: String, command: Command) -> Answer<T> {
+        match self.ask_once(room, request_id, command).await? {
             Reply::Done => Ok(Response::new(T::default())),
             other => Err(unexpected(&other)),
         }
     }
 
-    async fn session(&self, room: &str, command: Command) -> Answer<v1::SessionReply> {
-        match self.ask(room, command).await? {
+    async fn session(&self, room: &str, request_id: String, command: Command) -> Answer<v1::SessionReply> {
+        match self.ask_once(room, request_id, command).await? {
             Reply::Session { session, transport } => Ok(Response::new(v1::SessionReply {
                 session_id: session.to_string(),
                 transport_id: transport.to_string(),
@@ -81,7 +87,9 @@ impl Conference for ConferenceService {
         let request = request.into_inner();
         let (room, participant) =
             (parse::room_id(&request.room_id)?, parse::participant_id(&request.participant_id)?);
-        self.rooms.resume(&room, participant, (request.after_seq, request.exact)).await.map(Response::new)
+        let (seq, exact) = (request.after_seq, request.exact);
+        let after = if request.same_portal { After::Portal { seq } } else { After::Client { seq, exact } };
+        self.rooms.resume(&room, participant, after).await.map(Response::new)
     }
 
     async fn acknowledge(&self, request: Request<v1::AcknowledgeRequest>) -> Answer<v1::AcknowledgeReply> {
@@ -94,29 +102,29 @@ impl Conference for ConferenceService {
 
     async fn leave(&self, request: Request<v1::LeaveRoomRequest>) -> Answer<v1::LeaveRoomReply> {
         let request = request.into_inner();
-        self.order(&request.room_id, parse::leave(&request)?).await
+        self.order(&request.room_id, String::new(), parse::leave(&request)?).await
     }
 
     async fn publish(&self, request: Request<v1::PublishRequest>) -> Answer<v1::SessionReply> {
         let request = request.into_inner();
-        let room = request.room_id.clone();
-        self.session(&room, parse::publish(request)?).await
+        let (room, id) = (request.room_id.clone(), request.request_id.clone());
+        self.session(&room, id, parse::publish(request)?).await
     }
 
     async fn subscribe(&self, request: Request<v1::SubscribeRequest>) -> Answer<v1::SessionReply> {
         let request = request.into_inner();
-        let room = request.room_id.clone();
-        self.session(&room, parse::subscribe(request)?).await
+        let (room, id) = (request.room_id.clone(), request.request_id.clone());
+        self.session(&room, id, parse::subscribe(request)?).await
     }
 
     async fn unpublish(&self, request: Request<v1::EndSessionRequest>) -> Answer<v1::EndSessionReply> {
         let request = request.into_inner();
-        self.order(&request.room_id, parse::unpublish(&request)?).await
+        self.order(&request.room_id, request.request_id.clone(), parse::unpublish(&request)?).await
     }
 
     async fn unsubscribe(&self, request: Request<v1::EndSessionRequest>) -> Answer<v1::EndSessionReply> {
         let request = request.into_inner();
-        self.order(&request.room_id, parse::unsubscribe(&request)?).await
+        self.order(&request.room_id, request.request_id.clone(), parse::unsubscribe(&request)?).await
     }
 
     async fn control_stream(&self, request: Request<v1::ControlRequest>) -> Answer<v1::ControlReply> {
@@ -145,14 +153,14 @@ impl Conference for ConferenceService {
 
     async fn signal(&self, request: Request<v1::SignalRequest>) -> Answer<v1::SignalReply> {
         let request = request.into_inner();
-        let room = request.room_id.clone();
-        self.order(&room, parse::signal(request)?).await
+        let (room, id) = (request.room_id.clone(), request.request_id.clone());
+        self.order(&room, id, parse::signal(request)?).await
     }
 
     async fn text(&self, request: Request<v1::TextRequest>) -> Answer<v1::TextReply> {
         let request = request.into_inner();
-        let room = request.room_id.clone();
-        self.order(&room, parse::text(request)?).await
+        let (room, id) = (request.room_id.clone(), request.request_id.clone());
+        self.order(&room, id, parse::text(request)?).await
     }
 
     async fn list_participants(
@@ -172,7 +180,7 @@ impl Conference for ConferenceService {
         request: Request<v1::ParticipantRequest>,
     ) -> Answer<v1::DropParticipantReply> {
         let request = request.into_inner();
-        self.order(&request.room_id, parse::drop_participant(&request)?).await
+        self.order(&request.room_id, request.request_id.clone(), parse::drop_participant(&request)?).await
     }
 
     async fn update_participant(
@@ -204,13 +212,14 @@ impl Conference for ConferenceService {
 
     async fn delete_stream(&self, request: Request<v1::StreamRequest>) -> Answer<v1::DeleteStreamReply> {
         let request = request.into_inner();
-        self.order(&request.room_id, parse::delete_stream(&request)?).await
+        self.order(&request.room_id, request.request_id.clone(), parse::delete_stream(&request)?).await
     }
 
     async fn start_egress(&self, request: Request<v1::StartEgressRequest>) -> Answer<v1::Egress> {
         let request = request.into_inner();
         let room = parse::room_id(&request.room_id)?;
-        egress(self.rooms.request_starting(&room, parse::start_egress(request)?).await?)
+        let key = parse::request_key(request.request_id.clone())?;
+        egress(self.rooms.request_starting(&room, key, parse::start_egress(request)?).await?)
     }
 
     async fn update_egress(&self, request: Request<v1::UpdateEgressRequest>) -> Answer<v1::Egress> {
@@ -221,7 +230,8 @@ impl Conference for ConferenceService {
 
     async fn stop_egress(&self, request: Request<v1::EgressRequest>) -> Answer<v1::StopEgressReply> {
         let request = request.into_inner();
-        self.order(&request.room_id, Command::StopEgress { egress: request.egress_id }).await
+        self.order(&request.room_id, request.request_id, Command::StopEgress { egress: request.egress_id })
+            .await
     }
 
     async fn list_egresses(&self, request: Request<v1::RoomRequest>) -> Answer<v1::ListEgressesReply> {
@@ -255,7 +265,8 @@ impl Conference for ConferenceService {
     async fn start_ingest(&self, request: Request<v1::StartIngestRequest>) -> Answer<v1::Stream> {
         let request = request.into_inner();
         let room = parse::room_id(&request.room_id)?;
-        match self.rooms.request_starting(&room, parse::start_ingest(request)?).await? {
+        let key = parse::request_key(request.request_id.clone())?;
+        match self.rooms.request_starting(&room, key, parse::start_ingest(request)?).await? {
             Reply::Stream(stream) => Ok(Response::new(*stream)),
             other => Err(unexpected(&other)),
         }
@@ -264,7 +275,8 @@ impl Conference for ConferenceService {
     async fn listen_ingest(&self, request: Request<v1::StartIngestRequest>) -> Answer<v1::Ingest> {
         let request = request.into_inner();
         let room = parse::room_id(&request.room_id)?;
-        match self.rooms.request_starting(&room, parse::listen_ingest(request)?).await? {
+        let key = parse::request_key(request.request_id.clone())?;
+        match self.rooms.request_starting(&room, key, parse::listen_ingest(request)?).await? {
             Reply::Ingest(ingest) => Ok(Response::new(*ingest)),
             other => Err(unexpected(&other)),
         }
@@ -279,6 +291,6 @@ impl Conference for ConferenceService {
 
     async fn destroy_room(&self, request: Request<v1::RoomRequest>) -> Answer<v1::DestroyRoomReply> {
         let reason = "Room destruction".to_owned();
-        self.order(&request.into_inner().room_id, Command::Destroy { reason }).await
+        self.order(&request.into_inner().room_id, String::new(), Command::Destroy { reason }).await
     }
 }

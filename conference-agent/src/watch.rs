@@ -9,17 +9,17 @@ use kaigi_proto::{
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::{directory::News, shared::Shared};
+use crate::{directory::News, rooms::Rooms, shared::Shared};
 
 /// Pause between attempts to watch.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Tells the rooms of workers that leave, until `stop`. While the cluster-manager is away, nodes that die are noticed by the end of
 /// their own event streams.
-pub(crate) async fn watch_cluster(shared: Arc<Shared>, stop: CancellationToken) {
+pub(crate) async fn watch_cluster(shared: Arc<Shared>, rooms: Arc<Rooms>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         tokio::select! {
-            result = watch(&shared) => tracing::debug!(?result, "the watch of the cluster ended"),
+            result = watch(&shared, &rooms) => tracing::debug!(?result, "the watch of the cluster ended"),
             () = stop.cancelled() => return,
         }
         tokio::select! {
@@ -38,7 +38,7 @@ fn tell_of_mixer(shared: &Shared, worker: &v1::Worker) {
     }
 }
 
-async fn watch(shared: &Shared) -> Result<(), Status> {
+async fn watch(shared: &Shared, rooms: &Arc<Rooms>) -> Result<(), Status> {
     let mut events = shared.cluster.clone().watch(v1::WatchRequest {}).await?.into_inner();
     while let Some(event) = events.message().await? {
         match event.event {
@@ -47,8 +47,16 @@ async fn watch(shared: &Shared) -> Result<(), Status> {
                     shared.nodes.lost(&id);
                 }
                 tell_of_mixer(shared, &worker);
+                if worker.purpose() == v1::Purpose::Conference {
+                    rooms.take_over_orphans().await;
+                }
             }
-            Some(Event::Joined(worker)) => tell_of_mixer(shared, &worker),
+            Some(Event::Joined(worker)) => {
+                tell_of_mixer(shared, &worker);
+                if worker.worker_id == shared.agent.as_str() {
+                    rooms.take_over_orphans().await;
+                }
+            }
             None => {}
         }
     }

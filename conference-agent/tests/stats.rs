@@ -40,6 +40,7 @@ async fn watching() -> (Cluster, Listener, String) {
         participant_id: "ann".into(),
         transport_id: session.transport_id.clone(),
         signal: Some(v1::signal_request::Signal::Offer("offer".into())),
+        request_id: String::new(),
     };
     cluster.client.signal(offer).await.unwrap();
     let ready = |event: &Event| match event {

@@ -79,6 +79,11 @@ impl EventHub {
         });
         if work.agent != agent {
             agent.clone_into(&mut work.agent);
+            // Its stream may be open already.
+            let summary = work.summary(key);
+            for event in summary.into_iter().filter_map(|message| message.event) {
+                hub.tell(key, event, now);
+            }
         }
     }
 
@@ -315,7 +320,10 @@ mod tests {
     fn a_view_may_change_hands() {
         let (hub, now) = (EventHub::default(), Instant::now());
         hub.set(&key("r1"), "a", now);
+        hub.active(&key("r1"), stream("s0"), now);
         let mut heir = hub.open("b");
+        hub.set(&key("r1"), "b", now);
+        assert_eq!(texts(&mut heir), ["r1: s0 speaks"], "how it is");
         hub.set(&key("r1"), "b", now);
         hub.active(&key("r1"), stream("s1"), now);
         assert_eq!(texts(&mut heir), ["r1: s1 speaks"]);

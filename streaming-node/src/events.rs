@@ -95,7 +95,16 @@ impl EventHub {
             reason: String::new(),
             tracks: Vec::new(),
         });
-        agent.clone_into(&mut known.agent);
+        if known.agent != agent {
+            agent.clone_into(&mut known.agent);
+            // Its stream may be open already.
+            let now_so = event(key, known);
+            if let Some(Agent::Listening(tell)) = hub.agents.get(agent)
+                && tell.try_send(now_so).is_err()
+            {
+                hub.agents.insert(agent.to_owned(), Agent::Away(now));
+            }
+        }
         OutputTeller { hub: self.clone(), key: key.clone() }
     }
 
@@ -170,6 +179,20 @@ mod tests {
         hub.remove(&key);
         teller.tell(v1::OutputState::Active, "");
         assert!(told.try_recv().is_err());
+    }
+
+    #[test]
+    fn an_agent_that_takes_over_is_told_how_it_is() {
+        let hub = EventHub::default();
+        let key = ("room".to_owned(), "id".to_owned());
+        let teller = hub.set(&key, "agent", Instant::now());
+        teller.tell(v1::OutputState::Active, "");
+        let mut told = hub.open("heir");
+        assert!(told.try_recv().is_err());
+        let _teller = hub.set(&key, "heir", Instant::now());
+        assert_eq!(told.try_recv().unwrap().state(), v1::OutputState::Active);
+        let _teller = hub.set(&key, "heir", Instant::now());
+        assert!(told.try_recv().is_err(), "told twice");
     }
 
     #[test]

@@ -216,6 +216,13 @@ impl Source {
         self.size
     }
 
+    /// The size of its picture, those of its spatial layers if there are several, and how many temporal layers it says that it has; if that
+    /// is known.
+    #[must_use]
+    pub fn told_sizes(&self) -> Option<(Size, Vec<Size>, u8)> {
+        Some((self.size?, self.sizes.iter().flatten().copied().collect(), self.temporal))
+    }
+
     /// When the newest packet came.
     #[must_use]
     pub fn last_packet(&self) -> Option<Instant> {

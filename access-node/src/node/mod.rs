@@ -1,6 +1,7 @@
 //! The access node without I/O: rooms' transports and sessions, their datagrams, and the links to other nodes. Calls, datagrams and times
 //! go in; datagrams, events and calls to other nodes come out ([`Output`]).
 
+mod adoption;
 mod counters;
 mod crossings;
 mod data;
@@ -25,6 +26,7 @@ mod speakers;
 mod stats;
 mod transport;
 
+pub use adoption::{Adopted, AdoptedSession};
 pub use counters::Counters;
 pub use crossings::{Crossing, Crossings, record_length};
 pub use data_link::{ConsumerId, DataCall};

@@ -107,7 +107,8 @@ impl Net {
         if let Some(transport) = self.transports.get(key) {
             let (room, participant, id) =
                 (transport.room.clone(), transport.participant.clone(), transport.id.clone());
-            self.event_of(&room, &participant, &id, event);
+            let answer = if let Event::Answer(_) = event { transport.answers.count } else { 0 };
+            self.numbered_event_of(&room, &participant, &id, event, answer);
         }
     }
 
@@ -119,12 +120,24 @@ impl Net {
         transport: &TransportId,
         event: Event,
     ) {
+        self.numbered_event_of(room, participant, transport, event, 0);
+    }
+
+    fn numbered_event_of(
+        &mut self,
+        room: &RoomId,
+        participant: &ParticipantId,
+        transport: &TransportId,
+        event: Event,
+        answer_number: u64,
+    ) {
         let Some(agent) = self.rooms.get(room).map(|room| room.agent.clone()) else { return };
         let event = v1::AccessEvent {
             room_id: room.to_string(),
             participant_id: participant.to_string(),
             transport_id: transport.to_string(),
             event: Some(event),
+            answer_number,
         };
         self.output.events.push((agent, event));
     }

@@ -5,7 +5,7 @@ use kaigi_proto::{
     v1,
 };
 
-use super::NodeError;
+use super::{Adopted, AdoptedSession, NodeError};
 use crate::{
     forward::Size,
     ids::Mid,
@@ -279,6 +279,36 @@ impl Opened {
         }
         Ok(())
     }
+}
+
+/// A transport as an agent that takes over wants it.
+///
+/// # Errors
+/// If something is unusable.
+pub fn adopted(transport: v1::AdoptedTransport) -> Result<Adopted, NodeError> {
+    let session = |session: v1::AdoptedSession| {
+        let stopped = session.stopped.unwrap_or_default();
+        let stopped = [(Kind::Audio, stopped.audio), (Kind::Video, stopped.video)];
+        let fed = |source: v1::SetSourceRequest| {
+            let kind = kind(source.kind)?;
+            let feed = match source.selected {
+                Some(selected) => Some(self::selected(&selected, kind)?),
+                None => feed(source.source, source.layers, source.wanted, kind)?,
+            };
+            Ok(feed.map(|feed| (kind, feed)))
+        };
+        let feeds =
+            limited(session.sources, "sources")?.into_iter().filter_map(|source| fed(source).transpose());
+        Ok(AdoptedSession {
+            session: SessionId::new(&session.session_id)?,
+            stopped: stopped.into_iter().filter(|(_, stopped)| *stopped).map(|(kind, _)| kind).collect(),
+            feeds: feeds.collect::<Result<_, NodeError>>()?,
+        })
+    };
+    Ok(Adopted {
+        transport: TransportId::new(&transport.transport_id)?,
+        sessions: transport.sessions.into_iter().map(session).collect::<Result<_, NodeError>>()?,
+    })
 }
 
 /// Where a subscribed track comes from: layers, if there are any, else the source.

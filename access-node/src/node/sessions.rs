@@ -10,6 +10,7 @@ use rand::RngCore;
 
 use super::{
     Feed, Node, NodeError, Opened, PublicationTrack, SubscriptionTrack,
+    adoption::Answers,
     data::TransportData,
     interest::Interest,
     layers::{Fed, Layering},
@@ -313,6 +314,7 @@ impl Node {
             room: opened.room.clone(),
             participant: opened.participant.clone(),
             negotiation: Negotiation::new(local),
+            answers: Answers::default(),
             ice: IceLite::new(now, ufrag.clone(), password),
             remote_ice: None,
             dtls: None,

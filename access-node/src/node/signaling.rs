@@ -10,6 +10,7 @@ use rand::RngCore;
 
 use super::{
     Node, NodeError, TrackSource,
+    adoption::Answers,
     layers::Fed,
     sessions::{PASSWORD_BYTES, UFRAG_BYTES},
     speakers::Taker,
@@ -29,7 +30,25 @@ impl Node {
     /// # Errors
     /// If there is no such transport, or DTLS can't be set up.
     pub fn offer(&mut self, now: Instant, transport: &TransportId, offer: &Offer) -> Result<(), NodeError> {
+        self.offer_of(now, transport, offer, "")
+    }
+
+    /// The same of a request with a name; when it comes again, it is answered already.
+    ///
+    /// # Errors
+    /// See [`Self::offer`].
+    pub fn offer_of(
+        &mut self,
+        now: Instant,
+        transport: &TransportId,
+        offer: &Offer,
+        request: &str,
+    ) -> Result<(), NodeError> {
         let key = *self.by_id.get(transport).ok_or(NodeError::UnknownTransport)?;
+        let answers = self.net.transports.get(key).map(|transport| &transport.answers);
+        if answers.is_some_and(|answers| !request.is_empty() && answers.request == request) {
+            return Ok(());
+        }
         self.restart_ice(key, offer);
         let Some(entry) = self.net.transports.get_mut(key) else { return Err(NodeError::UnknownTransport) };
         let rng = &mut self.rng;
@@ -41,6 +60,8 @@ impl Node {
                 .map_err(|error| NodeError::Crypto(error.to_string()))?;
             entry.dtls = Some(dtls);
         }
+        let count = entry.answers.count + 1;
+        entry.answers = Answers { count, last: outcome.answer.clone(), request: request.to_owned() };
         self.net.event(key, Event::Answer(outcome.answer));
         for change in outcome.changes {
             match change {

@@ -9,6 +9,7 @@ use kaigi_proto::ids::{ParticipantId, RoomId, SessionId, TrackId, TransportId};
 
 use super::{
     Opened,
+    adoption::Answers,
     data::{SessionData, TransportData},
     interest::Interest,
     layers::{Fed, Layering},
@@ -108,6 +109,8 @@ pub struct Transport {
     pub(super) participant: ParticipantId,
     pub(super) negotiation: Negotiation,
     pub(super) ice: IceLite,
+    /// What was answered, for agents that have missed it.
+    pub(super) answers: Answers,
     /// The client's credentials in its last offer; others in the next are a restart.
     pub(super) remote_ice: Option<RemoteCredentials>,
     /// From the first offer on.

@@ -104,6 +104,20 @@ impl Placement {
         Ok(Opening { placement: self.clone(), transport: opened.transport.clone(), worker, unaware })
     }
 
+    /// A room is that agent's from now on, if it is here.
+    ///
+    /// # Errors
+    /// If a newer agent serves it.
+    pub(super) fn adopt(&self, room: &RoomId, agent: &WorkerId, epoch: u64) -> Result<(), NodeError> {
+        if let Some(room) = self.lock().rooms.get_mut(room) {
+            if epoch < room.epoch {
+                return Err(NodeError::OldEpoch(room.epoch));
+            }
+            (room.agent, room.epoch) = (agent.clone(), epoch);
+        }
+        Ok(())
+    }
+
     /// Whose a transport is.
     pub(super) fn of(&self, transport: &TransportId) -> Option<usize> {
         self.lock().transports.get(transport).map(|place| place.worker)

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use kaigi_proto::ids::TransportId;
+use kaigi_proto::ids::{RoomId, TransportId, WorkerId};
 
 use super::{Placement, WorkerGone, WorkerHandle};
 use crate::node::{Node, NodeError, Opened};
@@ -62,6 +62,32 @@ impl Workers {
             result
         };
         worker.call(job).await
+    }
+
+    /// A room is that agent's from now on, and has these transports and no others. Gives those of them that are there.
+    ///
+    /// # Errors
+    /// If a worker has ended.
+    pub async fn adopt_room(
+        &self,
+        room: &RoomId,
+        agent: &WorkerId,
+        epoch: u64,
+        named: Vec<TransportId>,
+    ) -> Result<Result<Vec<TransportId>, NodeError>, WorkerGone> {
+        if let Err(error) = self.placement.adopt(room, agent, epoch) {
+            return Ok(Err(error));
+        }
+        let mut there = Vec::new();
+        for worker in self.iter() {
+            let (room, agent, named) = (room.clone(), agent.clone(), named.clone());
+            let adopt = move |node: &mut Node, now| node.adopt_room(now, &room, &agent, epoch, &named);
+            match worker.call(adopt).await? {
+                Ok(here) => there.extend(here),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(there))
     }
 
     /// Has a job done by the worker that has what it is about; the others answer `missing`.

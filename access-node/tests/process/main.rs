@@ -181,6 +181,7 @@ async fn calls_without_the_secret_are_refused_and_bad_ones_named() {
     let offer = |sdp: &str| v1::SignalTransportRequest {
         transport_id: "t".into(),
         signal: Some(Signal::Offer(sdp.into())),
+        request_id: String::new(),
     };
     for (sdp, code) in [("", Code::InvalidArgument), ("v=0\r\nm=x", Code::InvalidArgument)] {
         assert_eq!(process.agent.signal_transport(offer(sdp)).await.unwrap_err().code(), code);

@@ -18,6 +18,7 @@ pub use sealed::{KeyFileError, NoKey, SealError, SealKey, Sealed, SealedStore};
 pub(crate) use sealed::{is_sealed, make_key_file, read_key_file, scrubbed};
 pub use types::{
     Collection, Document, Epoch, Key, KeyError, Page, Query, RoomLease, SecretName, SecretValue,
+    SnapshotChange, SnapshotPart,
 };
 
 /// Most documents, of all collections in a file, of each on a server: at a kilobyte each a gigabyte.
@@ -40,6 +41,12 @@ pub enum StoreError {
     /// The room's lease is no longer the one that the caller had seen.
     #[error("the room's lease changed meanwhile")]
     LeaseChanged,
+    /// The room is not leased under the writer's epoch any more.
+    #[error("the room is not leased under that epoch any more")]
+    Fenced,
+    /// What is kept of the room is not what the change is of.
+    #[error("what is kept of the room is of another version")]
+    OtherVersion,
     /// A limit on the number of documents or secrets is reached.
     #[error("the store holds as many {0} as it may")]
     Full(&'static str),
@@ -144,8 +151,24 @@ pub trait Store: Send + Sync + 'static {
         worker: &WorkerId,
     ) -> Result<Epoch, StoreError>;
 
-    /// Ends the room's lease if `worker` holds it; whether it did. Epochs go on rising afterwards.
+    /// Ends the room's lease, and what is kept of the room, if `worker` holds it; whether it did. Epochs go on rising afterwards.
     async fn release_room(&self, room: &RoomId, worker: &WorkerId) -> Result<bool, StoreError>;
+
+    /// Changes what is kept of a live room, wholly or not at all: [`StoreError::Fenced`] unless the room is leased under `epoch`,
+    /// [`StoreError::OtherVersion`] if what is kept is not of the version before (and the change is not whole). Ready when it can be
+    /// read; a store in a file may have it on disk up to a second later.
+    async fn write_snapshot(
+        &self,
+        room: &RoomId,
+        epoch: Epoch,
+        change: SnapshotChange,
+    ) -> Result<(), StoreError>;
+
+    /// All parts of what is kept of a room, in no order; empty if there is nothing.
+    async fn read_snapshot(&self, room: &RoomId) -> Result<Vec<SnapshotPart>, StoreError>;
+
+    /// The rooms of which something is kept, with their leases.
+    async fn kept_rooms(&self) -> Result<Vec<(RoomId, RoomLease)>, StoreError>;
 
     /// Removes what has expired from the disk, at most a bounded number per call; how many. A store that does so by itself
     /// has nothing to do.

@@ -8,7 +8,9 @@ use std::{
 
 use kaigi_proto::ids::{RoomId, WorkerId};
 
-use super::{Collection, Key, Page, PutMode, Query, SecretName, Store, StoreError};
+use super::{
+    Collection, Epoch, Key, Page, PutMode, Query, SecretName, SnapshotChange, SnapshotPart, Store, StoreError,
+};
 
 macro_rules! store_suite {
     ($make:expr) => {
@@ -32,6 +34,10 @@ macro_rules! store_suite {
             a_lease_is_taken_only_as_seen,
             of_many_agents_one_gets_the_lease,
             only_the_holder_releases,
+            a_snapshot_is_changed_part_by_part,
+            a_snapshot_is_written_under_the_newest_epoch_alone,
+            a_change_of_another_version_is_refused,
+            a_snapshot_goes_with_its_lease,
         }
     };
     (@ $make:expr, $($name:ident,)+) => {
@@ -390,4 +396,84 @@ pub(crate) async fn only_the_holder_releases(store: Arc<dyn Store>) {
     assert!(store.release_room(&r, &worker("a")).await.unwrap());
     assert!(!store.release_room(&r, &worker("a")).await.unwrap());
     assert_eq!(store.room_lease(&r).await.unwrap(), None);
+}
+
+fn change(version: u64, parts: &[(&str, &str)], removed: &[&str]) -> SnapshotChange {
+    let part = |(key, value): &(&str, &str)| SnapshotPart {
+        key: Key::new(key).unwrap(),
+        value: value.as_bytes().to_vec(),
+    };
+    let removed = removed.iter().map(|key| Key::new(key).unwrap());
+    SnapshotChange {
+        version,
+        whole: version == 1,
+        parts: parts.iter().map(part).collect(),
+        removed: removed.collect(),
+    }
+}
+
+async fn kept(store: &Arc<dyn Store>, of: &str) -> String {
+    let parts = store.read_snapshot(&room(of)).await.unwrap();
+    let shown =
+        |part: SnapshotPart| format!("{}={}", part.key.as_str(), String::from_utf8(part.value).unwrap());
+    let mut parts: Vec<String> = parts.into_iter().map(shown).collect();
+    parts.sort();
+    parts.join(" ")
+}
+
+async fn leased(store: &Arc<dyn Store>, of: &str, by: &str) -> Epoch {
+    let seen = store.room_lease(&room(of)).await.unwrap();
+    store.lease_room(&room(of), seen.as_ref(), &worker(by)).await.unwrap()
+}
+
+pub(crate) async fn a_snapshot_is_changed_part_by_part(store: Arc<dyn Store>) {
+    assert_eq!(kept(&store, "r").await, "");
+    let (epoch, other) = (leased(&store, "r", "a").await, leased(&store, "r2", "a").await);
+    store.write_snapshot(&room("r"), epoch, change(1, &[("p/1", "x"), ("p/2", "y")], &[])).await.unwrap();
+    store.write_snapshot(&room("r2"), other, change(1, &[("p/1", "other")], &[])).await.unwrap();
+    store.write_snapshot(&room("r"), epoch, change(2, &[("p/2", "z"), ("q", "é")], &["p/1"])).await.unwrap();
+    assert_eq!(kept(&store, "r").await, "p/2=z q=é");
+    assert_eq!(kept(&store, "r2").await, "p/1=other");
+    store.write_snapshot(&room("r"), epoch, change(1, &[("p/3", "anew")], &[])).await.unwrap();
+    assert_eq!(kept(&store, "r").await, "p/3=anew", "a whole one");
+    assert_eq!(store.kept_rooms().await.unwrap().len(), 2);
+}
+
+pub(crate) async fn a_snapshot_is_written_under_the_newest_epoch_alone(store: Arc<dyn Store>) {
+    let nobodys = store.write_snapshot(&room("r"), Epoch(1), change(1, &[("p", "x")], &[])).await;
+    assert!(matches!(nobodys, Err(StoreError::Fenced)), "{nobodys:?}");
+    let older = leased(&store, "r", "a").await;
+    store.write_snapshot(&room("r"), older, change(1, &[("p", "x")], &[])).await.unwrap();
+    let newer = leased(&store, "r", "b").await;
+    assert_eq!(kept(&store, "r").await, "p=x", "the successor reads it");
+    for late in [change(2, &[("p", "late")], &[]), change(1, &[("p", "late")], &[])] {
+        assert!(matches!(store.write_snapshot(&room("r"), older, late).await, Err(StoreError::Fenced)));
+    }
+    store.write_snapshot(&room("r"), newer, change(2, &[("p", "y")], &[])).await.unwrap();
+    assert_eq!(kept(&store, "r").await, "p=y");
+}
+
+pub(crate) async fn a_change_of_another_version_is_refused(store: Arc<dyn Store>) {
+    let epoch = leased(&store, "r", "a").await;
+    let refused = |done| matches!(done, Err(StoreError::OtherVersion));
+    assert!(refused(store.write_snapshot(&room("r"), epoch, change(2, &[("p", "x")], &[])).await));
+    store.write_snapshot(&room("r"), epoch, change(1, &[("p", "x")], &[])).await.unwrap();
+    assert!(refused(store.write_snapshot(&room("r"), epoch, change(3, &[("p", "y")], &[])).await));
+    assert_eq!(kept(&store, "r").await, "p=x");
+}
+
+pub(crate) async fn a_snapshot_goes_with_its_lease(store: Arc<dyn Store>) {
+    let epoch = leased(&store, "r", "a").await;
+    store.write_snapshot(&room("r"), epoch, change(1, &[("p", "x")], &[])).await.unwrap();
+    let lease = store.room_lease(&room("r")).await.unwrap().unwrap();
+    assert_eq!(store.kept_rooms().await.unwrap(), [(room("r"), lease)]);
+    assert!(!store.release_room(&room("r"), &worker("b")).await.unwrap());
+    assert_eq!(kept(&store, "r").await, "p=x");
+    assert!(store.release_room(&room("r"), &worker("a")).await.unwrap());
+    assert_eq!(kept(&store, "r").await, "");
+    assert!(store.kept_rooms().await.unwrap().is_empty());
+    assert!(matches!(
+        store.write_snapshot(&room("r"), epoch, change(2, &[("p", "late")], &[])).await,
+        Err(StoreError::Fenced)
+    ));
 }

@@ -221,3 +221,25 @@ pub struct RoomLease {
     /// Under which it was leased.
     pub epoch: Epoch,
 }
+
+/// A part of what is kept of a live room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotPart {
+    /// Its name in the room.
+    pub key: Key,
+    /// Its bytes, never looked into.
+    pub value: Vec<u8>,
+}
+
+/// A change of what is kept of a live room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotChange {
+    /// Of what is kept afterwards.
+    pub version: u64,
+    /// Whatever was kept before is gone. Else it has to be of the version before.
+    pub whole: bool,
+    /// What is written.
+    pub parts: Vec<SnapshotPart>,
+    /// What is removed.
+    pub removed: Vec<Key>,
+}

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use kaigi_proto::{
-    ids::{ParticipantId, StreamId, SubscriptionId, TransportId, WorkerId},
+    ids::{ParticipantId, SessionId, StreamId, SubscriptionId, TransportId, WorkerId},
     v1,
 };
 
@@ -60,6 +60,12 @@ pub(super) enum Pending {
     },
     /// At that access node.
     SelectAudio(WorkerId),
+    /// At that access node, where these transports are taken to be.
+    AdoptRoom {
+        node: WorkerId,
+        named: Vec<TransportId>,
+    },
+    AdoptTransports(WorkerId),
     SetPart {
         part: Part,
         revision: u64,
@@ -106,6 +112,8 @@ impl Pending {
             | Self::TellFlow { .. }
             | Self::SetSource { .. }
             | Self::SelectAudio(_)
+            | Self::AdoptRoom { .. }
+            | Self::AdoptTransports(_)
             | Self::SetPart { .. }
             | Self::RemovePart { .. }
             | Self::PlaceStreaming
@@ -186,6 +194,8 @@ impl Room {
                 self.source_set(&subscription, kind, feed, done(result), now);
             }
             Pending::SelectAudio(worker) => self.selection_told(&worker, &done(result), now),
+            Pending::AdoptRoom { node, named } => self.room_adopted(&node, &named, adopted(result), now),
+            Pending::AdoptTransports(node) => self.transports_adopted(&node, missing(result), now),
             Pending::SetPart { part, revision, mixer } => {
                 self.part_set(&part, revision, &mixer, result, now);
             }
@@ -224,6 +234,20 @@ fn done(result: Result<CallReply, CallError>) -> Result<(), CallError> {
 fn scheduled(result: Result<CallReply, CallError>) -> Result<Node, CallError> {
     match result? {
         CallReply::Scheduled(node) => Ok(node),
+        _ => Err(unexpected()),
+    }
+}
+
+fn adopted(result: Result<CallReply, CallError>) -> Result<Vec<TransportId>, CallError> {
+    match result? {
+        CallReply::Adopted(there) => Ok(there),
+        _ => Err(unexpected()),
+    }
+}
+
+fn missing(result: Result<CallReply, CallError>) -> Result<Vec<SessionId>, CallError> {
+    match result? {
+        CallReply::Missing(sessions) => Ok(sessions),
         _ => Err(unexpected()),
     }
 }

@@ -36,8 +36,12 @@ pub(crate) struct StreamingFacts {
 pub(super) struct Told(BTreeMap<String, StreamingFacts>);
 
 impl Room {
-    /// Tells of all that is another than it was told.
-    pub(super) fn tell_conditions(&mut self) {
+    /// What there is counts as told.
+    pub(super) fn conditions_are_told(&mut self) {
+        self.told = Told(self.conditions());
+    }
+
+    fn conditions(&self) -> BTreeMap<String, StreamingFacts> {
         let mut now = BTreeMap::new();
         for (id, egress) in &self.state.egresses {
             let what = match egress.target() {
@@ -62,6 +66,12 @@ impl Room {
                 StreamingFacts { what: Streaming::Analytics, id: id.clone(), stream: None, condition };
             now.insert(id.clone(), facts);
         }
+        now
+    }
+
+    /// Tells of all that is another than it was told.
+    pub(super) fn tell_conditions(&mut self) {
+        let now = self.conditions();
         let mut news = Vec::new();
         for (id, facts) in &now {
             let before = self.told.0.get(id).map(|facts| &facts.condition);

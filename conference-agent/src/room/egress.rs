@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Room,
     feeds::Tap,
-    input::{EgressMedia, EgressWhat, RequestId, StartEgress, SubscriptionUpdate},
+    input::{EgressMedia, EgressWhat, RequestId, RequestKey, StartEgress, SubscriptionUpdate},
     media::{Feed, Format, Kind},
     output::Reply,
     refusal::{Refusal, Unsatisfied},
@@ -101,6 +101,9 @@ pub(crate) struct Egress {
     recorded: Recorded,
     /// The collection that it belongs to, and the stream that it is of.
     member: Option<(String, StreamId)>,
+    /// By which request it was made.
+    #[serde(default)]
+    pub(super) asked: Option<RequestKey>,
 }
 
 /// Where a recording is.
@@ -168,7 +171,8 @@ impl Room {
         let (parts, collections) = (&self.egress.parts, &self.state.collections);
         let id = self.ids.session(|id| parts.contains_key(id) || collections.contains_key(id));
         let (condition, recorded) = (Condition::Starting, Recorded::default());
-        let egress = Egress { target, tracks, revision: 0, condition, recorded, member };
+        let asked = self.asking.clone().filter(|_| member.is_none());
+        let egress = Egress { target, tracks, revision: 0, condition, recorded, member, asked };
         self.state.egresses.insert(id.clone(), egress);
         self.views_changed = true;
         id
@@ -240,7 +244,10 @@ impl Room {
         if self.state.collections.contains_key(id) {
             return Ok(self.stop_collection(request, id));
         }
-        self.state.egresses.remove(id).ok_or(Refusal::UnknownEgress)?;
+        let ends_already = self.egress.parts.get(id).is_some_and(|part| part.wanted.is_none() && !part.input);
+        if self.state.egresses.remove(id).is_none() && !ends_already {
+            return Err(Refusal::UnknownEgress);
+        }
         self.views_changed = true;
         let part = self.egress.parts.entry(id.to_owned()).or_default();
         part.wanted = None;

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// What clients are told when the node that they are connected to dies (OWT's text).
-const NODE_LOST: &str = "Node lost";
+pub(super) const NODE_LOST: &str = "Node lost";
 
 impl Room {
     /// Events of transports that are gone, or that another node has, are old news.
@@ -28,7 +28,14 @@ impl Room {
         }
         let owner = transport.owner.clone();
         match event.change {
-            AccessChange::Answer(sdp) => self.progress(&owner, &id, Progress::Answer(sdp)),
+            AccessChange::Answer(sdp) => {
+                // Told again to who adopts a transport; SDKs take a second one for a fault.
+                let is_news = event.answer == 0 || event.answer > transport.answers;
+                transport.answers = transport.answers.max(event.answer);
+                if is_news {
+                    self.progress(&owner, &id, Progress::Answer(sdp));
+                }
+            }
             AccessChange::Ready => {
                 if !std::mem::replace(&mut transport.ready, true) {
                     self.progress(&owner, &id, Progress::TransportReady(v1::TransportReady {}));
@@ -106,6 +113,7 @@ impl Room {
         let lost: BTreeMap<TransportId, ParticipantId> =
             transports.map(|(id, transport)| (id.clone(), transport.owner.clone())).collect();
         self.state.transports.retain(|id, _| !lost.contains_key(id));
+        self.state.visited.retain(|node| node.worker != *worker);
         for participant in self.state.participants.values_mut() {
             if matches!(&participant.access, Placement::At(node) if node.worker == *worker) {
                 participant.access = Placement::Nowhere;

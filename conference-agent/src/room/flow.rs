@@ -40,6 +40,11 @@ impl FlowLink {
         self.retell_at
     }
 
+    /// The node takes it for that.
+    pub(super) fn assume(&mut self, session: &SessionKey, kind: Kind, active: bool) {
+        self.tell(session, kind, active);
+    }
+
     fn tell(&mut self, session: &SessionKey, kind: Kind, active: bool) -> &mut Flow {
         let fresh = Flow { told: active, doubtful: false, asked: 0 };
         let flow = self.flows.entry((session.clone(), kind)).or_insert(fresh);

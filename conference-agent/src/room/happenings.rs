@@ -159,10 +159,10 @@ impl Room {
 
     /// Everything is gone with the room.
     pub(super) fn all_gone(&mut self) {
-        for (id, subscription) in std::mem::take(&mut self.state.subscriptions) {
+        for (id, subscription) in self.state.subscriptions.take_all() {
             self.subscription_gone(&id, &subscription);
         }
-        for (id, publication) in std::mem::take(&mut self.state.publications) {
+        for (id, publication) in self.state.publications.take_all() {
             if publication.phase == Phase::Established {
                 self.happen(Happening::StreamRemoved(id));
             }

@@ -13,7 +13,7 @@ use super::{
         Condition,
         link::{Part, Work},
     },
-    input::{PulledTrack, RequestId, StartIngest},
+    input::{PulledTrack, RequestId, RequestKey, StartIngest},
     media::{Format, Kind, Node, Source},
     output::Reply,
     refusal::Refusal,
@@ -83,6 +83,9 @@ pub(crate) struct Ingest {
     /// Of the last description.
     revision: u64,
     pub(super) condition: Condition,
+    /// By which request it was made.
+    #[serde(default)]
+    pub(super) asked: Option<RequestKey>,
 }
 
 impl Room {
@@ -101,8 +104,8 @@ impl Room {
         let StartIngest { from, attributes } = start;
         let part = Part::pulling(request);
         self.egress.parts.insert(id.to_string(), part);
-        let (listen_url, condition) = (String::new(), Condition::Starting);
-        let ingest = Ingest { from, attributes, listen_url, revision: 0, condition };
+        let (listen_url, condition, asked) = (String::new(), Condition::Starting, self.asking.clone());
+        let ingest = Ingest { from, attributes, listen_url, revision: 0, condition, asked };
         self.state.ingests.insert(id, ingest);
         Ok(None)
     }
@@ -223,6 +226,8 @@ impl Room {
             withheld: super::Kinds::default(),
             attributes,
             early: None,
+            asked: None,
+            wanted: Vec::new(),
         };
         self.state.arrivals += 1;
         self.state.publications.insert(id.clone(), publication);
@@ -293,6 +298,16 @@ impl Room {
         if let Some(part) = self.egress.parts.get_mut(id.as_str()) {
             part.wanted = None;
         }
+    }
+
+    /// What that request has made, if it is there.
+    pub(super) fn ingest_of(&self, key: &RequestKey) -> Option<Reply> {
+        let (id, ingest) =
+            self.state.ingests.iter().find(|(_, ingest)| ingest.asked.as_ref() == Some(key))?;
+        if ingest.from.listen_key.is_some() {
+            return Some(Reply::Ingest(Box::new(describe(id, ingest))));
+        }
+        self.describe_publication(id).map(|stream| Reply::Stream(Box::new(stream)))
     }
 
     pub(super) fn describe_ingests(&self) -> Vec<v1::Ingest> {

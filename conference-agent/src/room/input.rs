@@ -24,12 +24,31 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RequestId(pub(crate) u64);
 
+/// What a requester calls its request, to be told from others for as long as it may be made again: 1 to 64 printable characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub(crate) struct RequestKey(String);
+
+impl RequestKey {
+    const MAX_LENGTH: usize = 64;
+
+    /// `None` if the text can't be one.
+    pub(crate) fn new(text: String) -> Option<Self> {
+        let is_short = (1..=Self::MAX_LENGTH).contains(&text.len());
+        (is_short && text.bytes().all(|byte| byte.is_ascii_graphic())).then_some(Self(text))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Everything that can happen to a room, besides the passing of time.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Replied to exactly once.
     Request {
         request: RequestId,
+        key: Option<RequestKey>,
         command: Command,
     },
     /// What became of a call. Calls are answered exactly once, in any order.
@@ -348,6 +367,10 @@ pub(crate) enum CallReply {
     View(Box<ViewOutputs>),
     /// Of a transcoder.
     Outputs(MadeOutputs),
+    /// Of transports that were named, those that are there.
+    Adopted(Vec<TransportId>),
+    /// Of sessions that were named, those that are not there.
+    Missing(Vec<SessionId>),
     /// bit/s
     Bandwidth(u64),
     /// Of a recording: host and path of its first file.
@@ -380,6 +403,8 @@ pub(crate) enum CallError {
 #[derive(Clone, Debug)]
 pub(crate) struct AccessEvent {
     pub(crate) transport: TransportId,
+    /// Number of an answer; 0 = it has none.
+    pub(crate) answer: u64,
     pub(crate) change: AccessChange,
 }
 

@@ -66,7 +66,7 @@ impl Room {
         let known = self.state.transcoders.get(of).map_or(0, |transcoder| transcoder.revision);
         let Some(mut description) = self.describe_transcoder(of, &stream, specs, known) else { return };
         let fresh = Transcoder { stream: stream.clone(), revision: 0, outputs: MadeOutputs::default() };
-        let transcoder = self.state.transcoders.entry(of.clone()).or_insert(fresh);
+        let transcoder = self.state.transcoders.get_or_insert(of.clone(), fresh);
         transcoder.stream = stream;
         transcoder.outputs.sources.retain(|id, _| specs.contains_key(id));
         let link = self.mixer.parts.entry(Part::Transcoder(of.clone())).or_default();
@@ -175,6 +175,8 @@ impl Room {
                 _,
                 CallReply::Done
                 | CallReply::Scheduled(_)
+                | CallReply::Adopted(_)
+                | CallReply::Missing(_)
                 | CallReply::Bandwidth(_)
                 | CallReply::Egress { .. }
                 | CallReply::Ingest { .. },

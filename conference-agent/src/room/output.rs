@@ -101,6 +101,8 @@ pub(crate) enum CallRequest {
     OpenSubscription(v1::OpenSubscriptionRequest),
     SetSource(v1::SetSourceRequest),
     SelectAudio(v1::SelectAudioRequest),
+    AdoptRoom(v1::AdoptRoomRequest),
+    AdoptTransports(v1::AdoptTransportsRequest),
     CloseSession(v1::CloseSessionRequest),
     CloseTransport(v1::CloseTransportRequest),
     Signal(v1::SignalTransportRequest),
@@ -117,7 +119,7 @@ pub(crate) enum CallRequest {
 }
 
 impl CallRequest {
-    /// Whether it ends something at a node; must reach it however busy it is.
+    /// Whether it ends something at a node, or may; must reach it however busy it is.
     pub(crate) fn is_closing(&self) -> bool {
         match self {
             Self::Release(_)
@@ -126,7 +128,9 @@ impl CallRequest {
             | Self::RemoveView(_)
             | Self::RemoveTranscoder(_)
             | Self::RemoveOutput(_)
-            | Self::RemoveInput(_) => true,
+            | Self::RemoveInput(_)
+            | Self::AdoptRoom(_)
+            | Self::AdoptTransports(_) => true,
             Self::Schedule(_)
             | Self::OpenPublication(_)
             | Self::OpenSubscription(_)

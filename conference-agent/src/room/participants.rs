@@ -31,6 +31,16 @@ impl Room {
         }
     }
 
+    /// What one who is in the room would be told on joining it, for one who never was: whoever joined for it has not heard so.
+    pub(crate) fn joined_again(&self, id: &ParticipantId) -> Option<v1::Joined> {
+        self.state.participants.contains_key(id).then(|| self.describe_joined(id))
+    }
+
+    /// Who is in the room.
+    pub(crate) fn participants(&self) -> impl Iterator<Item = &ParticipantId> {
+        self.state.participants.keys()
+    }
+
     fn admit(&mut self, join: Join) -> Result<ParticipantId, Refusal> {
         if self.state.participants.contains_key(&join.participant) {
             return Err(Refusal::AlreadyInRoom);

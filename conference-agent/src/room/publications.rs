@@ -51,6 +51,8 @@ impl Room {
             withheld: Kinds::default(),
             attributes: publish.attributes,
             early: None,
+            asked: self.asking.clone(),
+            wanted: Vec::new(),
         };
         self.state.arrivals += 1;
         self.state.publications.insert(stream, publication);
@@ -99,6 +101,7 @@ impl Room {
             data: publication.data,
             selection,
         };
+        self.visit(&node);
         let pending = Pending::OpenPublication(id.clone());
         self.call(Callee::Access(node), CallRequest::OpenPublication(call), pending);
     }
@@ -236,7 +239,15 @@ impl Room {
 
     /// The publisher learns which layers somebody wants, so that it need not send the others.
     pub(super) fn tell_wanted_layers(&mut self, stream: &StreamId, layers: &[(TrackId, bool)]) {
-        let Some(publication) = self.state.publications.get(stream) else { return };
+        let Some(publication) = self.state.publications.get_mut(stream) else { return };
+        if publication.wanted == layers {
+            return;
+        }
+        let told_nothing = publication.wanted.is_empty() && layers.iter().all(|(_, wanted)| *wanted);
+        layers.clone_into(&mut publication.wanted);
+        if told_nothing {
+            return;
+        }
         let wanted = |track: &Track| {
             let (_, wanted) = layers.iter().find(|(id, _)| *id == track.id)?;
             (!track.rid().is_empty())
@@ -255,17 +266,18 @@ impl Room {
         layers: Vec<Resolution>,
         temporal: u32,
     ) {
-        let publications =
-            self.state.publications.iter_mut().filter(|(_, p)| p.transport() == Some(transport));
-        let track = publications
-            .flat_map(|(stream, p)| p.tracks.iter_mut().map(move |track| (stream, track)))
-            .find(|(_, track)| track.id == *id);
-        let Some((stream, track)) = track else { return };
+        let has_it = |p: &Publication| {
+            p.transport() == Some(transport) && p.tracks.iter().any(|track| track.id == *id)
+        };
+        let stream =
+            self.state.publications.iter().find(|(_, p)| has_it(p)).map(|(stream, _)| stream.clone());
+        let Some(stream) = stream else { return };
+        let Some(publication) = self.state.publications.get_mut(&stream) else { return };
+        let Some(track) = publication.tracks.iter_mut().find(|track| track.id == *id) else { return };
         let is_news = track.resolution != Some(resolution);
         let is_other = (&track.layers, track.temporal) != (&layers, temporal);
         (track.resolution, track.layers, track.temporal) = (Some(resolution), layers, temporal);
         let layered = !track.rid().is_empty();
-        let stream = stream.clone();
         if is_news {
             // Mixers choose among layers by their sizes.
             self.views_changed |= layered || self.is_analysed(&stream);

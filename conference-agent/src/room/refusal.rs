@@ -134,6 +134,9 @@ pub(crate) enum Refusal {
     UnknownReceiver(String),
     #[error("Room destruction")]
     RoomEnds,
+    /// Whoever asked has asked once more, and that is answered.
+    #[error("Asked again")]
+    AskedAgain,
     /// The reason of a session that failed before its request was answered.
     #[error("{0}")]
     SessionFailed(String),
@@ -186,6 +189,7 @@ impl Refusal {
             | Self::NoAccessNode
             | Self::NoStreamingNode
             | Self::NodeLost
+            | Self::AskedAgain
             | Self::RoomEnds => Class::Unavailable,
         }
     }

@@ -56,8 +56,8 @@ impl Room {
             Some(transport) => transport.clone(),
             None => {
                 let id = TransportId::new(&session).expect("hex characters are allowed");
-                let transport =
-                    Transport { owner: new.owner.clone(), node: None, ready: false, own: new.own_transport };
+                let (owner, own) = (new.owner.clone(), new.own_transport);
+                let transport = Transport { owner, node: None, ready: false, own, answers: 0 };
                 self.state.transports.insert(id.clone(), transport);
                 id
             }
@@ -103,9 +103,13 @@ impl Room {
             }
             Placement::Scheduling => {}
             Placement::At(node) => {
-                let unplaced =
-                    self.state.transports.values_mut().filter(|t| t.owner == *owner && t.node.is_none());
-                unplaced.for_each(|transport| transport.node = Some(node.clone()));
+                let unplaced = |transport: &Transport| transport.owner == *owner && transport.node.is_none();
+                let ids = self.state.transports.iter().filter(|(_, transport)| unplaced(transport));
+                for id in ids.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+                    if let Some(transport) = self.state.transports.get_mut(&id) {
+                        transport.node = Some(node.clone());
+                    }
+                }
             }
         }
         let placing = |phase: &Phase, of: &ParticipantId| *phase == Phase::Placing && of == owner;
@@ -182,6 +186,14 @@ impl Room {
             .subscriptions
             .get_key_value(id.as_str())
             .map(|(id, _)| SessionKey::Subscription(id.clone()))
+    }
+
+    /// The transport of a session that clients have.
+    pub(super) fn transport_of_session(&self, session: &SessionKey) -> Option<&TransportId> {
+        match session {
+            SessionKey::Publication(id) => self.state.publications.get(id)?.transport(),
+            SessionKey::Subscription(id) => self.state.subscriptions.get(id).map(|s| &s.transport),
+        }
     }
 
     /// Acknowledges a session to the client that asked for it.
@@ -324,7 +336,11 @@ impl Room {
     ) -> Result<Option<Reply>, Refusal> {
         self.participant(participant)?;
         let node = self.transport_of(participant, transport)?.clone();
-        let call = v1::SignalTransportRequest { transport_id: transport.to_string(), signal: Some(signal) };
+        let call = v1::SignalTransportRequest {
+            transport_id: transport.to_string(),
+            signal: Some(signal),
+            request_id: self.asking.as_ref().map(|key| key.as_str().to_owned()).unwrap_or_default(),
+        };
         let pending = Pending::Signal { request, transport: transport.clone() };
         self.call(Callee::Access(node), CallRequest::Signal(call), pending);
         Ok(None)

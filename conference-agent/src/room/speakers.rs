@@ -226,7 +226,7 @@ impl Room {
     }
 
     /// Tells each access node of the room who is in the slots. One that has not answered is told what is new when it has.
-    fn tell_selection(&mut self) {
+    pub(super) fn tell_selection(&mut self) {
         let nodes = self.state.transports.values().filter_map(|transport| transport.node.as_ref());
         let nodes: BTreeMap<&WorkerId, &Node> = nodes.map(|node| (&node.worker, node)).collect();
         let nodes = nodes.into_values().filter(|node| !self.speakers.telling.contains_key(&node.worker));

@@ -11,48 +11,51 @@ use super::{
     egress::{Collection, Egress},
     filters::Filter,
     ingest::Ingest,
-    input::Negotiated,
+    input::{Negotiated, RequestKey},
     media::{Feed, Format, Kind, Kinds, Node, VideoParameters},
     outputs::MadeOutputs,
     speakers::Selection,
+    tracked::Tracked,
     transcoded::Transcoded,
     views::View,
     wish::{Conversion, Wish},
 };
 
 /// The whole state of a room beside its configuration. What waits for a reply is elsewhere.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub(crate) struct State {
-    pub(crate) participants: BTreeMap<ParticipantId, Participant>,
-    pub(crate) transports: BTreeMap<TransportId, Transport>,
-    pub(crate) publications: BTreeMap<StreamId, Publication>,
-    pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    pub(crate) participants: Tracked<ParticipantId, Participant>,
+    pub(crate) transports: Tracked<TransportId, Transport>,
+    pub(crate) publications: Tracked<StreamId, Publication>,
+    pub(crate) subscriptions: Tracked<SubscriptionId, Subscription>,
     /// If the room selects audio.
     pub(crate) selection: Option<Selection>,
     /// As configured, by their order.
     pub(crate) views: Vec<View>,
     /// On what views show of forward streams.
-    #[serde(default)]
     pub(crate) input_filters: BTreeMap<StreamId, Filter>,
     /// Of forward tracks that somebody takes in another encoding.
-    pub(crate) transcoders: BTreeMap<Transcoded, Transcoder>,
+    pub(crate) transcoders: Tracked<Transcoded, Transcoder>,
     /// Rises with each description of a transcoder.
     pub(crate) transcoder_revision: u64,
     /// Where the views and the transcoders are.
     pub(crate) mixer: Option<Node>,
     /// Recordings and broadcasts, by their ids.
-    pub(crate) egresses: BTreeMap<String, Egress>,
+    pub(crate) egresses: Tracked<String, Egress>,
     /// Recordings of each stream apart, by their ids; the recordings of the streams are among the others.
-    pub(crate) collections: BTreeMap<String, Collection>,
+    pub(crate) collections: Tracked<String, Collection>,
     /// Streams that are analysed, by the ids of their analytics.
-    #[serde(default)]
-    pub(crate) analytics: BTreeMap<String, Analysis>,
+    pub(crate) analytics: Tracked<String, Analysis>,
     /// Streams that are pulled from elsewhere; those that flow are among the publications, too.
-    pub(crate) ingests: BTreeMap<StreamId, Ingest>,
+    pub(crate) ingests: Tracked<StreamId, Ingest>,
     /// Where recordings and broadcasts are made, and streams pulled.
     pub(crate) streaming: Option<Node>,
     /// Rises with each participant and publication, so that lists can be told in the order of their coming.
     pub(crate) arrivals: u64,
+    /// Access nodes that may have something of the room.
+    pub(crate) visited: Vec<Node>,
+    /// Requests that are done and must not be done again, by the order in which they were.
+    pub(crate) done: Tracked<RequestKey, u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -98,6 +101,9 @@ pub(crate) struct Transport {
     pub(crate) ready: bool,
     /// Whether it ends with the session that it was made for.
     pub(crate) own: bool,
+    /// Number of the last answer that was passed on to its owner.
+    #[serde(default)]
+    pub(crate) answers: u64,
 }
 
 /// How far a session is.
@@ -145,6 +151,12 @@ pub(crate) struct Publication {
     pub(crate) attributes: Option<String>,
     /// Negotiated before the access node's reply was there.
     pub(crate) early: Option<Vec<Negotiated>>,
+    /// By which request it was made.
+    #[serde(default)]
+    pub(crate) asked: Option<RequestKey>,
+    /// Which layers are wanted, as its owner was told.
+    #[serde(default)]
+    pub(crate) wanted: Vec<(TrackId, bool)>,
 }
 
 impl Publication {
@@ -241,6 +253,9 @@ pub(crate) struct Subscription {
     pub(crate) withheld: Kinds,
     /// Negotiated before the access node's reply was there.
     pub(crate) early: Option<Vec<Negotiated>>,
+    /// By which request it was made.
+    #[serde(default)]
+    pub(crate) asked: Option<RequestKey>,
 }
 
 impl Subscription {

@@ -69,6 +69,7 @@ impl Room {
             data,
             withheld: Kinds::default(),
             early: None,
+            asked: self.asking.clone(),
         };
         let asked =
             subscription.tracks.iter().map(|track| (track.kind, self.origin_id(&track.from, track.kind)));
@@ -245,6 +246,7 @@ impl Room {
             data,
             selection,
         };
+        self.visit(&node);
         let pending = Pending::OpenSubscription(id.clone());
         self.call(Callee::Access(node), CallRequest::OpenSubscription(call), pending);
         for (kind, feed) in kinds.into_iter().zip(feeds) {

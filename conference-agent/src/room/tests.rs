@@ -18,6 +18,7 @@ mod regions;
 mod speakers;
 mod stats;
 mod subscribing;
+mod takeover;
 mod trouble;
 mod updates;
 mod view_layers;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each file of tests uses a part")]
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex},
@@ -42,6 +43,15 @@ pub(crate) struct Known {
     pub(crate) epoch: u64,
     pub(crate) leases: Vec<String>,
     pub(crate) released: Vec<String>,
+    /// What is kept of the room.
+    pub(crate) snapshot: BTreeMap<String, Vec<u8>>,
+    pub(crate) version: u64,
+    /// Whether the store takes no snapshots.
+    pub(crate) store_is_away: bool,
+    /// Room and epoch under which it was adopted.
+    pub(crate) adopted: Vec<(String, u64)>,
+    pub(crate) adopted_sessions: Vec<v1::AdoptedSession>,
+    pub(crate) signals: Vec<v1::SignalTransportRequest>,
     /// Sessions open at the access node.
     pub(crate) sessions: Vec<String>,
     pub(crate) opened: Vec<v1::OpenSubscriptionRequest>,
@@ -133,6 +143,7 @@ impl Everything {
             participant_id: String::new(),
             transport_id: transport.into(),
             event: Some(event),
+            answer_number: 0,
         };
         sender.send(Ok(event)).await.unwrap();
     }
@@ -215,8 +226,44 @@ impl v1::store_server::Store for Everything {
     }
 
     async fn release_room(&self, request: Request<v1::ReleaseRoomRequest>) -> Answer<v1::ReleaseRoomReply> {
-        self.know(|known| known.leases.retain(|room| *room != request.get_ref().room_id));
+        self.know(|known| {
+            known.leases.retain(|room| *room != request.get_ref().room_id);
+            known.snapshot.clear();
+        });
         Ok(Response::new(v1::ReleaseRoomReply {}))
+    }
+
+    async fn write_snapshot(&self, r: Request<v1::WriteSnapshotRequest>) -> Answer<v1::WriteSnapshotReply> {
+        let write = r.into_inner();
+        self.know(|known| {
+            if known.store_is_away {
+                return Err(Status::unavailable("away"));
+            }
+            if write.epoch != known.epoch {
+                return Err(Status::failed_precondition("fenced"));
+            }
+            if write.whole {
+                known.snapshot.clear();
+            } else if write.version != known.version + 1 {
+                return Err(Status::aborted("another version"));
+            }
+            known.version = write.version;
+            known.snapshot.extend(write.parts.into_iter().map(|part| (part.key, part.value)));
+            write.removed.iter().for_each(|gone| drop(known.snapshot.remove(gone)));
+            Ok(Response::new(v1::WriteSnapshotReply {}))
+        })
+    }
+
+    type ReadSnapshotStream = Events<v1::SnapshotPage>;
+
+    async fn read_snapshot(&self, _: Request<v1::ReadSnapshotRequest>) -> Answer<Self::ReadSnapshotStream> {
+        let parts = self.know(|known| known.snapshot.clone()).into_iter();
+        let parts = parts.map(|(key, value)| v1::SnapshotPart { key, value }).collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(v1::SnapshotPage { parts })]))))
+    }
+
+    async fn list_orphans(&self, _: Request<v1::ListOrphansRequest>) -> Answer<v1::ListOrphansReply> {
+        Ok(Response::new(v1::ListOrphansReply::default()))
     }
 
     async fn put(&self, _: Request<v1::PutRequest>) -> Answer<v1::PutReply> {
@@ -305,6 +352,7 @@ impl v1::access_node_server::AccessNode for Everything {
     /// Answers each offer, connects, and establishes all sessions that are open.
     async fn signal_transport(&self, r: Request<v1::SignalTransportRequest>) -> Answer<v1::SignalReply> {
         let request = r.into_inner();
+        self.know(|known| known.signals.push(request.clone()));
         let transport = request.transport_id;
         if let Some(v1::signal_transport_request::Signal::Offer(offer)) = request.signal {
             let everything = self.clone();
@@ -345,6 +393,21 @@ impl v1::access_node_server::AccessNode for Everything {
             });
         }
         Ok(Response::new(v1::SignalReply {}))
+    }
+
+    async fn adopt_room(&self, r: Request<v1::AdoptRoomRequest>) -> Answer<v1::AdoptRoomReply> {
+        let request = r.into_inner();
+        self.know(|known| known.adopted.push((request.room_id, request.epoch)));
+        Ok(Response::new(v1::AdoptRoomReply { transport_ids: request.transport_ids }))
+    }
+
+    async fn adopt_transports(
+        &self,
+        r: Request<v1::AdoptTransportsRequest>,
+    ) -> Answer<v1::AdoptTransportsReply> {
+        let sessions = r.into_inner().transports.into_iter().flat_map(|transport| transport.sessions);
+        self.know(|known| known.adopted_sessions.extend(sessions));
+        Ok(Response::new(v1::AdoptTransportsReply::default()))
     }
 
     async fn set_active(&self, _: Request<v1::SetActiveRequest>) -> Answer<v1::SetActiveReply> {
@@ -446,6 +509,7 @@ pub(crate) struct Cluster {
     pub(crate) everything: Everything,
     pub(crate) client: ConferenceClient<Channel>,
     pub(crate) stop: CancellationToken,
+    address: SocketAddr,
     agent: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
@@ -475,6 +539,16 @@ impl Cluster {
             known.access_node = Some(worker("access-1"));
             known.mixer_node = Some(worker("mixer-1"));
         });
+        Self::with(everything, address, room_idle).await
+    }
+
+    /// Another agent in the same cluster.
+    pub(crate) async fn another(&self, room_idle: u64) -> Self {
+        self.everything.know(|known| known.registered = None);
+        Self::with(self.everything.clone(), self.address, room_idle).await
+    }
+
+    async fn with(everything: Everything, address: SocketAddr, room_idle: u64) -> Self {
         let args = <kaigi_conference_agent::Args as clap::Parser>::parse_from([
             "agent",
             "--cluster",
@@ -487,7 +561,7 @@ impl Cluster {
         everything.until("registration", |known| known.registered.is_some()).await;
         let endpoint = everything.know(|known| known.registered.clone().unwrap().endpoint);
         let client = ConferenceClient::connect(endpoint).await.unwrap();
-        Self { everything, client, stop, agent }
+        Self { everything, client, stop, agent, address }
     }
 
     pub(crate) async fn join(&mut self, name: &str, role: &str) -> Result<Listener, Status> {
@@ -499,6 +573,18 @@ impl Cluster {
             ..v1::JoinRequest::default()
         };
         Ok(Listener(self.client.join(request).await?.into_inner()))
+    }
+
+    /// A portal that lost an agent comes to this one; what it had is up to `after_seq`.
+    pub(crate) async fn reattach(&mut self, name: &str, after_seq: u64) -> Result<Listener, Status> {
+        let request = v1::ResumeRequest {
+            room_id: ROOM.into(),
+            participant_id: name.into(),
+            after_seq,
+            same_portal: true,
+            ..v1::ResumeRequest::default()
+        };
+        Ok(Listener(self.client.resume(request).await?.into_inner()))
     }
 
     /// The agent ends by itself once stopped.
@@ -513,6 +599,11 @@ impl Cluster {
 pub(crate) struct Listener(tonic::Streaming<v1::JoinEvent>);
 
 impl Listener {
+    /// The next event with its number; `None` at the end, be it clean or not.
+    pub(crate) async fn numbered(&mut self) -> Option<v1::JoinEvent> {
+        tokio::time::timeout(PATIENCE, self.0.message()).await.expect("no event").ok().flatten()
+    }
+
     /// The next event; `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Event> {
         let next = tokio::time::timeout(PATIENCE, self.0.message()).await.expect("no event");

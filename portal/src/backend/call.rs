@@ -47,12 +47,21 @@ impl CallError {
         matches!(self, Self::Refused { code: Code::NotFound, .. })
     }
 
+    /// Whoever was to answer is gone, or does not have the room any more: another one may.
+    pub(crate) fn is_lost(&self) -> bool {
+        match self {
+            Self::Timeout(_) | Self::Conflict => false,
+            Self::Unreachable(_) => true,
+            Self::Refused { code, .. } => *code == Code::Aborted,
+        }
+    }
+
     /// Trying again may help: nobody there, or somebody there who can't yet.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Timeout(_) => false,
             Self::Unreachable(_) | Self::Conflict => true,
-            Self::Refused { code, .. } => *code == Code::Unavailable,
+            Self::Refused { code, .. } => matches!(code, Code::Unavailable | Code::Aborted),
         }
     }
 }

@@ -7,7 +7,8 @@ use kaigi_proto::{
     v1::{Egress, EgressRequest, RoomRequest, StartEgressRequest, UpdateEgressRequest},
 };
 
-use super::{Backend, CallError, ROOM_TIMEOUT, request, rooms::if_running, within};
+use super::{Backend, CallError, ROOM_TIMEOUT, rooms::if_running};
+use crate::ident::new_request_id;
 
 /// Longest wait for an output to be taken, or for its files to be complete; the room itself may have to be started.
 const EGRESS_TIMEOUT: Duration = Duration::from_secs(12);
@@ -19,9 +20,13 @@ impl Backend {
         room: &RoomId,
         wanted: StartEgressRequest,
     ) -> Result<Egress, CallError> {
-        let mut agent = self.schedule_room(room, "", "").await?;
-        let call = agent.start_egress(request(wanted, EGRESS_TIMEOUT));
-        within(EGRESS_TIMEOUT, "conference.startEgress", call).await
+        let agent = self.schedule_room(room, "", "").await?;
+        let wanted = StartEgressRequest { request_id: new_request_id(), ..wanted };
+        let call =
+            agent.call(EGRESS_TIMEOUT, "conference.startEgress", wanted, |mut agent, request| async move {
+                agent.start_egress(request).await
+            });
+        call.await
     }
 
     /// Changes one; gives it as it is then.
@@ -30,24 +35,34 @@ impl Backend {
         room: &RoomId,
         change: UpdateEgressRequest,
     ) -> Result<Egress, CallError> {
-        let mut agent = self.running_room(room).await?;
-        let call = agent.update_egress(request(change, ROOM_TIMEOUT));
-        within(ROOM_TIMEOUT, "conference.updateEgress", call).await
+        let agent = self.running_room(room).await?;
+        let call =
+            agent.call(ROOM_TIMEOUT, "conference.updateEgress", change, |mut agent, request| async move {
+                agent.update_egress(request).await
+            });
+        call.await
     }
 
     /// Ends one; its files are complete then.
     pub(crate) async fn stop_egress(&self, room: &RoomId, id: &str) -> Result<(), CallError> {
-        let mut agent = self.running_room(room).await?;
-        let message = EgressRequest { room_id: room.to_string(), egress_id: id.to_owned() };
-        let call = agent.stop_egress(request(message, EGRESS_TIMEOUT));
-        within(EGRESS_TIMEOUT, "conference.stopEgress", call).await.map(|_| ())
+        let agent = self.running_room(room).await?;
+        let (room_id, egress_id) = (room.to_string(), id.to_owned());
+        let message = EgressRequest { room_id, egress_id, request_id: new_request_id() };
+        let call =
+            agent.call(EGRESS_TIMEOUT, "conference.stopEgress", message, |mut agent, request| async move {
+                agent.stop_egress(request).await
+            });
+        call.await.map(|_| ())
     }
 
     /// Those of the room; `None` if it is not running.
     pub(crate) async fn egresses(&self, room: &RoomId) -> Result<Option<Vec<Egress>>, CallError> {
-        let Some(mut agent) = self.lookup_room(room).await? else { return Ok(None) };
-        let request = request(RoomRequest { room_id: room.to_string() }, ROOM_TIMEOUT);
-        let reply = within(ROOM_TIMEOUT, "conference.listEgresses", agent.list_egresses(request)).await;
-        if_running(reply.map(|reply| reply.egresses))
+        let Some(agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let message = RoomRequest { room_id: room.to_string() };
+        let call =
+            agent.call(ROOM_TIMEOUT, "conference.listEgresses", message, |mut agent, request| async move {
+                agent.list_egresses(request).await
+            });
+        if_running(call.await.map(|reply| reply.egresses))
     }
 }

@@ -7,7 +7,8 @@ use kaigi_proto::{
     v1::{Ingest, RoomRequest, StartIngestRequest, Stream},
 };
 
-use super::{Backend, CallError, ROOM_TIMEOUT, request, rooms::if_running, within};
+use super::{Backend, CallError, ROOM_TIMEOUT, rooms::if_running};
+use crate::ident::new_request_id;
 
 /// Longest wait for a stream to flow: a little more than rooms wait; the room itself may have to be started.
 const INGEST_TIMEOUT: Duration = Duration::from_secs(48);
@@ -19,9 +20,13 @@ impl Backend {
         room: &RoomId,
         wanted: StartIngestRequest,
     ) -> Result<Stream, CallError> {
-        let mut agent = self.schedule_room(room, "", "").await?;
-        let call = agent.start_ingest(request(wanted, INGEST_TIMEOUT));
-        within(INGEST_TIMEOUT, "conference.startIngest", call).await
+        let agent = self.schedule_room(room, "", "").await?;
+        let wanted = StartIngestRequest { request_id: new_request_id(), ..wanted };
+        let call =
+            agent.call(INGEST_TIMEOUT, "conference.startIngest", wanted, |mut agent, request| async move {
+                agent.start_ingest(request).await
+            });
+        call.await
     }
 
     /// Has a node wait for one that is pushed, for a room that is started if need be.
@@ -30,16 +35,23 @@ impl Backend {
         room: &RoomId,
         wanted: StartIngestRequest,
     ) -> Result<Ingest, CallError> {
-        let mut agent = self.schedule_room(room, "", "").await?;
-        let call = agent.listen_ingest(request(wanted, ROOM_TIMEOUT));
-        within(ROOM_TIMEOUT, "conference.listenIngest", call).await
+        let agent = self.schedule_room(room, "", "").await?;
+        let wanted = StartIngestRequest { request_id: new_request_id(), ..wanted };
+        let call =
+            agent.call(ROOM_TIMEOUT, "conference.listenIngest", wanted, |mut agent, request| async move {
+                agent.listen_ingest(request).await
+            });
+        call.await
     }
 
     /// Those of the room; `None` if it is not running.
     pub(crate) async fn ingests(&self, room: &RoomId) -> Result<Option<Vec<Ingest>>, CallError> {
-        let Some(mut agent) = self.lookup_room(room).await? else { return Ok(None) };
-        let request = request(RoomRequest { room_id: room.to_string() }, ROOM_TIMEOUT);
-        let reply = within(ROOM_TIMEOUT, "conference.listIngests", agent.list_ingests(request)).await;
-        if_running(reply.map(|reply| reply.ingests))
+        let Some(agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let message = RoomRequest { room_id: room.to_string() };
+        let call =
+            agent.call(ROOM_TIMEOUT, "conference.listIngests", message, |mut agent, request| async move {
+                agent.list_ingests(request).await
+            });
+        if_running(call.await.map(|reply| reply.ingests))
     }
 }

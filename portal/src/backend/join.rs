@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use kaigi_proto::{
     ids::{ParticipantId, RoomId},
-    v1::{JoinEvent, JoinRequest, Joined, LeaveRoomRequest, join_event},
+    v1::{JoinRequest, Joined, LeaveRoomRequest, join_event},
 };
 use tokio::time::Instant;
-use tonic::Streaming;
 
-use super::{Backend, CallError, Conference, ROOM_TIMEOUT, request, within};
+use super::{Backend, CallError, Events, ROOM_TIMEOUT, RoomAgent};
 use crate::token::TokenRecord;
 
 /// Longest wait for a place in the room (OWT's): a starting room waits for its mixers.
@@ -29,11 +28,11 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) window: Duration,
 }
 
-/// A place in a room, which ends with its stream of events.
+/// A place in a room, which ends with its events.
 #[derive(Debug)]
 pub(crate) struct Seated {
-    pub(crate) conference: Conference,
-    pub(crate) events: Streaming<JoinEvent>,
+    pub(crate) conference: RoomAgent,
+    pub(crate) events: Events,
     pub(crate) joined: Joined,
 }
 
@@ -56,7 +55,8 @@ impl Backend {
     async fn attempt_join(&self, newcomer: Newcomer<'_>, give_up: Instant) -> Result<Seated, CallError> {
         const NAME: &str = "conference.join";
         let Newcomer { room, participant, record, portal, window } = newcomer;
-        let mut conference = self.schedule_room(room, &record.isp, &record.region).await?;
+        let agent = self.schedule_room(room, &record.isp, &record.region).await?;
+        let mut conference = agent.located().conference;
         let request = JoinRequest {
             room_id: room.to_string(),
             participant_id: participant.to_string(),
@@ -74,7 +74,10 @@ impl Backend {
             Ok((events, first.and_then(|event| event.event)))
         };
         match tokio::time::timeout_at(give_up, first).await.map_err(|_| CallError::Timeout(NAME))?? {
-            (events, Some(join_event::Event::Joined(joined))) => Ok(Seated { conference, events, joined }),
+            (events, Some(join_event::Event::Joined(joined))) => {
+                let events = Events::new(agent.clone(), events, room, participant, portal.to_owned(), 0);
+                Ok(Seated { conference: agent, events, joined })
+            }
             (_, Some(join_event::Event::Dropped(dropped))) => Err(CallError::Refused {
                 code: tonic::Code::Aborted,
                 message: format!("Joining room failed: {}", dropped.reason),
@@ -85,10 +88,12 @@ impl Backend {
 }
 
 /// Gives a place up. A room that does not answer learns it from the stream of events.
-pub(crate) async fn leave_room(mut conference: Conference, room: &RoomId, participant: &ParticipantId) {
+pub(crate) async fn leave_room(agent: &RoomAgent, room: &RoomId, participant: &ParticipantId) {
     let message = LeaveRoomRequest { room_id: room.to_string(), participant_id: participant.to_string() };
-    let call = conference.leave(request(message, ROOM_TIMEOUT));
-    if let Err(error) = within(ROOM_TIMEOUT, "conference.leave", call).await
+    let call = agent.call(ROOM_TIMEOUT, "conference.leave", message, |mut agent, request| async move {
+        agent.leave(request).await
+    });
+    if let Err(error) = call.await
         && !error.is_not_found()
     {
         tracing::debug!(%error, "leaving was not answered");

@@ -1,5 +1,6 @@
 //! The rest of the cluster, as the portal calls it: every call has a deadline and a typed error.
 
+mod agent;
 mod analytics;
 mod call;
 mod egress;
@@ -9,11 +10,12 @@ mod join;
 mod peers;
 mod rooms;
 mod store;
+mod told;
 mod turns;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -28,9 +30,11 @@ use kaigi_proto::{
 use kaigi_worker::{Channel, Channels, EventPublisher, EventQueue};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use agent::{Located, RoomAgent};
 pub(crate) use call::{CallError, request, within};
 pub(crate) use join::{Newcomer, Seated, leave_room};
 pub(crate) use store::Service;
+pub(crate) use told::Events;
 
 /// Longest wait for the cluster-manager.
 pub(crate) const CLUSTER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,6 +57,8 @@ pub(crate) struct Backend {
     /// What this portal does, for the services.
     told: EventQueue,
     turns: turns::Turns,
+    /// By the ids of agents: cancelled when they are gone.
+    lost: Arc<Mutex<HashMap<String, CancellationToken>>>,
     /// Secrets never change while the cluster lives.
     secrets: Arc<RwLock<HashMap<&'static str, Arc<str>>>>,
 }
@@ -68,6 +74,7 @@ impl Backend {
             told: EventQueue::default(),
             store: StoreClient::new(cluster),
             turns: turns::Turns::default(),
+            lost: Arc::default(),
             secrets: Arc::default(),
         }
     }
@@ -94,7 +101,7 @@ impl Backend {
         room: &RoomId,
         isp: &str,
         region: &str,
-    ) -> Result<Conference, CallError> {
+    ) -> Result<RoomAgent, CallError> {
         let message = ScheduleRequest {
             purpose: Purpose::Conference.into(),
             task: room.to_string(),
@@ -103,11 +110,17 @@ impl Backend {
         };
         let call = async { self.cluster.clone().schedule(request(message, CLUSTER_TIMEOUT)).await };
         let reply = within(CLUSTER_TIMEOUT, "cluster.schedule", call).await?;
-        self.conference(&reply.worker.ok_or_else(|| CallError::unreachable("conference"))?)
+        let located = self.conference(&reply.worker.ok_or_else(|| CallError::unreachable("conference"))?)?;
+        Ok(RoomAgent::new(self.clone(), room.clone(), located))
     }
 
     /// The conference-agent that has the room; `None` if the room is not running.
-    pub(crate) async fn lookup_room(&self, room: &RoomId) -> Result<Option<Conference>, CallError> {
+    pub(crate) async fn lookup_room(&self, room: &RoomId) -> Result<Option<RoomAgent>, CallError> {
+        let located = self.locate_room(room).await?;
+        Ok(located.map(|located| RoomAgent::new(self.clone(), room.clone(), located)))
+    }
+
+    async fn locate_room(&self, room: &RoomId) -> Result<Option<Located>, CallError> {
         let message = LookupRequest { purpose: Purpose::Conference.into(), task: room.to_string() };
         let call = async { self.cluster.clone().lookup(request(message, CLUSTER_TIMEOUT)).await };
         let reply = within(CLUSTER_TIMEOUT, "cluster.lookup", call).await?;
@@ -121,6 +134,9 @@ impl Backend {
             while let Some(event) = events.message().await? {
                 if let Some(Event::Left(worker)) = event.event {
                     self.channels.forget(&worker.endpoint);
+                    let lost =
+                        self.lost.lock().unwrap_or_else(PoisonError::into_inner).remove(&worker.worker_id);
+                    lost.inspect(CancellationToken::cancel);
                 }
             }
             Ok(())
@@ -150,8 +166,10 @@ impl Backend {
         Ok(secret)
     }
 
-    fn conference(&self, worker: &Worker) -> Result<Conference, CallError> {
+    fn conference(&self, worker: &Worker) -> Result<Located, CallError> {
         let channel = self.channels.to(&worker.endpoint).map_err(|_| CallError::unreachable("conference"))?;
-        Ok(ConferenceClient::new(channel))
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = lost.entry(worker.worker_id.clone()).or_default().clone();
+        Ok(Located { conference: ConferenceClient::new(channel), lost })
     }
 }

@@ -8,23 +8,33 @@ use kaigi_proto::{
     },
 };
 
-use super::{Backend, CallError, ROOM_TIMEOUT, request, within};
+use super::{Backend, CallError, ROOM_TIMEOUT, RoomAgent};
+use crate::ident::new_request_id;
 
 impl Backend {
     /// Who is in the room; `None` if it is not running.
     pub(crate) async fn participants(&self, room: &RoomId) -> Result<Option<Vec<Participant>>, CallError> {
-        let Some(mut agent) = self.lookup_room(room).await? else { return Ok(None) };
-        let request = request(RoomRequest { room_id: room.to_string() }, ROOM_TIMEOUT);
-        let reply =
-            within(ROOM_TIMEOUT, "conference.listParticipants", agent.list_participants(request)).await;
+        let Some(agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let message = RoomRequest { room_id: room.to_string() };
+        let call = agent.call(
+            ROOM_TIMEOUT,
+            "conference.listParticipants",
+            message,
+            |mut agent, request| async move { agent.list_participants(request).await },
+        );
+        let reply = call.await;
         if_running(reply.map(|r| r.participants))
     }
 
     /// The streams of the room; `None` if it is not running.
     pub(crate) async fn streams(&self, room: &RoomId) -> Result<Option<Vec<Stream>>, CallError> {
-        let Some(mut agent) = self.lookup_room(room).await? else { return Ok(None) };
-        let request = request(RoomRequest { room_id: room.to_string() }, ROOM_TIMEOUT);
-        let reply = within(ROOM_TIMEOUT, "conference.listStreams", agent.list_streams(request)).await;
+        let Some(agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let message = RoomRequest { room_id: room.to_string() };
+        let call =
+            agent.call(ROOM_TIMEOUT, "conference.listStreams", message, |mut agent, request| async move {
+                agent.list_streams(request).await
+            });
+        let reply = call.await;
         if_running(reply.map(|r| r.streams))
     }
 
@@ -34,9 +44,14 @@ impl Backend {
         change: UpdateParticipantRequest,
         room: &RoomId,
     ) -> Result<Participant, CallError> {
-        let mut agent = self.running_room(room).await?;
-        let call = agent.update_participant(request(change, ROOM_TIMEOUT));
-        within(ROOM_TIMEOUT, "conference.updateParticipant", call).await
+        let agent = self.running_room(room).await?;
+        let call = agent.call(
+            ROOM_TIMEOUT,
+            "conference.updateParticipant",
+            change,
+            |mut agent, request| async move { agent.update_participant(request).await },
+        );
+        call.await
     }
 
     /// Puts a participant out.
@@ -45,11 +60,19 @@ impl Backend {
         room: &RoomId,
         participant: &ParticipantId,
     ) -> Result<(), CallError> {
-        let mut agent = self.running_room(room).await?;
-        let message =
-            ParticipantRequest { room_id: room.to_string(), participant_id: participant.to_string() };
-        let call = agent.drop_participant(request(message, ROOM_TIMEOUT));
-        within(ROOM_TIMEOUT, "conference.dropParticipant", call).await.map(|_| ())
+        let agent = self.running_room(room).await?;
+        let message = ParticipantRequest {
+            room_id: room.to_string(),
+            participant_id: participant.to_string(),
+            request_id: new_request_id(),
+        };
+        let call = agent.call(
+            ROOM_TIMEOUT,
+            "conference.dropParticipant",
+            message,
+            |mut agent, request| async move { agent.drop_participant(request).await },
+        );
+        call.await.map(|_| ())
     }
 
     /// Changes a stream; gives it as it is then.
@@ -59,11 +82,14 @@ impl Backend {
         stream: &StreamId,
         operations: Vec<StreamOperation>,
     ) -> Result<Stream, CallError> {
-        let mut agent = self.running_room(room).await?;
+        let agent = self.running_room(room).await?;
         let message =
             UpdateStreamRequest { room_id: room.to_string(), stream_id: stream.to_string(), operations };
-        within(ROOM_TIMEOUT, "conference.updateStream", agent.update_stream(request(message, ROOM_TIMEOUT)))
-            .await
+        let call =
+            agent.call(ROOM_TIMEOUT, "conference.updateStream", message, |mut agent, request| async move {
+                agent.update_stream(request).await
+            });
+        call.await
     }
 
     /// What is counted of the room's streams and subscriptions, or of the one that is named; `None` if the room is not running.
@@ -72,29 +98,42 @@ impl Backend {
         wanted: RoomStatsRequest,
         room: &RoomId,
     ) -> Result<Option<RoomStatsReply>, CallError> {
-        let Some(mut agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let Some(agent) = self.lookup_room(room).await? else { return Ok(None) };
         let message = RoomStatsRequest { room_id: room.to_string(), ..wanted };
-        let call = agent.room_stats(request(message, ROOM_TIMEOUT));
-        if_running(within(ROOM_TIMEOUT, "conference.roomStats", call).await)
+        let call =
+            agent.call(ROOM_TIMEOUT, "conference.roomStats", message, |mut agent, request| async move {
+                agent.room_stats(request).await
+            });
+        if_running(call.await)
     }
 
     /// Ends a stream.
     pub(crate) async fn delete_stream(&self, room: &RoomId, stream: &StreamId) -> Result<(), CallError> {
-        let mut agent = self.running_room(room).await?;
-        let message = StreamRequest { room_id: room.to_string(), stream_id: stream.to_string() };
-        let call = agent.delete_stream(request(message, ROOM_TIMEOUT));
-        within(ROOM_TIMEOUT, "conference.deleteStream", call).await.map(|_| ())
+        let agent = self.running_room(room).await?;
+        let message = StreamRequest {
+            room_id: room.to_string(),
+            stream_id: stream.to_string(),
+            request_id: new_request_id(),
+        };
+        let call =
+            agent.call(ROOM_TIMEOUT, "conference.deleteStream", message, |mut agent, request| async move {
+                agent.delete_stream(request).await
+            });
+        call.await.map(|_| ())
     }
 
     /// Ends a room, if it is running.
     pub(crate) async fn destroy_room(&self, room: &RoomId) -> Result<(), CallError> {
-        let Some(mut agent) = self.lookup_room(room).await? else { return Ok(()) };
-        let request = request(RoomRequest { room_id: room.to_string() }, ROOM_TIMEOUT);
-        let reply = within(ROOM_TIMEOUT, "conference.destroyRoom", agent.destroy_room(request)).await;
-        if_running(reply).map(|_| ())
+        let Some(agent) = self.lookup_room(room).await? else { return Ok(()) };
+        let message = RoomRequest { room_id: room.to_string() };
+        let call =
+            agent.call(ROOM_TIMEOUT, "conference.destroyRoom", message, |mut agent, request| async move {
+                agent.destroy_room(request).await
+            });
+        if_running(call.await).map(|_| ())
     }
 
-    pub(super) async fn running_room(&self, room: &RoomId) -> Result<super::Conference, CallError> {
+    pub(super) async fn running_room(&self, room: &RoomId) -> Result<RoomAgent, CallError> {
         self.lookup_room(room).await?.ok_or_else(|| CallError::Refused {
             code: tonic::Code::NotFound,
             message: "Room is not active".to_owned(),

@@ -54,6 +54,8 @@ pub(super) async fn start(call: RoomCall, media: MediaRequest, target: Target) -
         media: wanted(media, matches!(target, Target::Broadcast(_)))?,
         target: Some(target),
         each: None,
+        // Given when it is made.
+        request_id: String::new(),
     };
     begin(call, request).await
 }
@@ -65,6 +67,8 @@ pub(super) async fn start_each(call: RoomCall, kinds: KindFlags, target: Target)
         media: Vec::new(),
         target: Some(target),
         each: Some(kinds),
+        // Given when it is made.
+        request_id: String::new(),
     };
     begin(call, request).await
 }

@@ -165,6 +165,8 @@ impl StreamingInRequest {
                 .attributes
                 .map(|attributes| Value::Object(attributes).to_string())
                 .unwrap_or_default(),
+            // Given when it is made.
+            request_id: String::new(),
         }
     }
 }

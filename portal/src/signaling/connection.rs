@@ -280,14 +280,13 @@ impl Connection {
     }
 
     async fn refresh_ticket(&mut self, ack: Ack) {
-        match &self.member {
-            Some(member) if member.reconnectable => {
-                match login::new_ticket(&self.shared, &member.holder()).await {
-                    Ok(ticket) => ack.ok(Some(ticket.into())),
-                    Err(error) => ack.error(&error.to_string()),
-                }
-            }
-            _ => ack.error("Reconnection is not enabled."),
+        let holder = self.member.as_ref().filter(|member| member.reconnectable).map(Membership::holder);
+        match holder {
+            Some(holder) => match login::new_ticket(&self.shared, &holder).await {
+                Ok(ticket) => ack.ok(Some(ticket.into())),
+                Err(error) => ack.error(&error.to_string()),
+            },
+            None => ack.error("Reconnection is not enabled."),
         }
     }
 
@@ -414,7 +413,7 @@ async fn news(receipts: Option<&Receipts>) {
 /// The next event of the room; never, if there is none. Cancel-safe.
 async fn next_event(member: &mut Option<Membership>) -> Result<Option<JoinEvent>, Status> {
     match member {
-        Some(member) => member.events.message().await,
+        Some(member) => member.events.next().await,
         None => std::future::pending().await,
     }
 }

@@ -14,7 +14,7 @@ use super::{
     room::{Membership, Used},
 };
 use crate::{
-    backend::{CallError, Conference},
+    backend::{CallError, Events, RoomAgent},
     clock::UnixMillis,
     ticket::{Holder, Ticket, TicketError},
 };
@@ -59,8 +59,14 @@ pub(super) async fn relogin(
     if shared.reconnection.window.is_zero() {
         return Err(ReloginError::NotAllowed);
     }
-    if shared.backend.lookup_room(&holder.room).await?.is_none() {
-        return Err(ReloginError::Gone);
+    match shared.backend.lookup_room(&holder.room).await {
+        Ok(Some(_)) => {}
+        Ok(None) => return Err(ReloginError::Gone),
+        // It is looked for again.
+        Err(error) if error.is_passing() => {
+            tracing::debug!(room = %holder.room, %error, "the room is not found")
+        }
+        Err(error) => return Err(error.into()),
     }
     let kept_ms = ticket.not_after.saturating_sub(now.0) + 60_000;
     let first = shared.backend.use_once(ticket.first_use(), kept_ms).await?;
@@ -75,6 +81,7 @@ pub(super) async fn relogin(
     let seat = shared.seats.take(holder.participant.clone());
     seat.delivered(after);
     let Holder { participant, room, version } = holder;
+    let events = Events::new(conference.clone(), events, &room, &participant, shared.worker_id.clone(), 0);
     let member = Membership {
         version,
         room,
@@ -93,7 +100,7 @@ async fn resume(
     shared: &Signaling,
     holder: &Holder,
     after: (u64, bool),
-) -> Result<(Conference, Streaming<JoinEvent>), ReloginError> {
+) -> Result<(RoomAgent, Streaming<JoinEvent>), ReloginError> {
     let give_up = Instant::now() + RESUME_TIMEOUT;
     loop {
         match tokio::time::timeout_at(give_up, attempt(shared, holder, after)).await {
@@ -112,17 +119,19 @@ async fn attempt(
     shared: &Signaling,
     holder: &Holder,
     (after_seq, exact): (u64, bool),
-) -> Result<(Conference, Streaming<JoinEvent>), ReloginError> {
-    let mut conference = shared.backend.lookup_room(&holder.room).await?.ok_or(ReloginError::Gone)?;
+) -> Result<(RoomAgent, Streaming<JoinEvent>), ReloginError> {
+    let agent = shared.backend.lookup_room(&holder.room).await?.ok_or(ReloginError::Gone)?;
+    let mut conference = agent.located().conference;
     let request = ResumeRequest {
         room_id: holder.room.to_string(),
         participant_id: holder.participant.to_string(),
         after_seq,
         portal_worker_id: shared.worker_id.clone(),
         exact,
+        same_portal: false,
     };
     match conference.resume(request).await {
-        Ok(events) => Ok((conference, events.into_inner())),
+        Ok(events) => Ok((agent, events.into_inner())),
         Err(status) => Err(match CallError::from_status("conference.resume", &status) {
             error if error.is_not_found() => ReloginError::Gone,
             error => error.into(),

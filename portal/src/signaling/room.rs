@@ -5,17 +5,17 @@ use std::time::Instant;
 use kaigi_proto::{
     ids::{ParticipantId, RoomId},
     v1::{
-        AcknowledgeRequest, ControlRequest, EndSessionRequest, JoinEvent, PublishRequest, RemovedCandidates,
+        AcknowledgeRequest, ControlRequest, EndSessionRequest, PublishRequest, RemovedCandidates,
         SessionReply, SignalRequest, SubscribeRequest, TextRequest, control_request::Operation,
         signal_request,
     },
 };
 use serde_json::{Value, json};
-use tonic::Streaming;
 
 use super::{Signaling, delivery::Delivery, receipts::Receipts, seats::Seat};
 use crate::{
-    backend::{CallError, Conference, ROOM_TIMEOUT, leave_room, request, within},
+    backend::{CallError, Events, ROOM_TIMEOUT, RoomAgent, leave_room},
+    ident::new_request_id,
     protocol::{
         Version, control,
         request::{self as parse, Receiver, RequestError, Signal},
@@ -30,8 +30,8 @@ pub(super) struct Membership {
     pub(super) version: Version,
     pub(super) room: RoomId,
     pub(super) participant: ParticipantId,
-    pub(super) conference: Conference,
-    pub(super) events: Streaming<JoinEvent>,
+    pub(super) conference: RoomAgent,
+    pub(super) events: Events,
     /// Whether this client gets reconnection tickets.
     pub(super) reconnectable: bool,
     pub(super) delivery: Delivery,
@@ -117,20 +117,23 @@ impl Membership {
 
     /// Gives the place up.
     pub(super) async fn leave(self) {
-        leave_room(self.conference, &self.room, &self.participant).await;
+        leave_room(&self.conference, &self.room, &self.participant).await;
     }
 }
 
 /// A room that is not told keeps more than it needs, and the client may hear things twice.
-async fn acknowledge(mut conference: Conference, holder: Holder, seq: u64, exact: bool) {
+async fn acknowledge(conference: RoomAgent, holder: Holder, seq: u64, exact: bool) {
     let message = AcknowledgeRequest {
         room_id: holder.room.to_string(),
         participant_id: holder.participant.to_string(),
         seq,
         exact,
     };
-    let call = conference.acknowledge(request(message, ROOM_TIMEOUT));
-    if let Err(error) = within(ROOM_TIMEOUT, "conference.acknowledge", call).await {
+    let call =
+        conference.call(ROOM_TIMEOUT, "conference.acknowledge", message, |mut room, request| async move {
+            room.acknowledge(request).await
+        });
+    if let Err(error) = call.await {
         tracing::debug!(%error, "not acknowledged");
     }
 }
@@ -141,7 +144,7 @@ pub(super) struct Caller {
     version: Version,
     room: String,
     participant: String,
-    conference: Conference,
+    conference: RoomAgent,
 }
 
 impl Caller {
@@ -165,7 +168,7 @@ impl Caller {
         }
     }
 
-    async fn publish(mut self, data: Value) -> Result<Value, Refusal> {
+    async fn publish(self, data: Value) -> Result<Value, Refusal> {
         let publish = self.version.publish(data)?;
         let message = PublishRequest {
             room_id: self.room,
@@ -175,12 +178,18 @@ impl Caller {
             transport_id: publish.transport.map(String::from).unwrap_or_default(),
             own_transport: publish.own_transport,
             data: publish.data,
+            request_id: new_request_id(),
         };
-        let call = self.conference.publish(request(message, ROOM_TIMEOUT));
-        Ok(session(within(ROOM_TIMEOUT, "conference.publish", call).await?))
+        let call = self.conference.call(
+            ROOM_TIMEOUT,
+            "conference.publish",
+            message,
+            |mut room, request| async move { room.publish(request).await },
+        );
+        Ok(session(call.await?))
     }
 
-    async fn subscribe(mut self, data: Value) -> Result<Value, Refusal> {
+    async fn subscribe(self, data: Value) -> Result<Value, Refusal> {
         let subscribe = self.version.subscribe(data)?;
         let message = SubscribeRequest {
             room_id: self.room,
@@ -189,41 +198,58 @@ impl Caller {
             transport_id: subscribe.transport.map(String::from).unwrap_or_default(),
             own_transport: subscribe.own_transport,
             data_from: subscribe.data_from.map(String::from).unwrap_or_default(),
+            request_id: new_request_id(),
         };
-        let call = self.conference.subscribe(request(message, ROOM_TIMEOUT));
-        Ok(session(within(ROOM_TIMEOUT, "conference.subscribe", call).await?))
+        let call = self.conference.call(
+            ROOM_TIMEOUT,
+            "conference.subscribe",
+            message,
+            |mut room, request| async move { room.subscribe(request).await },
+        );
+        Ok(session(call.await?))
     }
 
-    async fn end_session(mut self, data: Value, publication: bool) -> Result<Option<Value>, Refusal> {
+    async fn end_session(self, data: Value, publication: bool) -> Result<Option<Value>, Refusal> {
         let id = if publication { parse::unpublish(data)? } else { parse::unsubscribe(data)? };
-        let message =
-            EndSessionRequest { room_id: self.room, participant_id: self.participant, session_id: id.into() };
-        let request = request(message, ROOM_TIMEOUT);
-        if publication {
-            within(ROOM_TIMEOUT, "conference.unpublish", self.conference.unpublish(request)).await?;
-        } else {
-            within(ROOM_TIMEOUT, "conference.unsubscribe", self.conference.unsubscribe(request)).await?;
-        }
+        let message = EndSessionRequest {
+            room_id: self.room,
+            participant_id: self.participant,
+            session_id: id.into(),
+            request_id: new_request_id(),
+        };
+        let name = if publication { "conference.unpublish" } else { "conference.unsubscribe" };
+        let call = self.conference.call(ROOM_TIMEOUT, name, message, |mut room, request| async move {
+            if publication { room.unpublish(request).await } else { room.unsubscribe(request).await }
+        });
+        call.await?;
         Ok(None)
     }
 
-    async fn control_stream(mut self, data: Value) -> Result<Option<Value>, Refusal> {
+    async fn control_stream(self, data: Value) -> Result<Option<Value>, Refusal> {
         let control = control::stream_control(data)?;
         let asks = matches!(control.operation, Operation::GetRegion(_));
-        let message = self.control(control.id.into(), control.operation);
-        let call = self.conference.control_stream(request(message, ROOM_TIMEOUT));
-        let reply = within(ROOM_TIMEOUT, "conference.controlStream", call).await?;
+        let (message, agent) = (self.control(control.id.into(), control.operation), &self.conference);
+        let call =
+            agent.call(ROOM_TIMEOUT, "conference.controlStream", message, |mut room, request| async move {
+                room.control_stream(request).await
+            });
+        let reply = call.await?;
         Ok(asks.then(|| json!({ "region": reply.region })))
     }
 
-    async fn control_subscription(mut self, data: Value) -> Result<Option<Value>, Refusal> {
+    async fn control_subscription(self, data: Value) -> Result<Option<Value>, Refusal> {
         let control = control::subscription_control(data)?;
         // An update without content.
         let Some(operation) = control.operation else { return Ok(None) };
         let asks = matches!(operation, Operation::QueryBandwidth(_));
-        let message = self.control(control.id.into(), operation);
-        let call = self.conference.control_subscription(request(message, ROOM_TIMEOUT));
-        let reply = within(ROOM_TIMEOUT, "conference.controlSubscription", call).await?;
+        let (message, agent) = (self.control(control.id.into(), operation), &self.conference);
+        let call = agent.call(
+            ROOM_TIMEOUT,
+            "conference.controlSubscription",
+            message,
+            |mut room, request| async move { room.control_subscription(request).await },
+        );
+        let reply = call.await?;
         Ok(asks.then(|| json!({ "estimatedBitrate": reply.estimated_bitrate })))
     }
 
@@ -236,7 +262,7 @@ impl Caller {
         }
     }
 
-    async fn signal(mut self, data: Value) -> Result<Option<Value>, Refusal> {
+    async fn signal(self, data: Value) -> Result<Option<Value>, Refusal> {
         let soac = parse::soac(data)?;
         let signal = match soac.signal {
             Signal::Offer(sdp) => signal_request::Signal::Offer(sdp),
@@ -251,21 +277,36 @@ impl Caller {
             participant_id: self.participant,
             transport_id: soac.transport.into(),
             signal: Some(signal),
+            request_id: new_request_id(),
         };
-        within(ROOM_TIMEOUT, "conference.signal", self.conference.signal(request(message, ROOM_TIMEOUT)))
-            .await?;
+        let call = self.conference.call(
+            ROOM_TIMEOUT,
+            "conference.signal",
+            message,
+            |mut room, request| async move { room.signal(request).await },
+        );
+        call.await?;
         Ok(None)
     }
 
-    async fn text(mut self, data: Value) -> Result<Option<Value>, Refusal> {
+    async fn text(self, data: Value) -> Result<Option<Value>, Refusal> {
         let text = parse::text(data)?;
         let to = match text.to {
             Receiver::All => "all".to_owned(),
             Receiver::One(participant) => participant.into(),
         };
-        let message =
-            TextRequest { room_id: self.room, participant_id: self.participant, to, message: text.message };
-        within(ROOM_TIMEOUT, "conference.text", self.conference.text(request(message, ROOM_TIMEOUT))).await?;
+        let message = TextRequest {
+            room_id: self.room,
+            participant_id: self.participant,
+            to,
+            message: text.message,
+            request_id: new_request_id(),
+        };
+        let call =
+            self.conference.call(ROOM_TIMEOUT, "conference.text", message, |mut room, request| async move {
+                room.text(request).await
+            });
+        call.await?;
         Ok(None)
     }
 }

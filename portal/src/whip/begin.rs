@@ -16,8 +16,8 @@ use super::{
     session::{Ids, Seat, Session},
 };
 use crate::{
-    backend::{Newcomer, ROOM_TIMEOUT, Seated, request, within},
-    ident::new_participant_id,
+    backend::{Newcomer, ROOM_TIMEOUT, Seated},
+    ident::{new_participant_id, new_request_id},
 };
 
 /// What a client wants of a room.
@@ -81,11 +81,14 @@ async fn publish(seat: &Seat, sections: &[Section]) -> Result<(Ids, Vec<String>)
         participant_id: seat.participant.to_string(),
         tracks: sections.iter().map(track).collect(),
         own_transport: true,
+        request_id: new_request_id(),
         ..PublishRequest::default()
     };
-    let mut conference = seat.conference.clone();
-    let call = conference.publish(request(message, ROOM_TIMEOUT));
-    let SessionReply { session_id, transport_id } = within(ROOM_TIMEOUT, "conference.publish", call).await?;
+    let call =
+        seat.conference.call(ROOM_TIMEOUT, "conference.publish", message, |mut room, request| async move {
+            room.publish(request).await
+        });
+    let SessionReply { session_id, transport_id } = call.await?;
     let mids = sections.iter().map(|section| section.mid.clone()).collect();
     Ok((Ids { transport: transport_id, session: session_id.clone(), stream: session_id }, mids))
 }
@@ -108,12 +111,14 @@ async fn play(seat: &Seat, stream: &Stream, sections: Vec<Section>) -> Result<(I
         participant_id: seat.participant.to_string(),
         tracks: sections.iter().map(track).collect(),
         own_transport: true,
+        request_id: new_request_id(),
         ..SubscribeRequest::default()
     };
-    let mut conference = seat.conference.clone();
-    let call = conference.subscribe(request(message, ROOM_TIMEOUT));
-    let SessionReply { session_id, transport_id } =
-        within(ROOM_TIMEOUT, "conference.subscribe", call).await?;
+    let call =
+        seat.conference.call(ROOM_TIMEOUT, "conference.subscribe", message, |mut room, request| async move {
+            room.subscribe(request).await
+        });
+    let SessionReply { session_id, transport_id } = call.await?;
     let mids = sections.into_iter().map(|section| section.mid).collect();
     Ok((Ids { transport: transport_id, session: session_id, stream: stream.id.clone() }, mids))
 }

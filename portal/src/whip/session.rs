@@ -13,7 +13,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::{
     error::WhipError,
@@ -21,7 +21,8 @@ use super::{
     offer::Offer,
 };
 use crate::{
-    backend::{CallError, Conference, ROOM_TIMEOUT, leave_room, request, within},
+    backend::{CallError, Events, ROOM_TIMEOUT, RoomAgent, leave_room},
+    ident::new_request_id,
     rest::IfMatch,
 };
 
@@ -51,13 +52,13 @@ pub(super) enum Patched {
 pub(super) struct Seat {
     pub(super) room: RoomId,
     pub(super) participant: ParticipantId,
-    pub(super) conference: Conference,
+    pub(super) conference: RoomAgent,
 }
 
 impl Seat {
     /// Gives it up.
     pub(super) async fn leave(&self) {
-        leave_room(self.conference.clone(), &self.room, &self.participant).await;
+        leave_room(&self.conference, &self.room, &self.participant).await;
     }
 
     async fn signal(&self, transport: &str, signal: signal_request::Signal) -> Result<(), CallError> {
@@ -66,10 +67,15 @@ impl Seat {
             participant_id: self.participant.to_string(),
             transport_id: transport.to_owned(),
             signal: Some(signal),
+            request_id: new_request_id(),
         };
-        let mut conference = self.conference.clone();
-        let call = conference.signal(request(message, ROOM_TIMEOUT));
-        within(ROOM_TIMEOUT, "conference.signal", call).await.map(|_| ())
+        let call = self.conference.call(
+            ROOM_TIMEOUT,
+            "conference.signal",
+            message,
+            |mut room, request| async move { room.signal(request).await },
+        );
+        call.await.map(|_| ())
     }
 }
 
@@ -144,7 +150,7 @@ impl Ids {
 #[derive(Debug)]
 pub(super) struct Session {
     seat: Seat,
-    events: Streaming<JoinEvent>,
+    events: Events,
     ids: Ids,
     offer: Offer,
     ice: ServerIce,
@@ -159,7 +165,7 @@ impl Session {
     /// If the offer is refused, or the session ends before it is answered.
     pub(super) async fn negotiate(
         seat: Seat,
-        mut events: Streaming<JoinEvent>,
+        mut events: Events,
         ids: Ids,
         offer: Offer,
     ) -> Result<(Self, String), WhipError> {
@@ -182,7 +188,7 @@ impl Session {
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => break,
-                event = self.events.message() => {
+                event = self.events.next() => {
                     // Answers that nobody waits for any more are of restarts that were given up.
                     if let Some(News::End(end)) = heard(&self.ids, event) {
                         self.end = Some(end);
@@ -246,7 +252,7 @@ fn heard(ids: &Ids, event: Result<Option<JoinEvent>, Status>) -> Option<News> {
 /// Sends an offer and waits for the answer. If that ends the session, it says so besides.
 async fn ask(
     seat: &Seat,
-    events: &mut Streaming<JoinEvent>,
+    events: &mut Events,
     ids: &Ids,
     offer: &Offer,
 ) -> Result<String, (WhipError, Option<End>)> {
@@ -254,7 +260,7 @@ async fn ask(
     let signal = signal_request::Signal::Offer(offer.text().to_owned());
     seat.signal(&ids.transport, signal).await.map_err(|error| (error.into(), None))?;
     loop {
-        let Ok(event) = tokio::time::timeout_at(give_up, events.message()).await else {
+        let Ok(event) = tokio::time::timeout_at(give_up, events.next()).await else {
             return Err((CallError::Timeout("conference.signal").into(), None));
         };
         match heard(ids, event) {

@@ -340,6 +340,25 @@ impl Store for Cluster {
     ) -> Result<Response<ReleaseRoomReply>, Status> {
         Err(Status::unimplemented("not asked by portals"))
     }
+    async fn write_snapshot(
+        &self,
+        _: Request<WriteSnapshotRequest>,
+    ) -> Result<Response<WriteSnapshotReply>, Status> {
+        Err(Status::unimplemented("not asked by portals"))
+    }
+    type ReadSnapshotStream = BoxFlow<SnapshotPage>;
+    async fn read_snapshot(
+        &self,
+        _: Request<ReadSnapshotRequest>,
+    ) -> Result<Response<Self::ReadSnapshotStream>, Status> {
+        Err(Status::unimplemented("not asked by portals"))
+    }
+    async fn list_orphans(
+        &self,
+        _: Request<ListOrphansRequest>,
+    ) -> Result<Response<ListOrphansReply>, Status> {
+        Err(Status::unimplemented("not asked by portals"))
+    }
 }
 
 #[tonic::async_trait]

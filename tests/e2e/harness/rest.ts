@@ -87,6 +87,12 @@ export class Rest {
     return this.json('PATCH', `/v1/rooms/${room}/streams/${id}`, operations);
   }
 
+  /** The live workers of a purpose. */
+  async workers(purpose: string): Promise<{ id: string }[]> {
+    const all = await this.json<{ id: string; purpose: string }[]>('GET', '/cluster/nodes');
+    return all.filter((worker) => worker.purpose === purpose);
+  }
+
   participants(room: string): Promise<{ id: string; user: unknown; role: string }[]> {
     return this.json('GET', `/v1/rooms/${room}/participants/`);
   }

@@ -1,8 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Chromium } from '../harness/browser';
-import { BLUE, RED, isNear } from '../harness/colours';
+import { BLUE, GREEN, RED, isNear } from '../harness/colours';
 import { Kaigi } from '../harness/kaigi';
 import { type Publisher, hears, mixingRoom, publisher, showsLayout, subscribeWhenThere } from '../harness/room';
+import type { Operation } from '../harness/rest';
 import { until } from '../harness/until';
 
 const PROCESSES = ['kaigi-access-node', 'kaigi-cluster-manager', 'kaigi-conference-agent', 'kaigi-mixer-node', 'kaigi-portal', 'kaigi-streaming-node'];
@@ -101,6 +102,24 @@ describe('a conference', () => {
     await until('the picture moves', async () => (await one.page.frames(subscription)) > before + frames);
   }
 
+  /** Looks at a picture from now on; gives what tells how long it stood still at most, in ms. */
+  function watchFrames(subscription: string): () => Promise<number> {
+    let [last, since, longest, watching] = [0, Date.now(), 0, true];
+    const watched = (async () => {
+      while (watching) {
+        const count = await one.page.frames(subscription);
+        if (count > last) [last, since] = [count, Date.now()];
+        longest = Math.max(longest, Date.now() - since);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    })();
+    return async () => {
+      watching = false;
+      await watched;
+      return longest;
+    };
+  }
+
   it('does not notice the death of the cluster-manager', async () => {
     await kill('kaigi-cluster-manager');
     await Promise.all([moves(forward), moves(mix)]);
@@ -130,7 +149,76 @@ describe('a conference', () => {
     await hears(one.page, again, [BLUE], [RED, BLUE]);
   });
 
-  it.each(['kaigi-conference-agent', 'kaigi-portal'])('ends with %s, and its participants can join it again', async (name) => {
+  it('does not notice the death of the conference-agent', async () => {
+    const lists = async (): Promise<unknown> => ({
+      streams: (await kaigi.rest.streams(room)).map(({ id }) => id).sort(),
+      participants: (await kaigi.rest.participants(room)).map(({ id }) => id).sort(),
+    });
+    const before = await lists();
+    const frames = await Promise.all([forward, mix].map((subscription) => one.page.frames(subscription)));
+    const longestPause = watchFrames(forward);
+    const killed = Date.now();
+    process.kill(kaigi.child('kaigi-conference-agent')?.pid ?? 0, 'SIGKILL');
+
+    // Asked while nobody has the room: answered late.
+    const asked = two.page.subscribe(one.stream);
+    const muted = kaigi.rest.patchStream(room, two.stream, [{ op: 'replace', path: '/media/audio/status', value: 'inactive' }]);
+    const back = await asked;
+    const subscribed = Date.now() - killed;
+    await muted;
+    console.info(`conference-agent killed: a request was answered ${subscribed} ms later, REST ${Date.now() - killed} ms later`);
+
+    expect(await lists()).toEqual(before);
+    await until('the picture arrives', async () => isNear(await two.page.colour(back), RED.colour));
+    await hears(one.page, forward, [], [RED, BLUE]);
+    const unmute: Operation = { op: 'replace', path: '/media/audio/status', value: 'active' };
+    await kaigi.rest.patchStream(room, two.stream, [unmute]);
+    await hears(one.page, forward, [BLUE], [RED, BLUE]);
+    await hears(one.page, mix, [BLUE], [RED, BLUE]);
+    await Promise.all([moves(forward), moves(mix)]);
+    console.info(`conference-agent killed: no frame for ${await longestPause()} ms at most`);
+    const now = await Promise.all([forward, mix].map((subscription) => one.page.frames(subscription)));
+    now.forEach((count, i) => expect(count).toBeGreaterThan(frames[i] ?? 0));
+    for (const { page } of [one, two]) {
+      expect([await page.hasJoined(), await page.isPublishing()]).toEqual([true, true]);
+    }
+    // Who comes later is told of, and who goes.
+    const three = await publisher(browser, kaigi, room, 'Chie', GREEN);
+    await showsLayout(one.page, mixed, mix, [one, two, three]);
+    await three.page.close();
+    await showsLayout(one.page, mixed, mix, [one, two]);
+  });
+
+  it('is not disturbed by a conference-agent that stood still while another one took its room over', async () => {
+    const first = kaigi.child('kaigi-conference-agent');
+    if (!first) throw new Error('no conference-agent runs');
+    const second = kaigi.again(first);
+    try {
+      const workers = async (): Promise<number> => (await kaigi.rest.workers('conference')).length;
+      await until('there are two conference-agents', async () => (await workers()) === 2);
+      const stopped = Date.now();
+      process.kill(first.pid, 'SIGSTOP');
+      const [stream] = await Promise.all([two.page.subscribe(one.stream), moves(forward), moves(mix)]);
+      console.info(`conference-agent stands still: a request was answered ${Date.now() - stopped} ms later`);
+      process.kill(first.pid, 'SIGCONT');
+      await until('the first one is back, without the room', async () => (await workers()) === 2);
+      await moves(forward, 60);
+      await until('the picture arrives', async () => isNear(await two.page.colour(stream), RED.colour));
+      await hears(one.page, mix, [BLUE], [RED, BLUE]);
+      expect(await kaigi.rest.participants(room)).toHaveLength(2);
+      for (const { page } of [one, two]) {
+        expect([await page.hasJoined(), await page.isPublishing()]).toEqual([true, true]);
+      }
+    } finally {
+      process.kill(first.pid, 'SIGCONT');
+      second.kill('SIGKILL');
+    }
+    // What the second one had comes back to the first.
+    await kaigi.rest.patchStream(room, two.stream, [{ op: 'replace', path: '/media/audio/status', value: 'inactive' }]);
+    await hears(one.page, mix, [], [RED, BLUE]);
+  }, 60_000);
+
+  it.each(['kaigi-portal'])('ends with %s, and its participants can join it again', async (name) => {
     await kill(name);
     for (const { page } of [one, two]) await until(`${page.who} is told`, async () => !(await page.hasJoined()));
     await until('it is ready', () => kaigi.isReady());

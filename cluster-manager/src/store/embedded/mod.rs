@@ -18,7 +18,8 @@ use async_trait::async_trait;
 use kaigi_proto::ids::{RoomId, WorkerId};
 
 use super::{
-    Collection, Epoch, Key, Page, PutMode, Query, RoomLease, SecretName, SecretValue, Store, StoreError,
+    Collection, Epoch, Key, Page, PutMode, Query, RoomLease, SecretName, SecretValue, SnapshotChange,
+    SnapshotPart, Store, StoreError,
 };
 use tables::{Reading, UnixMs};
 use writer::Writer;
@@ -211,6 +212,25 @@ impl Store for EmbeddedStore {
     async fn release_room(&self, room: &RoomId, worker: &WorkerId) -> Result<bool, StoreError> {
         let (room, worker) = (room.clone(), worker.clone());
         self.writer.run(move |tables| tables.release_room(&room, &worker)).await
+    }
+
+    async fn write_snapshot(
+        &self,
+        room: &RoomId,
+        epoch: Epoch,
+        change: SnapshotChange,
+    ) -> Result<(), StoreError> {
+        let room = room.clone();
+        self.writer.run(move |tables| tables.write_snapshot(&room, epoch, &change)).await
+    }
+
+    async fn read_snapshot(&self, room: &RoomId) -> Result<Vec<SnapshotPart>, StoreError> {
+        let room = room.clone();
+        self.read(move |tables| tables.read_snapshot(&room)).await
+    }
+
+    async fn kept_rooms(&self) -> Result<Vec<(RoomId, RoomLease)>, StoreError> {
+        self.read(Reading::kept_rooms).await
     }
 
     async fn sweep(&self) -> Result<usize, StoreError> {

@@ -10,7 +10,7 @@ use redb::{
 
 use crate::store::{
     Collection, Document, Epoch, Key, MAX_DOCUMENTS, MAX_SECRETS, Page, PutMode, Query, RoomLease,
-    SecretName, SecretValue, StoreError,
+    SecretName, SecretValue, SnapshotChange, SnapshotPart, StoreError,
 };
 
 /// Collection and key to expiry ([`UnixMs`], 0 = never) and value.
@@ -20,6 +20,10 @@ const EXPIRY: TableDefinition<'static, (u64, u8, &str), ()> = TableDefinition::n
 const SECRETS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("secrets");
 /// Room to epoch and holder.
 const LEASES: TableDefinition<'static, &str, (u64, &str)> = TableDefinition::new("room-leases");
+/// Room and part to value.
+const SNAPSHOTS: TableDefinition<'static, (&str, &str), &[u8]> = TableDefinition::new("snapshots");
+/// Room to the version of its snapshot.
+const SNAPSHOT_VERSIONS: TableDefinition<'static, &str, u64> = TableDefinition::new("snapshot-versions");
 const COUNTERS: TableDefinition<'static, &str, u64> = TableDefinition::new("counters");
 /// The last epoch given out. One counter for all rooms, so that the lease of a room that ended leaves nothing behind.
 const EPOCH: &str = "epoch";
@@ -132,6 +136,8 @@ impl Reading {
         self.copy_table(other, EXPIRY)?;
         self.copy_table(other, SECRETS)?;
         self.copy_table(other, LEASES)?;
+        self.copy_table(other, SNAPSHOTS)?;
+        self.copy_table(other, SNAPSHOT_VERSIONS)?;
         self.copy_table(other, COUNTERS)
     }
 
@@ -154,6 +160,31 @@ impl Reading {
         Ok(leases.get(room.as_str())?.and_then(|lease| as_lease(lease.value())))
     }
 
+    pub(super) fn read_snapshot(&self, room: &RoomId) -> Result<Vec<SnapshotPart>, redb::Error> {
+        let mut parts = Vec::new();
+        for entry in self.0.open_table(SNAPSHOTS)?.range((room.as_str(), "")..)? {
+            let (place, value) = entry?;
+            let (of, key) = place.value();
+            if of != room.as_str() {
+                break;
+            }
+            let Ok(key) = Key::new(key) else { continue };
+            parts.push(SnapshotPart { key, value: value.value().to_vec() });
+        }
+        Ok(parts)
+    }
+
+    pub(super) fn kept_rooms(&self) -> Result<Vec<(RoomId, RoomLease)>, redb::Error> {
+        let leases = self.0.open_table(LEASES)?;
+        let mut kept = Vec::new();
+        for entry in self.0.open_table(SNAPSHOT_VERSIONS)?.iter()? {
+            let (room, _) = entry?;
+            let lease = leases.get(room.value())?.and_then(|lease| as_lease(lease.value()));
+            kept.extend(RoomId::new(room.value()).ok().zip(lease));
+        }
+        Ok(kept)
+    }
+
     pub(super) fn anything_expired(&self, now: UnixMs) -> Result<bool, redb::Error> {
         let expiry = self.0.open_table(EXPIRY)?;
         let first = expiry.first()?;
@@ -172,7 +203,11 @@ pub(super) struct Writing<'t> {
     secrets: Table<'t, &'static str, &'static [u8]>,
     leases: Table<'t, &'static str, (u64, &'static str)>,
     counters: Table<'t, &'static str, u64>,
+    snapshots: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    snapshot_versions: Table<'t, &'static str, u64>,
     changed: bool,
+    /// Whether snapshots alone have changed: they need not be on disk at once.
+    can_wait: bool,
 }
 
 impl<'t> Writing<'t> {
@@ -187,13 +222,58 @@ impl<'t> Writing<'t> {
             secrets: transaction.open_table(SECRETS)?,
             leases: transaction.open_table(LEASES)?,
             counters: transaction.open_table(COUNTERS)?,
+            snapshots: transaction.open_table(SNAPSHOTS)?,
+            snapshot_versions: transaction.open_table(SNAPSHOT_VERSIONS)?,
             changed: false,
+            can_wait: false,
         })
     }
 
     /// Whether there is anything to commit.
     pub(super) fn changed(&self) -> bool {
+        self.changed || self.can_wait
+    }
+
+    /// Whether what there is to commit has to be on disk at once.
+    pub(super) fn is_urgent(&self) -> bool {
         self.changed
+    }
+
+    /// Acknowledged before it is on disk: it outlives the agent whose room it is of, not this process at the same moment. What a
+    /// successor of this process lacks shows in the version.
+    pub(super) fn write_snapshot(
+        &mut self,
+        room: &RoomId,
+        epoch: Epoch,
+        change: &SnapshotChange,
+    ) -> Result<(), WriteError> {
+        let room = room.as_str();
+        if self.leases.get(room)?.is_none_or(|lease| lease.value().0 != epoch.0) {
+            return Err(WriteError::Refused(StoreError::Fenced));
+        }
+        let version = self.snapshot_versions.get(room)?.map(|version| version.value());
+        if change.whole {
+            self.forget_snapshot(room)?;
+        } else if version.is_none_or(|version| version.checked_add(1) != Some(change.version)) {
+            return Err(WriteError::Refused(StoreError::OtherVersion));
+        }
+        self.can_wait = true;
+        self.snapshot_versions.insert(room, change.version)?;
+        for SnapshotPart { key, value } in &change.parts {
+            self.snapshots.insert((room, key.as_str()), value.as_slice())?;
+        }
+        for key in &change.removed {
+            self.snapshots.remove((room, key.as_str()))?;
+        }
+        Ok(())
+    }
+
+    fn forget_snapshot(&mut self, room: &str) -> Result<(), WriteError> {
+        if self.snapshot_versions.remove(room)?.is_some() {
+            // Behind every character of which keys are made.
+            self.snapshots.retain_in((room, "")..=(room, "\u{10ffff}"), |_, _| false)?;
+        }
+        Ok(())
     }
 
     pub(super) fn put(
@@ -312,6 +392,7 @@ impl<'t> Writing<'t> {
         if holds {
             self.changed = true;
             self.leases.remove(room.as_str())?;
+            self.forget_snapshot(room.as_str())?;
         }
         Ok(holds)
     }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redb::{Database, DatabaseError};
+use redb::{Database, DatabaseError, Durability};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -19,6 +19,8 @@ use crate::store::StoreError;
 const QUEUE: usize = 1024;
 /// Most writes in one transaction: bounds how long the first one waits for the others.
 const BATCH: usize = 256;
+/// What can wait is on disk after this time, provided that something is written then.
+const AT_LEISURE: Duration = Duration::from_secs(1);
 /// Longest wait for running reads to end before a failed database can be closed and opened again.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -107,6 +109,7 @@ fn open(opener: &mut Opener) -> Result<Database, redb::Error> {
 }
 
 fn work(current: &Current, opener: &mut Opener, mut queue: mpsc::Receiver<Job>) {
+    let mut on_disk = Instant::now();
     while let Some(first) = queue.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH
@@ -122,7 +125,7 @@ fn work(current: &Current, opener: &mut Opener, mut queue: mpsc::Receiver<Job>) 
         metrics::histogram!("kaigi_store_batch_writes").record(batch.len() as f64);
         let began = Instant::now();
         let mut acknowledges = Vec::with_capacity(batch.len());
-        let outcome = commit(&database, batch, &mut acknowledges);
+        let outcome = commit(&database, batch, &mut acknowledges, &mut on_disk);
         metrics::histogram!("kaigi_store_commit_seconds").record(began.elapsed());
         match outcome {
             Ok(()) => acknowledges.into_iter().for_each(|acknowledge| acknowledge(Ok(()))),
@@ -142,15 +145,23 @@ fn commit(
     database: &Database,
     batch: Vec<Job>,
     acknowledges: &mut Vec<Acknowledge>,
+    on_disk: &mut Instant,
 ) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
+    let mut transaction = database.begin_write()?;
     let mut writing = Writing::open(&transaction)?;
     for job in batch {
         acknowledges.push(job(&mut writing)?);
     }
-    let changed = writing.changed();
+    let (changed, urgent) = (writing.changed(), writing.is_urgent());
     drop(writing);
     if changed {
+        if urgent || on_disk.elapsed() >= AT_LEISURE {
+            *on_disk = Instant::now();
+        } else {
+            transaction
+                .set_durability(Durability::None)
+                .map_err(|e| redb::Error::from(redb::StorageError::Corrupted(e.to_string())))?;
+        }
         transaction.commit()?
     } else {
         transaction.abort()?

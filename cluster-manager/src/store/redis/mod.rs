@@ -16,7 +16,7 @@ use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
 
 use super::{
     Collection, Document, Epoch, Key, MAX_DOCUMENTS, MAX_SECRETS, Page, PutMode, Query, RoomLease,
-    SecretName, SecretValue, Store, StoreError,
+    SecretName, SecretValue, SnapshotChange, SnapshotPart, Store, StoreError,
 };
 use connection::Connection;
 pub use url::{RedisUrl, RedisUrlError};
@@ -56,6 +56,9 @@ struct Scripts {
     swap_secret: Script,
     lease: Script,
     release: Script,
+    snapshot: Script,
+    read_snapshot: Script,
+    kept_rooms: Script,
 }
 
 impl Scripts {
@@ -71,6 +74,9 @@ impl Scripts {
             swap_secret: Script::new(include_str!("swap_secret.lua")),
             lease: Script::new(include_str!("lease.lua")),
             release: Script::new(include_str!("release.lua")),
+            snapshot: Script::new(include_str!("snapshot.lua")),
+            read_snapshot: Script::new("return redis.call('HGETALL', KEYS[1])"),
+            kept_rooms: Script::new(include_str!("kept_rooms.lua")),
         }
     }
 }
@@ -100,6 +106,11 @@ impl RedisStore {
     /// A key of a group whose keys are all in one hash slot.
     fn key(&self, group: &str, what: &str) -> String {
         format!("{{{}:{group}}}:{what}", self.prefix)
+    }
+
+    /// What is kept of a room. Where the leases are: one script looks at both.
+    fn snapshot(&self, room: &RoomId) -> String {
+        self.key("leases", &format!("snapshot:{room}"))
     }
 
     fn values(&self, collection: Collection) -> String {
@@ -252,8 +263,54 @@ impl Store for RedisStore {
 
     async fn release_room(&self, room: &RoomId, worker: &WorkerId) -> Result<bool, StoreError> {
         let mut call = self.scripts.release.prepare_invoke();
-        call.key(self.key("leases", "holders")).arg(room.as_str()).arg(worker.as_str());
+        call.key(self.key("leases", "holders")).key(self.snapshot(room)).key(self.key("leases", "snapshots"));
+        call.arg(room.as_str()).arg(worker.as_str());
         Ok(self.run::<u8>(call).await? == 1)
+    }
+
+    async fn write_snapshot(
+        &self,
+        room: &RoomId,
+        epoch: Epoch,
+        change: SnapshotChange,
+    ) -> Result<(), StoreError> {
+        let mut call = self.scripts.snapshot.prepare_invoke();
+        call.key(self.key("leases", "holders")).key(self.snapshot(room)).key(self.key("leases", "snapshots"));
+        call.arg(room.as_str()).arg(epoch.0).arg(change.version).arg(u8::from(change.whole));
+        call.arg(change.parts.len());
+        for SnapshotPart { key, value } in change.parts {
+            call.arg(key.as_str()).arg(value);
+        }
+        for key in &change.removed {
+            call.arg(key.as_str());
+        }
+        match self.run::<String>(call).await?.as_str() {
+            "ok" => Ok(()),
+            "fenced" => Err(StoreError::Fenced),
+            "other" => Err(StoreError::OtherVersion),
+            other => Err(StoreError::Failed(format!("Redis: unexpected answer {other:?}"))),
+        }
+    }
+
+    async fn read_snapshot(&self, room: &RoomId) -> Result<Vec<SnapshotPart>, StoreError> {
+        let mut call = self.scripts.read_snapshot.prepare_invoke();
+        call.key(self.snapshot(room));
+        let found: Vec<(String, Vec<u8>)> = self.run(call).await?;
+        let parts = found.into_iter().map(|(key, value)| {
+            let key = Key::new(&key).map_err(|e| StoreError::Failed(format!("Redis: {key:?}: {e}")))?;
+            Ok(SnapshotPart { key, value })
+        });
+        parts.collect()
+    }
+
+    async fn kept_rooms(&self) -> Result<Vec<(RoomId, RoomLease)>, StoreError> {
+        let mut call = self.scripts.kept_rooms.prepare_invoke();
+        call.key(self.key("leases", "holders")).key(self.key("leases", "snapshots"));
+        let found: Vec<(String, String)> = self.run(call).await?;
+        let rooms = found.into_iter().filter_map(|(room, lease)| {
+            RoomId::new(room).ok().map(|room| read_lease(&lease).map(|lease| (room, lease)))
+        });
+        rooms.collect()
     }
 
     async fn sweep(&self) -> Result<usize, StoreError> {

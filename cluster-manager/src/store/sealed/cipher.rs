@@ -8,6 +8,8 @@ use chacha20poly1305::{
     aead::{Aead, Payload},
 };
 
+use kaigi_proto::ids::RoomId;
+
 use super::SealKey;
 use crate::store::{Collection, Key, SecretName};
 
@@ -21,6 +23,7 @@ const NONCE: usize = 24;
 pub(super) enum Place<'a> {
     Document(Collection, &'a Key),
     Secret(&'a SecretName),
+    Snapshot(&'a RoomId, &'a Key),
 }
 
 impl Place<'_> {
@@ -31,6 +34,9 @@ impl Place<'_> {
                 [b"document\0".as_slice(), &[collection.number()], key.as_str().as_bytes()].concat()
             }
             Self::Secret(name) => [b"secret\0", name.as_str().as_bytes()].concat(),
+            Self::Snapshot(room, key) => {
+                [b"snapshot\0", room.as_str().as_bytes(), b"\0", key.as_str().as_bytes()].concat()
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A store whose credentials are sealed: who reads the disk, a backup or Redis reads none of them.
 //!
-//! Documents of services and webhooks and the secrets go through a [cipher](cipher) on their way; all else is left to the store
-//! below. Which key that is, the store itself [knows](ledger), so that another one is noticed before anything is written under it.
+//! Documents of services and webhooks, the secrets and what is kept of live rooms (which has the addresses of broadcasts with their
+//! keys) go through a [cipher](cipher) on their way; all else is left to the store below. Which key that is, the store itself [knows](ledger), so that another one is noticed before anything is written under it.
 
 mod cipher;
 mod key;
@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use kaigi_proto::ids::{RoomId, WorkerId};
 
 use super::{
-    Collection, Document, Epoch, Key, Page, PutMode, Query, RoomLease, SecretName, SecretValue, Store,
-    StoreError,
+    Collection, Document, Epoch, Key, Page, PutMode, Query, RoomLease, SecretName, SecretValue,
+    SnapshotChange, SnapshotPart, Store, StoreError,
 };
 use cipher::{Cipher, Place};
 pub use key::{KeyFileError, NoKey, SealKey};
@@ -212,6 +212,37 @@ impl Store for SealedStore {
 
     async fn release_room(&self, room: &RoomId, worker: &WorkerId) -> Result<bool, StoreError> {
         self.below.release_room(room, worker).await
+    }
+
+    async fn write_snapshot(
+        &self,
+        room: &RoomId,
+        epoch: Epoch,
+        change: SnapshotChange,
+    ) -> Result<(), StoreError> {
+        let sealed = change.parts.into_iter().map(|SnapshotPart { key, value }| SnapshotPart {
+            value: self.cipher.seal(Place::Snapshot(room, &key), &value),
+            key,
+        });
+        let (version, whole, removed) = (change.version, change.whole, change.removed);
+        let change = SnapshotChange { version, whole, parts: sealed.collect(), removed };
+        self.below.write_snapshot(room, epoch, change).await
+    }
+
+    async fn read_snapshot(&self, room: &RoomId) -> Result<Vec<SnapshotPart>, StoreError> {
+        let stored = self.below.read_snapshot(room).await?;
+        let opened = stored.into_iter().map(|SnapshotPart { key, value }| {
+            let value = self.cipher.open(Place::Snapshot(room, &key), value).map_err(|_| {
+                tracing::error!(%room, key = key.as_str(), "a part of a room does not open: it was changed or moved");
+                StoreError::Unreadable
+            })?;
+            Ok(SnapshotPart { key, value })
+        });
+        opened.collect()
+    }
+
+    async fn kept_rooms(&self) -> Result<Vec<(RoomId, RoomLease)>, StoreError> {
+        self.below.kept_rooms().await
     }
 
     async fn sweep(&self) -> Result<usize, StoreError> {

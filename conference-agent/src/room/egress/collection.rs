@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Condition, EgressTarget, Recorded, Room, link::Part};
 use crate::room::{
-    input::{EgressMedia, RequestId},
+    input::{EgressMedia, RequestId, RequestKey},
     media::{Kind, Kinds},
     output::Reply,
     state::Phase,
@@ -25,6 +25,9 @@ pub(crate) struct Collection {
     recorded: Recorded,
     /// Streams that can't be recorded so, and are not tried again.
     left_out: Vec<StreamId>,
+    /// By which request it was made.
+    #[serde(default)]
+    pub(in crate::room) asked: Option<RequestKey>,
 }
 
 impl Room {
@@ -36,7 +39,8 @@ impl Room {
     ) -> Option<Reply> {
         let (parts, collections) = (&self.egress.parts, &self.state.collections);
         let id = self.ids.session(|id| parts.contains_key(id) || collections.contains_key(id));
-        let collection = Collection { target, kinds, recorded: Recorded::default(), left_out: Vec::new() };
+        let (recorded, left_out, asked) = (Recorded::default(), Vec::new(), self.asking.clone());
+        let collection = Collection { target, kinds, recorded, left_out, asked };
         self.state.collections.insert(id.clone(), collection);
         self.refresh_collection(&id);
         let first = self.members(&id).next().cloned();
@@ -180,6 +184,11 @@ impl Room {
 
     pub(super) fn describe_collections(&self) -> impl Iterator<Item = v1::Egress> {
         self.state.collections.keys().filter_map(|id| self.describe_collection(id))
+    }
+
+    /// One of either kind.
+    pub(in crate::room) fn describe_any_egress(&self, id: &str) -> Option<v1::Egress> {
+        self.describe_collection(id).or_else(|| self.describe_egress(id))
     }
 
     fn describe_collection(&self, id: &str) -> Option<v1::Egress> {

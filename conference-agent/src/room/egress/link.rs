@@ -71,6 +71,11 @@ impl Part {
         Self { request: Some(request), ..Self::default() }
     }
 
+    /// One that another agent has left.
+    pub(in crate::room) fn left(input: bool) -> Self {
+        Self { input, ..Self::default() }
+    }
+
     /// The same of an input.
     pub(in crate::room) fn pulling(request: RequestId) -> Self {
         Self { input: true, ..Self::beginning(request) }

@@ -402,7 +402,11 @@ fn a_transcoder_that_is_refused_again_and_again_is_given_up() {
     let tracks = world.negotiated(&subscription, |_: &[Format]| vp8());
     let transport = world.room.state.subscriptions[&subscription].transport.clone();
     let session = kaigi_proto::ids::SessionId::new(subscription.as_str()).unwrap();
-    let event = crate::room::AccessEvent { transport, change: AccessChange::Established { session, tracks } };
+    let event = crate::room::AccessEvent {
+        transport,
+        answer: 0,
+        change: AccessChange::Established { session, tracks },
+    };
     world.put(Input::Access { node: node("access-1").worker, event });
     world.forget();
     let is_transcoder = |call: &CallRequest| matches!(call, CallRequest::SetTranscoder(_));

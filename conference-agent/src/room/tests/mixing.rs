@@ -204,6 +204,7 @@ fn changes_while_a_description_is_under_way_go_together_with_the_next() {
         [(&second, "1", Kind::Video, super::world::vp8()), (&third, "0", Kind::Audio, super::world::opus())]
     {
         let event = crate::room::AccessEvent {
+            answer: 0,
             transport: published.transport.clone(),
             change: established(published, mid, kind, format),
         };

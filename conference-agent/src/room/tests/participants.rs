@@ -144,14 +144,3 @@ fn a_destroyed_room_drops_everybody_and_answers_everything() {
     assert_eq!(world.replies[&waiting], Err(Refusal::RoomEnds));
     assert!(world.ended && world.present.is_empty());
 }
-
-#[test]
-fn the_state_can_be_written_down_and_read_back() {
-    let mut world = World::new(json!({"autoMix": true}));
-    world.presenters(&["ann", "bob"]);
-    world.publish("ann", &[Kind::Audio, Kind::Video]);
-    world.subscribe("bob", MIXED, &[Kind::Audio, Kind::Video]).unwrap();
-    let written = serde_json::to_value(&world.room.state).unwrap();
-    let read: crate::room::state::State = serde_json::from_value(written.clone()).unwrap();
-    assert_eq!(serde_json::to_value(&read).unwrap(), written);
-}

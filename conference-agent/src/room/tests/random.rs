@@ -126,6 +126,7 @@ impl Play {
             19 => self.hear_speakers(),
             12 if self.rng.random_bool(0.1) => self.lose_node(),
             12 if self.rng.random_bool(0.2) => self.fail_something(),
+            12 if self.rng.random_bool(0.2) => self.take_over(),
             12 => self.hear_mixer(),
             16 => {
                 let time = Duration::from_millis(self.rng.random_range(1..2000));
@@ -134,7 +135,28 @@ impl Play {
             _ => self.answer_one(0.03),
         }
         self.collect();
+        if self.rng.random_bool(0.05) {
+            self.world.write_down();
+        }
         self.check_always();
+    }
+
+    /// The agent dies. Of its calls that were under way some arrive, none is answered.
+    fn take_over(&mut self) {
+        self.collect();
+        for (worker, calls) in std::mem::take(&mut self.waiting) {
+            let Some(worker) = worker.filter(|worker| !self.dead.contains(worker.as_str())) else { continue };
+            let arrive = self.rng.random_range(0..=calls.len().min(2));
+            for (_, _, request) in calls.into_iter().take(arrive) {
+                let node = self.nodes.entry(worker.to_string()).or_default();
+                node.take(&request);
+                node.adopt(&request);
+            }
+        }
+        // Their requesters ask again, or not.
+        let replied: Vec<_> = self.world.replies.keys().copied().collect();
+        self.requests.retain(|request| replied.contains(request));
+        self.world.take_over();
     }
 
     fn join(&mut self) {
@@ -198,7 +220,7 @@ impl Play {
 
     fn event(&mut self, transport: &kaigi_proto::ids::TransportId, change: AccessChange) {
         if let Some(node) = self.world.room.node_of(transport) {
-            let event = AccessEvent { transport: transport.clone(), change };
+            let event = AccessEvent { transport: transport.clone(), answer: 0, change };
             self.world.put(Input::Access { node: node.worker, event });
         }
     }
@@ -354,8 +376,13 @@ impl Play {
         {
             self.nodes.entry(worker.to_string()).or_default().take(&request);
         }
+        let adopted = callee_id
+            .as_ref()
+            .and_then(|worker| self.nodes.entry(worker.to_string()).or_default().adopt(&request));
         let result = if fails {
             Err(CallError::Unavailable("no answer".into()))
+        } else if let Some(adopted) = adopted {
+            Ok(adopted)
         } else {
             self.world.good_answer(&callee, &request)
         };

@@ -216,7 +216,7 @@ fn a_description_that_is_refused_as_old_is_sent_newer() {
         format: super::world::opus(),
     }];
     let change = AccessChange::Established { session, tracks };
-    let event = crate::room::AccessEvent { transport: published.transport, change };
+    let event = crate::room::AccessEvent { transport: published.transport, answer: 0, change };
     world.put(Input::Access { node: node("access-1").worker, event });
     let refused = world.view().revision;
     world.fail(|call| matches!(call, CallRequest::SetView(_)), &CallError::Refused("older revision".into()));

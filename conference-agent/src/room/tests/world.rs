@@ -14,7 +14,8 @@ use kaigi_room_config::RoomConfig;
 use crate::room::{
     AccessChange, AccessEvent, CallError, CallId, CallReply, CallRequest, Callee, Command, Format, Happening,
     Input, Join, Kind, MadeOutputs, MixerChange, MixerEvent, Negotiated, Node, Output, Publish, PublishTrack,
-    Refusal, Reply, RequestId, Room, Settings, Source, Subscribe, SubscribeTrack, ViewOutputs, Wish,
+    Refusal, Reply, RequestId, RequestKey, Room, Settings, Snapshot, Source, Subscribe, SubscribeTrack,
+    ViewOutputs, Wish,
 };
 
 pub(super) const ROOM: &str = "000000000000000000000001";
@@ -53,6 +54,8 @@ pub(super) struct World {
     /// Mixers make the layers of views, too.
     pub(super) layering: bool,
     pub(super) ended: bool,
+    /// What is written down of the room.
+    pub(super) kept: BTreeMap<String, Vec<u8>>,
     /// What the room's service is told.
     pub(super) happened: Vec<Happening>,
 }
@@ -138,10 +141,37 @@ impl World {
             refusing: false,
             layering: false,
             ended: false,
+            kept: BTreeMap::new(),
             happened: Vec::new(),
         };
         world.collect();
         world
+    }
+
+    /// Writes down what has changed.
+    pub(super) fn write_down(&mut self) {
+        let changes = self.room.changes();
+        self.kept.extend(changes.parts);
+        for gone in &changes.removed {
+            assert!(self.kept.remove(gone).is_some(), "{gone} was never there");
+        }
+    }
+
+    /// The agent dies, and another one goes on with what is written down. Nobody is told what came of its calls and its requests.
+    pub(super) fn take_over(&mut self) {
+        self.write_down();
+        self.calls.clear();
+        let snapshot = Snapshot::read(&self.kept).unwrap();
+        let settings = Settings {
+            agent: WorkerId::new(format!("{}-successor", self.room.settings.agent)).unwrap(),
+            epoch: self.room.settings.epoch + 1,
+            idle: Duration::from_secs(30),
+            seed: [self.room.settings.epoch as u8; 32],
+        };
+        self.room = Room::restore(RoomId::new(ROOM).unwrap(), snapshot, settings, self.now);
+        self.kept.clear();
+        self.collect();
+        self.write_down();
     }
 
     pub(super) fn put(&mut self, input: Input) {
@@ -192,8 +222,25 @@ impl World {
     pub(super) fn ask(&mut self, command: Command) -> RequestId {
         let request = RequestId(self.next_request);
         self.next_request += 1;
-        self.put(Input::Request { request, command });
+        self.put(Input::Request { request, key: None, command });
         request
+    }
+
+    /// The same, by a requester that may ask again.
+    pub(super) fn ask_as(&mut self, key: &str, command: Command) -> RequestId {
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        let key = RequestKey::new(key.to_owned());
+        assert!(key.is_some());
+        self.put(Input::Request { request, key, command });
+        request
+    }
+
+    /// Makes such a request; all nodes answer.
+    pub(super) fn run_as(&mut self, key: &str, command: Command) -> Result<Reply, Refusal> {
+        let request = self.ask_as(key, command);
+        self.answer_all();
+        self.replies.get(&request).cloned().unwrap_or_else(|| panic!("{request:?} is not replied to"))
     }
 
     /// Makes a request; all nodes answer.
@@ -277,6 +324,11 @@ impl World {
                 manifest: "manifest".into(),
             }),
             CallRequest::EstimateBandwidth(_) => Ok(CallReply::Bandwidth(1_200_000)),
+            CallRequest::AdoptRoom(adopt) => {
+                let there = adopt.transport_ids.iter().map(|id| TransportId::new(id).unwrap());
+                Ok(CallReply::Adopted(there.collect()))
+            }
+            CallRequest::AdoptTransports(_) => Ok(CallReply::Missing(Vec::new())),
             _ => Ok(CallReply::Done),
         }
     }
@@ -412,7 +464,10 @@ impl World {
 
     pub(super) fn access_event(&mut self, transport: &TransportId, change: AccessChange) {
         let node = self.room.node_of(transport).unwrap_or_else(|| node("access-1")).worker;
-        self.put(Input::Access { node, event: AccessEvent { transport: transport.clone(), change } });
+        self.put(Input::Access {
+            node,
+            event: AccessEvent { transport: transport.clone(), answer: 0, change },
+        });
         self.answer_all();
     }
 

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kaigi_proto::v1;
+use kaigi_proto::{
+    ids::{SessionId, TransportId},
+    v1,
+};
 
-use crate::room::{CallRequest, FeedOnWire};
+use crate::room::{CallReply, CallRequest, FeedOnWire, Kind};
 
 /// What the nodes know from the calls that they were made.
 #[derive(Debug, Default)]
@@ -24,6 +27,54 @@ pub(super) struct NodeModel {
 }
 
 impl NodeModel {
+    /// What it answers to an agent that takes over.
+    pub(super) fn adopt(&mut self, request: &CallRequest) -> Option<CallReply> {
+        match request {
+            CallRequest::AdoptRoom(call) => {
+                self.transports.retain(|id, _| call.transport_ids.contains(id));
+                let there = self.transports.keys().map(|id| TransportId::new(id).unwrap());
+                Some(CallReply::Adopted(there.collect()))
+            }
+            CallRequest::AdoptTransports(call) => {
+                let mut missing = Vec::new();
+                for transport in &call.transports {
+                    let named: Vec<&String> = transport.sessions.iter().map(|s| &s.session_id).collect();
+                    let there = self.transports.get_mut(&transport.transport_id);
+                    let there = there.map(|sessions| {
+                        sessions.retain(|id| named.contains(&id));
+                        sessions.clone()
+                    });
+                    let there = there.unwrap_or_default();
+                    for session in &transport.sessions {
+                        if there.contains(&session.session_id) {
+                            self.adopt_session(session);
+                        } else {
+                            missing.push(SessionId::new(&session.session_id).unwrap());
+                        }
+                    }
+                }
+                Some(CallReply::Missing(missing))
+            }
+            _ => None,
+        }
+    }
+
+    fn adopt_session(&mut self, session: &v1::AdoptedSession) {
+        for kind in Kind::ALL {
+            let key = (session.session_id.clone(), kind.to_wire());
+            let stopped = session.stopped.unwrap_or_default();
+            let stops = if kind == Kind::Audio { stopped.audio } else { stopped.video };
+            if stops {
+                self.stopped.insert(key)
+            } else {
+                self.stopped.remove(&key)
+            };
+        }
+        for call in &session.sources {
+            self.take(&CallRequest::SetSource(call.clone()));
+        }
+    }
+
     pub(super) fn take(&mut self, request: &CallRequest) {
         let mut open = |transport: &str, session: &str| {
             self.transports.entry(transport.to_owned()).or_default().insert(session.to_owned());
@@ -86,6 +137,7 @@ impl NodeModel {
                 };
                 self.feeds.insert((call.session_id.clone(), call.kind), told);
             }
+            CallRequest::AdoptRoom(_) | CallRequest::AdoptTransports(_) => {}
             CallRequest::RemoveView(call) => drop(self.views.remove(&call.label)),
             CallRequest::SetOutput(_)
             | CallRequest::RemoveOutput(_)
