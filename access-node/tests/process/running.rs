@@ -181,7 +181,11 @@ impl Process {
     pub(crate) async fn negotiate(&mut self, transport: &str, client: &mut Client) {
         let signal = Some(Signal::Offer(client.offer()));
         self.agent
-            .signal_transport(v1::SignalTransportRequest { transport_id: transport.into(), signal })
+            .signal_transport(v1::SignalTransportRequest {
+                transport_id: transport.into(),
+                signal,
+                request_id: String::new(),
+            })
             .await
             .unwrap();
         let answer = self
