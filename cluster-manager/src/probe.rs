@@ -45,7 +45,7 @@ pub(crate) async fn look_after_all(hub: Hub, stop: CancellationToken) {
 /// Ends with the watch.
 async fn look_after(hub: &Hub, mut watch: Watch) {
     let mut probes: HashMap<WorkerId, Probe> = HashMap::new();
-    let mut begin = |worker: Worker, probes: &mut HashMap<WorkerId, Probe>| {
+    let begin = |worker: Worker, probes: &mut HashMap<WorkerId, Probe>| {
         if let Some(address) = address(&worker.endpoint)
             && !probes.contains_key(&worker.id)
         {

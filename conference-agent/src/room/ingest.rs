@@ -304,7 +304,7 @@ impl Room {
     pub(super) fn ingest_of(&self, key: &RequestKey) -> Option<Reply> {
         let (id, ingest) =
             self.state.ingests.iter().find(|(_, ingest)| ingest.asked.as_ref() == Some(key))?;
-        if ingest.from.listen_key.is_some() {
+        if ingest.from.listen.is_some() {
             return Some(Reply::Ingest(Box::new(describe(id, ingest))));
         }
         self.describe_publication(id).map(|stream| Reply::Stream(Box::new(stream)))
