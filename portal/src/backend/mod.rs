@@ -116,8 +116,21 @@ impl Backend {
 
     /// The conference-agent that has the room; `None` if the room is not running.
     pub(crate) async fn lookup_room(&self, room: &RoomId) -> Result<Option<RoomAgent>, CallError> {
-        let located = self.locate_room(room).await?;
-        Ok(located.map(|located| RoomAgent::new(self.clone(), room.clone(), located)))
+        let give_up = tokio::time::Instant::now() + agent::TAKE_OVER;
+        loop {
+            match self.locate_room(room).await {
+                // It runs, and its next agent is being started.
+                Err(CallError::Refused { code: tonic::Code::Unavailable, .. })
+                    if tokio::time::Instant::now() < give_up =>
+                {
+                    RoomAgent::pause().await;
+                }
+                located => {
+                    let found = located?;
+                    return Ok(found.map(|located| RoomAgent::new(self.clone(), room.clone(), located)));
+                }
+            }
+        }
     }
 
     async fn locate_room(&self, room: &RoomId) -> Result<Option<Located>, CallError> {
