@@ -72,8 +72,8 @@ pub(crate) use ingest::{IngestSource, IngestWish, Listen};
 pub(crate) use input::{
     AccessChange, AccessEvent, CallError, CallReply, Command, EgressEvent, EgressMedia, EgressWhat, Input,
     Join, LayoutAssignment, MixerChange, MixerEvent, Negotiated, PermissionChange, Publish, PublishTrack,
-    PulledTrack, Receiver, RequestId, RequestKey, StartAnalytics, StartEgress, StartIngest, StreamOperation, Subscribe,
-    SubscribeTrack, SubscriptionUpdate, TrackUpdate,
+    PulledTrack, Receiver, RequestId, RequestKey, StartAnalytics, StartEgress, StartIngest, StreamOperation,
+    Subscribe, SubscribeTrack, SubscriptionUpdate, TrackUpdate,
 };
 pub(crate) use judge::Loudness;
 pub(crate) use layout::RequestedLayout;

@@ -244,7 +244,7 @@ impl Conference for ConferenceService {
     async fn start_analytics(&self, request: Request<v1::StartAnalyticsRequest>) -> Answer<v1::Analytics> {
         let request = request.into_inner();
         let room = parse::room_id(&request.room_id)?;
-        match self.rooms.request_starting(&room, parse::start_analytics(request)?).await? {
+        match self.rooms.request_starting(&room, None, parse::start_analytics(request)?).await? {
             Reply::Analytics(analytics) => Ok(Response::new(*analytics)),
             other => Err(unexpected(&other)),
         }
@@ -252,7 +252,12 @@ impl Conference for ConferenceService {
 
     async fn stop_analytics(&self, request: Request<v1::AnalyticsRequest>) -> Answer<v1::StopAnalyticsReply> {
         let request = request.into_inner();
-        self.order(&request.room_id, Command::StopAnalytics { analytics: request.analytics_id }).await
+        self.order(
+            &request.room_id,
+            String::new(),
+            Command::StopAnalytics { analytics: request.analytics_id },
+        )
+        .await
     }
 
     async fn list_analytics(&self, request: Request<v1::RoomRequest>) -> Answer<v1::ListAnalyticsReply> {

@@ -225,6 +225,8 @@ impl Room {
             withheld: super::Kinds::default(),
             attributes: None,
             early: None,
+            asked: None,
+            wanted: Vec::new(),
         };
         self.state.arrivals += 1;
         self.state.publications.insert(stream.clone(), publication);

@@ -27,6 +27,7 @@ impl Room {
             flows: FlowLink::default(),
             decisions: Decisions::new(now),
             egress: EgressLink::default(),
+            analytics_requests: std::collections::BTreeMap::new(),
             told: Told::default(),
             speakers: SpeakersLink::default(),
             saved: Saved::default(),
@@ -65,6 +66,7 @@ impl Room {
     /// Recordings, broadcasts and streams from elsewhere whose requesters know nothing of them: if they ask again, they get others.
     fn forget_unanswered(&mut self, unanswered: &[String]) {
         for id in unanswered {
+            self.state.analytics.remove(id);
             let member_of = self.state.egresses.get(id).and_then(|egress| egress.member().cloned());
             if let Some((collection, _)) = member_of {
                 let of_it =
@@ -92,7 +94,7 @@ impl Room {
         for (id, publication) in publications.iter() {
             let astray = match &publication.carrier {
                 Carrier::Transport(transport) => dangling(&publication.owner, transport),
-                Carrier::Ingest(_) => false,
+                Carrier::Ingest(_) | Carrier::Analysis { .. } => false,
             };
             if half_open(&publication.phase) || astray {
                 gone.insert(id.to_string());

@@ -24,6 +24,7 @@ impl Command {
             | Self::Unsubscribe { .. }
             | Self::Text { .. }
             | Self::DropParticipant { .. }
+            | Self::StopAnalytics { .. }
             | Self::DeleteStream { .. } => true,
             Self::Join(_)
             | Self::Publish(_)
@@ -45,6 +46,8 @@ impl Command {
             | Self::ListEgresses
             | Self::StartIngest(_)
             | Self::ListIngests
+            | Self::StartAnalytics(_)
+            | Self::ListAnalytics
             | Self::Destroy { .. } => false,
         }
     }
@@ -106,6 +109,9 @@ impl Room {
             | Command::StopEgress { .. }
             | Command::ListEgresses
             | Command::ListIngests
+            | Command::StartAnalytics(_)
+            | Command::StopAnalytics { .. }
+            | Command::ListAnalytics
             | Command::Destroy { .. } => false,
         }
     }

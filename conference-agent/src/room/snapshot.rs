@@ -79,10 +79,11 @@ impl Room {
         transports.changes("transport", ToString::to_string, &mut changes);
         publications.changes("publication", ToString::to_string, &mut changes);
         subscriptions.changes("subscription", ToString::to_string, &mut changes);
-        let State { transcoders, egresses, collections, ingests, done, .. } = &mut self.state;
+        let State { transcoders, egresses, collections, analytics, ingests, done, .. } = &mut self.state;
         transcoders.changes("transcoder", |of| of.clone().into(), &mut changes);
         egresses.changes("egress", Clone::clone, &mut changes);
         collections.changes("collection", Clone::clone, &mut changes);
+        analytics.changes("analytics", Clone::clone, &mut changes);
         ingests.changes("ingest", ToString::to_string, &mut changes);
         done.changes("done", |key| key.as_str().to_owned(), &mut changes);
         self.saved.config.changes(CONFIG, &self.config, &mut changes);
@@ -102,6 +103,7 @@ impl Room {
                 .iter()
                 .filter(|(_, part)| part.wanted.is_some() && part.request.is_some())
                 .map(|(id, _)| id.clone())
+                .chain(self.analytics_requests.keys().cloned())
                 .collect(),
             ending: parts
                 .iter()
@@ -122,10 +124,11 @@ impl Room {
         transports.forget_written();
         publications.forget_written();
         subscriptions.forget_written();
-        let State { transcoders, egresses, collections, ingests, done, .. } = &mut self.state;
+        let State { transcoders, egresses, collections, analytics, ingests, done, .. } = &mut self.state;
         transcoders.forget_written();
         egresses.forget_written();
         collections.forget_written();
+        analytics.forget_written();
         ingests.forget_written();
         done.forget_written();
         self.saved.config.forget_written();
@@ -162,6 +165,7 @@ impl Snapshot {
             mixer: rest.mixer,
             egresses: map(parts, "egress/")?,
             collections: map(parts, "collection/")?,
+            analytics: map(parts, "analytics/")?,
             ingests: map(parts, "ingest/")?,
             streaming: rest.streaming,
             arrivals: rest.arrivals,

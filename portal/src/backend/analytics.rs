@@ -7,7 +7,7 @@ use kaigi_proto::{
     v1::{Analytics, AnalyticsRequest, RoomRequest, StartAnalyticsRequest},
 };
 
-use super::{Backend, CallError, ROOM_TIMEOUT, request, rooms::if_running, within};
+use super::{Backend, CallError, ROOM_TIMEOUT, rooms::if_running};
 
 /// Longest wait for analytics to begin; the room itself may have to be started.
 const START_TIMEOUT: Duration = Duration::from_secs(12);
@@ -19,24 +19,33 @@ impl Backend {
         room: &RoomId,
         wanted: StartAnalyticsRequest,
     ) -> Result<Analytics, CallError> {
-        let mut agent = self.schedule_room(room, "", "").await?;
-        let call = agent.start_analytics(request(wanted, START_TIMEOUT));
-        within(START_TIMEOUT, "conference.startAnalytics", call).await
+        let agent = self.schedule_room(room, "", "").await?;
+        let call =
+            agent.call(START_TIMEOUT, "conference.startAnalytics", wanted, |mut agent, request| async move {
+                agent.start_analytics(request).await
+            });
+        call.await
     }
 
     /// Ends them.
     pub(crate) async fn stop_analytics(&self, room: &RoomId, id: &str) -> Result<(), CallError> {
-        let mut agent = self.running_room(room).await?;
+        let agent = self.running_room(room).await?;
         let message = AnalyticsRequest { room_id: room.to_string(), analytics_id: id.to_owned() };
-        let call = agent.stop_analytics(request(message, ROOM_TIMEOUT));
-        within(ROOM_TIMEOUT, "conference.stopAnalytics", call).await.map(|_| ())
+        let call =
+            agent.call(ROOM_TIMEOUT, "conference.stopAnalytics", message, |mut agent, request| async move {
+                agent.stop_analytics(request).await
+            });
+        call.await.map(|_| ())
     }
 
     /// Those of the room; `None` if it is not running.
     pub(crate) async fn analytics(&self, room: &RoomId) -> Result<Option<Vec<Analytics>>, CallError> {
-        let Some(mut agent) = self.lookup_room(room).await? else { return Ok(None) };
-        let request = request(RoomRequest { room_id: room.to_string() }, ROOM_TIMEOUT);
-        let reply = within(ROOM_TIMEOUT, "conference.listAnalytics", agent.list_analytics(request)).await;
-        if_running(reply.map(|reply| reply.analytics))
+        let Some(agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let message = RoomRequest { room_id: room.to_string() };
+        let call =
+            agent.call(ROOM_TIMEOUT, "conference.listAnalytics", message, |mut agent, request| async move {
+                agent.list_analytics(request).await
+            });
+        if_running(call.await.map(|reply| reply.analytics))
     }
 }
