@@ -138,12 +138,12 @@ pub(crate) struct Actor {
 
 /// What a room has said.
 enum Said {
-    Output(Output),
+    Output(Box<Output>),
     Event(Arc<Entry>),
     /// One who joins is told this, and what happens after the event of that number.
     Joined {
         request: RequestId,
-        reply: Reply,
+        reply: Box<Reply>,
         latest: u64,
     },
 }

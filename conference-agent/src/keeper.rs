@@ -142,7 +142,7 @@ impl Keeper {
     /// Writes; [`Self::written`] tells what came of it.
     pub(crate) fn write(&mut self, changes: Changes, head: Head, now: Instant) {
         let calls = self.calls(changes, head);
-        let (mut store, bytes) = (self.store.clone(), calls.iter().map(|call| size(call)).sum::<usize>());
+        let (mut store, bytes) = (self.store.clone(), calls.iter().map(size).sum::<usize>());
         metrics::counter!("kaigi_conference_snapshot_bytes_total").increment(bytes as u64);
         let writing = async move {
             for call in calls {

@@ -29,13 +29,13 @@ impl Actor {
                     let feed = Feed::new(*window, self.shared.limits.backlog, latest);
                     self.feeds.insert(ParticipantId::clone(participant), feed.saved());
                 }
-                Said::Joined { request, reply, latest }
+                Said::Joined { request, reply: Box::new(reply), latest }
             }
             Output::Close { participant } => {
                 self.feeds.remove(&participant);
-                Said::Output(Output::Close { participant })
+                Said::Output(Box::new(Output::Close { participant }))
             }
-            other => Said::Output(other),
+            other => Said::Output(Box::new(other)),
         };
         self.said.push_back(said);
     }
@@ -102,9 +102,9 @@ impl Actor {
     fn pass_on(&mut self, count: usize) {
         for _ in 0..count {
             match self.said.pop_front() {
-                Some(Said::Output(output)) => self.perform(output),
+                Some(Said::Output(output)) => self.perform(*output),
                 Some(Said::Event(entry)) => self.tell(&entry),
-                Some(Said::Joined { request, reply, latest }) => self.reply(request, Ok(reply), latest),
+                Some(Said::Joined { request, reply, latest }) => self.reply(request, Ok(*reply), latest),
                 None => break,
             }
         }

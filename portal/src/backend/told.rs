@@ -32,7 +32,7 @@ impl std::fmt::Debug for Events {
 
 enum State {
     /// From an agent, of which it is known when it is dead.
-    Open(Streaming<JoinEvent>, CancellationToken),
+    Open(Box<Streaming<JoinEvent>>, CancellationToken),
     /// The agent is lost, its successor is looked for.
     Looking(Pin<Box<dyn Future<Output = Attached> + Send>>),
     Ended,
@@ -57,7 +57,7 @@ impl Events {
             same_portal: true,
         };
         let lost = agent.located().lost;
-        Self { agent, request, state: State::Open(stream, lost) }
+        Self { agent, request, state: State::Open(Box::new(stream), lost) }
     }
 
     /// The next event; an error, or `None`, if the room or the participant's place in it is gone. Cancellation safe.
@@ -87,7 +87,7 @@ impl Events {
                     Ok((stream, lost)) => {
                         tracing::info!("goes on with another agent");
                         metrics::counter!("kaigi_portal_reattachments_total", "result" => "ok").increment(1);
-                        self.state = State::Open(stream, lost);
+                        self.state = State::Open(Box::new(stream), lost);
                     }
                     Err(status) => {
                         metrics::counter!("kaigi_portal_reattachments_total", "result" => "refused")

@@ -226,7 +226,7 @@ fn recordings_go_on_and_those_that_nobody_knows_of_end() {
     let unknown: Vec<_> = world.room.state.egresses.keys().filter(|id| **id != known.id).cloned().collect();
     world.forget();
     world.take_over();
-    assert_eq!(egresses(&mut world), [known.id.clone()]);
+    assert_eq!(egresses(&mut world), std::slice::from_ref(&known.id));
     let ends = |call: &CallRequest| matches!(call, CallRequest::RemoveOutput(call) if call.id == unknown[0]);
     assert_eq!(world.made().iter().filter(|call| ends(call)).count(), 1);
     let Reply::Egress(again) = world.run_as("1", recording()).unwrap() else { panic!("no recording") };
