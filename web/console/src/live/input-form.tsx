@@ -1,7 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { explain } from '../api/error.js';
 import { tell } from '../state/notices.js';
-import { Dialog } from '../ui/dialog.js';
+import { Dialog, FormEnd } from '../ui/dialog.js';
 import { type Option, SelectField, TextField } from '../ui/fields.js';
 import type { Input } from './inputs.js';
 import { useLive } from './panel.js';
@@ -54,19 +54,7 @@ export function InputForm({ onClose, onStarted }: { onClose: () => void; onStart
         )}
         <SelectField label="Picture" value={video.value} onChange={(value) => (video.value = value)} options={WISHES} />
         <SelectField label="Sound" value={audio.value} onChange={(value) => (audio.value = value)} options={WISHES} />
-        {error.value && (
-          <p class="error" role="alert" data-testid="input-error">
-            {error}
-          </p>
-        )}
-        <div class="buttons end">
-          <button type="button" class="plain" onClick={onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" aria-busy={isBusy.value || undefined} data-testid="input-start">
-            Bring in
-          </button>
-        </div>
+        <FormEnd error={error.value} errorTestId="input-error" onClose={onClose} action="Bring in" isBusy={isBusy.value} testId="input-start" />
       </form>
     </Dialog>
   );

@@ -1,7 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { explain } from '../api/error.js';
 import { tell } from '../state/notices.js';
-import { Dialog } from '../ui/dialog.js';
+import { Dialog, FormEnd } from '../ui/dialog.js';
 import { type Option, SelectField, TextField } from '../ui/fields.js';
 import { useLive } from './panel.js';
 
@@ -62,19 +62,7 @@ export function OutputForm({ kind, onClose, onStarted }: { kind: OutputKind; onC
         {kind === 'analytics' && <TextField label="Algorithm" value={algorithm.value} onChange={(value) => (algorithm.value = value)} />}
         <SelectField label="Picture of" value={video.value} onChange={(value) => (video.value = value)} options={[NOTHING, ...of('video')]} />
         {kind !== 'analytics' && <SelectField label="Sound of" value={audio.value} onChange={(value) => (audio.value = value)} options={[NOTHING, ...of('audio')]} />}
-        {error.value && (
-          <p class="error" role="alert" data-testid="output-error">
-            {error}
-          </p>
-        )}
-        <div class="buttons end">
-          <button type="button" class="plain" onClick={onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" aria-busy={isBusy.value || undefined} data-testid="output-start">
-            Start
-          </button>
-        </div>
+        <FormEnd error={error.value} errorTestId="output-error" onClose={onClose} action="Start" isBusy={isBusy.value} testId="output-start" />
       </form>
     </Dialog>
   );

@@ -4,7 +4,7 @@ import type { Room } from '../model/room.js';
 import { go, link } from '../state/router.js';
 import { useApi } from '../state/session.js';
 import { tell } from '../state/notices.js';
-import { Dialog } from '../ui/dialog.js';
+import { Dialog, FormEnd } from '../ui/dialog.js';
 import { SelectField, TextField, Toggle } from '../ui/fields.js';
 
 const SIZES: Record<string, { width: number; height: number }> = {
@@ -55,14 +55,7 @@ export function CreateRoom({ onClose }: { onClose: () => void }) {
           testId="new-room-size"
         />
         <Toggle label="Mix everybody" hint="Without a request for each publication" value={autoMix.value} onChange={(value) => (autoMix.value = value)} testId="new-room-automix" />
-        <div class="buttons end">
-          <button type="button" class="plain" onClick={onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" data-testid="new-room-create">
-            Create
-          </button>
-        </div>
+        <FormEnd onClose={onClose} action="Create" testId="new-room-create" />
       </form>
     </Dialog>
   );

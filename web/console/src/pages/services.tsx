@@ -5,7 +5,7 @@ import type { Service } from '../model/admin.js';
 import { link } from '../state/router.js';
 import { tell } from '../state/notices.js';
 import { renew, session, useApi } from '../state/session.js';
-import { Confirm, Dialog } from '../ui/dialog.js';
+import { Confirm, Dialog, FormEnd } from '../ui/dialog.js';
 import { TextField } from '../ui/fields.js';
 import { Icon } from '../ui/icons.js';
 import { Secret } from '../ui/secret.js';
@@ -138,14 +138,7 @@ function CreateService({ onClose, onMade }: { onClose: () => void; onMade: (serv
     <Dialog title="New service" onClose={onClose} testId="create-service-dialog">
       <form class="stack" onSubmit={(event) => void submit(event)}>
         <TextField label="Name" value={name.value} onChange={(value) => (name.value = value)} error={error.value || undefined} testId="new-service-name" />
-        <div class="buttons end">
-          <button type="button" class="plain" onClick={onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" data-testid="new-service-create">
-            Create
-          </button>
-        </div>
+        <FormEnd onClose={onClose} action="Create" testId="new-service-create" />
       </form>
     </Dialog>
   );

@@ -2,7 +2,7 @@ import { useSignal } from '@preact/signals';
 import { explain } from '../api/error.js';
 import type { Webhook } from '../model/admin.js';
 import { useApi } from '../state/session.js';
-import { Dialog } from '../ui/dialog.js';
+import { Dialog, FormEnd } from '../ui/dialog.js';
 import { Segments, TextField } from '../ui/fields.js';
 
 /** Families of events, and what is in them. */
@@ -74,19 +74,7 @@ export function WebhookForm({ hook, base, onClose, onSaved }: Props) {
             ))}
           </fieldset>
         )}
-        {error.value && (
-          <p class="error" role="alert">
-            {error}
-          </p>
-        )}
-        <div class="buttons end">
-          <button type="button" class="plain" onClick={onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" data-testid="webhook-save">
-            {hook ? 'Save' : 'Create'}
-          </button>
-        </div>
+        <FormEnd error={error.value} onClose={onClose} action={hook ? 'Save' : 'Create'} testId="webhook-save" />
       </form>
     </Dialog>
   );

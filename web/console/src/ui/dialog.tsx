@@ -92,20 +92,41 @@ export function Confirm({ title, children, action, typed, onConfirm, onClose }: 
             <input id={field} autocomplete="off" spellcheck={false} value={entered} onInput={(event) => (entered.value = event.currentTarget.value)} data-testid="confirm-text" />
           </div>
         )}
-        {error.value && (
-          <p class="error" role="alert">
-            {error}
-          </p>
-        )}
-        <div class="buttons end">
-          <button type="button" class="plain" onClick={onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="primary danger" aria-busy={isBusy.value || undefined} data-testid="confirm-action">
-            {action}
-          </button>
-        </div>
+        <FormEnd error={error.value} onClose={onClose} action={action} isBusy={isBusy.value} tone="danger" testId="confirm-action" />
       </form>
     </Dialog>
+  );
+}
+
+interface FormEndProps {
+  /** What is wrong with the whole of it. */
+  error?: string;
+  errorTestId?: string;
+  onClose: () => void;
+  /** What the button that submits says. */
+  action: string;
+  isBusy?: boolean;
+  tone?: 'danger';
+  testId?: string;
+}
+
+/** What a form in a dialog ends with: what is wrong, and the buttons. */
+export function FormEnd({ error, errorTestId, onClose, action, isBusy, tone, testId }: FormEndProps) {
+  return (
+    <>
+      {error && (
+        <p class="error" role="alert" data-testid={errorTestId}>
+          {error}
+        </p>
+      )}
+      <div class="buttons end">
+        <button type="button" class="plain" onClick={onClose}>
+          Cancel
+        </button>
+        <button type="submit" class={tone ? `primary ${tone}` : 'primary'} aria-busy={isBusy || undefined} data-testid={testId}>
+          {action}
+        </button>
+      </div>
+    </>
   );
 }
