@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use gstreamer as gst;
+use gstreamer::prelude::*;
 use gstreamer_app::{AppSrc, AppSrcCallbacks, AppStreamType};
 use kaigi_outbound::{
     Reach,
@@ -33,6 +34,8 @@ const MAX_REDIRECTIONS: usize = 5;
 const MAX_WAITING: u64 = 4 << 20;
 /// Between looks at whether there is room again.
 const NAP: Duration = Duration::from_millis(50);
+/// Between looks at whether the pipeline has begun.
+const START_NAP: Duration = Duration::from_millis(2);
 
 /// Why something can't be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +100,10 @@ impl Fetcher {
                 let source = app_source(AppStreamType::Stream);
                 sources.push(source.clone());
                 let web = web.clone();
-                spawn(Box::pin(async move { hls::feed(&web, playlist, &source).await }));
+                spawn(Box::pin(async move {
+                    started(&source).await;
+                    hls::feed(&web, playlist, &source).await
+                }));
             }
         } else {
             let first = runtime.block_on(web.get(&url, Some((0, None))))?;
@@ -109,7 +115,10 @@ impl Fetcher {
                 source.set_size(i64::try_from(size).unwrap_or(-1));
             }
             sources.push(source.clone());
-            spawn(Box::pin(async move { feed_file(&web, &url, first, &source, seeks).await }));
+            spawn(Box::pin(async move {
+                started(&source).await;
+                feed_file(&web, &url, first, &source, seeks).await
+            }));
         }
         Ok((Self { _tasks: tasks }, sources))
     }
@@ -120,6 +129,7 @@ impl Fetcher {
         let feed = {
             let source = source.clone();
             async move {
+                started(&source).await;
                 if let Err(error) = feed_pushed(&pushed, &source).await {
                     tell.tell(News::Failed(error.to_string()));
                 }
@@ -210,6 +220,13 @@ async fn feed_file(
     }
 }
 
+/// Waits until the pipeline takes anything: what a source is given before is thrown away.
+async fn started(source: &AppSrc) {
+    while source.current_state() < gst::State::Paused {
+        tokio::time::sleep(START_NAP).await;
+    }
+}
+
 /// Waits until the pipeline can take more.
 pub(super) async fn room_in(source: &AppSrc) {
     while source.current_level_bytes() > MAX_WAITING {
@@ -275,5 +292,35 @@ impl Web {
             all.extend_from_slice(&bytes);
         }
         Ok((all, found))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gstreamer_app::AppSink;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pipeline_that_has_not_begun_is_fed_nothing_that_it_would_lose() {
+        gst::init().unwrap();
+        let (source, sink) = (app_source(AppStreamType::Stream), AppSink::builder().sync(false).build());
+        let pipeline = gst::Pipeline::new();
+        pipeline.add_many([source.upcast_ref::<gst::Element>(), sink.upcast_ref()]).unwrap();
+        source.link(&sink).unwrap();
+        let fed = tokio::spawn({
+            let source = source.clone();
+            async move {
+                started(&source).await;
+                push(&source, [1, 2, 3]).unwrap();
+            }
+        });
+        tokio::task::yield_now().await;
+        assert!(!fed.is_finished());
+        pipeline.set_state(gst::State::Playing).unwrap();
+        fed.await.unwrap();
+        let got = tokio::task::spawn_blocking(move || sink.pull_sample()).await.unwrap().unwrap();
+        assert_eq!(got.buffer().unwrap().size(), 3);
+        pipeline.set_state(gst::State::Null).unwrap();
     }
 }
