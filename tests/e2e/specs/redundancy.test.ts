@@ -75,7 +75,7 @@ async function concealed(subscription: string): Promise<number> {
   return share;
 }
 
-describe('sound over a way that loses a tenth', { timeout: 120_000 }, () => {
+describe('sound over a way that loses a tenth', { timeout: 180_000 }, () => {
   it('from its publisher is whole with redundancy, and is not without', async () => {
     const shares: number[] = [];
     for (const redundancy of [false, true]) {
