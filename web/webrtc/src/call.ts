@@ -39,7 +39,7 @@ export class Call {
     switch (message.type) {
       case 'existing_peers':
         log(`there: ${message.peers.join(', ') || 'nobody'}`);
-        for (const name of message.peers) this.#meet(name);
+        for (const name of message.peers) this.#meet(name, true);
         this.#miss(message.peers);
         break;
       case 'peer_joined':
@@ -58,8 +58,8 @@ export class Call {
     }
   }
 
-  /** Makes somebody known, and shows what there is to show. If both do so at once, one of the offers is dropped. */
-  #meet(name: string): Other {
+  /** Makes somebody known. Who comes offers to those who are there. */
+  #meet(name: string, offers = false): Other {
     this.#missing.delete(name);
     const known = this.#others.get(name);
     if (known) return known;
@@ -75,7 +75,7 @@ export class Call {
     });
     const other = { peer, tile };
     this.#others.set(name, other);
-    if (this.#began) void peer.show(this.#stream);
+    if (offers) peer.begin(this.#stream);
     return other;
   }
 

@@ -18,6 +18,9 @@ export class Peer {
   #queue: Promise<void> = Promise.resolve();
   #offers = false;
   #ignores = false;
+  /** Candidates of descriptions that are being made: the other can do nothing with them before it has the description. */
+  #held: (RTCIceCandidateInit | null)[] = [];
+  #describing = 0;
 
   constructor(
     iceServers: RTCIceServer[],
@@ -27,7 +30,10 @@ export class Peer {
     const connection = new RTCPeerConnection({ iceServers });
     this.#connection = connection;
     connection.onnegotiationneeded = () => void this.#offer();
-    connection.onicecandidate = ({ candidate }) => listener.send({ type: 'ice_candidate', candidate: candidate?.toJSON() ?? null });
+    connection.onicecandidate = ({ candidate }) => {
+      this.#held.push(candidate?.toJSON() ?? null);
+      this.#release();
+    };
     const shown = new MediaStream();
     connection.ontrack = ({ track }) => {
       shown.addTrack(track);
@@ -39,8 +45,20 @@ export class Peer {
     };
   }
 
-  /** Sends these tracks from now on, in the place of others. */
+  /**
+   * Makes the first offer, of picture and sound in any case. Only one of two may: Chromium gathers no candidates after it has taken back
+   * an offer for which it had begun to gather.
+   */
+  begin(stream: MediaStream | undefined): void {
+    for (const kind of ['audio', 'video'] as const) {
+      const track = stream?.getTracks().find((one) => one.kind === kind);
+      this.#connection.addTransceiver(track ?? kind, { direction: track ? 'sendrecv' : 'recvonly' });
+    }
+  }
+
+  /** Sends these tracks from now on, in the place of others; before the other's first offer nothing, as it is answered with what there is then. */
   async show(stream: MediaStream | undefined): Promise<void> {
+    if (this.#connection.getTransceivers().length === 0) return;
     for (const kind of ['audio', 'video'] as const) {
       const track = stream?.getTracks().find((one) => one.kind === kind) ?? null;
       const known = this.#connection.getTransceivers().find(({ receiver }) => receiver.track.kind === kind);
@@ -48,7 +66,7 @@ export class Peer {
         await known.sender.replaceTrack(track);
         known.direction = track ? 'sendrecv' : 'recvonly';
       } else if (track && stream) {
-        // Other than addTransceiver, this goes with the other's m-line if offers cross.
+        // Of a program that offered less.
         this.#connection.addTrack(track, stream);
       }
     }
@@ -57,8 +75,7 @@ export class Peer {
   async #offer(): Promise<void> {
     try {
       this.#offers = true;
-      await this.#connection.setLocalDescription();
-      this.#tell();
+      await this.#describe();
     } catch (error) {
       this.listener.problem(String(error));
     } finally {
@@ -66,9 +83,22 @@ export class Peer {
     }
   }
 
-  #tell(): void {
-    const description = this.#connection.localDescription;
-    if (description?.type === 'offer' || description?.type === 'answer') this.listener.send({ type: description.type, sdp: description.sdp });
+  /** Makes the description that is due and sends it, then its candidates, some of which are there before it is. */
+  async #describe(): Promise<void> {
+    this.#describing += 1;
+    try {
+      await this.#connection.setLocalDescription();
+      const description = this.#connection.localDescription;
+      if (description?.type === 'offer' || description?.type === 'answer') this.listener.send({ type: description.type, sdp: description.sdp });
+    } finally {
+      this.#describing -= 1;
+      this.#release();
+    }
+  }
+
+  #release(): void {
+    if (this.#describing > 0) return;
+    for (const candidate of this.#held.splice(0)) this.listener.send({ type: 'ice_candidate', candidate });
   }
 
   /** Takes what the other has sent. `prepare` is done before an offer is answered. */
@@ -90,8 +120,7 @@ export class Peer {
     await connection.setRemoteDescription(signal);
     if (signal.type === 'offer') {
       await prepare();
-      await connection.setLocalDescription();
-      this.#tell();
+      await this.#describe();
     }
   }
 
