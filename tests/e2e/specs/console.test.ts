@@ -260,6 +260,8 @@ describe('a running room', () => {
     const views = async () => (await kaigi.rest.stream(room, publishers[2]!.stream)).info.inViews;
     await stream(2).getByTestId('mix-common').click();
     await until('it is out of the mix', async () => (await views())?.length === 0);
+    // The page learns of it later than the server.
+    await until('the page shows it', async () => (await stream(2).getByTestId('mix-common').getAttribute('aria-pressed')) === 'false');
     await stream(2).getByTestId('mix-common').click();
     await until('it is in the mix', async () => (await views())?.includes('common'));
     await until('all are in the picture', async () => (await desk.page.locator('.mini-region.filled').count()) === 3);
