@@ -12,10 +12,7 @@ use axum::{
     response::IntoResponse,
 };
 use serde_json::Value;
-use socketioxide::{
-    ParserConfig, SocketIo, adapter::LocalAdapter, extract::SocketRef, handler::ConnectHandler,
-    socket::Socket,
-};
+use socketioxide::{adapter::LocalAdapter, extract::SocketRef, handler::ConnectHandler, socket::Socket};
 
 use crate::{
     peers::PeerRoomsMode,
@@ -41,16 +38,7 @@ impl OwtPeers {
 
     /// What is served on its port.
     pub(crate) fn router(self) -> Router {
-        let limits = &self.signaling.limits;
-        let (layer, io) = SocketIo::builder()
-            .ping_interval(limits.ping_interval)
-            .ping_timeout(limits.ping_timeout)
-            .max_payload(limits.message_bytes as u64)
-            .ws_max_message_size(limits.message_bytes)
-            .ws_max_frame_size(limits.message_bytes)
-            .max_buffer_size(limits.waiting_packets)
-            .with_parser(ParserConfig::common().max_incoming_binaries(0).max_incoming_binary_buf_size(0))
-            .build_layer();
+        let (layer, io) = self.signaling.limits.socket_io().build_layer();
         let cors = cors_layer(&self.origins);
         io.ns("/", Door(self));
         Router::new().fallback(nothing_else).layer(layer).layer(cors)

@@ -19,7 +19,7 @@ use std::{
 };
 
 use socketioxide::{
-    ParserConfig, SocketIo,
+    ParserConfig, SocketIo, SocketIoBuilder,
     adapter::LocalAdapter,
     extract::SocketRef,
     handler::{ConnectHandler, Value},
@@ -54,6 +54,18 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// A Socket.IO server that keeps them, and takes no binary attachments.
+    pub(crate) fn socket_io(&self) -> SocketIoBuilder {
+        SocketIo::builder()
+            .ping_interval(self.ping_interval)
+            .ping_timeout(self.ping_timeout)
+            .max_payload(self.message_bytes as u64)
+            .ws_max_message_size(self.message_bytes)
+            .ws_max_frame_size(self.message_bytes)
+            .max_buffer_size(self.waiting_packets)
+            .with_parser(ParserConfig::common().max_incoming_binaries(0).max_incoming_binary_buf_size(0))
+    }
+
     /// Who is silent for longer is surely disconnected.
     fn longest_silence(&self) -> Duration {
         self.ping_interval + self.ping_timeout + PING_MARGIN
@@ -117,16 +129,7 @@ impl Signaling {
 
     /// The layer that serves `/socket.io/`.
     pub(crate) fn layer(&self) -> ReceiptLayer {
-        let limits = &self.limits;
-        let (layer, io) = SocketIo::builder()
-            .ping_interval(limits.ping_interval)
-            .ping_timeout(limits.ping_timeout)
-            .max_payload(limits.message_bytes as u64)
-            .ws_max_message_size(limits.message_bytes)
-            .ws_max_frame_size(limits.message_bytes)
-            .max_buffer_size(limits.waiting_packets)
-            .with_parser(ParserConfig::common().max_incoming_binaries(0).max_incoming_binary_buf_size(0))
-            .build_layer();
+        let (layer, io) = self.limits.socket_io().build_layer();
         io.ns("/", Door(self.clone()));
         ReceiptLayer::new(layer, self.sessions.clone())
     }
