@@ -4,9 +4,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use kaigi_outbound::Reach;
 use kaigi_telemetry::LogArgs;
+use kaigi_worker::TrustArgs;
 
 use crate::{
     events::EventSettings,
+    group::Timing,
     registry::{RegistryConfig, StrategyOption},
     store::RedisUrl,
 };
@@ -38,13 +40,21 @@ pub struct Args {
     /// That key itself; better given by the environment than by a flag, which other users of the machine see
     #[arg(long, env = "KAIGI_SEAL_KEY", value_name = "BASE64", hide_env_values = true)]
     pub seal_key: Option<String>,
-    /// Secret that the processes of this cluster share; empty = no check
-    #[arg(long, env = "KAIGI_CLUSTER_SECRET", default_value = "", hide_env_values = true)]
-    pub cluster_secret: String,
+    #[command(flatten)]
+    /// How the processes of the cluster know each other.
+    pub trust: TrustArgs,
     /// Milliseconds after which a worker that is not heard counts as dead. Workers send six heartbeats in this time; shorter
     /// notices a hung process earlier and takes a busy machine for a dead one more easily (a process that ends is noticed at once)
     #[arg(long, env = "KAIGI_LEASE_MS", default_value_t = 3000, value_parser = clap::value_parser!(u64).range(300..=60_000))]
     pub lease_ms: u64,
+    /// IP address or host name under which the other processes reach this one; default: that of --listen, unless it is all addresses.
+    /// Where several cluster-managers share a Redis, the others notice the death of this one there at once
+    #[arg(long, env = "KAIGI_INTERNAL_HOST", value_name = "HOST")]
+    pub internal_host: Option<String>,
+    /// Milliseconds after which another cluster-manager on the same Redis leads when the one that led is not heard of (if its process is
+    /// dead and its machine is not, it is noticed at once). Shorter takes a busy machine for a dead one more easily
+    #[arg(long, env = "KAIGI_LEADER_LEASE_MS", value_name = "MS", default_value_t = 1500, value_parser = clap::value_parser!(u64).range(1000..=60_000))]
+    pub leader_lease_ms: u64,
     /// Who gets a new task: last-used, least-used, most-used, round-robin or randomly-pick; for one purpose alone:
     /// mixer=most-used (portal, conference, access, mixer, streaming). Separated by commas; default: least-used
     #[arg(long, env = "KAIGI_STRATEGY", value_delimiter = ',')]
@@ -80,6 +90,24 @@ impl Args {
             kept: self.events_kept as usize,
             webhook_queue: self.webhook_queue as usize,
             targets: self.webhook_targets,
+        }
+    }
+
+    /// The times of the group.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        Timing::new(Duration::from_millis(self.leader_lease_ms))
+            .expect("the command line allows a second at least")
+    }
+
+    /// Where the other processes call this one, which listens there; empty = not known.
+    #[must_use]
+    pub fn endpoint(&self, scheme: &str, listening: SocketAddr) -> String {
+        match &self.internal_host {
+            Some(host) if host.contains(':') => format!("{scheme}://[{host}]:{}", listening.port()),
+            Some(host) => format!("{scheme}://{host}:{}", listening.port()),
+            None if listening.ip().is_unspecified() => String::new(),
+            None => format!("{scheme}://{listening}"),
         }
     }
 
@@ -121,6 +149,21 @@ mod tests {
         for bad in [["--events-kept", "15"], ["--webhook-queue", "0"], ["--webhook-targets", "mine"]] {
             assert!(parse(&bad).is_err());
         }
+    }
+
+    #[test]
+    fn the_others_are_told_an_address_that_they_can_call() {
+        let parse = |args: &[&str]| Args::try_parse_from([&["x"], args].concat()).unwrap();
+        let (one, all) = ("192.0.2.1:80".parse().unwrap(), "0.0.0.0:80".parse().unwrap());
+        assert_eq!(parse(&[]).endpoint("http", one), "http://192.0.2.1:80");
+        assert_eq!(parse(&[]).endpoint("https", all), "");
+        assert_eq!(parse(&["--internal-host", "cm-1"]).endpoint("https", all), "https://cm-1:80");
+        assert_eq!(
+            parse(&["--internal-host", "2001:db8::1"]).endpoint("https", all),
+            "https://[2001:db8::1]:80"
+        );
+        assert_eq!(parse(&["--leader-lease-ms", "2000"]).timing().lease(), Duration::from_secs(2));
+        assert!(Args::try_parse_from(["x", "--leader-lease-ms", "999"]).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -20,6 +20,8 @@ pub const CREDENTIALS_FILE: &str = "credentials.json";
 const SERVICE_NAME: &str = "kaigi";
 /// Name of the room made at first start.
 const ROOM_NAME: &str = "default";
+/// Pause before it is looked again whether another cluster-manager has made them.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why the first start did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -85,21 +87,55 @@ pub async fn bootstrap(store: &dyn Store, data_dir: &Path) -> Result<(), Bootstr
         store.put(Collection::Services, &Key::new(&service.id)?, document, None, PutMode::Create).await?;
         service
     } else {
-        let first = services
-            .iter()
-            .filter_map(|document| serde_json::from_slice::<Service>(&document.value).ok())
-            .find(|service| service.is_super && service.name == SERVICE_NAME);
-        let Some(first) = first else { return Ok(()) };
+        let Some(first) = first_of(&services) else { return Ok(()) };
         first
     };
     let room = match room_of(store, &service).await? {
         Some(room) => room,
         None => make_room(store, &service).await?,
     };
+    tell(&service, &room, &path)
+}
+
+/// Writes the credentials file, if it is missing, as soon as another cluster-manager on the same store has made the first service and room.
+/// Once it is written, or can't be, there is nothing more to do.
+pub(crate) async fn tell_when_made(store: &dyn Store, data_dir: &Path) {
+    let path = data_dir.join(CREDENTIALS_FILE);
+    while !path.exists() {
+        match made_before(store).await {
+            Ok(Some((service, room))) => {
+                if let Err(error) = tell(&service, &room, &path) {
+                    tracing::warn!(%error, "the first credentials are not written");
+                    return;
+                }
+            }
+            Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(error) => {
+                tracing::debug!(%error, "the first credentials are not read");
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// The first service and room, if they were made.
+async fn made_before(store: &dyn Store) -> Result<Option<(Service, String)>, StoreError> {
+    let (services, _) = services(store).await?;
+    let Some(service) = first_of(&services) else { return Ok(None) };
+    Ok(room_of(store, &service).await?.map(|room| (service, room)))
+}
+
+fn first_of(services: &[Document]) -> Option<Service> {
+    services
+        .iter()
+        .filter_map(|document| serde_json::from_slice::<Service>(&document.value).ok())
+        .find(|service| service.is_super && service.name == SERVICE_NAME)
+}
+
+fn tell(service: &Service, room: &str, path: &Path) -> Result<(), BootstrapError> {
     let credentials = json!({"id": service.id, "key": service.key, "room": room});
-    let text = format!("{credentials:#}\n");
-    write_private(&path, text.as_bytes())
-        .map_err(|source| BootstrapError::File { path: path.clone(), source })?;
+    write_private(path, format!("{credentials:#}\n").as_bytes())
+        .map_err(|source| BootstrapError::File { path: path.to_owned(), source })?;
     tracing::info!(file = %path.display(), service = service.id, room, "first service and room are ready");
     Ok(())
 }
@@ -179,15 +215,19 @@ fn new_id() -> String {
 
 /// Readable by the owner alone, whole or not at all.
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let unfinished = path.with_extension("json.new");
-    match std::fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, path)
+    // Others may write it at the same time, if they share the directory.
+    let unfinished = path.with_extension(format!("json.new-{:08x}", rand::random::<u32>()));
+    let written = || {
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path)
+    };
+    written().inspect_err(|_| {
+        // What can't be written may not be there to be removed either.
+        let _ = std::fs::remove_file(&unfinished);
+    })
 }
 
 #[cfg(test)]

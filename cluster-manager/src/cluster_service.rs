@@ -53,12 +53,26 @@ impl ClusterService {
         }
     }
 
+    /// A room that was to begin at an agent which drains by now, and has not, begins elsewhere.
+    async fn leave_draining(&self, task: &TaskId) -> Result<(), Status> {
+        let Some(worker) = self.hub.lookup(Purpose::Conference, task).filter(|worker| worker.draining) else {
+            return Ok(());
+        };
+        let Ok(room) = RoomId::new(task.as_str()) else { return Ok(()) };
+        if self.store.room_lease(&room).await?.is_none_or(|lease| lease.holder != worker.id) {
+            self.hub.release(Purpose::Conference, task);
+        }
+        Ok(())
+    }
+
     /// A room that ran when its agent died goes on at another, which finds out what it was.
     async fn successor_for(&self, task: &TaskId) -> Result<Option<Worker>, Status> {
         let Ok(room) = RoomId::new(task.as_str()) else { return Ok(None) };
         let is_leased = self.store.room_lease(&room).await?.is_some();
         if is_leased && self.store.kept_rooms().await?.iter().any(|(kept, _)| *kept == room) {
-            return Ok(Some(self.hub.schedule(Purpose::Conference, task, &Preference::default())?));
+            return Ok(Some(
+                self.hub.schedule_when_heard(Purpose::Conference, task, &Preference::default()).await?,
+            ));
         }
         Ok(None)
     }
@@ -120,10 +134,17 @@ impl Cluster for ClusterService {
             return Err(InvalidInput::TooMany("tasks").into());
         }
         let tasks: Vec<TaskId> = beat.tasks.iter().map(|task| TaskId::new(task)).collect::<Result<_, _>>()?;
+        let worker = worker_id(&beat.worker_id)?;
         self.hub
-            .heartbeat(&worker_id(&beat.worker_id)?, Load::new(beat.load)?, &tasks)
+            .heartbeat(&worker, Load::new(beat.load)?, &tasks)
             .map_err(|e| Status::not_found(e.to_string()))?;
-        Ok(Response::new(v1::HeartbeatReply {}))
+        Ok(Response::new(v1::HeartbeatReply { drain: self.hub.is_draining(&worker) }))
+    }
+
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainReply>, Status> {
+        let worker = worker_id(&request.into_inner().worker_id)?;
+        self.hub.drain(&worker).map_err(|e| Status::not_found(e.to_string()))?;
+        Ok(Response::new(v1::DrainReply {}))
     }
 
     async fn leave(&self, request: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveReply>, Status> {
@@ -139,10 +160,11 @@ impl Cluster for ClusterService {
         let purpose = Purpose::try_from(asked.purpose)?;
         let task = TaskId::new(&asked.task)?;
         if purpose == Purpose::Conference {
+            self.leave_draining(&task).await?;
             self.room_at(&task).await?;
         }
         let preference = Preference { isp: asked.isp, region: asked.region };
-        let outcome = self.hub.schedule(purpose, &task, &preference);
+        let outcome = self.hub.schedule_when_heard(purpose, &task, &preference).await;
         let label = match &outcome {
             Ok(_) => "placed",
             Err(ScheduleError::AllFull) => "all_full",
@@ -156,6 +178,16 @@ impl Cluster for ClusterService {
         })?;
         tracing::debug!(purpose = purpose.name(), task = task.as_str(), worker = %worker.id, "scheduled");
         Ok(Response::new(v1::ScheduleReply { worker: Some(worker.into()) }))
+    }
+
+    async fn can_fit(
+        &self,
+        request: Request<v1::CanFitRequest>,
+    ) -> Result<Response<v1::CanFitReply>, Status> {
+        let asked = request.into_inner();
+        let preference = Preference { isp: asked.isp, region: asked.region };
+        let workers = self.hub.can_fit(Purpose::try_from(asked.purpose)?, &preference)?;
+        Ok(Response::new(v1::CanFitReply { workers: u32::try_from(workers).unwrap_or(u32::MAX) }))
     }
 
     async fn lookup(&self, request: Request<v1::LookupRequest>) -> Result<Response<v1::LookupReply>, Status> {

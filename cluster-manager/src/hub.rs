@@ -21,6 +21,9 @@ const WATCH_BUFFER: usize = 1024;
 const MAX_WATCHERS: usize = 10_000;
 /// Ticks per lease: a death is noticed at most this fraction of a lease late.
 const TICKS_PER_LEASE: u32 = 10;
+/// Longest wait for a worker that a predecessor knew to be heard of, which they are six times per lease; below the time after which callers
+/// give up.
+const HEARD: Duration = Duration::from_millis(1500);
 
 /// The limit on watchers is reached.
 #[derive(Debug, thiserror::Error, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +84,10 @@ impl Hub {
             self.publish(&mut state, events);
         }
         self.state.lock().watchers.clear();
+        // Another may count them from now on.
+        for purpose in Purpose::ALL {
+            metrics::gauge!("kaigi_cluster_workers", "purpose" => purpose.name()).set(0.0);
+        }
     }
 
     /// The registry's lease.
@@ -126,6 +133,25 @@ impl Hub {
         Ok(())
     }
 
+    /// See [`Registry::drain`].
+    ///
+    /// # Errors
+    /// If the worker is not registered.
+    pub fn drain(&self, id: &WorkerId) -> Result<(), UnknownWorker> {
+        let mut state = self.state.lock();
+        if let Some(event) = state.registry.drain(id)? {
+            tracing::info!(worker = %id, "worker is to drain");
+            self.publish(&mut state, vec![event]);
+        }
+        Ok(())
+    }
+
+    /// Whether that worker is draining, or is to.
+    #[must_use]
+    pub fn is_draining(&self, id: &WorkerId) -> bool {
+        self.state.lock().registry.workers().any(|worker| worker.id == *id && worker.draining)
+    }
+
     /// See [`Registry::leave`].
     pub fn leave(&self, id: &WorkerId) {
         let mut state = self.state.lock();
@@ -152,6 +178,30 @@ impl Hub {
         }
     }
 
+    /// See [`Registry::schedule`]. While none of that purpose was heard of yet, but some that a predecessor knew may be soon, it waits,
+    /// for a while.
+    ///
+    /// # Errors
+    /// See [`ScheduleError`].
+    pub async fn schedule_when_heard(
+        &self,
+        purpose: Purpose,
+        task: &TaskId,
+        preference: &Preference,
+    ) -> Result<Worker, ScheduleError> {
+        let mut changes = self.liveness.subscribe();
+        let give_up = tokio::time::Instant::now() + HEARD;
+        loop {
+            let scheduled = self.schedule(purpose, task, preference);
+            if !matches!(scheduled, Err(ScheduleError::NoneAlive(_)))
+                || !self.state.lock().registry.awaits(purpose)
+                || !matches!(tokio::time::timeout_at(give_up, changes.changed()).await, Ok(Ok(())))
+            {
+                return scheduled;
+            }
+        }
+    }
+
     /// See [`Registry::schedule`].
     ///
     /// # Errors
@@ -163,6 +213,14 @@ impl Hub {
         preference: &Preference,
     ) -> Result<Worker, ScheduleError> {
         self.state.lock().registry.schedule(Instant::now(), purpose, task, preference)
+    }
+
+    /// See [`Registry::can_fit`].
+    ///
+    /// # Errors
+    /// See [`ScheduleError`].
+    pub fn can_fit(&self, purpose: Purpose, preference: &Preference) -> Result<usize, ScheduleError> {
+        self.state.lock().registry.can_fit(purpose, preference)
     }
 
     /// See [`Registry::lookup`].
@@ -281,6 +339,20 @@ mod tests {
         stop.cancel();
         hub.run(stop).await;
         assert!(watch.changes.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_task_waits_for_a_remembered_worker_to_be_heard() {
+        let (hub, task) = (hub(), TaskId::new("t").unwrap());
+        hub.state.lock().registry.restore(Instant::now(), [worker("a")]);
+        let waiting = tokio::spawn({
+            let (hub, task) = (hub.clone(), task.clone());
+            async move { hub.schedule_when_heard(Purpose::Access, &task, &Preference::default()).await }
+        });
+        hub.heartbeat(&worker("a").id, Load::new(0.1).unwrap(), &[]).unwrap();
+        assert_eq!(waiting.await.unwrap().unwrap().id.as_str(), "a");
+        let nobody = hub.schedule_when_heard(Purpose::Mixer, &task, &Preference::default()).await;
+        assert_eq!(nobody, Err(ScheduleError::NoneAlive(Purpose::Mixer)), "nobody to wait for");
     }
 
     #[tokio::test]

@@ -46,32 +46,33 @@ pub enum SealKeyError {
     Store(#[from] StoreError),
 }
 
-/// The store of the command line, with what is in it sealed.
-pub(crate) async fn open_store(args: &Args) -> Result<Arc<dyn Store>, RunError> {
+/// The store of the command line, with what is in it sealed; and, if several can share it, Redis below it.
+pub(crate) async fn open_store(args: &Args) -> Result<(Arc<dyn Store>, Option<Arc<RedisStore>>), RunError> {
     if let Some(url) = &args.redis {
         let store = RedisStore::open(url, &args.redis_prefix)
             .await
             .map_err(|source| RunError::Redis { url: url.to_string(), source })?;
+        let store = Arc::new(store);
         tracing::info!(redis = %url, prefix = args.redis_prefix, "the durable state is in Redis");
-        let (below, sealed_store, sealed) = seal(args, Arc::new(store)).await?;
+        let (below, sealed_store, sealed) = seal(args, store.clone()).await?;
         if sealed.has_remains {
             tracing::warn!(
                 "credentials were readable in Redis and are sealed now; its append-only file and dumps keep the old ones until they are written anew (BGREWRITEAOF, BGSAVE)"
             );
             scrubbed(&*below).await.map_err(SealKeyError::from)?;
         }
-        return Ok(sealed_store);
+        return Ok((sealed_store, Some(store)));
     }
     let path = args.data_dir.join(STORE_FILE);
     let (below, store, sealed) = seal(args, embedded(&path).await?).await?;
     if !sealed.has_remains {
-        return Ok(store);
+        return Ok((store, None));
     }
     drop((below, store));
     blocking(&path, EmbeddedStore::rewrite).await?;
     let (below, store, _) = seal(args, embedded(&path).await?).await?;
     scrubbed(&*below).await.map_err(SealKeyError::from)?;
-    Ok(store)
+    Ok((store, None))
 }
 
 async fn embedded(path: &Path) -> Result<Arc<dyn Store>, RunError> {
@@ -135,6 +136,10 @@ mod tests {
         Args::try_parse_from([&["x", "--data-dir", dir.to_str().unwrap()], more].concat()).unwrap()
     }
 
+    async fn opened(args: &Args) -> Arc<dyn Store> {
+        open_store(args).await.unwrap().0
+    }
+
     async fn refused(args: &Args) -> String {
         match open_store(args).await {
             Ok(_) => panic!("opened"),
@@ -161,8 +166,8 @@ mod tests {
     async fn the_first_start_makes_a_key_and_later_ones_need_it() {
         let dir = tempfile::tempdir().unwrap();
         let args_ = args(dir.path(), &[]);
-        put(&*open_store(&args_).await.unwrap(), CREDENTIAL).await;
-        assert_eq!(read(&*open_store(&args_).await.unwrap()).await, CREDENTIAL);
+        put(&*opened(&args_).await, CREDENTIAL).await;
+        assert_eq!(read(&*opened(&args_).await).await, CREDENTIAL);
 
         let (file, moved) = (dir.path().join(SEAL_KEY_FILE), dir.path().join("moved.key"));
         std::fs::rename(&file, &moved).unwrap();
@@ -170,10 +175,10 @@ mod tests {
         assert!(lost.contains("seal.key") && lost.contains("--seal-key-file"), "{lost}");
         assert!(!file.exists(), "no other key takes its place");
         let by_file = args(dir.path(), &["--seal-key-file", moved.to_str().unwrap()]);
-        assert_eq!(read(&*open_store(&by_file).await.unwrap()).await, CREDENTIAL);
+        assert_eq!(read(&*opened(&by_file).await).await, CREDENTIAL);
         let text = std::fs::read_to_string(&moved).unwrap();
         let by_text = args(dir.path(), &["--seal-key", text.trim()]);
-        assert_eq!(read(&*open_store(&by_text).await.unwrap()).await, CREDENTIAL);
+        assert_eq!(read(&*opened(&by_text).await).await, CREDENTIAL);
 
         let other = SealKey::random().to_base64();
         let wrong = refused(&args(dir.path(), &["--seal-key", &other])).await;
@@ -183,7 +188,7 @@ mod tests {
         assert!(none.contains("/nonexistent/key"), "{none}");
         let short = refused(&args(dir.path(), &["--seal-key", "c2hvcnQ="])).await;
         assert!(short.contains("32 bytes") && !short.contains("c2hvcnQ="), "{short}");
-        assert_eq!(read(&*open_store(&by_file).await.unwrap()).await, CREDENTIAL, "nothing was harmed");
+        assert_eq!(read(&*opened(&by_file).await).await, CREDENTIAL, "nothing was harmed");
     }
 
     #[tokio::test]
@@ -201,7 +206,7 @@ mod tests {
         drop(older);
         assert!(shows(dir.path(), CREDENTIAL));
 
-        let store = open_store(&args(dir.path(), &[])).await.unwrap();
+        let store = opened(&args(dir.path(), &[])).await;
         assert_eq!(read(&*store).await, CREDENTIAL);
         assert_eq!(store.secret(&SecretName::new("token-key").unwrap()).await.unwrap(), secret);
         assert_eq!(store.room_lease(&room).await.unwrap().unwrap().epoch, epoch);
@@ -224,7 +229,7 @@ mod tests {
         assert!(shows(dir.path(), CREDENTIAL), "what was written over is still there");
         std::fs::write(path.with_extension("redb.new"), [0x42; 10_000]).unwrap();
 
-        let store = open_store(&args(dir.path(), &[])).await.unwrap();
+        let store = opened(&args(dir.path(), &[])).await;
         assert_eq!(read(&*store).await, CREDENTIAL);
         drop(store);
         assert!(!shows(dir.path(), CREDENTIAL));

@@ -78,14 +78,14 @@ impl Drop for Probe {
 }
 
 /// "host:port"; `None` if it is never called.
-fn address(endpoint: &str) -> Option<String> {
+pub(crate) fn address(endpoint: &str) -> Option<String> {
     let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let address = rest.split('/').next().unwrap_or_default();
     address.rsplit_once(':').map(|_| address.to_owned())
 }
 
 /// Returns when nobody listens any more where somebody did.
-async fn until_dead(address: &str) {
+pub(crate) async fn until_dead(address: &str) {
     let mut was_there = false;
     let mut refusals = 0;
     loop {

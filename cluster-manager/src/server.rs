@@ -2,23 +2,23 @@
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
-use kaigi_proto::{
-    auth::{ClusterSecret, Require},
-    v1::{
-        cluster_server::ClusterServer, events_server::EventsServer, peer_rooms_server::PeerRoomsServer,
-        store_server::StoreServer,
-    },
+use kaigi_proto::v1::{
+    cluster_server::ClusterServer, events_server::EventsServer, group_server::GroupServer,
+    peer_rooms_server::PeerRoomsServer, store_server::StoreServer,
 };
+use kaigi_worker::Trust;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{
-    service::interceptor::InterceptedService,
+    Status,
+    service::{Routes, interceptor::InterceptedService},
     transport::{Server, server::TcpIncoming},
 };
 
 use crate::{
     cluster_service::ClusterService,
     events::{self, EventSettings, EventsService},
+    group::{GroupService, Led, Standing, Term},
     hub::Hub,
     journal,
     peers::PeerRoomsService,
@@ -59,7 +59,7 @@ pub enum ServeError {
 }
 
 /// What is served by.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ServeConfig {
     /// The registry.
     pub registry: RegistryConfig,
@@ -73,7 +73,15 @@ impl From<RegistryConfig> for ServeConfig {
     }
 }
 
-/// Serves all services until `stop`.
+/// In which term of whose leadership calls are answered.
+pub(crate) struct Lead {
+    pub(crate) standing: Standing,
+    pub(crate) term: Term,
+    /// Where this process is called; empty = not known.
+    pub(crate) endpoint: String,
+}
+
+/// Serves all services until `stop`, as the only cluster-manager on that store.
 ///
 /// # Errors
 /// See [`ServeError`].
@@ -81,11 +89,55 @@ pub async fn serve(
     listener: TcpListener,
     store: Arc<dyn Store>,
     config: impl Into<ServeConfig>,
-    secret: ClusterSecret,
+    trust: impl Into<Trust>,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let (standing, term) = Standing::alone();
+    let lead = Lead { standing, term, endpoint: String::new() };
+    lead_on(listener, store, config.into(), trust.into(), lead, stop).await
+}
+
+/// Says who leads, and refuses all else, until `stop`.
+pub(crate) async fn follow_on(
+    listener: TcpListener,
+    trust: Trust,
+    group: GroupService,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let refuse =
+        async || Status::unavailable("this cluster-manager does not lead").into_http::<tonic::body::Body>();
+    let routes = Routes::from(axum::Router::new().fallback(refuse))
+        .add_service(GroupServer::with_interceptor(group, trust.require()));
+    let serving = serving(&trust)?
+        .add_routes(routes)
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
+    tokio::select! {
+        served = serving => Ok(served?),
+        () = stop.cancelled() => Ok(()),
+    }
+}
+
+fn serving(trust: &Trust) -> Result<Server, tonic::transport::Error> {
+    Ok(trust
+        .server()?
+        .timeout(CALL_TIMEOUT)
+        .max_concurrent_streams(Some(MAX_STREAMS))
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT)))
+}
+
+/// Serves all services until `stop`, in one term.
+pub(crate) async fn lead_on(
+    listener: TcpListener,
+    store: Arc<dyn Store>,
+    config: ServeConfig,
+    trust: Trust,
+    lead: Lead,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let now = Instant::now();
-    let ServeConfig { registry, events } = config.into();
+    let ServeConfig { registry, events } = config;
     let mut registry = Registry::new(registry, now, rand::random());
     registry.restore(now, journal::known_workers(&*store).await?);
     let hub = Hub::new(registry);
@@ -105,20 +157,18 @@ pub async fn serve(
         passing_on.await
     });
 
-    let require = Require(secret);
+    let Lead { standing, term, endpoint } = lead;
+    let group = GroupServer::with_interceptor(GroupService::new(standing.clone(), endpoint), trust.require());
+    let led = Led { require: trust.require(), standing, term };
     let cluster = ClusterService::new(hub.clone(), store.clone());
     let documents =
         StoreServer::new(StoreService::new(hub, store)).max_decoding_message_size(store_service::MAX_MESSAGE);
-    let serving = Server::builder()
-        .timeout(CALL_TIMEOUT)
-        .max_concurrent_streams(Some(MAX_STREAMS))
-        .tcp_nodelay(true)
-        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .add_service(ClusterServer::with_interceptor(cluster, require.clone()))
-        .add_service(InterceptedService::new(documents, require.clone()))
-        .add_service(EventsServer::with_interceptor(EventsService::new(events), require.clone()))
-        .add_service(PeerRoomsServer::with_interceptor(PeerRoomsService::new(stop_all.clone()), require))
+    let serving = serving(&trust)?
+        .add_service(group)
+        .add_service(ClusterServer::with_interceptor(cluster, led.clone()))
+        .add_service(InterceptedService::new(documents, led.clone()))
+        .add_service(EventsServer::with_interceptor(EventsService::new(events), led.clone()))
+        .add_service(PeerRoomsServer::with_interceptor(PeerRoomsService::new(stop_all.clone()), led))
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             stop_all.clone().cancelled_owned(),

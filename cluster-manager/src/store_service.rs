@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     cluster_service::worker_id,
     hub::Hub,
-    registry::{Liveness, TaskId},
+    registry::{Liveness, Purpose, TaskId},
     store::{
         Collection, Document, Epoch, Key, KeyError, PutMode, Query, SecretName, SnapshotChange, SnapshotPart,
         Store, StoreError,
@@ -31,6 +31,8 @@ const MAX_LIMIT: usize = 10_000;
 const MAX_PREFIX: usize = 256;
 /// Attempts to take a lease that others take meanwhile. Each failure means that another agent succeeded.
 const LEASE_ATTEMPTS: usize = 5;
+/// Holder of the leases of rooms that were handed over and not taken yet. No worker registers under it.
+const NOBODY: &str = "nobody";
 
 /// See the module's description.
 #[derive(Clone)]
@@ -69,6 +71,26 @@ impl StoreService {
         Err(Status::aborted("the room's lease changes hands too fast"))
     }
 
+    /// Leases the room to nobody, so that what is kept of it stays and whoever asks next gets it.
+    async fn hand_over(&self, room: &RoomId, worker: &WorkerId) -> Result<(), Status> {
+        let nobody = worker_id(NOBODY)?;
+        let held = self.store.room_lease(room).await?.filter(|lease| lease.holder == *worker);
+        if let Some(lease) = held {
+            match self.store.lease_room(room, Some(&lease), &nobody).await {
+                Ok(epoch) => tracing::info!(%room, %worker, epoch = epoch.0, "room handed over"),
+                // It is somebody else's already.
+                Err(StoreError::LeaseChanged) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Ok(task) = TaskId::new(room.as_str())
+            && self.hub.lookup(Purpose::Conference, &task).is_some_and(|placed| placed.id == *worker)
+        {
+            self.hub.release(Purpose::Conference, &task);
+        }
+        Ok(())
+    }
+
     /// The holder of the lease has the room, whatever was scheduled.
     fn placed(&self, room: &RoomId, worker: &WorkerId) {
         if let Ok(task) = TaskId::new(room.as_str()) {
@@ -87,7 +109,7 @@ impl From<StoreError> for Status {
             StoreError::Fenced => Self::failed_precondition(text),
             StoreError::Unreadable => Self::data_loss(text),
             StoreError::Full(_) => Self::resource_exhausted(text),
-            StoreError::Failed(_) => Self::unavailable(text),
+            StoreError::Failed(_) | StoreError::Deposed => Self::unavailable(text),
         }
     }
 }
@@ -196,7 +218,9 @@ impl StoreRpc for StoreService {
     ) -> Result<Response<v1::ReleaseRoomReply>, Status> {
         let asked = request.into_inner();
         let (room, worker) = (room_id(&asked.room_id)?, worker_id(&asked.worker_id)?);
-        if self.store.release_room(&room, &worker).await? {
+        if asked.hand_over {
+            self.hand_over(&room, &worker).await?;
+        } else if self.store.release_room(&room, &worker).await? {
             tracing::info!(%room, %worker, "room released");
         }
         Ok(Response::new(v1::ReleaseRoomReply {}))

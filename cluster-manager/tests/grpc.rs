@@ -83,6 +83,7 @@ impl Manager {
             worker: worker(purpose, id),
             load: kaigi_worker::LoadGauge::default(),
             tasks: reported,
+            shutdown: kaigi_worker::Shutdown::default(),
         };
         let stop = CancellationToken::new();
         LiveWorker { task: tokio::spawn(registration.run(stop.clone(), || {})), stop }
@@ -218,8 +219,12 @@ async fn scheduling_errors_say_what_is_the_matter() {
         (refused.code(), refused.message()),
         (Code::ResourceExhausted, "No worker available, all in full load.")
     );
+    let fits = v1::CanFitRequest { purpose: Purpose::Access.into(), isp: "x".into(), ..Default::default() };
+    let refused = cluster.can_fit(fits.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
     let beat = v1::HeartbeatRequest { worker_id: "a".into(), load: 0.1, tasks: vec![] };
     cluster.heartbeat(beat.clone()).await.unwrap();
+    assert_eq!(cluster.can_fit(fits).await.unwrap().into_inner().workers, 1);
     let refused = cluster.schedule(ask).await.unwrap_err();
     assert_eq!(
         (refused.code(), refused.message()),
@@ -510,4 +515,70 @@ async fn what_is_no_publication_is_refused() {
     let delivery = within(watch.message()).await.unwrap().unwrap().delivery.unwrap();
     assert!(matches!(delivery, Delivery::Event(event) if event.room_id == "c"));
     manager.stop().await;
+}
+
+#[tokio::test]
+async fn a_room_that_is_handed_over_keeps_what_is_known_of_it_for_whoever_takes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), "127.0.0.1:0").await;
+    let (mut cluster, mut store) = (manager.cluster(), manager.store());
+    let a = manager.worker(Purpose::Conference, "a", &["r"]);
+    until(async || acquire(&mut store, "r", "a").await.ok()).await;
+    let write = |epoch, version| v1::WriteSnapshotRequest {
+        room_id: "r".into(),
+        epoch,
+        version,
+        whole: true,
+        parts: vec![v1::SnapshotPart { key: "head".into(), value: b"all".to_vec() }],
+        removed: Vec::new(),
+    };
+    store.write_snapshot(write(1, 1)).await.unwrap();
+    let give_up = v1::ReleaseRoomRequest { room_id: "r".into(), worker_id: "a".into(), hand_over: true };
+    store.release_room(give_up.clone()).await.unwrap();
+    let late = store.write_snapshot(write(1, 2)).await.unwrap_err();
+    assert_eq!(late.code(), Code::FailedPrecondition, "nothing more is said of it");
+    store.release_room(give_up).await.unwrap();
+
+    let orphans = store.list_orphans(v1::ListOrphansRequest {}).await.unwrap().into_inner();
+    assert_eq!(orphans.room_ids, ["r"]);
+    let drain = v1::DrainRequest { worker_id: "a".into() };
+    cluster.drain(drain.clone()).await.unwrap();
+    let b = manager.worker(Purpose::Conference, "b", &[]);
+    until(async || (schedule(&mut cluster, Purpose::Conference, "r").await.ok()? == "b").then_some(())).await;
+    assert!(acquire(&mut store, "r", "b").await.unwrap() > 1);
+    let mut kept = store.read_snapshot(v1::ReadSnapshotRequest { room_id: "r".into() }).await.unwrap();
+    assert_eq!(kept.get_mut().message().await.unwrap().unwrap().parts[0].value, b"all");
+    b.leave().await;
+    a.leave().await;
+    assert_eq!(cluster.drain(drain).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_to_drain_is_told_and_all_others_see_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::start(dir.path(), "127.0.0.1:0").await;
+    let mut cluster = manager.cluster();
+    let shutdown = kaigi_worker::Shutdown::default();
+    let registration = Registration {
+        cluster: manager.cluster(),
+        worker: worker(Purpose::Mixer, "m"),
+        load: kaigi_worker::LoadGauge::default(),
+        tasks: Tasks::default(),
+        shutdown: shutdown.clone(),
+    };
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(registration.run(stop.clone(), || {}));
+    let drain = v1::DrainRequest { worker_id: "m".into() };
+    until(async || cluster.drain(drain.clone()).await.ok()).await;
+    within(shutdown.draining()).await;
+    let is_draining = async || {
+        let workers =
+            manager.cluster().list_workers(v1::ListWorkersRequest {}).await.ok()?.into_inner().workers;
+        workers.first()?.draining.then_some(())
+    };
+    until(is_draining).await;
+    let refused = schedule(&mut cluster, Purpose::Mixer, "r").await;
+    assert_eq!(refused, Err(Code::Unavailable));
+    stop.cancel();
+    within(running).await.unwrap();
 }

@@ -1,12 +1,11 @@
 //! The whole process, and the Redis below it, killed in the midst of writing: nothing that was acknowledged is lost.
 #![allow(clippy::unwrap_used, reason = "a failing test says where")]
 
+mod support;
+
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
-    net::TcpListener,
     path::Path,
-    process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -14,103 +13,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kaigi_proto::{
-    auth::ClusterSecret,
-    v1::{Collection, GetRequest, PutRequest, store_client::StoreClient},
-};
-use kaigi_worker::{Channel, Channels};
-use serde_json::Value;
+use kaigi_proto::v1::{Collection, GetRequest, PutRequest, store_client::StoreClient};
+use kaigi_worker::Channel;
 use tonic::Code;
 
-/// Reached only if a test fails.
-const DEADLINE: Duration = Duration::from_secs(30);
+use support::{DEADLINE, Manager, free_port, redis};
+
 const ROUNDS: usize = 3;
 const WRITERS: usize = 8;
 /// Writes acknowledged in a round before the kill.
 const WRITES: usize = 80;
-const SECRET: &str = "secret of the tests";
-
-/// Killed when dropped.
-struct Process(Child);
-
-impl Process {
-    fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have been killed before.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A cluster-manager on a free port, when it serves.
-struct Manager {
-    process: Process,
-    store: StoreClient<Channel>,
-}
-
-impl Manager {
-    async fn start(dir: &Path, more: &[String]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kaigi-cluster-manager"))
-            .args(["--listen", "127.0.0.1:0", "--log", "info", "--log-format", "json", "--data-dir"])
-            .arg(dir)
-            .args(more)
-            .env("KAIGI_CLUSTER_SECRET", SECRET)
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (told, address) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || {
-            let mut told = Some(told);
-            // Read to the end, so that it can go on writing.
-            for line in lines.map_while(Result::ok) {
-                let line: Value = serde_json::from_str(&line).unwrap_or_default();
-                if line["message"] == "cluster-manager serves"
-                    && let Some(told) = told.take()
-                {
-                    told.send(line["address"].as_str().unwrap().to_owned()).unwrap();
-                }
-            }
-        });
-        let process = Process(child);
-        let address = tokio::time::timeout(DEADLINE, address).await.unwrap().expect("it starts");
-        let channel = Channels::new(ClusterSecret::new(SECRET)).to(&format!("http://{address}")).unwrap();
-        Self { process, store: StoreClient::new(channel) }
-    }
-
-    async fn get(&self, key: &str) -> Option<Vec<u8>> {
-        let ask = GetRequest { collection: Collection::Rooms.into(), key: key.to_owned() };
-        self.store.clone().get(ask).await.unwrap().into_inner().value
-    }
-}
-
-fn redis(dir: &Path, port: u16) -> Process {
-    let redis = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-        .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
-        .arg(dir)
-        .stdout(Stdio::null())
-        .spawn();
-    let mut redis = Process(redis.expect("redis-server is needed (scripts/setup.sh --test brings it)"));
-    let deadline = Instant::now() + DEADLINE;
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(redis.0.try_wait().unwrap().is_none(), "redis-server has ended");
-        assert!(Instant::now() < deadline, "redis-server does not start");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    redis
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// What the writers were told: documents that were created, and how far the counters are.
 #[derive(Default)]

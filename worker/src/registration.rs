@@ -16,7 +16,7 @@ use kaigi_proto::{
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::Channel;
+use crate::{Channel, Shutdown};
 
 /// Longest wait for an answer of the cluster-manager.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -89,10 +89,12 @@ pub struct Registration {
     pub load: LoadGauge,
     /// What heartbeats report.
     pub tasks: Tasks,
+    /// Whether it drains, which the cluster-manager is told, and may ask for.
+    pub shutdown: Shutdown,
 }
 
 impl Registration {
-    /// Registers, calls `on_registered` each time that it worked, and heartbeats until `stop` is cancelled; then gives the lease back.
+    /// Registers, calls `on_registered` each time that it worked and the worker takes tasks, and heartbeats until `stop` is cancelled; then gives the lease back.
     /// A cluster-manager that is away is waited for; one that forgot this worker is told again.
     pub async fn run(mut self, stop: CancellationToken, on_registered: impl Fn() + Send) {
         let mut pause = RETRY.0;
@@ -100,7 +102,9 @@ impl Registration {
             match self.register().await {
                 Ok(lease) => {
                     pause = RETRY.0;
-                    on_registered();
+                    if !self.worker.draining {
+                        on_registered();
+                    }
                     tracing::info!(
                         worker = self.worker.worker_id,
                         lease_ms = lease.as_millis(),
@@ -123,6 +127,7 @@ impl Registration {
     }
 
     async fn register(&mut self) -> Result<Duration, tonic::Status> {
+        self.worker.draining = self.shutdown.is_draining();
         let worker = v1::Worker { load: self.load.get(), ..self.worker.clone() };
         let mut request = tonic::Request::new(v1::RegisterRequest { worker: Some(worker) });
         request.set_timeout(CALL_TIMEOUT);
@@ -138,6 +143,8 @@ impl Registration {
             tokio::select! {
                 _ = tick.tick() => {}
                 () = stop.cancelled() => return,
+                // Is told at once.
+                () = self.shutdown.draining(), if !self.worker.draining => return,
             }
             let mut request = tonic::Request::new(v1::HeartbeatRequest {
                 worker_id: self.worker.worker_id.clone(),
@@ -146,9 +153,14 @@ impl Registration {
             });
             request.set_timeout(CALL_TIMEOUT);
             match self.cluster.heartbeat(request).await {
+                Ok(reply) if reply.get_ref().drain => self.shutdown.drain(),
                 Ok(_) => {}
                 Err(status) if status.code() == Code::NotFound => return,
-                Err(status) => tracing::debug!(%status, "heartbeat not answered"),
+                Err(status) => {
+                    tracing::debug!(%status, "heartbeat not answered");
+                    // Perhaps another leads by now, who wants to hear of all soon.
+                    tick.reset_after(RETRY.0);
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! When to stop.
+//! When to stop, and when to hand over what there is before that.
 
 use std::{io::Read, sync::OnceLock, time::Duration};
 
@@ -10,6 +10,107 @@ use tokio_util::sync::CancellationToken;
 const EXIT_WITH_STDIN: &str = "KAIGI_EXIT_WITH_STDIN";
 /// Time for a clean end after the launcher is gone; nobody else would end a process that hangs.
 const ORPHAN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a process that drains looks whether it has nothing left.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How a process is to end. It drains first: takes nothing new and hands over what it has. It may be stopped at any time, then it ends at once.
+/// Cheap to clone; all clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    drain: CancellationToken,
+    stop: CancellationToken,
+}
+
+impl Shutdown {
+    /// Drains at SIGTERM; stops at SIGINT, at a second SIGTERM, and when the launcher is gone (see [`stop_on_signal`]).
+    #[must_use]
+    pub fn on_signal() -> Self {
+        let shutdown = Self::default();
+        let ours = shutdown.clone();
+        tokio::spawn(async move {
+            let at_once = async {
+                tokio::select! {
+                    () = received(SignalKind::interrupt()) => {}
+                    () = launcher_gone() => {}
+                }
+            };
+            let drains = async {
+                received(SignalKind::terminate()).await;
+                ours.drain();
+                received(SignalKind::terminate()).await;
+            };
+            tokio::select! {
+                () = at_once => {}
+                () = drains => {}
+            }
+            tracing::info!("stopping");
+            ours.stop.cancel();
+        });
+        shutdown
+    }
+
+    /// Begins to drain.
+    pub fn drain(&self) {
+        if !self.drain.is_cancelled() {
+            tracing::info!("draining");
+            self.drain.cancel();
+        }
+    }
+
+    /// Whether it drains.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_cancelled()
+    }
+
+    /// Returns when it drains.
+    pub async fn draining(&self) {
+        self.drain.cancelled().await;
+    }
+
+    /// Cancelled when the process is to end at once.
+    #[must_use]
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Returns when the process is to end, be it after it has drained.
+    pub async fn begun(&self) {
+        tokio::select! {
+            () = self.drain.cancelled() => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    /// Returns when the process is to end now: it was stopped, or has drained and has nothing left, or has drained for `limit`. After
+    /// that it counts as stopped.
+    pub async fn drained(&self, limit: Duration, is_idle: impl Fn() -> bool) {
+        self.begun().await;
+        let idle = async {
+            let mut look = tokio::time::interval(LOOK);
+            loop {
+                look.tick().await;
+                if is_idle() {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = idle => tracing::info!("drained"),
+            () = tokio::time::sleep(limit) => tracing::warn!("not all was handed over in time"),
+        }
+        self.stop.cancel();
+    }
+}
+
+/// A process that is only stopped, unless the cluster has it drain.
+impl From<CancellationToken> for Shutdown {
+    fn from(stop: CancellationToken) -> Self {
+        Self { drain: CancellationToken::new(), stop }
+    }
+}
 
 /// Is cancelled when the process is to end: at SIGTERM or SIGINT (if signals can't be listened for, never), and, with `KAIGI_EXIT_WITH_STDIN=1`, at the end of
 /// standard input; in that case the process is ended after five seconds if it has not ended by itself.
@@ -26,16 +127,20 @@ pub fn stop_on_signal() -> CancellationToken {
 }
 
 async fn asked_to_stop() {
-    let wait = async |kind| match signal(kind) {
+    tokio::select! {
+        () = received(SignalKind::terminate()) => {}
+        () = received(SignalKind::interrupt()) => {}
+        () = launcher_gone() => {}
+    }
+}
+
+/// Never returns if signals can't be listened for.
+async fn received(kind: SignalKind) {
+    match signal(kind) {
         Ok(mut signal) => {
             signal.recv().await;
         }
         Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        () = wait(SignalKind::terminate()) => {}
-        () = wait(SignalKind::interrupt()) => {}
-        () = launcher_gone() => {}
     }
 }
 
@@ -78,6 +183,25 @@ fn wait_for_end(mut input: impl Read) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_drains_ends_when_nothing_is_left_or_the_time_is_over_or_it_is_stopped() {
+        const NEVER: Duration = Duration::from_secs(3600);
+        let idle = Shutdown::default();
+        idle.drain();
+        let looks = std::cell::Cell::new(0);
+        idle.drained(NEVER, || looks.replace(looks.get() + 1) == 3).await;
+        assert!(idle.stop().is_cancelled());
+
+        let busy = Shutdown::default();
+        busy.drain();
+        busy.drained(Duration::from_millis(1), || false).await;
+
+        let stopped = Shutdown::default();
+        stopped.stop().cancel();
+        stopped.drained(NEVER, || false).await;
+        assert!(!stopped.is_draining());
+    }
 
     #[test]
     fn what_comes_before_the_end_of_input_does_not_matter() {

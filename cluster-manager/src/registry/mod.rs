@@ -53,13 +53,13 @@ pub struct TooManyWorkers;
 /// Why no worker was found. The texts are OWT's where OWT has the case.
 #[derive(Debug, thiserror::Error, Clone, Copy, PartialEq, Eq)]
 pub enum ScheduleError {
-    /// All that are alive are above their highest load, or draining.
+    /// All that are alive are above their highest load.
     #[error("No worker available, all in full load.")]
     AllFull,
     /// None of those with room for more serves the preferred provider.
     #[error("No worker matches the preference.")]
     NoMatch,
-    /// There is none for that purpose.
+    /// There is none for that purpose, or none that is not draining.
     #[error("No worker of purpose {} is alive.", .0.name())]
     NoneAlive(Purpose),
 }
@@ -196,8 +196,21 @@ impl Registry {
         entry.expires = now + self.config.lease;
         entry.heard = true;
         entry.worker.load = load;
-        self.placements.report(entry.worker.purpose, id, tasks);
+        // What it has handed over may still be in what it tells.
+        if !entry.worker.draining {
+            self.placements.report(entry.worker.purpose, id, tasks);
+        }
         Ok(())
+    }
+
+    /// The worker gets no new tasks any more. What has changed, if anything.
+    ///
+    /// # Errors
+    /// If it is not registered.
+    pub fn drain(&mut self, id: &WorkerId) -> Result<Option<Event>, UnknownWorker> {
+        let worker = &mut self.workers.get_mut(id).ok_or(UnknownWorker)?.worker;
+        let begins = !std::mem::replace(&mut worker.draining, true);
+        Ok(begins.then(|| Event::Joined(worker.clone())))
     }
 
     /// Removes a worker with its tasks.
@@ -222,7 +235,7 @@ impl Registry {
         expired.iter().filter_map(|id| self.leave(id)).collect()
     }
 
-    /// The task's worker if it has one, else a newly picked one that has it from now on.
+    /// The task's worker if it has one, else a newly picked one that has it from now on. One that is draining is left if there is another.
     ///
     /// # Errors
     /// See [`ScheduleError`].
@@ -234,25 +247,61 @@ impl Registry {
         preference: &Preference,
     ) -> Result<Worker, ScheduleError> {
         if let Some(worker) = self.lookup(purpose, task).cloned() {
+            // Rooms are handed over by their agents.
+            if worker.draining
+                && purpose != Purpose::Conference
+                && let Ok(other) = self.pick(now, purpose, task, preference)
+            {
+                return Ok(other);
+            }
             self.placements.reserve(now, purpose, task, &worker.id);
             return Ok(worker);
         }
-        let alive: Vec<&Entry> =
-            self.workers.values().filter(|e| e.heard && e.worker.purpose == purpose).collect();
+        self.pick(now, purpose, task, preference)
+    }
+
+    /// Whether a new task would find a worker; how many there are that it could be.
+    ///
+    /// # Errors
+    /// See [`ScheduleError`].
+    pub fn can_fit(&self, purpose: Purpose, preference: &Preference) -> Result<usize, ScheduleError> {
+        self.suitable(purpose, preference).map(|suitable| suitable.len())
+    }
+
+    /// Those that may get a new task, in order of registration; at least one.
+    fn suitable(&self, purpose: Purpose, preference: &Preference) -> Result<Vec<&Entry>, ScheduleError> {
+        let alive =
+            self.workers.values().filter(|e| e.heard && e.worker.purpose == purpose && !e.worker.draining);
+        let alive: Vec<&Entry> = alive.collect();
         if alive.is_empty() {
             return Err(ScheduleError::NoneAlive(purpose));
         }
         let mut suitable: Vec<&Entry> =
-            alive.into_iter().filter(|e| !e.worker.draining && e.worker.load < e.worker.max_load).collect();
+            alive.into_iter().filter(|e| e.worker.load < e.worker.max_load).collect();
         if suitable.is_empty() {
             return Err(ScheduleError::AllFull);
         }
         if purpose.is_matched() {
             retain_matching(&mut suitable, preference);
         }
+        if suitable.is_empty() {
+            return Err(ScheduleError::NoMatch);
+        }
         suitable.sort_by_key(|e| e.joined);
-        let candidates: Vec<Candidate> = suitable
-            .iter()
+        Ok(suitable)
+    }
+
+    /// A newly picked worker, that has the task from now on.
+    fn pick(
+        &mut self,
+        now: Instant,
+        purpose: Purpose,
+        task: &TaskId,
+        preference: &Preference,
+    ) -> Result<Worker, ScheduleError> {
+        let candidates: Vec<Candidate> = self
+            .suitable(purpose, preference)?
+            .into_iter()
             .map(|e| Candidate {
                 joined: e.joined,
                 load: e.worker.load,
@@ -263,11 +312,17 @@ impl Registry {
         let last = self.last_picked.get(&purpose).copied();
         let picked =
             strategy::pick(strategy, &candidates, last, &mut self.random).ok_or(ScheduleError::NoMatch)?;
-        let worker =
-            suitable.iter().find(|e| e.joined == picked.joined).ok_or(ScheduleError::NoMatch)?.worker.clone();
+        let worker = self.workers.values().find(|e| e.joined == picked.joined);
+        let worker = worker.ok_or(ScheduleError::NoMatch)?.worker.clone();
         self.last_picked.insert(purpose, picked.joined);
         self.placements.reserve(now, purpose, task, &worker.id);
         Ok(worker)
+    }
+
+    /// Whether there are workers of that purpose which only a predecessor has heard of.
+    #[must_use]
+    pub fn awaits(&self, purpose: Purpose) -> bool {
+        self.workers.values().any(|entry| !entry.heard && entry.worker.purpose == purpose)
     }
 
     /// The worker that has the task.

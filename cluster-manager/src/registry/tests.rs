@@ -100,20 +100,70 @@ fn a_worker_is_schedulable_at_once() {
 }
 
 #[test]
-fn a_task_stays_where_it_is_even_if_that_worker_is_full_or_draining() {
+fn a_task_stays_where_it_is_even_if_that_worker_is_full() {
     let mut cluster = Cluster::new("least-used");
     cluster.join(access("a"));
     assert_eq!(cluster.schedule(Purpose::Access, "p").unwrap(), "a");
     cluster.join(access("b"));
     cluster.beat("a", 0.99, &[]).unwrap();
     assert_eq!(cluster.schedule(Purpose::Access, "p").unwrap(), "a");
-    let draining = Worker { draining: true, ..access("a") };
-    assert_eq!(cluster.join(draining.clone()), [Event::Joined(draining)]);
-    assert_eq!(cluster.schedule(Purpose::Access, "p").unwrap(), "a");
     assert_eq!(cluster.schedule(Purpose::Access, "q").unwrap(), "b");
     cluster.registry.release(Purpose::Access, &task("p"));
     assert_eq!(cluster.lookup(Purpose::Access, "p"), None);
     assert_eq!(cluster.schedule(Purpose::Access, "p").unwrap(), "b");
+}
+
+#[test]
+fn a_task_leaves_a_worker_that_drains_if_there_is_another() {
+    let mut cluster = Cluster::new("least-used");
+    cluster.join(access("a"));
+    assert_eq!(cluster.schedule(Purpose::Access, "p").unwrap(), "a");
+    let draining = Worker { draining: true, ..access("a") };
+    assert_eq!(cluster.registry.drain(&worker_id("a")), Ok(Some(Event::Joined(draining.clone()))));
+    assert_eq!(cluster.registry.drain(&worker_id("a")), Ok(None), "once");
+    assert_eq!(cluster.join(draining), [], "as it is known");
+    assert_eq!(cluster.schedule(Purpose::Access, "p").unwrap(), "a", "there is no other");
+    assert_eq!(cluster.schedule(Purpose::Access, "q"), Err(ScheduleError::NoneAlive(Purpose::Access)));
+    cluster.join(access("b"));
+    assert_eq!(cluster.lookup(Purpose::Access, "p"), Some("a"));
+    assert_eq!(cluster.schedule(Purpose::Access, "p").unwrap(), "b");
+    assert_eq!(cluster.lookup(Purpose::Access, "p"), Some("b"));
+    assert_eq!(cluster.registry.drain(&worker_id("c")), Err(UnknownWorker));
+}
+
+#[test]
+fn whether_a_task_would_fit_is_said_without_placing_it() {
+    let mut cluster = Cluster::new("round-robin");
+    let fits = |cluster: &Cluster, isp: &str| {
+        let preference = Preference { isp: isp.into(), region: String::new() };
+        cluster.registry.can_fit(Purpose::Access, &preference)
+    };
+    assert_eq!(fits(&cluster, ""), Err(ScheduleError::NoneAlive(Purpose::Access)));
+    cluster.join(access("a"));
+    cluster.join(Worker { isps: vec!["x".into()], ..access("b") });
+    assert_eq!((fits(&cluster, ""), fits(&cluster, "x"), fits(&cluster, "y")), (Ok(2), Ok(2), Ok(1)));
+    assert_eq!((cluster.registry.tasks(&worker_id("a")), cluster.registry.tasks(&worker_id("b"))), (0, 0));
+    assert_eq!(cluster.schedule(Purpose::Access, "p").unwrap(), "a", "nobody was passed over");
+    cluster.beat("a", 0.9, &[]).unwrap();
+    assert_eq!((fits(&cluster, ""), fits(&cluster, "y")), (Ok(1), Err(ScheduleError::NoMatch)));
+    cluster.beat("b", 0.9, &[]).unwrap();
+    assert_eq!(fits(&cluster, ""), Err(ScheduleError::AllFull));
+}
+
+#[test]
+fn a_room_stays_with_an_agent_that_drains_until_it_is_handed_over_and_does_not_come_back() {
+    let mut cluster = Cluster::new("least-used");
+    let agent = |id: &str| Worker { purpose: Purpose::Conference, ..access(id) };
+    cluster.join(agent("a"));
+    cluster.join(agent("b"));
+    assert_eq!(cluster.schedule(Purpose::Conference, "r").unwrap(), "a");
+    cluster.beat("a", 0.1, &["r"]).unwrap();
+    cluster.registry.drain(&worker_id("a")).unwrap();
+    assert_eq!(cluster.schedule(Purpose::Conference, "r").unwrap(), "a");
+    cluster.registry.release(Purpose::Conference, &task("r"));
+    cluster.beat("a", 0.1, &["r"]).unwrap();
+    assert_eq!(cluster.lookup(Purpose::Conference, "r"), None, "what it told was on its way");
+    assert_eq!(cluster.schedule(Purpose::Conference, "r").unwrap(), "b");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use kaigi_proto::ids::{RoomId, WorkerId};
 
 pub use embedded::{EmbeddedStore, OpenError};
-pub use redis::{RedisStore, RedisUrl, RedisUrlError};
+pub use redis::{RedisLease, RedisStore, RedisUrl, RedisUrlError};
 pub use sealed::{KeyFileError, NoKey, SealError, SealKey, Sealed, SealedStore};
 pub(crate) use sealed::{is_sealed, make_key_file, read_key_file, scrubbed};
 pub use types::{
@@ -44,6 +44,9 @@ pub enum StoreError {
     /// The room is not leased under the writer's epoch any more.
     #[error("the room is not leased under that epoch any more")]
     Fenced,
+    /// Another cluster-manager leads, and this one writes nothing any more.
+    #[error("another cluster-manager leads")]
+    Deposed,
     /// What is kept of the room is not what the change is of.
     #[error("what is kept of the room is of another version")]
     OtherVersion,

@@ -6,19 +6,25 @@
 //! (`appendonly yes`, `appendfsync always`, replicas).
 
 mod connection;
+mod leadership;
 mod url;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use kaigi_proto::ids::{RoomId, WorkerId};
 use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
+use tokio::sync::Notify;
 
 use super::{
     Collection, Document, Epoch, Key, MAX_DOCUMENTS, MAX_SECRETS, Page, PutMode, Query, RoomLease,
     SecretName, SecretValue, SnapshotChange, SnapshotPart, Store, StoreError,
 };
 use connection::Connection;
+pub use leadership::RedisLease;
 pub use url::{RedisUrl, RedisUrlError};
 
 /// Most expired documents removed by one script; Redis serves nobody else meanwhile.
@@ -43,6 +49,10 @@ pub struct RedisStore {
     connection: Connection,
     prefix: String,
     scripts: Scripts,
+    /// In which this process writes; 0 = it never led.
+    term: AtomicU64,
+    /// A write was refused, as another cluster-manager leads.
+    fenced: Notify,
 }
 
 struct Scripts {
@@ -61,20 +71,25 @@ struct Scripts {
     kept_rooms: Script,
 }
 
+/// A script that writes: its last key is a [`RedisStore::fence`], its last argument the term.
+fn fenced(script: &str) -> Script {
+    Script::new(&[include_str!("fence.lua"), script].concat())
+}
+
 impl Scripts {
     fn new() -> Self {
         Self {
-            put: Script::new(include_str!("put.lua")),
+            put: fenced(include_str!("put.lua")),
             get: Script::new(include_str!("get.lua")),
             page: Script::new(include_str!("page.lua")),
-            take: Script::new(include_str!("take.lua")),
-            sweep: Script::new(include_str!("sweep.lua")),
-            secret: Script::new(include_str!("secret.lua")),
+            take: fenced(include_str!("take.lua")),
+            sweep: fenced(include_str!("sweep.lua")),
+            secret: fenced(include_str!("secret.lua")),
             secrets: Script::new("return redis.call('HGETALL', KEYS[1])"),
-            swap_secret: Script::new(include_str!("swap_secret.lua")),
-            lease: Script::new(include_str!("lease.lua")),
-            release: Script::new(include_str!("release.lua")),
-            snapshot: Script::new(include_str!("snapshot.lua")),
+            swap_secret: fenced(include_str!("swap_secret.lua")),
+            lease: fenced(include_str!("lease.lua")),
+            release: fenced(include_str!("release.lua")),
+            snapshot: fenced(include_str!("snapshot.lua")),
             read_snapshot: Script::new("return redis.call('HGETALL', KEYS[1])"),
             kept_rooms: Script::new(include_str!("kept_rooms.lua")),
         }
@@ -89,6 +104,9 @@ impl std::fmt::Debug for RedisStore {
 
 impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
+        if error.code() == Some("FENCED") {
+            return Self::Deposed;
+        }
         Self::Failed(format!("Redis: {error}"))
     }
 }
@@ -100,7 +118,13 @@ impl RedisStore {
     /// [`StoreError::Failed`] if Redis can't be reached within some seconds.
     pub async fn open(url: &RedisUrl, prefix: &str) -> Result<Self, StoreError> {
         let connection = Connection::open(url).await?;
-        Ok(Self { connection, prefix: prefix.to_owned(), scripts: Scripts::new() })
+        Ok(Self {
+            connection,
+            prefix: prefix.to_owned(),
+            scripts: Scripts::new(),
+            term: AtomicU64::new(0),
+            fenced: Notify::new(),
+        })
     }
 
     /// A key of a group whose keys are all in one hash slot.
@@ -114,15 +138,15 @@ impl RedisStore {
     }
 
     fn values(&self, collection: Collection) -> String {
-        self.key(&format!("documents-{}", collection.number()), "values")
+        self.key(&documents(collection), "values")
     }
 
     fn index(&self, collection: Collection) -> String {
-        self.key(&format!("documents-{}", collection.number()), "index")
+        self.key(&documents(collection), "index")
     }
 
     fn expiries(&self, collection: Collection) -> String {
-        self.key(&format!("documents-{}", collection.number()), "expiries")
+        self.key(&documents(collection), "expiries")
     }
 
     /// A call of a script on all of a collection.
@@ -132,8 +156,27 @@ impl RedisStore {
         call
     }
 
+    /// The fence of a group of keys.
+    fn fence(&self, group: &str) -> String {
+        self.key(group, "fence")
+    }
+
     async fn run<T: FromRedisValue>(&self, call: ScriptInvocation<'_>) -> Result<T, StoreError> {
         Ok(self.connection.run(call).await?)
+    }
+
+    /// A script that writes keys of that group, which are all given, as are its arguments.
+    async fn write<T: FromRedisValue>(
+        &self,
+        group: &str,
+        mut call: ScriptInvocation<'_>,
+    ) -> Result<T, StoreError> {
+        call.key(self.fence(group)).arg(self.term.load(Ordering::Acquire));
+        let written = self.run(call).await;
+        if matches!(written, Err(StoreError::Deposed)) {
+            self.fenced.notify_one();
+        }
+        written
     }
 }
 
@@ -155,7 +198,7 @@ impl Store for RedisStore {
         };
         let mut call = self.on(&self.scripts.put, collection);
         call.arg(key.as_str()).arg(value).arg(ttl).arg(mode).arg(MAX_DOCUMENTS).arg(expected);
-        match self.run::<String>(call).await?.as_str() {
+        match self.write::<String>(&documents(collection), call).await?.as_str() {
             "ok" => Ok(()),
             "exists" => Err(StoreError::AlreadyExists),
             "changed" => Err(StoreError::Changed),
@@ -200,13 +243,16 @@ impl Store for RedisStore {
     async fn take(&self, collection: Collection, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
         let mut call = self.on(&self.scripts.take, collection);
         call.arg(key.as_str());
-        self.run(call).await
+        self.write(&documents(collection), call).await
     }
 
     async fn secret_or(&self, name: &SecretName, fresh: SecretValue) -> Result<SecretValue, StoreError> {
         let mut call = self.scripts.secret.prepare_invoke();
         call.key(self.key("secrets", "values")).arg(name.as_str()).arg(fresh.into_bytes()).arg(MAX_SECRETS);
-        self.run::<Option<Vec<u8>>>(call).await?.map(SecretValue).ok_or(StoreError::Full("secrets"))
+        self.write::<Option<Vec<u8>>>("secrets", call)
+            .await?
+            .map(SecretValue)
+            .ok_or(StoreError::Full("secrets"))
     }
 
     async fn secrets(&self) -> Result<Vec<(SecretName, SecretValue)>, StoreError> {
@@ -232,7 +278,7 @@ impl Store for RedisStore {
             .arg(name.as_str())
             .arg(expected.0.as_slice())
             .arg(value.into_bytes());
-        if self.run::<u8>(call).await? == 1 { Ok(()) } else { Err(StoreError::Changed) }
+        if self.write::<u8>("secrets", call).await? == 1 { Ok(()) } else { Err(StoreError::Changed) }
     }
 
     async fn room_lease(&self, room: &RoomId) -> Result<Option<RoomLease>, StoreError> {
@@ -255,7 +301,7 @@ impl Store for RedisStore {
             .arg(room.as_str())
             .arg(seen)
             .arg(worker.as_str());
-        match self.run(call).await? {
+        match self.write("leases", call).await? {
             0 => Err(StoreError::LeaseChanged),
             epoch => Ok(Epoch(epoch)),
         }
@@ -265,7 +311,7 @@ impl Store for RedisStore {
         let mut call = self.scripts.release.prepare_invoke();
         call.key(self.key("leases", "holders")).key(self.snapshot(room)).key(self.key("leases", "snapshots"));
         call.arg(room.as_str()).arg(worker.as_str());
-        Ok(self.run::<u8>(call).await? == 1)
+        Ok(self.write::<u8>("leases", call).await? == 1)
     }
 
     async fn write_snapshot(
@@ -284,7 +330,7 @@ impl Store for RedisStore {
         for key in &change.removed {
             call.arg(key.as_str());
         }
-        match self.run::<String>(call).await?.as_str() {
+        match self.write::<String>("leases", call).await?.as_str() {
             "ok" => Ok(()),
             "fenced" => Err(StoreError::Fenced),
             "other" => Err(StoreError::OtherVersion),
@@ -319,7 +365,7 @@ impl Store for RedisStore {
             for _ in 0..SWEEP_AT_MOST / SWEEP_STEP {
                 let mut call = self.on(&self.scripts.sweep, collection);
                 call.arg(SWEEP_STEP);
-                let swept: usize = self.run(call).await?;
+                let swept: usize = self.write(&documents(collection), call).await?;
                 all += swept;
                 if swept < SWEEP_STEP {
                     break;
@@ -328,6 +374,11 @@ impl Store for RedisStore {
         }
         Ok(all)
     }
+}
+
+/// The group of keys of a collection.
+fn documents(collection: Collection) -> String {
+    format!("documents-{}", collection.number())
 }
 
 /// "EPOCH HOLDER".

@@ -11,6 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
+use crate::group::{Answer, Claim, Leader, Lease, MemberId, Term};
 use crate::store::{SealError, SealKey, SealedStore, suite::store_suite};
 
 /// Reached only if a server does not start.
@@ -346,4 +347,99 @@ async fn sentinels_name_the_server_and_its_successor() {
     until("nobody takes over", written).await;
     assert!(second.ask("ROLE").await.contains("master"));
     assert_eq!(store.get(Collection::Rooms, &key("r")).await.unwrap().unwrap(), b"2");
+}
+
+/// Takes the lease as a process of its own would.
+async fn leader(server: &Server, over: Option<Leader>) -> (Arc<RedisStore>, RedisLease, Leader) {
+    let store = Arc::new(server.store().await);
+    let (member, lasts) = (MemberId::random(), Duration::from_secs(60));
+    let lease = RedisLease::new(store.clone(), member.clone(), String::new(), lasts);
+    match lease.claim(&Claim { known: Term::default(), over }).await {
+        Answer::Leads(leader) if leader.member == member => (store, lease, leader),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn one_at_a_time_leads_and_each_in_a_higher_term() {
+    let server = Server::start(&IN_MEMORY).await;
+    let (_, first, led) = leader(&server, None).await;
+    let (store, lasts) = (Arc::new(server.store().await), Duration::from_secs(60));
+    let second = RedisLease::new(store, MemberId::random(), "http://manager:1".into(), lasts);
+    let mut claim = Claim { known: Term(7), over: None };
+    assert!(matches!(second.claim(&claim).await, Answer::Leads(other) if other == led));
+    assert!(matches!(first.renew(led.term).await, Answer::Leads(itself) if itself == led));
+
+    first.resign(led.term).await;
+    let Answer::Leads(next) = second.claim(&claim).await else { panic!("nobody leads") };
+    assert_eq!((next.term, next.endpoint.as_str()), (Term(8), "http://manager:1"), "above all that is known");
+    assert!(matches!(first.renew(led.term).await, Answer::Leads(other) if other == next));
+    first.resign(led.term).await;
+    assert!(
+        matches!(second.renew(next.term).await, Answer::Leads(itself) if itself == next),
+        "not another's"
+    );
+
+    claim.over = Some(led);
+    assert!(matches!(first.claim(&claim).await, Answer::Leads(other) if other == next), "another one died");
+    claim.over = Some(next.clone());
+    assert!(matches!(first.claim(&claim).await, Answer::Leads(again) if again.term > next.term));
+}
+
+#[tokio::test]
+async fn a_server_that_lost_who_leads_is_told_by_the_leader() {
+    let server = Server::start(&IN_MEMORY).await;
+    let (_, first, led) = leader(&server, None).await;
+    server.ask("FLUSHALL").await;
+    assert!(matches!(first.renew(led.term).await, Answer::Leads(itself) if itself == led));
+    server.ask("DEL {kaigi:leader}:lease").await;
+    let (_, _, next) = leader(&server, None).await;
+    assert!(next.term > led.term);
+    server.ask("DEL {kaigi:leader}:lease").await;
+    assert!(matches!(first.renew(led.term).await, Answer::Nobody), "somebody led since");
+}
+
+#[tokio::test]
+async fn whoever_led_before_writes_nothing() {
+    let server = Server::start(&IN_MEMORY).await;
+    let (old, lease, led) = leader(&server, None).await;
+    let (room, worker) = (RoomId::new("r").unwrap(), WorkerId::new("w").unwrap());
+    let secret = SecretName::new("s").unwrap();
+    old.put(Collection::Rooms, &key("r"), b"1".into(), None, PutMode::Replace).await.unwrap();
+    let value = old.secret(&secret).await.unwrap();
+    let epoch = old.lease_room(&room, None, &worker).await.unwrap();
+    let seen = old.room_lease(&room).await.unwrap();
+    let change = SnapshotChange { version: 1, whole: true, parts: vec![], removed: vec![] };
+    old.write_snapshot(&room, epoch, change.clone()).await.unwrap();
+
+    let (new, ..) = leader(&server, Some(led)).await;
+    let before = all_of(&server).await;
+    let mut refused = vec![
+        old.put(Collection::Rooms, &key("r"), b"2".into(), None, PutMode::Replace).await,
+        old.put(Collection::Tokens, &key("t"), b"2".into(), None, PutMode::Create).await,
+        old.delete(Collection::Rooms, &key("r")).await.map(drop),
+        old.take(Collection::Rooms, &key("r")).await.map(drop),
+        old.secret(&SecretName::new("other").unwrap()).await.map(drop),
+        old.swap_secret(&secret, &value, SecretValue::random()).await,
+        old.lease_room(&room, seen.as_ref(), &worker).await.map(drop),
+        old.release_room(&room, &worker).await.map(drop),
+        old.write_snapshot(&room, epoch, change).await,
+        old.sweep().await.map(drop),
+    ];
+    for (i, refused) in refused.drain(..).enumerate() {
+        assert!(matches!(refused, Err(StoreError::Deposed)), "{i}: {refused:?}");
+    }
+    assert_eq!(all_of(&server).await, before);
+    tokio::time::timeout(DEADLINE, lease.doubted()).await.expect("and is told so");
+
+    assert_eq!(old.get(Collection::Rooms, &key("r")).await.unwrap().unwrap(), b"1", "it may read");
+    new.put(Collection::Rooms, &key("r"), b"2".into(), None, PutMode::Replace).await.unwrap();
+    assert_eq!(new.secret(&secret).await.unwrap(), value);
+    assert!(new.lease_room(&room, seen.as_ref(), &worker).await.unwrap() > epoch);
+
+    // Also if the server has lost the fences: the first write raises them.
+    server.ask("FLUSHALL").await;
+    new.put(Collection::Rooms, &key("r"), b"3".into(), None, PutMode::Replace).await.unwrap();
+    let refused = old.delete(Collection::Rooms, &key("r")).await;
+    assert!(matches!(refused, Err(StoreError::Deposed)), "{refused:?}");
 }
