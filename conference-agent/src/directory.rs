@@ -1,8 +1,8 @@
 //! Where the running rooms take news of nodes.
 
 use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use kaigi_proto::ids::{RoomId, TrackId, WorkerId};
@@ -24,6 +24,8 @@ pub(crate) enum News {
     Streaming(EgressEvent),
     Lost,
     Resumed,
+    /// The node is to end.
+    Draining,
     /// A mixer came or went.
     MixersChanged,
 }
@@ -38,29 +40,56 @@ pub(crate) struct NewsDoor {
 
 /// The running rooms.
 #[derive(Debug, Default)]
-pub(crate) struct Directory(Mutex<HashMap<RoomId, NewsDoor>>);
+pub(crate) struct Directory(Mutex<Doors>);
+
+#[derive(Debug, Default)]
+struct Doors {
+    rooms: HashMap<RoomId, NewsDoor>,
+    /// Nodes that are to end, of which rooms that begin later are told, too.
+    draining: BTreeSet<WorkerId>,
+}
 
 impl Directory {
     pub(crate) fn insert(&self, room: RoomId, door: NewsDoor) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(room, door);
+        let mut doors = self.doors();
+        for worker in &doors.draining {
+            door.put(worker, News::Draining);
+        }
+        doors.rooms.insert(room, door);
     }
 
     pub(crate) fn remove(&self, room: &RoomId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(room);
+        self.doors().rooms.remove(room);
     }
 
     /// Tells one room; a room that does not run is not told. Never waits: a room whose letter box is full is ended.
     pub(crate) fn tell(&self, room: &RoomId, worker: &WorkerId, news: News) {
-        if let Some(door) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(room) {
+        if let Some(door) = self.doors().rooms.get(room) {
             door.put(worker, news);
         }
     }
 
     /// Tells all rooms.
     pub(crate) fn tell_all(&self, worker: &WorkerId, news: impl Fn() -> News) {
-        for door in self.0.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for door in self.doors().rooms.values() {
             door.put(worker, news());
         }
+    }
+
+    /// A node is to end: all rooms are told, once each.
+    pub(crate) fn drains(&self, worker: &WorkerId) {
+        if self.doors().draining.insert(worker.clone()) {
+            self.tell_all(worker, || News::Draining);
+        }
+    }
+
+    /// A worker has left the cluster.
+    pub(crate) fn left(&self, worker: &WorkerId) {
+        self.doors().draining.remove(worker);
+    }
+
+    fn doors(&self) -> MutexGuard<'_, Doors> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -52,7 +52,7 @@ impl Kept {
         };
         let once = match progress {
             Progress::Answer(_) | Progress::TransportReady(_) | Progress::SessionReady(_) => true,
-            Progress::SessionError(_) | Progress::TransportError(_) => false,
+            Progress::SessionError(_) | Progress::TransportError(_) | Progress::TransportMoving(_) => false,
         };
         once && self.handed.is_some_and(|handed| handed + CROSSING <= broken)
     }

@@ -122,6 +122,11 @@ impl Keeper {
         self.away
     }
 
+    /// Whether nothing is being written, and nothing is to be written again. What has changed since, the keeper does not know.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.writing.is_none() && self.retry_at.is_none() && !self.whole
+    }
+
     /// When there is something to do, unless something is written.
     pub(crate) fn next_deadline(&self) -> Instant {
         match (&self.writing, self.retry_at) {

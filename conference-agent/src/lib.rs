@@ -8,6 +8,7 @@ mod callers;
 mod directory;
 mod events;
 mod feed;
+mod handover;
 mod keeper;
 mod log;
 mod nodes;
@@ -22,18 +23,16 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use kaigi_proto::{
-    auth::Require,
-    v1::{
-        self, cluster_client::ClusterClient, conference_server::ConferenceServer, events_client::EventsClient,
-    },
+use kaigi_proto::v1::{
+    self, cluster_client::ClusterClient, conference_server::ConferenceServer, events_client::EventsClient,
 };
 use kaigi_telemetry::{Health, HealthServer, LogArgs};
 use kaigi_worker::{
-    Channels, EventPublisher, LoadGauge, Registration, Tasks, WorkerArgs, new_worker_id, process_cpu_load,
+    Channels, EventPublisher, LoadGauge, Registration, Shutdown, Tasks, WorkerArgs, new_worker_id,
+    process_cpu_load,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::server::TcpIncoming;
 
 use crate::{
     feed::Backlog,
@@ -50,6 +49,8 @@ const MAX_MESSAGE: usize = 1 << 20;
 const MAX_STREAMS: u32 = 1 << 16;
 /// Longest wait for rooms to end at shutdown.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Longest wait for answers to be sent.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The conference-agent's command line.
 #[derive(Clone, Debug, clap::Parser)]
@@ -79,20 +80,24 @@ pub struct Args {
     pub max_kept_bytes: u32,
 }
 
-/// Runs the process until `stop` is cancelled; then ends all rooms and leaves the cluster.
+/// Runs the process until it is to end. If it drains, its rooms go on at another agent, or when one comes; if it is stopped, they end. Then
+/// it leaves the cluster.
 ///
 /// # Errors
 /// If an address can't be listened on, or the cluster's endpoint is none.
-pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
+    let shutdown = shutdown.into();
     let listener = tokio::net::TcpListener::bind(args.worker.listen).await?;
-    let endpoint = args.worker.endpoint(listener.local_addr()?);
+    let trust = args.worker.trust.read()?;
+    trust.report();
+    let endpoint = args.worker.endpoint(listener.local_addr()?, &trust);
     let health_server = HealthServer::bind(args.worker.health_listen, health.clone()).await?;
     let (agent, load, tasks) =
         (new_worker_id(v1::Purpose::Conference), LoadGauge::default(), Tasks::default());
     tracing::info!(worker = %agent, endpoint, health = %health_server.local_addr()?, "conference-agent listens");
 
-    let channels = Channels::new(args.worker.secret());
-    let manager = channels.to(&args.worker.cluster)?;
+    let channels = Channels::new(trust.clone());
+    let manager = channels.to_cluster(&args.worker.cluster)?;
     let limits = Limits {
         idle: Duration::from_secs(args.room_idle),
         away: Duration::from_secs(args.reconnection_limit),
@@ -108,10 +113,10 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
 
     let service =
         ConferenceServer::new(ConferenceService::new(rooms.clone())).max_decoding_message_size(MAX_MESSAGE);
-    let guarded =
-        tonic::service::interceptor::InterceptedService::new(service, Require(args.worker.secret()));
+    let guarded = tonic::service::interceptor::InterceptedService::new(service, trust.require());
     let server_stop = CancellationToken::new();
-    let server = Server::builder()
+    let server = trust
+        .server()?
         .max_concurrent_streams(Some(MAX_STREAMS))
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
@@ -127,6 +132,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
         worker: args.worker.describe(&agent, v1::Purpose::Conference, endpoint),
         load: load.clone(),
         tasks,
+        shutdown: shutdown.clone(),
     };
     // The lease is given back after the rooms are, so that nobody takes them for lost.
     let leave = CancellationToken::new();
@@ -134,22 +140,30 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
         let health = health.clone();
         tokio::spawn(registration.run(leave.clone(), move || health.set_ready(true)))
     };
-    tokio::spawn(process_cpu_load(load, stop.clone()));
-    tokio::spawn(watch::watch_cluster(shared, rooms.clone(), stop.clone()));
+    let over = CancellationToken::new();
+    let ending = over.clone().drop_guard();
+    tokio::spawn(process_cpu_load(load, over.clone()));
+    tokio::spawn(watch::watch_cluster(shared.clone(), rooms.clone(), over));
     let health_task = tokio::spawn(health_server.run());
-    let server = tokio::spawn(server);
+    let mut server = tokio::spawn(server);
     let rooms_closed = CancellationToken::new();
     let published = tokio::spawn(publisher.run(rooms_closed.clone()));
 
-    stop.cancelled().await;
+    shutdown.begun().await;
     health.set_ready(false);
-    if tokio::time::timeout(CLOSE_TIMEOUT, rooms.close("Server is shutting down")).await.is_err() {
+    if shutdown.is_draining() {
+        rooms.hand_over(&shared, args.worker.drain_limit(), shutdown.stop()).await;
+    } else if tokio::time::timeout(CLOSE_TIMEOUT, rooms.close("Server is shutting down")).await.is_err() {
         tracing::warn!("some rooms did not end in time");
     }
+    drop(ending);
     rooms_closed.cancel();
     leave.cancel();
     server_stop.cancel();
-    server.abort();
+    // Who was about to be answered is.
+    if tokio::time::timeout(ANSWER_TIMEOUT, &mut server).await.is_err() {
+        server.abort();
+    }
     health_task.abort();
     let _: Result<_, _> = tokio::time::timeout(Duration::from_millis(400), registered).await;
     // Ends by itself, in time.

@@ -25,6 +25,7 @@ mod making;
 mod media;
 mod mixer;
 mod mixing;
+mod moving;
 mod output;
 mod outputs;
 mod participants;
@@ -98,6 +99,7 @@ use egress::EgressLink;
 use flow::FlowLink;
 use ids::IdSource;
 use mixer::MixerLink;
+use moving::Moves;
 use snapshot::Saved;
 use speakers::{Selection, SpeakersLink};
 use state::State;
@@ -146,6 +148,7 @@ pub(crate) struct Room {
     /// What subscriptions took before their last updates.
     lingering: BTreeMap<SubscriptionId, Lingering>,
     mixer: MixerLink,
+    moves: Moves,
     flows: FlowLink,
     decisions: Decisions,
     egress: EgressLink,
@@ -192,6 +195,7 @@ impl Room {
             ids: IdSource::new(settings.seed),
             idle_until: Some(now + settings.idle),
             mixer: MixerLink::new(&config),
+            moves: Moves::default(),
             flows: FlowLink::default(),
             decisions: Decisions::new(now),
             egress: EgressLink::default(),
@@ -242,7 +246,11 @@ impl Room {
                 self.mixer_resumed(&worker);
                 self.streaming_resumed(&worker);
             }
-            Input::MixersChanged => self.mixer.retry_now(),
+            Input::NodeDrains(worker) => self.node_drains(&worker),
+            Input::MixersChanged => {
+                self.mixer.retry_now();
+                self.moves.retry_now();
+            }
             Input::Gone(participant) => self.remove_participant(&participant, Leaving::Lost, now),
             Input::Abandoned { participant, session } => self.abandon(&participant, &session),
         }
@@ -263,6 +271,7 @@ impl Room {
             self.idle_until = Some(now + self.settings.idle);
         }
         self.mixer_timeout(now);
+        self.moves_timeout(now);
         self.flow_timeout(now);
         self.egress_timeout(now);
         self.linger_timeout(now);
@@ -278,6 +287,7 @@ impl Room {
         }
         let links = self.mixer.next_deadline().into_iter().chain(self.flows.next_deadline());
         let links = links.chain(self.egress.next_deadline()).chain(self.speakers.next_deadline());
+        let links = links.chain(self.moves.next_deadline());
         let links = links.chain(self.linger_deadline()).chain(self.adopting.values().min().copied());
         self.idle_until.into_iter().chain(links).min()
     }
@@ -322,6 +332,7 @@ impl Room {
         }
         self.leave_mixer();
         self.leave_streaming();
+        self.end_all_left();
         self.all_gone();
         self.ended = true;
         self.output(Output::Ended);
@@ -421,6 +432,7 @@ impl Room {
             self.refresh_views();
             self.advance_mixer();
             self.advance_egresses();
+            self.advance_moves(now);
             self.tell_conditions();
         }
     }

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use futures::future::join_all;
 use kaigi_proto::{
     ids::{ParticipantId, RoomId},
     v1,
@@ -65,6 +66,8 @@ struct RoomHandle {
     mailbox: mpsc::Sender<Mail>,
     /// When the room is over and may be started anew.
     ended: CancellationToken,
+    /// Has it handed over.
+    hand_over: CancellationToken,
     /// Asks its nodes for statistics.
     desk: Arc<Desk>,
 }
@@ -269,13 +272,50 @@ impl Rooms {
         }
     }
 
+    /// Takes a room that another agent has handed over.
+    pub(crate) async fn take_over(self: &Arc<Self>, room: &RoomId) -> Result<(), Status> {
+        self.found(room).await.map(drop)
+    }
+
+    /// Starts no more rooms.
+    pub(crate) fn close_door(&self) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+    }
+
+    /// Whether no room runs, nor is about to.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).rooms.is_empty()
+    }
+
+    /// Has all rooms handed over, and waits for it.
+    pub(crate) async fn let_go(&self) {
+        while let Some(mut start) = self.any() {
+            // One that is about to run will.
+            let started = start.wait_for(Option::is_some).await.ok().and_then(|start| start.clone());
+            match started {
+                Some(Ok(_)) => {
+                    let handles = self.handles();
+                    handles.iter().for_each(|handle| handle.hand_over.cancel());
+                    join_all(handles.iter().map(|handle| handle.ended.cancelled())).await;
+                }
+                Some(Err(_)) | None => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    fn any(&self) -> Option<watch::Receiver<Start>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).rooms.values().next().cloned()
+    }
+
+    fn handles(&self) -> Vec<RoomHandle> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.rooms.values().filter_map(|start| start.borrow().clone()?.ok()).collect()
+    }
+
     /// Ends all rooms and starts no more.
     pub(crate) async fn close(&self, reason: &str) {
-        let handles: Vec<RoomHandle> = {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.closed = true;
-            slots.rooms.values().filter_map(|start| start.borrow().clone()?.ok()).collect()
-        };
+        self.close_door();
+        let handles = self.handles();
         for handle in &handles {
             let (reply, _) = oneshot::channel();
             let command = Command::Destroy { reason: reason.to_owned() };
@@ -296,7 +336,7 @@ impl Rooms {
     async fn started(self: &Arc<Self>, room: &RoomId) -> Result<RoomHandle, Status> {
         let mut start = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            if slots.closed {
+            if slots.closed && !slots.rooms.contains_key(room) {
                 return Err(Status::unavailable("Joining room failed"));
             }
             let begin = || {
@@ -327,7 +367,8 @@ impl Rooms {
         let overrun = CancellationToken::new();
         self.shared.directory.insert(id.clone(), NewsDoor { news: news_to, overrun: overrun.clone() });
         self.shared.tasks.insert(id.as_str());
-        let inbox = Inbox { mail, mailbox: mailbox.downgrade(), news, overrun };
+        let hand_over = CancellationToken::new();
+        let inbox = Inbox { mail, mailbox: mailbox.downgrade(), news, overrun, hand_over: hand_over.clone() };
         let mut actor = Actor::new(id.clone(), room, self.shared.clone(), inbox, Some(keeper));
         let was_running = taken_over.is_some();
         if let Some((parts, head)) = taken_over {
@@ -341,7 +382,7 @@ impl Rooms {
         }
         let desk = Arc::new(Desk::new(self.shared.channels.clone()));
         let running = tokio::spawn(actor.run(was_running));
-        done.send_replace(Some(Ok(RoomHandle { mailbox, ended: ended.clone(), desk })));
+        done.send_replace(Some(Ok(RoomHandle { mailbox, ended: ended.clone(), hand_over, desk })));
         let end = running.await.unwrap_or_else(|_| {
             tracing::error!(room = %id, "the room's task panicked");
             End::Over
@@ -410,8 +451,11 @@ impl Rooms {
 
     /// Gives back the lease and the placement of a room that is over.
     async fn give_back(&self, id: &RoomId) {
-        let lease =
-            v1::ReleaseRoomRequest { room_id: id.to_string(), worker_id: self.shared.agent.to_string() };
+        let lease = v1::ReleaseRoomRequest {
+            room_id: id.to_string(),
+            worker_id: self.shared.agent.to_string(),
+            hand_over: false,
+        };
         if let Err(status) = timely(self.shared.store.clone().release_room(lease)).await {
             tracing::warn!(room = %id, %status, "the room's lease was not given back");
         }

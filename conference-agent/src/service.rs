@@ -294,6 +294,11 @@ impl Conference for ConferenceService {
         }
     }
 
+    async fn take_over(&self, request: Request<v1::RoomRequest>) -> Answer<v1::TakeOverReply> {
+        self.rooms.take_over(&parse::room_id(&request.into_inner().room_id)?).await?;
+        Ok(Response::new(v1::TakeOverReply {}))
+    }
+
     async fn destroy_room(&self, request: Request<v1::RoomRequest>) -> Answer<v1::DestroyRoomReply> {
         let reason = "Room destruction".to_owned();
         self.order(&request.into_inner().room_id, String::new(), Command::Destroy { reason }).await

@@ -44,6 +44,7 @@ async fn watch(shared: &Shared, rooms: &Arc<Rooms>) -> Result<(), Status> {
         match event.event {
             Some(Event::Left(worker)) => {
                 if let Ok(id) = WorkerId::new(&worker.worker_id) {
+                    shared.directory.left(&id);
                     shared.nodes.lost(&id);
                 }
                 tell_of_mixer(shared, &worker);
@@ -52,6 +53,11 @@ async fn watch(shared: &Shared, rooms: &Arc<Rooms>) -> Result<(), Status> {
                 }
             }
             Some(Event::Joined(worker)) => {
+                if worker.draining
+                    && let Ok(id) = WorkerId::new(&worker.worker_id)
+                {
+                    shared.directory.drains(&id);
+                }
                 tell_of_mixer(shared, &worker);
                 if worker.worker_id == shared.agent.as_str() {
                     rooms.take_over_orphans().await;

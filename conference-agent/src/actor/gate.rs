@@ -1,17 +1,21 @@
 //! What a room says is passed on once the state that it follows from is written down. So whatever anybody was told, whoever takes the room
 //! over knows it, too; and an agent whose room was taken over says nothing any more.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kaigi_proto::ids::ParticipantId;
 
 use super::{Actor, FEEDS, Said};
 use crate::{
     feed::Feed,
-    keeper::{Head, Written},
+    handover,
+    keeper::{Head, Keeper, Written},
     log::Told,
     room::{Output, Reply},
 };
+
+/// Longest wait for what is being written when the room is to be handed over; it goes on while that takes longer.
+const SETTLE: Duration = Duration::from_millis(500);
 
 impl Actor {
     /// Takes what the room says to its place in the order.
@@ -97,6 +101,20 @@ impl Actor {
             // It is written once more, with all that was said since.
             Written::Unknown(_) => self.covered = 0,
         }
+    }
+
+    /// Writes down whatever is not, says what waits for that, and gives the room up. Whether that is done: a store that is away is waited
+    /// for, and the room goes on meanwhile.
+    pub(super) async fn hand_over(&mut self) -> bool {
+        while let Some(keeper) = self.keeper.as_mut().filter(|keeper| !keeper.is_settled()) {
+            let Ok(written) = tokio::time::timeout(SETTLE, keeper.written()).await else { return false };
+            self.note(&written);
+            self.drain();
+            if self.ended || self.keeper.as_ref().is_some_and(Keeper::is_away) {
+                return false;
+            }
+        }
+        handover::give_up(&self.shared, &self.id).await
     }
 
     fn pass_on(&mut self, count: usize) {

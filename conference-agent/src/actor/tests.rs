@@ -2,9 +2,15 @@ use futures::StreamExt;
 use kaigi_proto::auth::ClusterSecret;
 use kaigi_room_config::RoomConfig;
 use kaigi_worker::{Channels, Tasks};
+use tokio::sync::oneshot;
 
 use super::*;
-use crate::{audience::event_queue, feed::Backlog, room::Settings, shared::Limits};
+use crate::{
+    audience::event_queue,
+    feed::Backlog,
+    room::{Command, Join, Settings},
+    shared::Limits,
+};
 
 const ROOM: &str = "000000000000000000000001";
 
@@ -19,7 +25,13 @@ fn actor() -> Actor {
     let room = Room::new(id.clone(), config, settings, Instant::now()).unwrap();
     let (mailbox, mail) = mpsc::channel(1);
     let (_, news) = mpsc::channel(1);
-    let inbox = Inbox { mail, mailbox: mailbox.downgrade(), news, overrun: CancellationToken::new() };
+    let inbox = Inbox {
+        mail,
+        mailbox: mailbox.downgrade(),
+        news,
+        overrun: CancellationToken::new(),
+        hand_over: CancellationToken::new(),
+    };
     Actor::new(id, room, Arc::new(shared), inbox, None)
 }
 

@@ -47,7 +47,10 @@ pub(crate) fn start_egress(request: v1::StartEgressRequest) -> Parsed<Command> {
         None => return Err(invalid("neither audio nor video")),
     };
     let target = match request.target.ok_or_else(|| invalid("no target"))? {
-        Target::Recording(recording) => EgressTarget::Recording { container: recording.container },
+        Target::Recording(recording) => EgressTarget::Recording {
+            container: recording.container,
+            name: bounded(recording.name, MAX_NAME, "name")?,
+        },
         Target::Broadcast(broadcast) => EgressTarget::Broadcast {
             protocol: broadcast.protocol,
             url: bounded(broadcast.url, MAX_URL, "url")?,

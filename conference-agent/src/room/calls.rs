@@ -80,6 +80,17 @@ pub(super) enum Pending {
         transport: TransportId,
     },
     PlaceStreaming,
+    /// Another node for what that one makes.
+    MoveFrom {
+        node: WorkerId,
+        purpose: v1::Purpose,
+    },
+    /// Another access node for a participant that is at that one.
+    MoveParticipant {
+        node: WorkerId,
+        participant: ParticipantId,
+        arrival: u64,
+    },
     SetEgress {
         egress: String,
         revision: u64,
@@ -117,6 +128,8 @@ impl Pending {
             | Self::SetPart { .. }
             | Self::RemovePart { .. }
             | Self::PlaceStreaming
+            | Self::MoveFrom { .. }
+            | Self::MoveParticipant { .. }
             | Self::SetEgress { .. }
             | Self::RemoveEgress { .. }
             | Self::SetIngest { .. } => None,
@@ -204,6 +217,10 @@ impl Room {
                 self.bandwidth_estimated(request, &transport, estimated(result));
             }
             Pending::PlaceStreaming => self.streaming_placed(scheduled(result), now),
+            Pending::MoveParticipant { node, participant, arrival } => {
+                self.participant_moves(&node, &participant, arrival, scheduled(result), now);
+            }
+            Pending::MoveFrom { node, purpose } => self.move_placed(&node, purpose, scheduled(result), now),
             Pending::SetEgress { egress, revision, node } => {
                 self.egress_set(&egress, revision, &node, started(result), now);
             }

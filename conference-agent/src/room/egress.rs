@@ -30,8 +30,17 @@ const MAX_EGRESSES: usize = 64;
 /// Where it goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum EgressTarget {
-    Recording { container: String },
-    Broadcast { protocol: String, url: String, segments: Option<Segments> },
+    Recording {
+        container: String,
+        /// What names of files begin with.
+        #[serde(default)]
+        name: String,
+    },
+    Broadcast {
+        protocol: String,
+        url: String,
+        segments: Option<Segments>,
+    },
 }
 
 /// How a broadcast by files is cut; as in `SegmentOptions`.
@@ -40,17 +49,21 @@ pub(crate) struct Segments {
     pub(crate) method: String,
     pub(crate) duration_ms: u32,
     pub(crate) window: u32,
+    #[serde(default)]
+    pub(crate) container: String,
+    #[serde(default)]
+    pub(crate) part_ms: u32,
 }
 
 impl Segments {
     fn to_wire(&self) -> v1::SegmentOptions {
-        let Self { method, duration_ms, window } = self.clone();
-        v1::SegmentOptions { method, duration_ms, window }
+        let Self { method, duration_ms, window, container, part_ms } = self.clone();
+        v1::SegmentOptions { method, duration_ms, window, container, part_ms }
     }
 
     pub(crate) fn from_wire(options: v1::SegmentOptions) -> Self {
-        let v1::SegmentOptions { method, duration_ms, window } = options;
-        Self { method, duration_ms, window }
+        let v1::SegmentOptions { method, duration_ms, window, container, part_ms } = options;
+        Self { method, duration_ms, window, container, part_ms }
     }
 }
 
@@ -58,8 +71,8 @@ impl EgressTarget {
     /// Whether a streaming-node takes that format as it is.
     fn takes(&self, kind: Kind, format: &Format) -> bool {
         match (kind, self) {
-            (Kind::Audio, Self::Recording { container }) if container == "mp4" => format.codec == "opus",
-            (Kind::Video, Self::Recording { container }) if container == "mp4" => {
+            (Kind::Audio, Self::Recording { container, .. }) if container == "mp4" => format.codec == "opus",
+            (Kind::Video, Self::Recording { container, .. }) if container == "mp4" => {
                 matches!(format.codec.as_str(), "h264" | "vp9")
             }
             (Kind::Audio, _) => matches!(format.codec.as_str(), "opus" | "pcmu" | "pcma"),
@@ -291,10 +304,10 @@ impl Room {
             audio: lane(Kind::Audio),
             video: lane(Kind::Video),
             target: Some(match egress.target.clone() {
-                EgressTarget::Recording { container } => {
+                EgressTarget::Recording { container, name } => {
                     let group =
                         egress.member.as_ref().map(|(group, stream)| self.recording_group(group, stream));
-                    v1::output_description::Target::Recording(v1::RecordingTarget { container, group })
+                    v1::output_description::Target::Recording(v1::RecordingTarget { container, group, name })
                 }
                 EgressTarget::Broadcast { protocol, url, segments } => {
                     let segments = segments.as_ref().map(Segments::to_wire);
@@ -380,8 +393,8 @@ impl Room {
             id: id.to_owned(),
             tracks: tracks.collect(),
             target: Some(match egress.target.clone() {
-                EgressTarget::Recording { container } => {
-                    v1::egress::Target::Recording(v1::RecordingTarget { container, group: None })
+                EgressTarget::Recording { container, name } => {
+                    v1::egress::Target::Recording(v1::RecordingTarget { container, group: None, name })
                 }
                 EgressTarget::Broadcast { protocol, url, segments } => {
                     let (url, segments) = (redact::url(&url), segments.as_ref().map(Segments::to_wire));

@@ -128,6 +128,7 @@ impl Room {
         self.fail_calls_to(worker, now);
         self.mixer_lost(worker);
         self.streaming_lost(worker);
+        self.moving_node_lost(worker);
     }
 
     /// The loudest input of a view.

@@ -77,6 +77,8 @@ pub(crate) enum Input {
     NodeLost(WorkerId),
     /// The node's events were interrupted: it may have forgotten what it was told.
     NodeResumed(WorkerId),
+    /// The node takes nothing new: it is to be left.
+    NodeDrains(WorkerId),
     /// The cluster has other mixers now: it may be worth asking again.
     MixersChanged,
     /// The participant's event stream is gone, or full.

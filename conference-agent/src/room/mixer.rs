@@ -164,7 +164,15 @@ impl MixerLink {
         self.pause = RETRY.0;
     }
 
-    fn forget_acks(&mut self) {
+    /// Whether the mixer has everything as it is to be, as far as it ever will.
+    pub(super) fn is_told(&self) -> bool {
+        let has = |link: &PartLink| {
+            link.wanted.as_ref().is_none_or(|wanted| link.failing || wanted.revision() <= link.acked)
+        };
+        self.parts.values().all(has)
+    }
+
+    pub(super) fn forget_acks(&mut self) {
         for link in self.parts.values_mut() {
             link.acked = 0;
             link.in_flight = false;
@@ -219,7 +227,7 @@ impl Room {
         }
     }
 
-    fn remove_request(&self, part: &Part) -> CallRequest {
+    pub(super) fn remove_request(&self, part: &Part) -> CallRequest {
         let (room_id, epoch) = (self.id.to_string(), self.settings.epoch);
         match part {
             Part::View(label) => {

@@ -8,8 +8,8 @@ use std::{
 use kaigi_proto::ids::{RoomId, StreamId, SubscriptionId, TransportId};
 
 use super::{
-    Decisions, EgressLink, FlowLink, IdSource, MixerLink, Room, Saved, Settings, Snapshot, SpeakersLink,
-    Told,
+    Decisions, EgressLink, FlowLink, IdSource, MixerLink, Moves, Room, Saved, Settings, Snapshot,
+    SpeakersLink, Told,
     egress::link::Part,
     media::Kind,
     sessions::SessionKey,
@@ -24,6 +24,7 @@ impl Room {
             ids: IdSource::new(settings.seed),
             idle_until: state.participants.is_empty().then(|| now + settings.idle),
             mixer: MixerLink::new(&config),
+            moves: Moves::default(),
             flows: FlowLink::default(),
             decisions: Decisions::new(now),
             egress: EgressLink::default(),

@@ -10,6 +10,7 @@ mod happenings;
 mod ingest;
 mod layers;
 mod mixing;
+mod moving;
 mod participants;
 mod permissions;
 mod publishing;

@@ -13,6 +13,7 @@ use std::{
 use futures::Stream;
 use kaigi_proto::v1::{self, access_event, conference_client::ConferenceClient, join_event::Event};
 use kaigi_telemetry::Health;
+use kaigi_worker::Shutdown;
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::{
     StreamExt,
@@ -38,11 +39,15 @@ type Answer<T> = Result<Response<T>, Status>;
 pub(crate) struct Known {
     /// Of the agent under test.
     pub(crate) registered: Option<v1::Worker>,
+    /// All agents, by their ids.
+    pub(crate) agents: BTreeMap<String, v1::Worker>,
     pub(crate) access_node: Option<v1::Worker>,
     pub(crate) mixer_node: Option<v1::Worker>,
     pub(crate) epoch: u64,
     pub(crate) leases: Vec<String>,
     pub(crate) released: Vec<String>,
+    /// Agents that have handed the room over.
+    pub(crate) handed_over: Vec<String>,
     /// What is kept of the room.
     pub(crate) snapshot: BTreeMap<String, Vec<u8>>,
     pub(crate) version: u64,
@@ -160,17 +165,32 @@ impl v1::cluster_server::Cluster for Everything {
     type WatchStream = Events<v1::ClusterEvent>;
 
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Answer<v1::RegisterReply> {
-        self.know(|known| known.registered = request.into_inner().worker);
+        self.know(|known| {
+            known.registered = request.into_inner().worker;
+            let worker = known.registered.clone().unwrap();
+            known.agents.insert(worker.worker_id.clone(), worker);
+        });
         Ok(Response::new(v1::RegisterReply { lease_ms: 300 }))
     }
 
     async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Answer<v1::HeartbeatReply> {
         self.know(|known| known.tasks = request.into_inner().tasks);
-        Ok(Response::new(v1::HeartbeatReply {}))
+        Ok(Response::new(v1::HeartbeatReply::default()))
     }
 
-    async fn leave(&self, _: Request<v1::LeaveRequest>) -> Answer<v1::LeaveReply> {
-        self.know(|known| known.registered = None);
+    async fn can_fit(&self, _: Request<v1::CanFitRequest>) -> Answer<v1::CanFitReply> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn drain(&self, _: Request<v1::DrainRequest>) -> Answer<v1::DrainReply> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn leave(&self, request: Request<v1::LeaveRequest>) -> Answer<v1::LeaveReply> {
+        self.know(|known| {
+            known.agents.remove(&request.get_ref().worker_id);
+            known.registered = None;
+        });
         Ok(Response::new(v1::LeaveReply {}))
     }
 
@@ -178,6 +198,7 @@ impl v1::cluster_server::Cluster for Everything {
         let worker = self.know(|known| match request.into_inner().purpose() {
             v1::Purpose::Access => known.access_node.clone(),
             v1::Purpose::Mixer => known.mixer_node.clone(),
+            v1::Purpose::Conference => known.agents.values().find(|agent| !agent.draining).cloned(),
             _ => None,
         });
         worker
@@ -196,7 +217,8 @@ impl v1::cluster_server::Cluster for Everything {
     }
 
     async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersReply> {
-        Ok(Response::new(v1::ListWorkersReply { workers: Vec::new() }))
+        let workers = self.know(|known| known.agents.values().cloned().collect());
+        Ok(Response::new(v1::ListWorkersReply { workers }))
     }
 
     async fn watch(&self, _: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
@@ -227,6 +249,11 @@ impl v1::store_server::Store for Everything {
 
     async fn release_room(&self, request: Request<v1::ReleaseRoomRequest>) -> Answer<v1::ReleaseRoomReply> {
         self.know(|known| {
+            if request.get_ref().hand_over {
+                known.epoch += 1;
+                known.handed_over.push(request.get_ref().worker_id.clone());
+                return;
+            }
             known.leases.retain(|room| *room != request.get_ref().room_id);
             known.snapshot.clear();
         });
@@ -509,6 +536,7 @@ pub(crate) struct Cluster {
     pub(crate) everything: Everything,
     pub(crate) client: ConferenceClient<Channel>,
     pub(crate) stop: CancellationToken,
+    pub(crate) shutdown: Shutdown,
     address: SocketAddr,
     agent: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
@@ -548,20 +576,30 @@ impl Cluster {
         Self::with(self.everything.clone(), self.address, room_idle).await
     }
 
-    async fn with(everything: Everything, address: SocketAddr, room_idle: u64) -> Self {
+    /// Another agent at that cluster-manager.
+    pub(crate) async fn with(everything: Everything, address: SocketAddr, room_idle: u64) -> Self {
         let args = <kaigi_conference_agent::Args as clap::Parser>::parse_from([
             "agent",
             "--cluster",
             &format!("http://{address}"),
             "--room-idle",
             &room_idle.to_string(),
+            // Longer than any test waits.
+            "--drain-timeout",
+            "600",
         ]);
-        let stop = CancellationToken::new();
-        let agent = tokio::spawn(kaigi_conference_agent::run(args, Health::detached(), stop.clone()));
+        let shutdown = Shutdown::default();
+        let stop = shutdown.stop().clone();
+        let agent = tokio::spawn(kaigi_conference_agent::run(args, Health::detached(), shutdown.clone()));
         everything.until("registration", |known| known.registered.is_some()).await;
         let endpoint = everything.know(|known| known.registered.clone().unwrap().endpoint);
         let client = ConferenceClient::connect(endpoint).await.unwrap();
-        Self { everything, client, stop, agent, address }
+        Self { everything, client, stop, shutdown, agent, address }
+    }
+
+    /// Where the cluster-manager is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) async fn join(&mut self, name: &str, role: &str) -> Result<Listener, Status> {
@@ -590,6 +628,11 @@ impl Cluster {
     /// The agent ends by itself once stopped.
     pub(crate) async fn ended(self) {
         self.stop.cancel();
+        self.over().await;
+    }
+
+    /// The agent ends by itself.
+    pub(crate) async fn over(self) {
         tokio::time::timeout(PATIENCE, self.agent).await.expect("the agent does not end").unwrap().unwrap();
     }
 }

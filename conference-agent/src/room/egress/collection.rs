@@ -15,6 +15,8 @@ use crate::room::{
 
 /// Recordings of one room at a time that belong to collections. Each is a thread of the streaming-node.
 const MAX_MEMBERS: usize = 128;
+/// What is said of streams beyond those.
+const BEYOND: &str = "the room records as many streams apart as it can";
 
 /// Recordings that belong together.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +27,9 @@ pub(crate) struct Collection {
     recorded: Recorded,
     /// Streams that can't be recorded so, and are not tried again.
     left_out: Vec<StreamId>,
+    /// Streams that are not recorded as there are too many; they are once others have gone.
+    #[serde(default)]
+    beyond: Vec<StreamId>,
     /// By which request it was made.
     #[serde(default)]
     pub(in crate::room) asked: Option<RequestKey>,
@@ -39,8 +44,9 @@ impl Room {
     ) -> Option<Reply> {
         let (parts, collections) = (&self.egress.parts, &self.state.collections);
         let id = self.ids.session(|id| parts.contains_key(id) || collections.contains_key(id));
-        let (recorded, left_out, asked) = (Recorded::default(), Vec::new(), self.asking.clone());
-        let collection = Collection { target, kinds, recorded, left_out, asked };
+        let (recorded, asked) = (Recorded::default(), self.asking.clone());
+        let (left_out, beyond) = (Vec::new(), Vec::new());
+        let collection = Collection { target, kinds, recorded, left_out, beyond, asked };
         self.state.collections.insert(id.clone(), collection);
         self.refresh_collection(&id);
         let first = self.members(&id).next().cloned();
@@ -87,12 +93,19 @@ impl Room {
         let is_new = |stream: &StreamId| !known.contains(stream) && !collection.left_out.contains(stream);
         let there = self.state.publications.iter().filter(|(_, p)| p.phase == Phase::Established);
         let new: Vec<StreamId> = there.map(|(stream, _)| stream.clone()).filter(is_new).collect();
+        let mut beyond = Vec::new();
         for stream in new {
             let members = self.state.egresses.values().filter(|egress| egress.member.is_some()).count();
-            let begins = members < MAX_MEMBERS && self.begin_member(id, &stream);
-            if let Some(collection) = self.state.collections.get_mut(id).filter(|_| !begins) {
+            if members >= MAX_MEMBERS {
+                beyond.push(stream);
+            } else if !self.begin_member(id, &stream)
+                && let Some(collection) = self.state.collections.get_mut(id)
+            {
                 collection.left_out.push(stream);
             }
+        }
+        if let Some(collection) = self.state.collections.get_mut(id) {
+            collection.beyond = beyond;
         }
     }
 
@@ -193,7 +206,7 @@ impl Room {
 
     fn describe_collection(&self, id: &str) -> Option<v1::Egress> {
         let collection = self.state.collections.get(id)?;
-        let EgressTarget::Recording { container } = collection.target.clone() else { return None };
+        let EgressTarget::Recording { container, name } = collection.target.clone() else { return None };
         let members = self.state.egresses.values().filter_map(|egress| {
             let (of, stream) = egress.member.as_ref()?;
             (of == id).then_some((stream, egress))
@@ -215,16 +228,26 @@ impl Room {
                 Condition::Trouble(_) => 2,
                 Condition::Failed(_) => 3,
             });
-        let (state, reason) = worst.map_or((v1::OutputState::Starting, ""), Condition::to_wire);
+        let worst = worst.map_or((v1::OutputState::Starting, ""), Condition::to_wire);
+        let (state, reason) = match (worst, &collection.beyond[..]) {
+            (worst, []) | (worst @ (v1::OutputState::Failed, _), _) => worst,
+            _ => (v1::OutputState::Trouble, BEYOND),
+        };
+        let not_recorded = collection.beyond.iter().map(|stream| v1::EgressStream {
+            stream_id: stream.to_string(),
+            state: v1::OutputState::Failed.into(),
+            reason: BEYOND.to_owned(),
+            file: String::new(),
+        });
         Some(v1::Egress {
             id: id.to_owned(),
-            target: Some(v1::egress::Target::Recording(v1::RecordingTarget { container, group: None })),
+            target: Some(v1::egress::Target::Recording(v1::RecordingTarget { container, group: None, name })),
             state: state.into(),
             reason: reason.to_owned(),
             host: collection.recorded.host.clone(),
             file: collection.recorded.manifest.clone(),
             each: Some(collection.kinds.to_wire()),
-            streams: streams.collect(),
+            streams: streams.chain(not_recorded).collect(),
             ..v1::Egress::default()
         })
     }

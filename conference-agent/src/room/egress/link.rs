@@ -111,7 +111,13 @@ impl EgressLink {
         self.pause = (self.pause * 2).min(RETRY.1);
     }
 
-    fn forget_acks(&mut self) {
+    /// Whether the node has that output as it is to be, or it is not wanted any more.
+    pub(in crate::room) fn is_told(&self, id: &str) -> bool {
+        let wanted = self.parts.get(id).and_then(|part| Some((part.acked, part.wanted.as_ref()?)));
+        wanted.is_none_or(|(acked, wanted)| wanted.revision() <= acked)
+    }
+
+    pub(in crate::room) fn forget_acks(&mut self) {
         for part in self.parts.values_mut() {
             (part.acked, part.in_flight) = (0, false);
         }
@@ -166,7 +172,7 @@ impl Room {
         }
     }
 
-    fn removal(&self, id: &str, input: bool) -> CallRequest {
+    pub(in crate::room) fn removal(&self, id: &str, input: bool) -> CallRequest {
         let (room_id, id, epoch) = (self.id.to_string(), id.to_owned(), self.settings.epoch);
         match input {
             true => CallRequest::RemoveInput(v1::RemoveInputRequest { room_id, id, epoch }),

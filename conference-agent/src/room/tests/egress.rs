@@ -13,7 +13,7 @@ use crate::room::{
 const BOTH: [Kind; 2] = [Kind::Audio, Kind::Video];
 
 fn recording() -> EgressTarget {
-    EgressTarget::Recording { container: "mkv".into() }
+    EgressTarget::Recording { container: "mkv".into(), name: String::new() }
 }
 
 fn broadcast() -> EgressTarget {
@@ -68,7 +68,7 @@ fn what_mp4_does_not_take_is_made_for_it() {
     let mut world = World::new(json!({}));
     world.presenters(&["ann"]);
     let published = world.publish("ann", &BOTH);
-    let mp4 = EgressTarget::Recording { container: "mp4".into() };
+    let mp4 = EgressTarget::Recording { container: "mp4".into(), name: String::new() };
     let egress = start(&mut world, mp4, published.stream.as_str()).unwrap();
     let codecs: Vec<_> =
         egress.tracks.iter().map(|track| track.format.as_ref().unwrap().codec.clone()).collect();
@@ -279,4 +279,32 @@ fn a_node_that_will_not_have_them_refuses_all() {
     let refused = world.run(Command::StartEgress(StartEgress { target: recording(), what }));
     assert!(matches!(refused, Err(Refusal::NodeRefused(_))));
     assert_eq!(listed(&mut world), []);
+}
+
+#[test]
+fn streams_beyond_what_a_room_can_record_are_told_and_recorded_once_another_goes() {
+    let mut world = World::new(json!({"inputLimit": -1}));
+    let people: Vec<String> = (0..43).map(|number| format!("person{number}")).collect();
+    world.presenters(&people.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut streams = Vec::new();
+    for person in people.iter().flat_map(|person| [person; 3]) {
+        streams.push((person.as_str(), world.publish(person, &[Kind::Audio]).stream));
+    }
+    start_each(&mut world);
+    world.answer_all();
+    let failed = |egress: &v1::Egress| {
+        let streams = egress.streams.iter().filter(|stream| stream.state() == v1::OutputState::Failed);
+        streams.map(|stream| stream.reason.clone()).collect::<Vec<_>>()
+    };
+    let [egress] = &listed(&mut world)[..] else { panic!("one") };
+    assert_eq!((egress.streams.len(), egress.state()), (129, v1::OutputState::Trouble));
+    assert_eq!(failed(egress), ["the room records as many streams apart as it can"]);
+    let recorded = egress.streams.iter().find(|stream| stream.state() != v1::OutputState::Failed).unwrap();
+    let (person, gone) =
+        streams.into_iter().find(|(_, stream)| stream.as_str() == recorded.stream_id).unwrap();
+    let participant = super::world::participant(person);
+    world.run(Command::Unpublish { participant, stream: gone }).unwrap();
+    world.answer_all();
+    let [egress] = &listed(&mut world)[..] else { panic!("one") };
+    assert_eq!((egress.streams.len(), failed(egress).len()), (128, 0));
 }

@@ -108,7 +108,7 @@ fn nothing_is_made_of_them() {
     assert_eq!(world.run(update), Err(Refusal::StreamIsEncrypted));
 
     for target in [
-        EgressTarget::Recording { container: "mkv".into() },
+        EgressTarget::Recording { container: "mkv".into(), name: String::new() },
         EgressTarget::Broadcast {
             protocol: "rtmp".into(),
             url: "rtmp://live.example/app/key".into(),

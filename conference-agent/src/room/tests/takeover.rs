@@ -38,7 +38,7 @@ fn text(message: &str) -> Command {
 fn recording() -> Command {
     let media = EgressMedia { kind: Kind::Video, from: MIXED.into(), wish: Wish::default() };
     Command::StartEgress(StartEgress {
-        target: EgressTarget::Recording { container: "mkv".into() },
+        target: EgressTarget::Recording { container: "mkv".into(), name: String::new() },
         what: EgressWhat::Media(vec![media]),
     })
 }

@@ -103,7 +103,7 @@ fn a_size_that_is_asked_for_and_another_codec_are_made_as_ever() {
 fn a_recording_has_one_size() {
     let mut world = world(json!({}));
     let media = vec![EgressMedia { kind: Kind::Video, from: MIXED.into(), wish: Wish::default() }];
-    let target = EgressTarget::Recording { container: "mkv".into() };
+    let target = EgressTarget::Recording { container: "mkv".into(), name: String::new() };
     world.run(Command::StartEgress(StartEgress { target, what: EgressWhat::Media(media) })).unwrap();
     let track = world.made().into_iter().rev().find_map(|call| match call {
         CallRequest::SetOutput(output) => output.video?.source,

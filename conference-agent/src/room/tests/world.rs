@@ -618,6 +618,7 @@ fn words(event: &Event) -> String {
             Progress::SessionReady(session) => format!("ready {session}"),
             Progress::SessionError(error) => format!("error {} {}", error.session_id, error.reason),
             Progress::TransportError(reason) => format!("transport-error {reason}"),
+            Progress::TransportMoving(_) => format!("moving {}", progress.transport_id),
         },
         Event::Dropped(dropped) => format!("dropped {}", dropped.reason),
     }
