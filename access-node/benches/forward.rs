@@ -140,6 +140,7 @@ fn forward(c: &mut Criterion) {
             sequence = sequence.wrapping_add(1);
             now += Duration::from_millis(6);
             forwarder.receive(now, source, &packet, &header, false, clients);
+            forwarder.deliver(now, clients, |_| None);
         };
         receive(&mut clients, true);
         assert_eq!(clients.sent, SUBSCRIBERS as u64, "everybody gets the key frame");

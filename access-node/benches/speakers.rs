@@ -163,6 +163,7 @@ impl Room {
                 let header = RtpHeader::parse(&self.plain).expect("the packet is RTP");
                 let (now, source) = (self.now, publisher.source);
                 self.forwarder.receive(now, source, &self.plain, &header, false, &mut self.clients);
+                self.forwarder.deliver(now, &mut self.clients, |_| None);
             }
             if self.forwarder.voices_due().is_some_and(|due| due <= self.now) {
                 black_box(self.forwarder.evaluate_voices(self.now));

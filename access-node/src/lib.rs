@@ -29,22 +29,14 @@ use std::{
 };
 
 use anyhow::Context;
-use kaigi_proto::{
-    auth::Require,
-    v1::{
-        self, access_node_server::AccessNodeServer, cluster_client::ClusterClient,
-        data_link_server::DataLinkServer, layer_link_server::LayerLinkServer,
-        media_link_server::MediaLinkServer,
-    },
+use kaigi_proto::v1::{
+    self, access_node_server::AccessNodeServer, cluster_client::ClusterClient,
+    data_link_server::DataLinkServer, layer_link_server::LayerLinkServer, media_link_server::MediaLinkServer,
 };
 use kaigi_telemetry::{Health, HealthServer};
-use kaigi_worker::{Channels, LoadGauge, Registration, Tasks, new_worker_id};
+use kaigi_worker::{Channels, LoadGauge, Registration, Shutdown, Tasks, new_worker_id};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::interceptor::InterceptedService,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{service::interceptor::InterceptedService, transport::server::TcpIncoming};
 
 pub use args::{Args, candidates, default_workers};
 
@@ -61,16 +53,21 @@ const TICK: Duration = Duration::from_secs(1);
 /// Time to leave the cluster and to tell the clients at the end.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Runs the process until `stop` is cancelled. Ready once it is registered.
+/// Runs the process until it is to end. If it drains, its clients stay connected until they leave, at most for the time that is set. Ready
+/// once it is registered.
 ///
 /// # Errors
 /// If an address can't be listened on, or the cluster's endpoint is none.
-pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
+    let shutdown: Shutdown = shutdown.into();
+    let stop = shutdown.stop().clone();
     let health_server = HealthServer::bind(args.worker.health_listen, health.clone()).await?;
     let listener = TcpListener::bind(args.worker.listen)
         .await
         .with_context(|| format!("can't listen on {}", args.worker.listen))?;
-    let endpoint = args.worker.endpoint(listener.local_addr()?);
+    let trust = args.worker.trust.read()?;
+    trust.report();
+    let endpoint = args.worker.endpoint(listener.local_addr()?, &trust);
     let sockets = (0..args.workers)
         .map(|number| {
             Ok(Sockets::bind(SocketAddr::new(args.bind, args.port_of(number)?), args.link_address)?)
@@ -79,7 +76,7 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
     let media: Vec<_> = sockets.iter().map(Sockets::media_address).collect();
     let announced = args.announced().context("network interfaces can't be read")?;
     let worker_id = new_worker_id(v1::Purpose::Access);
-    let channels = Channels::new(args.worker.secret());
+    let channels = Channels::new(trust.clone());
     let (events, data) = (EventHub::default(), DataConsumers::default());
     let loads: Vec<_> = sockets.iter().map(|_| LoadGauge::default()).collect();
     let together = args.room_transports_per_worker.into();
@@ -108,13 +105,14 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
         };
         handles.push(worker::start(parts, tokio::runtime::Handle::current())?);
     }
-    let workers = Workers::new(handles, placement);
+    let workers = Workers::new(handles, placement.clone());
     tracing::info!(worker = %worker_id, endpoint, ?media, ?announced, "access-node runs");
 
     let service = Service { workers: workers.clone(), events: events.clone(), data: data.clone() };
-    let require = Require(args.worker.secret());
+    let require = trust.require();
     let access = AccessNodeServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE);
-    let server = Server::builder()
+    let server = trust
+        .server()?
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
@@ -124,10 +122,11 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
         .add_service(InterceptedService::new(DataLinkServer::new(service), require))
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
     let registration = Registration {
-        cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
+        cluster: ClusterClient::new(channels.to_cluster(&args.worker.cluster)?),
         worker: args.worker.describe(&worker_id, v1::Purpose::Access, endpoint),
         load: load.clone(),
         tasks: Tasks::default(),
+        shutdown: shutdown.clone(),
     };
     let ready = health.clone();
     let registered = tokio::spawn(registration.run(stop.clone(), move || ready.set_ready(true)));
@@ -135,7 +134,11 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> anyhow:
         served = server => served?,
         served = health_server.run() => served?,
         () = watch(workers.clone(), events, data, Loads { each: loads, all: load }) => anyhow::bail!("the media worker has ended"),
-        () = stop.cancelled() => {}
+        () = async {
+            shutdown.begun().await;
+            health.set_ready(false);
+            shutdown.drained(args.worker.drain_limit(), || placement.is_empty()).await;
+        } => {}
     }
     health.set_ready(false);
     let _: Result<_, _> = tokio::time::timeout(GRACE, async {

@@ -9,5 +9,5 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     init_logs(&args.log);
     let health = Health::install()?;
-    run(args, health, kaigi_worker::stop_on_signal()).await
+    run(args, health, kaigi_worker::Shutdown::on_signal()).await
 }

@@ -66,6 +66,7 @@ impl Meeting {
                 let mut payload = if at == 0 { vp8(self.frames == 0, 1) } else { vec![0, 1] };
                 payload.resize(1150, 1);
                 let step = if at == 0 { 900 } else { 0 };
+                client.frame_goes_on = at + 1 < FRAME;
                 packets.push(client.media(1, &payload, step, self.transport_cc));
                 self.transport_cc = self.transport_cc.wrapping_add(1);
             }
@@ -83,6 +84,7 @@ impl Meeting {
         for packet in packets {
             self.world.now += FRAME_INTERVAL / (FRAME as u32 + 1);
             self.world.node.handle_datagram(self.world.now, path, packet);
+            self.world.node.deliver(self.world.now, |_| None);
             sent += self.world.node.output().datagrams.len();
             self.world.node.output().datagrams.clear();
         }
@@ -97,6 +99,7 @@ impl Meeting {
             self.world.now += FRAME_INTERVAL / (FRAME as u32 + 1);
             let World { node, others, now, .. } = &mut self.world;
             node.handle_datagram(*now, path, packet);
+            node.deliver(*now, |_| None);
             for (to, mut records) in node.output().crossings.iter() {
                 assert_eq!(to, WorkerNumber(1));
                 while let Some(length) = record_length(records) {
@@ -106,6 +109,7 @@ impl Meeting {
                 }
             }
             node.output().crossings.clear();
+            others[0].deliver(*now, |_| None);
             for node in [node, &mut others[0]] {
                 sent += node.output().datagrams.len();
                 node.output().datagrams.clear();
@@ -192,6 +196,7 @@ fn what_goes_to_another_node_is_forwarded_there_without_an_allocation() {
                 here.forward(std::slice::from_ref(packet));
                 there.now += FRAME_INTERVAL / (FRAME as u32 + 1);
                 carry(&mut here.world, &mut there);
+                there.node.deliver(there.now, |_| None);
                 count += there.node.output().datagrams.len();
                 there.node.output().datagrams.clear();
             }
@@ -259,6 +264,7 @@ fn in_a_room_that_selects_ten_thousand_packets_are_forwarded_without_an_allocati
                 let path = Path { peer: Peer { address: *address, tcp: None }, local: None };
                 room.world.now += room::FRAME / PEOPLE as u32;
                 room.world.node.handle_datagram(room.world.now, path, packet);
+                room.world.node.deliver(room.world.now, |_| None);
                 sent += room.world.node.output().datagrams.len();
                 room.world.node.output().datagrams.clear();
             }

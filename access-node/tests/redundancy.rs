@@ -77,6 +77,7 @@ fn redundancy_is_made_and_taken_without_an_allocation() {
             for packet in &packets {
                 world.now += INTERVAL;
                 world.node.handle_datagram(world.now, path, packet);
+                world.node.deliver_all(world.now);
                 sent += world.node.output().datagrams.len();
                 world.node.output().datagrams.clear();
             }

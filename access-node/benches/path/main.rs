@@ -1,5 +1,6 @@
 //! The whole path over real sockets: what a worker spends on each packet that it forwards, beside two minimal forwarders that do as
-//! little as can be done: receive, decrypt, put another number and source into the header, encrypt, send.
+//! little as can be done: receive, decrypt, put another number and source into the header, encrypt, send. To all of them subscribers report
+//! what they get, as browsers do; the minimal forwarders drop that unread.
 //!
 //! One publisher sends 30 frames a second of five packets of 1,200 bytes (1.44 Mbit/s) to a number of subscribers. Counted is the CPU
 //! time, user and system, of the threads that forward; over loopback that includes the receiving half of the kernel's work. Numbers on the
@@ -10,6 +11,7 @@
 
 mod minimal;
 mod peers;
+mod reports;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod worker;
@@ -17,6 +19,7 @@ mod worker;
 use std::time::{Duration, Instant, SystemTime};
 
 use peers::{Publisher, Subscribers};
+use reports::Reporter;
 
 /// Rounds of everything; the median counts.
 const ROUNDS: usize = 3;
@@ -29,6 +32,8 @@ const FRAME_RATE: u32 = 30;
 trait Forwarder {
     fn name(&self) -> &'static str;
     fn publisher(&mut self) -> &mut Publisher;
+    /// Those who report to it, in the order of the subscribers.
+    fn reporters(&mut self) -> &mut Vec<Reporter>;
     /// CPU time that the forwarding threads have used so far.
     fn used(&mut self) -> Duration;
 }
@@ -48,6 +53,7 @@ fn since_epoch() -> Duration {
 }
 
 fn measure(forwarder: &mut dyn Forwarder, subscribers: &Subscribers) -> Measured {
+    subscribers.report(std::mem::take(forwarder.reporters()));
     let (before, received_before) = (forwarder.used(), subscribers.received());
     subscribers.take_frames();
     let begin = Instant::now();
@@ -66,6 +72,7 @@ fn measure(forwarder: &mut dyn Forwarder, subscribers: &Subscribers) -> Measured
     }
     let received = subscribers.received() - received_before;
     let used = forwarder.used() - before;
+    *forwarder.reporters() = subscribers.report(Vec::new());
     // Where a frame was lost it is not known which ones came.
     let whole = subscribers.take_frames().into_iter().filter(|arrivals| arrivals.len() == sent_at.len());
     let delay = |(arrival, sent): (Duration, &Duration)| arrival.saturating_sub(*sent);

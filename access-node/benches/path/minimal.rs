@@ -11,14 +11,19 @@ use std::{
 };
 
 use kaigi_access_node::transport::{Srtp, SrtpKeys};
+use kaigi_media::rtp::is_rtcp;
 use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
 use rtc_srtp::{crypto, protection_profile::ProtectionProfile};
 
 use crate::{
     Forwarder,
     peers::{PACKETS, Publisher, Subscribers},
+    reports::Reporter,
     worker::thread_time,
 };
+
+/// The source under which subscribers get what they get.
+const SSRC: u32 = 0x0102_0304;
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Sending {
@@ -31,6 +36,7 @@ pub(crate) enum Sending {
 pub(crate) struct Minimal {
     sending: Sending,
     publisher: Publisher,
+    reporters: Vec<Reporter>,
     used: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -46,6 +52,10 @@ impl Forwarder for Minimal {
 
     fn publisher(&mut self) -> &mut Publisher {
         &mut self.publisher
+    }
+
+    fn reporters(&mut self) -> &mut Vec<Reporter> {
+        &mut self.reporters
     }
 
     fn used(&mut self) -> Duration {
@@ -86,6 +96,7 @@ pub(crate) fn start(subscribers: &Subscribers, sending: Sending) -> Minimal {
         .iter()
         .map(|socket| (socket.local_addr().unwrap(), srtp(3, 4), Vec::new()))
         .collect();
+    let reporters = (0..subscribers.len()).map(|_| Reporter::new(srtp(4, 3), publisher.to, SSRC)).collect();
     let state = UdpSocketState::new(UdpSockRef::from(&socket)).unwrap();
     socket.set_nonblocking(false).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -96,11 +107,13 @@ pub(crate) fn start(subscribers: &Subscribers, sending: Sending) -> Minimal {
             let mut buffer = [0; 2048];
             let mut waiting = 0;
             while !stop.load(Ordering::Relaxed) {
-                if let Ok(length) = socket.recv(&mut buffer) {
+                if let Ok(length) = socket.recv(&mut buffer)
+                    && !is_rtcp(&buffer[..length])
+                {
                     let mut plain = from.unprotect_rtp(&buffer[..length]).unwrap();
                     waiting += 1;
                     for (address, srtp, frame) in &mut clients {
-                        plain[8..12].copy_from_slice(&[1, 2, 3, 4]);
+                        plain[8..12].copy_from_slice(&SSRC.to_be_bytes());
                         let protected = srtp.protect_rtp(&plain).unwrap();
                         if sending == Sending::EachAlone {
                             socket.send_to(&protected, *address).unwrap();
@@ -125,5 +138,5 @@ pub(crate) fn start(subscribers: &Subscribers, sending: Sending) -> Minimal {
             }
         }
     });
-    Minimal { sending, publisher, used, stop, thread: Some(thread) }
+    Minimal { sending, publisher, reporters, used, stop, thread: Some(thread) }
 }

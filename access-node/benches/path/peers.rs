@@ -8,14 +8,17 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use kaigi_access_node::transport::Srtp;
 use nix::sys::socket::{setsockopt, sockopt};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 
-use crate::support::{VP8, packet};
+use crate::{
+    reports::Reporter,
+    support::{VP8, packet},
+};
 
 /// Packets of a frame.
 pub(crate) const PACKETS: u16 = 5;
@@ -68,6 +71,8 @@ pub(crate) struct Subscribers {
     received: Arc<AtomicUsize>,
     /// When the kernel had the last packet of each frame, since the Unix epoch, for each of them.
     frames: Arc<Mutex<Vec<Vec<Duration>>>>,
+    /// Of the forwarder that is measured.
+    reporters: Arc<Mutex<Vec<Reporter>>>,
     stop: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
@@ -79,6 +84,7 @@ impl Subscribers {
             sockets: Arc::new(sockets),
             received: Arc::default(),
             frames: Arc::new(Mutex::new(vec![Vec::new(); count])),
+            reporters: Arc::default(),
             stop: Arc::default(),
             reader: None,
         }
@@ -102,22 +108,37 @@ impl Subscribers {
         self.frames.lock().unwrap().iter_mut().map(std::mem::take).collect()
     }
 
+    /// They report for others from now on; gives those for whom they did.
+    pub(crate) fn report(&self, reporters: Vec<Reporter>) -> Vec<Reporter> {
+        std::mem::replace(&mut *self.reporters.lock().unwrap(), reporters)
+    }
+
     /// Begins to empty the sockets.
     pub(crate) fn read(&mut self) {
         let (sockets, received, stop) = (self.sockets.clone(), self.received.clone(), self.stop.clone());
-        let frames = self.frames.clone();
+        let (frames, reporters) = (self.frames.clone(), self.reporters.clone());
         let states: Vec<_> = sockets.iter().map(watched).collect();
         self.reader = Some(std::thread::spawn(move || {
             let mut buffers = vec![0; DATAGRAM * BATCH_SIZE];
             while !stop.load(Ordering::Relaxed) {
+                let mut reporters = reporters.lock().unwrap();
+                let now = Instant::now();
                 for (at, (socket, state)) in sockets.iter().zip(&states).enumerate() {
+                    let mut reporter = reporters.get_mut(at);
                     read(socket, state, &mut buffers, |bytes, arrival| {
+                        if let Some(reporter) = &mut reporter {
+                            reporter.received(now, bytes);
+                        }
                         received.fetch_add(usize::from(bytes.len() >= BYTES / 2), Ordering::Relaxed);
                         if bytes.len() >= BYTES / 2 && bytes[1] & 0x80 != 0 {
                             frames.lock().unwrap()[at].push(arrival);
                         }
                     });
+                    if let Some(reporter) = reporter {
+                        reporter.report(now, socket);
+                    }
                 }
+                drop(reporters);
                 std::thread::sleep(Duration::from_millis(3));
             }
         }));

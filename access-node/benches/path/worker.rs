@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Forwarder,
     peers::{Publisher, Subscribers},
+    reports::Reporter,
     support::{Client, Way, world::format, world::source},
 };
 
@@ -45,6 +46,7 @@ pub(crate) struct Workers {
     runtime: Runtime,
     handles: Vec<WorkerHandle>,
     publisher: Publisher,
+    reporters: Vec<Reporter>,
     stop: CancellationToken,
 }
 
@@ -58,6 +60,10 @@ impl Forwarder for Workers {
 
     fn publisher(&mut self) -> &mut Publisher {
         &mut self.publisher
+    }
+
+    fn reporters(&mut self) -> &mut Vec<Reporter> {
+        &mut self.reporters
     }
 
     fn used(&mut self) -> Duration {
@@ -119,6 +125,7 @@ pub(crate) fn start(subscribers: &Subscribers, count: u16) -> Workers {
         sequence: 0,
         frame: 0,
     };
+    let mut reporters = Vec::new();
     for (number, socket) in subscribers.sockets().iter().enumerate() {
         let (handle, media) = (&handles[number % handles.len()], medias[number % handles.len()]);
         let mut client = Client::new();
@@ -142,8 +149,9 @@ pub(crate) fn start(subscribers: &Subscribers, count: u16) -> Workers {
         let (opened, tracks) = request::subscription(request).unwrap();
         call(handle, Box::new(move |node, now| node.open_subscription(now, &opened, tracks).unwrap()));
         connect(&runtime, handle, &id, &mut client, socket, media);
+        reporters.push(Reporter::new(client.srtp.take().unwrap(), media, client.answer.ssrcs[0][0]));
     }
-    Workers { runtime, handles, publisher, stop }
+    Workers { runtime, handles, publisher, reporters, stop }
 }
 
 fn parts(

@@ -51,14 +51,6 @@ impl History {
         self.0[usize::from(sequence) % HISTORY] = Entry { sent: at as u32, sequence, packed };
     }
 
-    /// A packet leaves at that time in µs.
-    pub(super) fn left(&mut self, at: i64, sequence: u16) {
-        let entry = self.0.get_mut(usize::from(sequence) % HISTORY);
-        if let Some(entry) = entry.filter(|entry| entry.sequence == sequence) {
-            entry.sent = at as u32;
-        }
-    }
-
     /// A packet, if it is remembered at that time.
     pub(super) fn get(&self, now: i64, sequence: u16) -> Option<Sent> {
         let entry = self.0.get(usize::from(sequence) % HISTORY).filter(|entry| entry.sequence == sequence)?;
@@ -96,18 +88,6 @@ fn code(status: Status) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_leaves_later_than_it_was_written_was_sent_then() {
-        let mut history = History::default();
-        history.left(0, 7);
-        history.sent(1_000, 7, 1200, false);
-        history.left(1_900, 7);
-        history.left(2_500, 8);
-        history.left(2_500, 7 + HISTORY as u16);
-        let sent = Sent { sent: 1_900, bytes: 1200, probe: false, status: Status::Sent };
-        assert_eq!(history.get(5_000, 7), Some(sent));
-    }
 
     #[test]
     fn a_packet_is_remembered_until_another_takes_its_place() {

@@ -91,11 +91,6 @@ impl BandwidthEstimator {
         self.history.sent(self.micros(now), sequence, bytes, probe);
     }
 
-    /// A packet leaves later than it was said to go out.
-    pub fn left(&mut self, now: Instant, sequence: u16) {
-        self.history.left(self.micros(now), sequence);
-    }
-
     /// A packet without a transport-wide number goes out.
     pub fn sent_unnumbered(&mut self, now: Instant, bytes: usize) {
         self.reported.sent(self.micros(now), bytes);

@@ -7,10 +7,12 @@ use kaigi_media::rtp::RtpHeader;
 use super::{
     Forwarder, Outlet, Source,
     descriptions::Read,
+    frames::Held,
     picture::{Picture, inspect},
+    picture_id::locate,
     reception::{Arrival, Reception},
 };
-use crate::{keys::SourceKey, sdp::Kind};
+use crate::{keys::SourceKey, pacing::Class, sdp::Kind};
 
 /// How a packet came to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +28,15 @@ pub(super) enum Arrived {
     Recovered,
 }
 
+impl Arrived {
+    /// Whether it was received for the first time.
+    pub(super) fn is_first(self) -> bool {
+        matches!(self, Self::Once { .. })
+    }
+}
+
 impl Forwarder {
-    /// A packet of a source came in: plain RTP with the source's own header, also if it was a retransmission.
+    /// A packet of a source came in: plain RTP with the source's own header, also if it was a retransmission. [`Self::deliver`] sends it.
     pub fn receive(
         &mut self,
         now: Instant,
@@ -54,7 +63,7 @@ impl Forwarder {
         arrived: Arrived,
         out: &mut impl Outlet,
     ) {
-        let Self { sources, sinks, timers, scratch, left, voices, renumbered, .. } = self;
+        let Self { sources, timers, voices, renumbered, frames, .. } = self;
         let Some(source) = sources.get_mut(key) else { return };
         let Some(supply) = &mut source.supply else { return };
         let origin = supply.origin;
@@ -97,43 +106,37 @@ impl Forwarder {
         {
             voices.begins(now, key);
         }
-        let delivered = source.deliver(key, &incoming, &seen, audio_level, (sinks, scratch), out);
-        source.awaited = delivered.is_awaited;
-        if delivered.is_awaited && matches!(arrived, Arrived::Once { .. }) {
-            if source.key_frame_due(now) {
-                out.request_key_frame(origin, header.ssrc);
-            }
-            timers.set(key, source.next_timeout());
+        if source.sinks.is_empty() {
+            source.awaited = false;
+            return;
         }
-        for (sink, before) in delivered.switched {
-            if let Some(source) = sources.get_mut(before) {
-                source.sinks.retain(|other| *other != sink);
-            }
-            left.push(before);
+        let held = source.hold(&incoming, &seen, audio_level);
+        let waits = source.kind == Kind::Video && !header.marker && arrived.is_first();
+        if frames.add(now, key, source.restarts, held, waits) {
+            self.deliver_all_of(now, key, out);
         }
     }
 }
 
-/// A packet that came in, as it is forwarded.
+/// A packet that came in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Incoming<'p> {
-    pub(super) now: Instant,
-    pub(super) packet: &'p [u8],
-    pub(super) header: &'p RtpHeader,
-    pub(super) sequence: u64,
-    pub(super) is_newest: bool,
-    pub(super) arrived: Arrived,
+struct Incoming<'p> {
+    now: Instant,
+    packet: &'p [u8],
+    header: &'p RtpHeader,
+    sequence: u64,
+    is_newest: bool,
+    arrived: Arrived,
 }
 
 /// What a packet shows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen<'p> {
-    pub(super) picture: Picture,
-    /// The dependency descriptor, and what was read of it.
-    pub(super) descriptor: Option<&'p [u8]>,
-    pub(super) read: Option<Read>,
-    /// It can't be told whether a decoder would get on with it. If its structure comes yet, receivers ask for it again.
-    pub(super) is_unreadable: bool,
+struct Seen {
+    picture: Picture,
+    /// What was read of its dependency descriptor.
+    read: Option<Read>,
+    /// See [`Held::is_unreadable`].
+    is_unreadable: bool,
 }
 
 impl Source {
@@ -187,7 +190,7 @@ impl Source {
         self.kind == Kind::Audio && header.payload(packet).is_empty()
     }
 
-    fn inspect<'p>(&mut self, incoming: &Incoming<'p>) -> Seen<'p> {
+    fn inspect(&mut self, incoming: &Incoming<'_>) -> Seen {
         let Incoming { packet, header, .. } = *incoming;
         let mut picture = match (self.kind, &self.supply) {
             (Kind::Video, Some(supply)) => inspect(supply.format.codec, header.payload(packet)),
@@ -202,7 +205,38 @@ impl Source {
         if let Some(read) = &read {
             picture.is_described_by(&read.descriptor, self.descriptions.structure());
         }
-        Seen { picture, descriptor, read, is_unreadable }
+        Seen { picture, read, is_unreadable }
+    }
+
+    /// What has to be known of a packet to send it.
+    fn hold(&mut self, incoming: &Incoming<'_>, seen: &Seen, audio_level: Option<u8>) -> Held {
+        let Incoming { packet, header, sequence, is_newest, arrived, .. } = *incoming;
+        let Seen { picture, read, is_unreadable } = *seen;
+        let payload = header.payload(packet);
+        let (class, padding) = match self.kind {
+            Kind::Audio => (Class::Sound, 0),
+            Kind::Video if is_newest && arrived.is_first() => {
+                (Class::Picture, self.cut.padding(header.timestamp, header.marker, payload.len()))
+            }
+            Kind::Video => (Class::Picture, 0),
+        };
+        let number = read.map(|read| read.descriptor.number);
+        let ids = self.supply.as_ref().map(|supply| locate(supply.format.codec, payload).with_frame(number));
+        let ids = ids.unwrap_or_default();
+        let header = *header;
+        Held {
+            sequence,
+            header,
+            is_newest,
+            arrived,
+            picture,
+            read,
+            is_unreadable,
+            ids,
+            audio_level,
+            class,
+            padding,
+        }
     }
 
     /// Counts and keeps a packet.

@@ -131,11 +131,17 @@ impl Forwarder {
         }
         // What is held back is not worth keeping until then.
         let (flows, held) = (sink.flows(), sink.held);
+        let is_link = matches!(sink.to, Destination::Link { .. });
         let is_there = |key| self.sources.get(key).is_some_and(|source: &Source| source.supply.is_some());
         let goes_on = flows && !held && sink.source.is_some_and(is_there);
         sink.next = Some(source_key);
         if let Some(source) = self.sources.get_mut(source_key) {
-            source.sinks.push(key);
+            if is_link {
+                // What others need time for goes before what is written here.
+                source.sinks.insert(0, key);
+            } else {
+                source.sinks.push(key);
+            }
             source.awaited |= flows;
         }
         self.chose(now, key, why);

@@ -1,80 +1,122 @@
-//! A packet of a source, to all sinks that get it.
+//! Packets of a source, to all sinks that get it.
+
+use std::time::Instant;
 
 use kaigi_proto::v1;
 
 use super::{
-    Outlet, Source,
-    accept::{Arrived, Incoming, Seen},
+    Forwarder, Outlet, Source,
+    accept::descriptor_of,
     continuity::Numbering,
+    frames::{Batch, Held},
     padding::pad,
-    picture_id::{PictureIds, Shift, locate},
+    picture_id::Shift,
     sink::{ClientStream, Destination, Frame, Numbers, Sink},
     targets::Described,
 };
 use crate::{
     arena::Arena,
     keys::{SinkKey, SinkTag, SourceKey},
-    pacing::Class,
     sdp::Kind,
 };
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub(super) struct Delivered {
-    /// Somebody can't go on without a key frame.
-    pub(super) is_awaited: bool,
+struct Delivered {
+    /// The packets with which somebody can't go on for want of a key frame: a bit for each.
+    awaiting: u32,
     /// Sinks that went over to the source, and what each had before.
-    pub(super) switched: Vec<(SinkKey, SourceKey)>,
+    switched: Vec<(SinkKey, SourceKey)>,
 }
 
-/// The same for all sinks.
+/// A packet on its way to one sink.
+#[derive(Clone, Copy)]
 struct Outgoing<'p> {
-    incoming: &'p Incoming<'p>,
-    seen: &'p Seen<'p>,
-    described: Option<Described<'p>>,
+    now: Instant,
+    held: &'p Held,
+    packet: &'p [u8],
     of: Numbering,
-    ids: PictureIds,
-    audio_level: Option<u8>,
-    class: Class,
-    /// Bytes that make it as long as others of its picture.
-    padding: usize,
+}
+
+impl Forwarder {
+    /// Sends what has come in, but what still waits for the rest of its frame. `leave` is called after what was written for each sink, and may
+    /// send it: before what is for the next ones is written, so that it is still in the processor's cache. If that took time it gives the time.
+    pub fn deliver<O: Outlet>(
+        &mut self,
+        mut now: Instant,
+        out: &mut O,
+        mut leave: impl FnMut(&mut O) -> Option<Instant>,
+    ) {
+        while let Some(batch) = self.frames.take_due(now) {
+            now = self.deliver_batch(now, batch, out, &mut leave);
+        }
+    }
+
+    /// Sends all that has come in, as if nothing more of any frame were to come.
+    pub fn deliver_all(&mut self, now: Instant, out: &mut impl Outlet) {
+        while let Some(batch) = self.frames.take_any(None) {
+            self.deliver_batch(now, batch, out, &mut |_| None);
+        }
+    }
+
+    /// Sends all that has come in of a source.
+    pub(super) fn deliver_all_of(&mut self, now: Instant, source: SourceKey, out: &mut impl Outlet) {
+        while let Some(batch) = self.frames.take_any(Some(source)) {
+            self.deliver_batch(now, batch, out, &mut |_| None);
+        }
+    }
+
+    /// Whether something has come in that is to be sent, and all of it waits for the rest of its frame.
+    #[must_use]
+    pub fn only_waits(&self) -> bool {
+        self.frames.all_wait()
+    }
+
+    /// Sends packets of a source; gives the time.
+    fn deliver_batch<O: Outlet>(
+        &mut self,
+        now: Instant,
+        batch: Batch,
+        out: &mut O,
+        leave: &mut impl FnMut(&mut O) -> Option<Instant>,
+    ) -> Instant {
+        let Self { sources, sinks, timers, scratch, left, frames, .. } = self;
+        let (mut now, mut delivered) = (now, Delivered::default());
+        let key = batch.source;
+        let is_there = |source: &&mut Source| source.restarts == batch.restarts && source.active;
+        if let Some(source) = sources.get_mut(key).filter(is_there) {
+            for sink in &source.sinks {
+                source.deliver(now, (&batch, *sink), (sinks, scratch), &mut delivered, out);
+                now = leave(out).unwrap_or(now);
+            }
+            source.delivered(now, &batch, delivered.awaiting, out);
+            timers.set(key, source.next_timeout());
+        }
+        frames.sent(batch);
+        for (sink, before) in delivered.switched {
+            if let Some(source) = sources.get_mut(before) {
+                source.sinks.retain(|other| *other != sink);
+            }
+            left.push(before);
+        }
+        now
+    }
 }
 
 impl Source {
-    /// Sends a packet to all who get the source, or go over to it.
-    pub(super) fn deliver(
-        &mut self,
-        key: SourceKey,
-        incoming: &Incoming<'_>,
-        seen: &Seen<'_>,
-        audio_level: Option<u8>,
+    /// Sends packets to one who gets the source, or goes over to it.
+    fn deliver(
+        &self,
+        now: Instant,
+        (batch, sink_key): (&Batch, SinkKey),
         (sinks, scratch): (&mut Arena<Sink, SinkTag>, &mut Vec<u8>),
+        delivered: &mut Delivered,
         out: &mut impl Outlet,
-    ) -> Delivered {
-        let Incoming { packet, header, is_newest, arrived, .. } = *incoming;
-        let mut delivered = Delivered::default();
-        let Some(codec) = self.supply.as_ref().map(|supply| supply.format.codec) else { return delivered };
-        let payload = header.payload(packet);
-        let (class, padding) = match (self.kind, arrived) {
-            (Kind::Audio, _) => (Class::Sound, 0),
-            (Kind::Video, Arrived::Once { .. }) if is_newest => {
-                (Class::Picture, self.cut.padding(header.timestamp, header.marker, payload.len()))
-            }
-            (Kind::Video, _) => (Class::Picture, 0),
-        };
-        let number = seen.read.map(|read| read.descriptor.number);
-        let outgoing = Outgoing {
-            incoming,
-            seen,
-            described: seen.read.and_then(|read| self.descriptions.described(read)),
-            of: Numbering { source: key, restarts: self.restarts },
-            ids: locate(codec, payload).with_frame(number),
-            audio_level,
-            class,
-            padding,
-        };
-        for sink_key in &self.sinks {
-            let Some(sink) = sinks.get_mut(*sink_key).filter(|sink| sink.flows()) else { continue };
+    ) {
+        let Some(sink) = sinks.get_mut(sink_key).filter(|sink| sink.flows()) else { return };
+        let of = Numbering { source: batch.source, restarts: batch.restarts };
+        for (bit, held) in (0..).map(|at| 1 << at).zip(&batch.packets) {
+            let Some(packet) = self.cache.get(held.sequence) else { continue };
             let stream = match &mut sink.to {
                 Destination::Link { to, .. } => {
                     out.link_rtp(*to, packet);
@@ -82,20 +124,36 @@ impl Source {
                 }
                 Destination::Client(stream) => stream,
             };
-            if sink.source != Some(key) {
-                if !(seen.picture.key_frame && is_newest) {
-                    delivered.is_awaited = true;
+            if sink.source != Some(batch.source) {
+                if !(held.picture.key_frame && held.is_newest) {
+                    delivered.awaiting |= bit;
                     continue;
                 }
                 sink.next = None;
                 sink.held = false;
-                delivered.switched.extend(sink.source.replace(key).map(|before| (*sink_key, before)));
+                let before = sink.source.replace(batch.source);
+                delivered.switched.extend(before.map(|before| (sink_key, before)));
             } else if sink.held {
                 continue;
             }
-            delivered.is_awaited |= outgoing.send(self, stream, sink.limit, scratch, out);
+            let outgoing = Outgoing { now, held, packet, of };
+            if outgoing.send(self, stream, sink.limit, scratch, out) {
+                delivered.awaiting |= bit;
+            }
         }
-        delivered
+    }
+
+    /// They were sent; with those of them somebody could not go on for want of a key frame.
+    fn delivered(&mut self, now: Instant, batch: &Batch, awaiting: u32, out: &mut impl Outlet) {
+        let Some((origin, ssrc)) = self.supply.as_ref().map(|supply| (supply.origin, supply.ssrc)) else {
+            return;
+        };
+        for (at, held) in batch.packets.iter().enumerate() {
+            self.awaited = awaiting & 1 << at != 0;
+            if self.awaited && held.arrived.is_first() && self.key_frame_due(now) {
+                out.request_key_frame(origin, ssrc.unwrap_or_default());
+            }
+        }
     }
 }
 
@@ -109,8 +167,7 @@ impl Outgoing<'_> {
         scratch: &mut Vec<u8>,
         out: &mut impl Outlet,
     ) -> bool {
-        let Incoming { now, header, sequence, is_newest, .. } = *self.incoming;
-        let picture = &self.seen.picture;
+        let Held { sequence, header, is_newest, picture, ids, .. } = self.held;
         if stream.continuity.is_interrupted(self.of) {
             stream.awaits_key_frame = source.kind == Kind::Video;
             if !is_newest {
@@ -123,20 +180,21 @@ impl Outgoing<'_> {
             }
             stream.awaits_key_frame = false;
             stream.selection.restart();
-            stream.sent.joined(now, source, limit);
+            stream.sent.joined(self.now, source, limit);
         }
-        if self.seen.is_unreadable {
+        if self.held.is_unreadable {
             return false;
         }
-        let selected = stream.selection.select(header.timestamp, picture, self.described.as_ref());
+        let described = self.held.read.and_then(|read| source.descriptions.described(read));
+        let selected = stream.selection.select(header.timestamp, picture, described.as_ref());
         if selected.taken {
             let top = stream.selection.top();
-            let numbers = stream.continuity.advance(now, self.of, sequence, header.timestamp, &self.ids, top);
-            if let Some((sequence, timestamp, shift)) = numbers {
-                self.write(source, stream, (sequence, timestamp, shift), scratch, out);
+            let numbers = stream.continuity.advance(self.now, self.of, *sequence, header.timestamp, ids, top);
+            if let Some(numbers) = numbers {
+                self.write(source, stream, described.as_ref(), numbers, scratch, out);
             }
-        } else if is_newest {
-            stream.continuity.leave_out(self.of, sequence, &self.ids);
+        } else if *is_newest {
+            stream.continuity.leave_out(self.of, *sequence, ids);
         }
         selected.waits
     }
@@ -146,41 +204,43 @@ impl Outgoing<'_> {
         &self,
         source: &Source,
         stream: &mut ClientStream,
+        described: Option<&Described<'_>>,
         (sequence, timestamp, shift): (u16, u32, Shift),
         scratch: &mut Vec<u8>,
         out: &mut impl Outlet,
     ) {
-        let Incoming { now, packet, header, .. } = *self.incoming;
-        let frame = self.described.as_ref().zip(self.seen.descriptor).map(|(described, bytes)| Frame {
-            descriptor: described.descriptor,
-            bytes,
-            active: stream.selection.news(described),
+        let Self { now, held, packet, of } = *self;
+        let Held { header, picture, class, .. } = held;
+        let frame = described.and_then(|described| {
+            let bytes = descriptor_of(source, header, packet)?;
+            let active = stream.selection.news(described);
+            Some(Frame { descriptor: described.descriptor, bytes, active })
         });
         let numbers = Numbers {
             sequence,
             timestamp,
-            audio_level: self.audio_level,
-            picture: (self.ids, shift),
-            ends: self.seen.picture.ended(),
+            audio_level: held.audio_level,
+            picture: (held.ids, shift),
+            ends: picture.ended(),
             frame,
         };
-        let red = stream.write_red(scratch, (header, packet), &numbers, self.of, &source.cache);
+        let red = stream.write_red(scratch, (header, packet), &numbers, of, &source.cache);
         stream.sent.redundant += u64::from(red.is_some());
         let written = red.unwrap_or_else(|| stream.write(scratch, header, packet, &numbers));
         stream.packets = stream.packets.wrapping_add(1);
         stream.octets =
             stream.octets.wrapping_add(u32::try_from(scratch.len() - written.payload_at).unwrap_or(0));
-        stream.sent.tally.packet(now, scratch.len(), timestamp, self.seen.picture.key_frame);
+        stream.sent.tally.packet(now, scratch.len(), timestamp, picture.key_frame);
         if stream.may_pad() {
-            pad(scratch, self.padding);
+            pad(scratch, held.padding);
         }
         stream.protect(scratch, timestamp);
         let to = stream.parameters.transport;
-        out.client_rtp(now, to, scratch, written.transport_cc_at, self.class);
+        out.client_rtp(now, to, scratch, written.transport_cc_at, *class);
         if let Some(written) = stream.write_repair(scratch, header.marker) {
             stream.sent.redundant += 1;
             stream.sent.tally.again(now, scratch.len());
-            out.client_rtp(now, to, scratch, written.transport_cc_at, self.class);
+            out.client_rtp(now, to, scratch, written.transport_cc_at, *class);
         }
     }
 }

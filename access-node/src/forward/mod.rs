@@ -11,6 +11,7 @@ mod continuity;
 mod cut;
 mod deliver;
 mod descriptions;
+mod frames;
 mod meter;
 mod nack;
 mod padding;
@@ -57,6 +58,7 @@ use rtc_rtcp::sender_report::SenderReport;
 use self::{
     clock::fixed_point,
     continuity::Numbering,
+    frames::Frames,
     sink::{ClientStream, Destination},
     source::ClockReading,
     voice::Voices,
@@ -111,6 +113,7 @@ pub struct Forwarder {
     /// Sources that a sink has left for another.
     left: Vec<SourceKey>,
     voices: Voices,
+    frames: Frames,
 }
 
 impl Forwarder {
@@ -414,10 +417,10 @@ impl Forwarder {
 
     /// When [`Self::handle_timeout`] is due.
     pub fn next_timeout(&mut self) -> Option<Instant> {
-        self.timers.earliest()
+        [self.timers.earliest(), self.frames.next_timeout()].into_iter().flatten().min()
     }
 
-    /// Asks for what is missing.
+    /// Asks for what is missing. Frames that have waited long enough leave with the next [`Self::deliver`].
     pub fn handle_timeout(&mut self, now: Instant, out: &mut impl Outlet) {
         while let Some(key) = self.timers.pop_due(now) {
             let Some(source) = self.sources.get_mut(key) else { continue };

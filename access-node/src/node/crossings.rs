@@ -30,20 +30,16 @@ pub enum Crossing<'b> {
 pub struct Crossings {
     to: Vec<Vec<u8>>,
     count: usize,
-    /// One of them must cross now.
-    urgent: bool,
 }
 
 impl Crossings {
-    /// Adds a packet of a flow of that worker; `waits` says whether more is coming that it may cross with.
-    pub(super) fn packet(&mut self, to: WorkerNumber, flow: FlowKey, waits: bool, packet: &[u8]) {
-        self.urgent |= !waits;
+    /// Adds a packet of a flow of that worker.
+    pub(super) fn packet(&mut self, to: WorkerNumber, flow: FlowKey, packet: &[u8]) {
         self.push(to, flow, PACKET, packet, &[]);
     }
 
     /// Adds a report.
     pub(super) fn report(&mut self, to: WorkerNumber, flow: FlowKey, ntp: u64, rtp: u32) {
-        self.urgent = true;
         self.push(to, flow, REPORT, &ntp.to_be_bytes(), &rtp.to_be_bytes());
     }
 
@@ -74,12 +70,6 @@ impl Crossings {
         self.count == 0
     }
 
-    /// Whether there are some, and all can wait for what they may cross with.
-    #[must_use]
-    pub fn may_wait(&self) -> bool {
-        !self.urgent && !self.is_empty()
-    }
-
     /// The records for each worker that there are some for; [`record`] reads them.
     pub fn iter(&self) -> impl Iterator<Item = (WorkerNumber, &[u8])> {
         (0..)
@@ -93,7 +83,6 @@ impl Crossings {
     pub fn clear(&mut self) {
         self.to.iter_mut().for_each(Vec::clear);
         self.count = 0;
-        self.urgent = false;
     }
 }
 
@@ -129,11 +118,9 @@ mod tests {
     fn records_are_read_as_they_were_written() {
         let mut crossings = Crossings::default();
         let (first, second) = (Key::for_tests(7), Key::for_tests(8));
-        crossings.packet(WorkerNumber(2), first, true, &[1; 1200]);
-        assert!(crossings.may_wait());
-        crossings.packet(WorkerNumber(0), first, true, &[]);
+        crossings.packet(WorkerNumber(2), first, &[1; 1200]);
+        crossings.packet(WorkerNumber(0), first, &[]);
         crossings.report(WorkerNumber(2), second, 1 << 40, 9);
-        assert!(!crossings.may_wait());
         assert_eq!(crossings.len(), 3);
         let mut all = Vec::new();
         for (to, mut bytes) in crossings.iter() {

@@ -9,16 +9,12 @@ use crate::{keys::TransportKey, transport::Path};
 pub struct Datagrams {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
-    /// One of them must leave now.
-    urgent: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
     path: Path,
     transport: TransportKey,
-    /// Transport-wide.
-    number: Option<u16>,
     start: usize,
     end: usize,
 }
@@ -35,16 +31,14 @@ pub struct Datagram<'d> {
 }
 
 impl Datagrams {
-    /// Adds one that must not wait.
+    /// Adds one.
     pub fn push(&mut self, path: Path, transport: TransportKey, bytes: &[u8]) {
-        self.urgent = true;
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        self.entries.push(Entry { path, transport, number: None, start, end: self.bytes.len() });
+        self.entries.push(Entry { path, transport, start, end: self.bytes.len() });
     }
 
-    /// Adds one that is written onto the end of the buffer, which must not be changed before; nothing is added if that fails. `waits` says
-    /// whether more is coming that it may leave with; `number` is its transport-wide number, if it has one. Returns its size.
+    /// Adds one that is written onto the end of the buffer, which must not be changed before; nothing is added if that fails. Returns its size.
     ///
     /// # Errors
     /// What `write` fails with.
@@ -52,8 +46,6 @@ impl Datagrams {
         &mut self,
         path: Path,
         transport: TransportKey,
-        waits: bool,
-        number: Option<u16>,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<usize, E> {
         let start = self.bytes.len();
@@ -61,8 +53,7 @@ impl Datagrams {
             self.bytes.truncate(start);
             return Err(error);
         }
-        self.urgent |= !waits;
-        self.entries.push(Entry { path, transport, number, start, end: self.bytes.len() });
+        self.entries.push(Entry { path, transport, start, end: self.bytes.len() });
         Ok(self.bytes.len() - start)
     }
 
@@ -78,10 +69,10 @@ impl Datagrams {
         self.entries.is_empty()
     }
 
-    /// Whether there are some, and all can wait for what they may leave with.
+    /// Bytes of all.
     #[must_use]
-    pub fn may_wait(&self) -> bool {
-        !self.urgent && !self.is_empty()
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// One of them.
@@ -90,11 +81,6 @@ impl Datagrams {
         let entry = self.entries.get(at)?;
         let bytes = self.bytes.get(entry.start..entry.end)?;
         Some(Datagram { path: entry.path, transport: entry.transport, bytes })
-    }
-
-    /// Whose they are and their transport-wide numbers, of those that have one.
-    pub fn numbers(&self) -> impl Iterator<Item = (TransportKey, u16)> {
-        self.entries.iter().filter_map(|entry| Some((entry.transport, entry.number?)))
     }
 
     /// All, in the order in which they were added.
@@ -106,7 +92,6 @@ impl Datagrams {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
-        self.urgent = false;
     }
 }
 

@@ -21,7 +21,6 @@ use crate::{
     ids::{Mid, Rid},
     keys::{SourceKey, TransportKey},
     protect::Protection,
-    sdp::Kind,
     transport::{Class, Path, Srtp, classify, stun_user_name},
 };
 
@@ -189,8 +188,6 @@ impl Node {
         self.note_transport_cc(now, key, source, &header, plain);
         match incoming {
             Incoming::Primary(_) => {
-                let is_video = self.forward.source(source).is_some_and(|source| source.kind == Kind::Video);
-                self.net.frame_goes_on = is_video && !header.marker;
                 if self.forward.source(source).is_some_and(|source| source.is_red(&header)) {
                     if !self.forward.receive_red(now, source, plain, &header, &mut self.net) {
                         self.net.counters.malformed += 1;
@@ -198,7 +195,6 @@ impl Node {
                 } else {
                     self.forward.receive(now, source, plain, &header, false, &mut self.net);
                 }
-                self.net.frame_goes_on = false;
             }
             Incoming::Rtx(_) => {
                 if let Some((original, header)) = self.unwrap_rtx(key, source, &header, plain) {
@@ -211,7 +207,6 @@ impl Node {
                 }
             }
         }
-        self.release_left();
     }
 
     fn note_transport_cc(

@@ -123,19 +123,28 @@ impl Node {
         }
     }
 
-    /// What came out since the last time.
+    /// What came out since the last time. Packets that were to be forwarded are in it after [`Self::deliver`].
     pub fn output(&mut self) -> &mut Output {
         &mut self.net.output
     }
 
-    /// What is in [`Output::datagrams`] leaves now and not when it was written: the client's reports are compared with that time.
-    pub fn datagrams_leave(&mut self, now: Instant) {
-        let Net { transports, output, .. } = &mut self.net;
-        for (key, number) in output.datagrams.numbers() {
-            if let Some(transport) = transports.get_mut(key) {
-                transport.bandwidth.left(now, number);
-            }
-        }
+    /// Forwards what has come in, but what still waits for the rest of its frame. `leave` is called again and again and may send what was written
+    /// so far; it gives the time then.
+    pub fn deliver(&mut self, now: Instant, mut leave: impl FnMut(&mut Output) -> Option<Instant>) {
+        self.forward.deliver(now, &mut self.net, |net| leave(&mut net.output));
+        self.release_left();
+    }
+
+    /// Forwards all that has come in, as if nothing more of any frame were to come.
+    pub fn deliver_all(&mut self, now: Instant) {
+        self.forward.deliver_all(now, &mut self.net);
+        self.release_left();
+    }
+
+    /// Whether something has come in that is to be forwarded, and all of it waits for the rest of its frame.
+    #[must_use]
+    pub fn only_waits(&self) -> bool {
+        self.forward.only_waits()
     }
 
     /// What was counted since the start.

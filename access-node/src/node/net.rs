@@ -67,8 +67,6 @@ pub(super) struct Net {
     pub(super) paced: Timers<TransportKey>,
     /// The one that leaves.
     leaving: Vec<u8>,
-    /// What is being forwarded is of a frame of which more is coming: it may leave with that.
-    pub(super) frame_goes_on: bool,
 }
 
 impl Net {
@@ -87,7 +85,6 @@ impl Net {
             counters: Counters::default(),
             paced: Timers::default(),
             leaving: Vec::new(),
-            frame_goes_on: false,
         }
     }
 
@@ -194,19 +191,17 @@ impl Net {
     ) {
         let Some(transport) = self.transports.get_mut(to) else { return };
         let (Some(srtp), Some(path)) = (&mut transport.srtp, transport.ice.selected()) else { return };
-        let mut number = None;
         if let Some(field) = transport_cc_at.and_then(|at| packet.get_mut(at..at + 2)) {
             let next = transport.next_transport_cc;
             field.copy_from_slice(&next.to_be_bytes());
             transport.next_transport_cc = next.wrapping_add(1);
             transport.bandwidth.sent(now, next, packet.len());
             transport.repairs.sent(next, packet);
-            number = Some(next);
         } else {
             transport.bandwidth.sent_unnumbered(now, packet.len());
         }
         let protect = |out: &mut Vec<u8>| srtp.protect_rtp_onto(packet, out);
-        match self.output.datagrams.write(path, to, self.frame_goes_on, number, protect) {
+        match self.output.datagrams.write(path, to, protect) {
             Ok(size) => {
                 self.counters.packets_out += 1;
                 self.counters.bytes_out += size as u64;
@@ -267,7 +262,7 @@ impl Outlet for Net {
             }
             Some(Taker::Worker { number, flow }) => {
                 self.counters.worker_packets_out += 1;
-                self.output.crossings.packet(*number, *flow, self.frame_goes_on, packet);
+                self.output.crossings.packet(*number, *flow, packet);
             }
             None => {}
         }

@@ -63,12 +63,4 @@ impl Output {
     pub fn waiting(&self) -> usize {
         self.datagrams.len() + self.link_datagrams.len() + self.crossings.len()
     }
-
-    /// Whether there is something for clients or other workers, and all of it can wait for the rest of its frame.
-    #[must_use]
-    pub fn may_wait(&self) -> bool {
-        let (clients, workers) = (&self.datagrams, &self.crossings);
-        let waits = (clients.may_wait() || clients.is_empty()) && (workers.may_wait() || workers.is_empty());
-        waits && self.notices.is_empty() && !(clients.is_empty() && workers.is_empty())
-    }
 }

@@ -7,19 +7,19 @@ use kaigi_worker::Channels;
 use tokio::runtime::Handle;
 
 use super::{
-    WorkerGone, WorkerHandle, data::DataExit, departures::Departures, hold::Hold, placement::Placement,
+    WorkerGone, WorkerHandle, data::DataExit, departures::Departures, placement::Placement,
     siblings::Outward, sockets::Open, tcp::Connections,
 };
 use crate::{
     events::EventHub,
-    node::{LinkCall, Node},
+    node::{LinkCall, Node, Output},
 };
 
 /// Datagrams that wait to be sent at most, before more are received. At 1.2 kB each 5 MB.
 const MAX_WAITING: usize = 4096;
-/// Datagrams that are to be sent, from which on other workers don't wait for what is for them until these have left: as many take a tenth of
-/// a millisecond and more to write.
-const BUSY: usize = 256;
+/// Bytes of datagrams that are written before they are sent: they stay in the processor's own cache meanwhile, of which a tenth of a large one
+/// are, and are enough that a system call for them costs little beside what is done for each.
+const WRITTEN: usize = 128 << 10;
 /// Deadline of calls to other nodes.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -37,8 +37,6 @@ pub(super) struct Exit {
     pub(super) back: WorkerHandle,
     /// To the other workers.
     pub(super) outward: Outward,
-    /// How long datagrams wait for the rest of their frame.
-    pub(super) hold: Hold,
 }
 
 impl Exit {
@@ -50,30 +48,11 @@ impl Exit {
         }
     }
 
-    /// Gives other workers what is for them, if this one has much to do itself: of a large room they have as much.
-    pub(super) fn cross_if_busy(&mut self, node: &mut Node) {
-        let output = node.output();
-        if output.datagrams.len() >= BUSY {
-            self.outward.send(output);
-        }
-    }
-
     /// Sends what is to be sent, but what waits for the rest of its frame, and begins the calls that are to be made.
     pub(super) fn flush(&mut self, node: &mut Node, sockets: &Open) {
         let now = Instant::now();
-        let Self { departures, connections, events, hold, outward, .. } = self;
-        let output = node.output();
-        for (agent, event) in output.events.drain(..) {
-            events.send(now, &agent, event);
-        }
-        let may_wait = output.may_wait() && output.waiting() < MAX_WAITING;
-        if may_wait && hold.goes_on(now, output.waiting()) {
-            // The next flush will find more of the frame.
-        } else {
-            if hold.end() {
-                node.datagrams_leave(now);
-            }
-            let output = node.output();
+        let Self { departures, connections, events, outward, .. } = self;
+        let mut send = |output: &mut Output| {
             // What other workers need time for goes first.
             outward.send(output);
             if !output.datagrams.is_empty() {
@@ -81,8 +60,18 @@ impl Exit {
                     connections.send(id, bytes);
                 });
             }
-        }
+        };
+        node.deliver(now, |output| {
+            (output.datagrams.bytes() >= WRITTEN).then(|| {
+                send(output);
+                Instant::now()
+            })
+        });
         let output = node.output();
+        send(output);
+        for (agent, event) in output.events.drain(..) {
+            events.send(now, &agent, event);
+        }
         if !output.link_datagrams.is_empty() {
             departures.send_plain(&sockets.link, &mut output.link_datagrams);
         }

@@ -6,7 +6,6 @@ mod arrivals;
 mod data;
 mod departures;
 mod flush;
-mod hold;
 mod metrics;
 mod placement;
 mod sendmmsg;
@@ -36,7 +35,6 @@ use self::{
     data::DataExit,
     departures::Departures,
     flush::Exit,
-    hold::Hold,
     metrics::Metrics,
     siblings::{FromWorker, Inward},
     tcp::{Connections, FromConnection},
@@ -197,7 +195,6 @@ impl Worker {
                 calls,
                 back,
                 outward,
-                hold: Hold::default(),
             },
             inward,
             frames,
@@ -213,7 +210,7 @@ impl Worker {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let deadline = [self.node.next_timeout(), self.exit.hold.until()].into_iter().flatten().min();
+            let deadline = self.node.next_timeout();
             let due = async {
                 match deadline {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -278,14 +275,13 @@ impl Worker {
             let received = arrivals.receive(&sockets.udp, |address, local, bytes| {
                 let now = *now.get_or_insert_with(Instant::now);
                 node.handle_datagram(now, Path { peer: Peer { address, tcp: None }, local }, bytes);
-                exit.cross_if_busy(node);
                 exit.flush_if_full(node, sockets);
             });
             if received == 0 {
                 break;
             }
             // What made much work took time, in which more has come.
-            if Arrivals::is_all(received) && node.output().waiting() < MUCH {
+            if Arrivals::is_all(received) && node.output().datagrams.len() < MUCH {
                 sockets.udp.is_empty_now();
                 break;
             }

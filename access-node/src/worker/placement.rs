@@ -132,6 +132,12 @@ impl Placement {
         }
     }
 
+    /// Whether there is no transport.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().transports.is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Places> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

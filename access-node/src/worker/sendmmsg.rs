@@ -1,5 +1,5 @@
-//! `sendmmsg(2)` with segmentation (`UDP_SEGMENT`, udp(7)) and the address to send from (`IP_PKTINFO`, ip(7) and ipv6(7)). The one
-//! place with unsafe code: no crate offers the call with different control messages for each message.
+//! `sendmmsg(2)` with segmentation (`UDP_SEGMENT`, udp(7)) and the address to send from (`IP_PKTINFO`, ip(7) and ipv6(7)). One of
+//! the places with unsafe code: no crate offers the call with different control messages for each message.
 
 #![allow(unsafe_code)]
 

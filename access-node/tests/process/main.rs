@@ -338,3 +338,27 @@ async fn data_go_to_subscribers_on_the_node_and_on_another() {
         assert_eq!(stranger.subscribe(request).await.unwrap_err().code(), Code::Unauthenticated);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_drains_keeps_its_clients_until_they_leave() {
+    let mut node = Process::start_with(&["--bind=127.0.0.1", "--drain-timeout=600"]).await;
+    let (mut publisher, mut way, channel) = node.data_session("pub", None).await;
+    node.shutdown.drain();
+    let source = v1::DataSource {
+        stream_id: "pub".into(),
+        worker_id: node.worker.worker_id.clone(),
+        endpoint: node.worker.endpoint.clone(),
+    };
+    // Whoever is in its rooms may still come: the cluster names other nodes.
+    let (mut subscriber, mut their_way, _) = node.data_session("sub", Some(source)).await;
+    publisher.data.as_mut().unwrap().send(Instant::now(), channel, b"still here", true);
+    way.flush(&mut publisher).await;
+    their_way.until(&mut subscriber, |client| !client.data.as_ref().unwrap().received.is_empty()).await;
+    assert!(!node.ended.is_finished());
+    for id in ["pub", "sub"] {
+        let close = v1::CloseTransportRequest { transport_id: id.into() };
+        node.agent.close_transport(close).await.unwrap();
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(20), node.ended).await;
+    ended.expect("it ends when nobody is there").unwrap().unwrap();
+}

@@ -21,7 +21,7 @@ use kaigi_proto::{
     },
 };
 use kaigi_telemetry::Health;
-use kaigi_worker::{Channel, Channels};
+use kaigi_worker::{Channel, Channels, Shutdown};
 use rtc_datachannel::message::message_channel_open::ChannelType;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -58,7 +58,14 @@ impl Cluster for Registrar {
         &self,
         _: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatReply>, Status> {
-        Ok(Response::new(v1::HeartbeatReply {}))
+        Ok(Response::new(v1::HeartbeatReply::default()))
+    }
+    async fn can_fit(&self, _: Request<v1::CanFitRequest>) -> Result<Response<v1::CanFitReply>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn drain(&self, _: Request<v1::DrainRequest>) -> Result<Response<v1::DrainReply>, Status> {
+        not_here()
     }
     async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         not_here()
@@ -88,6 +95,7 @@ pub(crate) struct Process {
     pub(crate) worker: v1::Worker,
     pub(crate) events: Streaming<v1::AccessEvent>,
     pub(crate) stop: CancellationToken,
+    pub(crate) shutdown: Shutdown,
     pub(crate) ended: tokio::task::JoinHandle<anyhow::Result<()>>,
     pub(crate) health: Health,
 }
@@ -106,14 +114,15 @@ impl Process {
         let (cluster, secret) = (format!("--cluster={cluster}"), format!("--cluster-secret={SECRET}"));
         let common = ["kaigi-access-node", "--media-port=0", "--workers=2", &cluster, &secret];
         let args = Args::parse_from([&common, options].concat());
-        let (health, stop) = (Health::detached(), CancellationToken::new());
-        let ended = tokio::spawn(run(args, health.clone(), stop.clone()));
+        let (health, shutdown) = (Health::detached(), Shutdown::default());
+        let stop = shutdown.stop().clone();
+        let ended = tokio::spawn(run(args, health.clone(), shutdown.clone()));
         let worker = registered.recv().await.unwrap();
         let channels = Channels::new(ClusterSecret::new(SECRET));
         let mut agent = AccessNodeClient::new(channels.to(&worker.endpoint).unwrap());
         let events =
             agent.events(v1::AccessEventsRequest { agent_id: "agent".into() }).await.unwrap().into_inner();
-        Self { agent, worker, events, stop, ended, health }
+        Self { agent, worker, events, stop, shutdown, ended, health }
     }
 
     pub(crate) async fn event<T>(&mut self, take: impl Fn(&str, Event) -> Option<T>) -> T {

@@ -266,6 +266,7 @@ impl World {
     fn run_worker(&mut self, place: usize, replies: &mut Vec<(usize, Vec<u8>)>) {
         let now = self.now;
         self.node_at(place).run_data(now);
+        self.node_at(place).deliver_all(now);
         let output = self.node_at(place).output();
         let mut datagrams = std::mem::take(&mut output.datagrams);
         let events = std::mem::take(&mut output.events);
@@ -496,6 +497,7 @@ fn is_data(datagram: &[u8]) -> bool {
 
 /// Carries link datagrams from one node to another.
 pub fn carry(from: &mut World, to: &mut World) {
+    from.node.deliver_all(from.now);
     let mut datagrams = std::mem::take(&mut from.node.output().link_datagrams);
     for (_, datagram) in datagrams.iter() {
         to.node.handle_link_datagram(to.now, from.link, datagram);

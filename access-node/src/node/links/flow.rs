@@ -238,7 +238,7 @@ impl Node {
     }
 
     pub(super) fn handle_flow(&mut self, now: Instant, key: FlowKey, bytes: &[u8]) {
-        let Some((source, _, kind, flow)) = self.net.links.node_flow(key) else { return };
+        let Some((source, _, _, flow)) = self.net.links.node_flow(key) else { return };
         // Before the reply to the request is here there is no format to forward it as.
         let FlowState::Attached { link, last_packet, .. } = &mut flow.state else { return };
         if is_rtcp(bytes) {
@@ -258,11 +258,7 @@ impl Node {
                 flow.patience = SILENCE;
                 self.net.counters.link_packets_in += 1;
                 if let Ok(header) = RtpHeader::parse(&plain) {
-                    let is_video = kind == Kind::Video;
-                    self.net.frame_goes_on = is_video && !header.marker;
                     self.forward.receive(now, source, &plain, &header, false, &mut self.net);
-                    self.net.frame_goes_on = false;
-                    self.release_left();
                 }
             }
             Err(error) => self.link_datagram_dropped(&error),

@@ -22,7 +22,7 @@ use crate::{
         Known, Node,
         crossings::{self, Crossing},
     },
-    sdp::{Extensions, Format, Kind},
+    sdp::{Extensions, Format},
 };
 
 /// What one worker says to another.
@@ -330,11 +330,7 @@ impl Node {
             Crossing::Packet(packet) => {
                 self.net.counters.worker_packets_in += 1;
                 let Ok(header) = RtpHeader::parse(packet) else { return };
-                let is_video = self.forward.source(source).is_some_and(|source| source.kind == Kind::Video);
-                self.net.frame_goes_on = is_video && !header.marker;
                 self.forward.receive(now, source, packet, &header, false, &mut self.net);
-                self.net.frame_goes_on = false;
-                self.release_left();
             }
             Crossing::Report { ntp, rtp } => self.forward.sender_report(now, source, ntp, rtp, &mut self.net),
         }
