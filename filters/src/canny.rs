@@ -1,7 +1,9 @@
 //! Canny's edge detector on one plane (J. Canny, "A Computational Approach to Edge Detection", 1986), with the choices that OpenCV's `Canny`
 //! makes: [its gradients](crate::gradient), no blurring beforehand, directions quantised to four.
 
-use crate::{Aperture, Gradients, Norm, Plane};
+mod line;
+
+use crate::{Aperture, Gradients, Norm, Plane, gradient::Lines};
 
 /// tan(22.5°) in units of 1/32768.
 const TAN_22_5: i32 = 13_573;
@@ -46,7 +48,7 @@ pub struct Canny {
     height: usize,
     gradients: Gradients,
     /// Bordered by zeros, so that pixels at the rim have neighbours.
-    magnitude: Vec<u16>,
+    magnitude: Vec<i16>,
     /// The same, squared, if the norm is L2.
     squared: Vec<u32>,
     /// Bordered by [`NONE`].
@@ -58,18 +60,15 @@ impl Canny {
     /// Finds the edges of a plane. Afterwards [`row`](Self::row) tells the result.
     pub fn detect(&mut self, plane: Plane<'_>, aperture: Aperture, norm: Norm, thresholds: Thresholds) {
         self.resize(plane.width(), plane.height());
-        self.gradients.take(plane, aperture);
         let (low, high) = thresholds.scaled(aperture, norm);
         match norm {
             Norm::L1 => {
-                self.magnitudes();
                 // No magnitude is above what does not fit.
-                let fitting = |threshold: u32| u16::try_from(threshold).unwrap_or(u16::MAX);
-                let magnitude = std::mem::take(&mut self.magnitude);
-                self.thin(&magnitude, fitting(low), fitting(high));
-                self.magnitude = magnitude;
+                let fitting = |threshold: u32| i16::try_from(threshold).unwrap_or(i16::MAX);
+                self.thin_sums(plane, aperture, (fitting(low), fitting(high)));
             }
             Norm::L2 => {
+                self.gradients.take(plane, aperture);
                 self.squares();
                 let squared = std::mem::take(&mut self.squared);
                 self.thin(&squared, low, high);
@@ -96,12 +95,45 @@ impl Canny {
         self.state = vec![NONE; bordered];
     }
 
-    fn magnitudes(&mut self) {
-        let Self { width, gradients, magnitude, .. } = self;
-        let gradients = gradients.dx().chunks(*width).zip(gradients.dy().chunks(*width));
-        for (row, (dx, dy)) in magnitude.chunks_mut(*width + 2).skip(1).zip(gradients) {
-            for ((magnitude, dx), dy) in row[1..].iter_mut().zip(dx).zip(dy) {
-                *magnitude = dx.unsigned_abs() + dy.unsigned_abs();
+    /// As [`thin`](Self::thin), by the sums of both gradients, line by line: what is needed of the lines before is at hand.
+    fn thin_sums(&mut self, plane: Plane<'_>, aperture: Aperture, thresholds: (i16, i16)) {
+        self.strong.clear();
+        let lines = self.gradients.begin(plane, aperture);
+        for y in 0..=self.height {
+            if y < self.height {
+                if lines == Lines::OneByOne {
+                    self.gradients.line(plane, y);
+                }
+                self.sum(y);
+            }
+            if y > 0 {
+                self.thin_line(y - 1, thresholds);
+            }
+        }
+    }
+
+    /// The magnitudes of line `y`.
+    fn sum(&mut self, y: usize) {
+        let (width, stride) = (self.width, self.width + 2);
+        let (dx, dy) = self.gradients.of_row(y);
+        let row = &mut self.magnitude[(y + 1) * stride + 1..][..width];
+        for ((magnitude, dx), dy) in row.iter_mut().zip(dx).zip(dy) {
+            *magnitude = dx.wrapping_abs() + dy.wrapping_abs();
+        }
+    }
+
+    fn thin_line(&mut self, y: usize, thresholds: (i16, i16)) {
+        let (width, stride) = (self.width, self.width + 2);
+        let line = |y: usize| &self.magnitude[y * stride..][..stride];
+        let lines = line::Lines { above: line(y), here: line(y + 1), below: line(y + 2) };
+        let (dx, dy) = self.gradients.of_row(y);
+        let begin = (y + 1) * stride + 1;
+        let state = &mut self.state[begin..begin + width];
+        line::thin(lines, dx, dy, thresholds, state);
+        for (block, state) in state.chunks(16).enumerate() {
+            if state.iter().fold(NONE, |most, state| most.max(*state)) == EDGE {
+                let strong = state.iter().enumerate().filter(|(_, state)| **state == EDGE);
+                self.strong.extend(strong.map(|(i, _)| begin + block * 16 + i));
             }
         }
     }

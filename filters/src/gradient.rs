@@ -57,6 +57,15 @@ pub enum Norm {
     L2,
 }
 
+/// How gradients are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lines {
+    /// All at once.
+    Taken,
+    /// When they are needed.
+    OneByOne,
+}
+
 /// Gradients of one plane after the other.
 #[derive(Debug, Default)]
 pub struct Gradients {
@@ -83,6 +92,28 @@ impl Gradients {
                 self.rows(plane, [1, 6, 15, 20, 15, 6, 1], [-1, -4, -5, 0, 5, 4, 1], sixteenth);
             }
         }
+    }
+
+    /// Takes the gradients of a plane, or begins to: whether [`line`](Self::line) takes them.
+    pub(crate) fn begin(&mut self, plane: Plane<'_>, aperture: Aperture) -> Lines {
+        if aperture == Aperture::Three {
+            self.resize(plane.width, plane.height);
+            Lines::OneByOne
+        } else {
+            self.take(plane, aperture);
+            Lines::Taken
+        }
+    }
+
+    /// Takes those of line `y`, with aperture 3.
+    pub(crate) fn line(&mut self, plane: Plane<'_>, y: usize) {
+        self.row_of_three(plane, y);
+    }
+
+    /// Those of row `y`, to the right and downwards.
+    pub(crate) fn of_row(&self, y: usize) -> (&[i16], &[i16]) {
+        let row = y * self.width..(y + 1) * self.width;
+        (&self.dx[row.clone()], &self.dy[row])
     }
 
     /// To the right, row by row.
