@@ -24,8 +24,9 @@ use kaigi_mixer_node::{
     init_gstreamer,
     link::{Layers, MediaClock, Outputs, TrackDescription, Wish},
     video::{
-        ActiveInput, Badge, Colour, Decoration, FrameSlot, PlannedPicture, Programme, Rect, Region, Scene,
-        Size, Studio, StudioPlan, TargetBitrate, VideoCodec, VideoDecoder, VideoEncoder, VideoEncoding,
+        ActiveInput, Badge, Colour, Decoration, Fitting, FrameSlot, Fresh, PlannedPicture, Programme, Rect,
+        Region, Scene, Size, Studio, StudioPlan, TargetBitrate, VideoCodec, VideoDecoder, VideoEncoder,
+        VideoEncoding,
     },
 };
 use kaigi_proto::{
@@ -173,9 +174,16 @@ fn node(side: u32, decorated: bool) -> anyhow::Result<f64> {
     outputs
         .attach(&LinkKeys::random().attach_request("a", "mix", listener.local_addr()?, 1), Instant::now())?;
     let slots: Vec<Arc<FrameSlot>> = regions.iter().map(|_| Arc::default()).collect();
-    let decoders = slots.iter().map(|slot| {
-        let slot = Arc::clone(slot);
-        VideoDecoder::start(VideoCodec::Vp8, 96, move |frame| slot.put(frame, Instant::now()), |_| {})
+    let decoders = slots.iter().zip(&regions).map(|(slot, region)| {
+        let (slot, fitting, place) =
+            (Arc::clone(slot), parking_lot::Mutex::<Fitting>::default(), region.size);
+        // As an input's pictures go to a view that is the only one to show it.
+        let show = move |frame: Fresh<'_>| {
+            let (mut fitting, Some(picture)) = (fitting.lock(), frame.picture()) else { return };
+            let fitted = fitting.fit(&picture, place, false);
+            slot.put(fitted.unwrap_or_else(|| fitting.keep(&frame)), Instant::now());
+        };
+        VideoDecoder::start(VideoCodec::Vp8, 96, show, |_| {})
     });
     let decoders = decoders.collect::<Result<Vec<_>, _>>()?;
     let shown = regions.iter().zip(&slots);
@@ -250,12 +258,13 @@ fn plain(side: u32) -> anyhow::Result<f64> {
     let launch = format!(
         "compositor name=mix background=black{pads} \
          ! video/x-raw,format=I420,width={},height={},framerate={RATE}/1 \
-         ! vp8enc deadline=1 cpu-used={} threads=1 target-bitrate={} end-usage=cbr keyframe-max-dist=100000 lag-in-frames=0 static-threshold=1 \
+         ! vp8enc deadline=1 cpu-used={} threads=1 target-bitrate={} end-usage=cbr keyframe-max-dist=100000 lag-in-frames=0 static-threshold={} \
          ! rtpvp8pay ! fakesink name=out sync=false{inputs}",
         VIEW.width,
         VIEW.height,
         VideoEncoder::VP8_SPEED,
         BITRATE * 1000,
+        VideoEncoder::STATIC,
     );
     let pipeline = gst::parse::launch(&launch)?.downcast::<gst::Pipeline>().ok().context("a pipeline")?;
     let source =

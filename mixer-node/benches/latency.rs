@@ -18,7 +18,7 @@ use std::{
 use anyhow::Context as _;
 use kaigi_mixer_node::{
     link::OutputTrack,
-    video::{Canvas, Colour, Picture, Rect, Size, VideoCodec, VideoDecoder},
+    video::{Canvas, Colour, Fresh, Picture, Rect, Size, VideoCodec, VideoDecoder},
 };
 use kaigi_proto::v1;
 use material::{FRAMES, Material, RATE, painted, renumbered};
@@ -205,7 +205,12 @@ fn send(material: &Material, tracks: &[Arc<OutputTrack>], start: Instant) -> Vec
 /// Of each number's first appearance; and the RTP timestamps of pictures with which the first person's tone begins or ends.
 fn latencies(packets: &[Packet], sent: &[Vec<(u32, Instant)>]) -> anyhow::Result<(Vec<Duration>, Vec<u32>)> {
     let (tell, told) = channel();
-    let decoder = VideoDecoder::start(VideoCodec::Vp8, 96, move |frame| drop(tell.send(frame)), |_| {})?;
+    let decoder = VideoDecoder::start(
+        VideoCodec::Vp8,
+        96,
+        move |frame: Fresh<'_>| drop(tell.send(frame.keep())),
+        |_| {},
+    )?;
     let (mut latencies, mut changes, mut shown, mut pictures) =
         (Vec::new(), Vec::new(), vec![None; PEOPLE], 0);
     for packet in packets {

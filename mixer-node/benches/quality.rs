@@ -21,8 +21,18 @@ use material::{RATE, cpu, talker};
 const VIEW: Size = Size { width: 1280, height: 720 };
 const FRAMES: u32 = 120;
 /// `cpu-used` and `static-threshold`.
-const SETTINGS: [(i32, i32); 10] =
-    [(-4, 1), (-6, 1), (-8, 1), (-10, 1), (-12, 1), (-14, 1), (-16, 1), (-6, 100), (-10, 100), (-10, 500)];
+const SETTINGS: [(i32, i32); 10] = [
+    (-4, 1),
+    (-6, 1),
+    (-8, 1),
+    (-10, 1),
+    (-12, 1),
+    (-14, 1),
+    (-16, 1),
+    (-12, 500),
+    (-12, VideoEncoder::STATIC),
+    (-12, 1000),
+];
 
 fn main() -> anyhow::Result<()> {
     init_gstreamer()?;

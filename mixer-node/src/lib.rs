@@ -27,15 +27,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kaigi_proto::{
-    auth::Require,
-    v1::{
-        self, cluster_client::ClusterClient, layer_link_server::LayerLinkServer,
-        media_link_server::MediaLinkServer, mixer_node_server::MixerNodeServer,
-    },
+use kaigi_proto::v1::{
+    self, cluster_client::ClusterClient, layer_link_server::LayerLinkServer,
+    media_link_server::MediaLinkServer, mixer_node_server::MixerNodeServer,
 };
 use kaigi_telemetry::{Health, HealthServer};
-use kaigi_worker::{ChannelError, Channels, LoadGauge, Registration, Tasks, new_worker_id, process_cpu_load};
+use kaigi_worker::{
+    ChannelError, Channels, LoadGauge, Registration, Shutdown, Tasks, TlsError, Trust, new_worker_id,
+    process_cpu_load,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{service::interceptor::InterceptedService, transport::server::TcpIncoming};
@@ -87,6 +87,9 @@ pub enum RunError {
     /// The configured algorithms can't be used.
     #[error(transparent)]
     Algorithms(#[from] external::AlgorithmsError),
+    /// There are to be certificates, and there are none.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The cluster-manager's endpoint is none.
     #[error(transparent)]
     Cluster(#[from] ChannelError),
@@ -104,11 +107,13 @@ pub fn init_gstreamer() -> Result<(), RunError> {
     gstkaigi::register().map_err(|error| RunError::GStreamer(error.to_string()))
 }
 
-/// The whole process, until `stop`. Ready when it is registered.
+/// The whole process, until it is to end. If it drains, agents make what it makes elsewhere first. Ready when it is registered.
 ///
 /// # Errors
 /// See [`RunError`].
-pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<(), RunError> {
+pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> Result<(), RunError> {
+    let shutdown: Shutdown = shutdown.into();
+    let stop = shutdown.stop().clone();
     init_gstreamer()?;
     let missing: Vec<_> = plugins::missing().iter().map(|missing| missing.element).collect();
     if !missing.is_empty() {
@@ -126,25 +131,35 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
         listener.local_addr().map_err(|error| not_listening(args.worker.listen)(error.to_string()))?;
 
     let worker_id = new_worker_id(v1::Purpose::Mixer);
-    let endpoint = args.worker.endpoint(listening);
-    let channels = Channels::new(args.worker.secret());
+    let trust = args.worker.trust.read()?;
+    trust.report();
+    let endpoint = args.worker.endpoint(listening, &trust);
+    let channels = Channels::new(trust.clone());
     let node = bind_node(&args, worker_id.as_str(), &endpoint, &channels)?;
     let load = LoadGauge::default();
     let registration = Registration {
-        cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
+        cluster: ClusterClient::new(channels.to_cluster(&args.worker.cluster)?),
         worker: v1::Worker {
             algorithms: node.context().algorithms.names().map(str::to_owned).collect(),
             ..args.worker.describe(&worker_id, v1::Purpose::Mixer, endpoint)
         },
         load: load.clone(),
         tasks: Tasks::default(),
+        shutdown: shutdown.clone(),
     };
     tracing::info!(worker = %worker_id, %listening, link = %args.link_address, "mixer-node runs");
 
     tokio::spawn(health_server.run());
     tokio::spawn(process_cpu_load(load, stop.clone()));
-    let registered = tokio::spawn(registration.run(stop.clone(), move || health.set_ready(true)));
-    serve(node, listener, &args, stop).await?;
+    let ready = health.clone();
+    let registered = tokio::spawn(registration.run(stop.clone(), move || ready.set_ready(true)));
+    let (draining, limit) = (Arc::clone(&node), args.worker.drain_limit());
+    tokio::spawn(async move {
+        shutdown.begun().await;
+        health.set_ready(false);
+        shutdown.drained(limit, || draining.is_idle()).await;
+    });
+    serve(node, listener, &trust, stop).await?;
     let _left = tokio::time::timeout(GRACE, registered).await;
     Ok(())
 }
@@ -176,7 +191,7 @@ fn bind_node(
 async fn serve(
     node: Arc<Node>,
     listener: TcpListener,
-    args: &Args,
+    trust: &Trust,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let context = Arc::clone(node.context());
@@ -206,9 +221,10 @@ async fn serve(
         }
     });
     let link = LinkService(Arc::clone(&context.outputs));
-    let (service, door) = (Service(node), Require(args.worker.secret()));
+    let (service, door) = (Service(node), trust.require());
     let asked = stop.clone();
-    let serving = tonic::transport::Server::builder()
+    let serving = trust
+        .server()?
         .tcp_nodelay(true)
         .add_service(InterceptedService::new(LayerLinkServer::new(service.clone()), door.clone()))
         .add_service(InterceptedService::new(MixerNodeServer::new(service), door.clone()))

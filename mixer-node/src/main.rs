@@ -21,7 +21,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     }
     init_logs(&args.log);
     let health = Health::install()?;
-    run(args, health, kaigi_worker::stop_on_signal()).await?;
+    run(args, health, kaigi_worker::Shutdown::on_signal()).await?;
     Ok(ExitCode::SUCCESS)
 }
 

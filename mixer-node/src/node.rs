@@ -103,6 +103,11 @@ impl Node {
         Self { context, views: Mutex::default(), transcoders: Mutex::default() }
     }
 
+    /// Whether it has neither views nor transcoders.
+    pub fn is_idle(&self) -> bool {
+        self.views.lock().is_empty() && self.transcoders.lock().is_empty()
+    }
+
     /// What views and transcoders share.
     #[must_use]
     pub fn context(&self) -> &Arc<MixerContext> {

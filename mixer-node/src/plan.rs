@@ -18,7 +18,7 @@ use crate::watchdog::Watchdog;
 /// Pause after a defect ended a thread's work, before it begins anew.
 const AFTER_PANIC: Duration = Duration::from_millis(500);
 /// How long a thread may take for a tick. The usual one is some milliseconds, and waiting is done in pieces of 200 ms at most.
-const STANDSTILL: Duration = Duration::from_millis(1400);
+const STANDSTILL: Duration = Duration::from_millis(1000);
 /// Threads that were left to themselves and have not come back; with more of them nothing is tried any more until one does.
 const MAX_LOST: usize = 4;
 

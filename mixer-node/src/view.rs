@@ -254,7 +254,7 @@ impl View {
     fn reconcile_inputs(&mut self) {
         let context = Arc::clone(&self.context);
         let subject = self.subject.clone();
-        let shown = self.spec.video.as_ref().map(wishes).unwrap_or_default();
+        let shown = self.spec.video.as_ref().map(|video| wishes(video, &self.spec)).unwrap_or_default();
         let video = self.spec.inputs.iter().filter(|(stream, _)| shown.contains_key(*stream));
         let video = video.filter_map(|(stream, input)| Some((stream, input.video.as_ref()?)));
         follow(&mut self.video_inputs, video, |stream, track| {
@@ -470,11 +470,13 @@ fn target(picture: &PlannedPicture) -> Option<f64> {
 }
 
 /// What each stream that is seen anywhere in the picture has to fill.
-fn wishes(video: &VideoSpec) -> BTreeMap<StreamId, Vec<Wish>> {
+fn wishes(video: &VideoSpec, spec: &ViewSpec) -> BTreeMap<StreamId, Vec<Wish>> {
     let mut wishes: BTreeMap<StreamId, Vec<Wish>> = BTreeMap::new();
     for (area, stream) in &video.regions {
         if let Some((stream, place)) = stream.as_ref().zip(area.place(video.size)) {
-            let wish = Wish::Fill { size: place.size, crop: video.crop };
+            let is_filtered = spec.inputs.get(stream).is_some_and(|input| input.filter.is_some());
+            let (size, crop) = (place.size, video.crop);
+            let wish = if is_filtered { Wish::Fill { size, crop } } else { Wish::Show { size, crop } };
             wishes.entry(stream.clone()).or_default().push(wish);
         }
     }

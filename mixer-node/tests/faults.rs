@@ -22,8 +22,8 @@ const GREEN: u32 = 0x00ff00;
 const GREY: u32 = 0x202020;
 /// The middles of the first two regions of four.
 const TWO: [(u32, u32); 2] = [(40, 30), (240, 30)];
-/// Of the inputs; the mix is H.264, so that whoever looks at it has another.
-const DECODER: &str = "GstVP8Dec";
+/// Of inputs in VP9; the mix is H.264, so that whoever looks at it has another.
+const DECODER: &str = "GstVP9Dec";
 /// Of the mix; publishers have another.
 const ENCODER: &str = "GstX264Enc";
 
@@ -86,7 +86,7 @@ async fn a_decoder_that_stops_is_replaced_and_no_picture_of_the_view_is_lost() {
     let _alone = alone().await;
     let mut node = MixerNode::start().await;
     let publisher = Publisher::start().await;
-    let (a, b) = (publisher.publish("a", RED, 400.0), publisher.publish("b", GREEN, 700.0));
+    let (a, b) = (publisher.publish_vp9("a", RED, 400.0), publisher.publish_vp9("b", GREEN, 700.0));
     let before = started(DECODER).len();
     let (screen, tap, _consumer) = two_in_a_view(&mut node, vec![a.input(), b.input()]).await;
     eventually("both", || screen.shows(TWO, [RED, GREEN])).await;

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::no_decoder;
-use crate::video::{DecoderSignal, Frame, VideoCodec, VideoDecoder};
+use crate::video::{DecoderSignal, Fresh, VideoCodec, VideoDecoder};
 
 /// Without a first picture for this long, a key frame is asked for, again and again.
 const NO_FIRST_PICTURE: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const NO_PICTURE: Duration = Duration::from_secs(4);
 const START: Duration = Duration::from_secs(2);
 
 /// Takes decoded pictures; called from a decoder's thread, must not block.
-pub(super) type PictureSink = Arc<dyn Fn(Arc<dyn Frame>, Instant) + Send + Sync>;
+pub(super) type PictureSink = Arc<dyn Fn(Fresh<'_>, Instant) + Send + Sync>;
 
 /// Decodes one track.
 pub(super) struct Decoding {
@@ -74,7 +74,7 @@ impl Consumer for Decoding {
                 urgent.notify_one();
             };
             let (progress, pictures) = (Arc::clone(&self.progress), Arc::clone(&self.pictures));
-            let taken = move |frame| {
+            let taken = move |frame: Fresh<'_>| {
                 let now = Instant::now();
                 progress.lock().last = Some(now);
                 pictures(frame, now);

@@ -28,6 +28,13 @@ pub enum Wish {
         /// Whether the whole place is filled; else the picture is fitted into it.
         crop: bool,
     },
+    /// The same, and nothing else is made of it: it may be brought to that size at once.
+    Show {
+        /// Of the place.
+        size: Size,
+        /// Whether the whole place is filled; else the picture is fitted into it.
+        crop: bool,
+    },
 }
 
 impl Wish {
@@ -35,7 +42,7 @@ impl Wish {
     fn is_met_by(self, picture: Size) -> bool {
         match self {
             Self::Largest => false,
-            Self::Fill { size, crop } => {
+            Self::Fill { size, crop } | Self::Show { size, crop } => {
                 let (wide, high) = (picture.width >= size.width, picture.height >= size.height);
                 if crop { wide && high } else { wide || high }
             }
@@ -106,6 +113,17 @@ impl Layers {
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         !self.wishes.is_empty()
+    }
+
+    /// Size and shape (`crop`) of the only place that the picture is for, if it is only shown.
+    #[must_use]
+    pub fn place(&self) -> Option<(Size, bool)> {
+        match self.wishes.split_first() {
+            Some((first @ Wish::Show { size, crop }, others)) if others.iter().all(|wish| wish == first) => {
+                Some((*size, *crop))
+            }
+            _ => None,
+        }
     }
 
     /// The layers to be attached: that which is shown, and that which is to be.
@@ -222,6 +240,28 @@ impl Current {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_has_a_place_when_it_is_only_shown_and_in_one_size() {
+        let show = |width, crop| Wish::Show { size: size(width, 180), crop };
+        let place = |wishes: &[Wish]| {
+            let mut layers = Layers::new(1);
+            layers.set_wishes(wishes.to_vec());
+            layers.place()
+        };
+        assert_eq!(place(&[]), None);
+        assert_eq!(place(&[show(320, true)]), Some((size(320, 180), true)));
+        assert_eq!(place(&[show(320, false), show(320, false)]), Some((size(320, 180), false)));
+        for other in [
+            show(320, true),
+            show(160, false),
+            Wish::Largest,
+            Wish::Fill { size: size(320, 180), crop: false },
+        ] {
+            assert_eq!(place(&[show(320, false), other]), None, "{other:?}");
+            assert_eq!(place(&[other, show(320, false)]), None, "{other:?}");
+        }
+    }
 
     const Q: usize = 0;
     const H: usize = 1;

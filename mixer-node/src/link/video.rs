@@ -19,7 +19,7 @@ use super::{
     decoding::{Decoding, PictureSink},
     layers::{Layers, Wish},
 };
-use crate::video::{Frame, FrameSlot, Size};
+use crate::video::{Fitting, Frame, FrameSlot, Fresh, Size};
 
 /// Between looks at the clock.
 const TICK: Duration = Duration::from_millis(100);
@@ -27,6 +27,10 @@ const TICK: Duration = Duration::from_millis(100);
 const STALE: Duration = Duration::from_secs(3);
 /// How long a picture that fails is waited for: until then the last one is shown, and from then on none.
 const GIVE_UP: Duration = Duration::from_secs(4);
+
+/// Between pictures: where it is more, as of a screen that is shared, each is kept as it was decoded for the case that it is shown in
+/// another size.
+const SLOW: Duration = Duration::from_millis(70);
 
 /// A picture, as one track or several layers.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,7 +111,7 @@ impl VideoSource {
         layers.tell(track.sizes());
         let stage = Arc::new(Stage {
             slot: Arc::default(),
-            choice: Mutex::new(Choice { layers, wishes: BTreeMap::new(), shares: 0 }),
+            choice: Mutex::new(Choice { layers, wishes: BTreeMap::new(), shares: 0, last: None }),
             changed: Notify::new(),
         });
         let (report, failure) = watch::channel(None);
@@ -134,25 +138,51 @@ struct Stage {
     changed: Notify,
 }
 
-#[derive(Debug)]
 struct Choice {
     layers: Layers,
     /// By share.
     wishes: BTreeMap<u64, (Vec<Wish>, Option<watch::Receiver<bool>>)>,
     /// How many there ever were.
     shares: u64,
+    /// The picture that is shown, as it was decoded, if it was kept.
+    last: Option<Arc<dyn Frame>>,
+}
+
+impl std::fmt::Debug for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Choice")
+            .field("layers", &self.layers)
+            .field("wishes", &self.wishes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Stage {
-    fn take(&self, layer: usize, frame: Arc<dyn Frame>, now: Instant) {
-        let Some(size) = frame.picture().map(|picture| picture.size()) else { return };
+    fn take(&self, layer: usize, frame: &Fresh<'_>, fitting: &Mutex<Fitting>, now: Instant) {
+        let Some(picture) = frame.picture() else { return };
+        let (size, place) = (picture.size(), self.choice.lock().layers.place());
+        let fitted = place.and_then(|(place, crop)| fitting.lock().fit(&picture, place, crop));
+        let whole = match (&fitted, frame) {
+            (None, _) => Some(fitting.lock().keep(frame)),
+            (Some(_), Fresh::Kept(frame)) => Some(Arc::clone(frame)),
+            // Its next one may be long in coming.
+            (Some(_), Fresh::Lent(_)) => {
+                let slow = self.slot.last_at().is_none_or(|at| now.saturating_duration_since(at) >= SLOW);
+                slow.then(|| frame.keep())
+            }
+        };
         let mut choice = self.choice.lock();
         let before = choice.layers.attached().count();
         let shown = choice.layers.picture(layer, size, now);
         let switched = before != choice.layers.attached().count();
         if shown {
             // Within the lock, so that no older layer's picture comes after a newer one's.
-            self.slot.put(frame, now);
+            match (fitted, &whole) {
+                (Some(fitted), _) => self.slot.put_fitted(fitted, now),
+                (None, Some(whole)) => self.slot.put(Arc::clone(whole), now),
+                (None, None) => {}
+            }
+            choice.last = whole;
         }
         drop(choice);
         if switched {
@@ -166,6 +196,7 @@ impl Stage {
             true => drop(choice.wishes.remove(&share)),
             false => drop(choice.wishes.insert(share, (wishes, attended))),
         }
+        choice.refresh(&self.slot);
         drop(choice);
         self.changed.notify_one();
     }
@@ -173,10 +204,17 @@ impl Stage {
 
 impl Choice {
     /// Looks at what is wanted by those whose own audience is there.
-    fn refresh(&mut self) {
+    fn refresh(&mut self, slot: &FrameSlot) {
+        let before = self.layers.place();
         let shares = self.wishes.values();
         let attended = shares.filter(|(_, attended)| attended.as_ref().is_none_or(|there| *there.borrow()));
         self.layers.set_wishes(attended.flat_map(|(wishes, _)| wishes).copied().collect());
+        // What was fitted into another place is shown as it was decoded, until there is a newer picture.
+        if self.layers.place() != before
+            && let Some(last) = &self.last
+        {
+            slot.replace(Arc::clone(last));
+        }
     }
 }
 
@@ -303,6 +341,7 @@ impl Driver {
         } else if had {
             self.idle = Some(now);
         } else if self.idle.is_some_and(|since| now.saturating_duration_since(since) >= STALE) {
+            self.stage.choice.lock().last = None;
             self.stage.slot.clear();
             self.idle = None;
         }
@@ -321,6 +360,7 @@ impl Driver {
             && now.saturating_duration_since(failing.since) >= GIVE_UP
         {
             failing.given_up = Some(GivenUp::new());
+            self.stage.choice.lock().last = None;
             self.stage.slot.fail();
         }
     }
@@ -332,7 +372,7 @@ impl Driver {
             for layer in failures.keys() {
                 choice.layers.failed(*layer, now);
             }
-            choice.refresh();
+            choice.refresh(&self.stage.slot);
             choice.layers.tick(now);
             (choice.layers.attached().collect::<Vec<_>>(), choice.layers.is_wanted())
         };
@@ -355,7 +395,9 @@ impl Driver {
                 && !self.attached.contains_key(&layer)
             {
                 let stage = Arc::clone(&self.stage);
-                let pictures: PictureSink = Arc::new(move |frame, now| stage.take(layer, frame, now));
+                let fitting = Mutex::default();
+                let pictures: PictureSink =
+                    Arc::new(move |frame, now| stage.take(layer, &frame, &fitting, now));
                 let urgent = Arc::new(Notify::new());
                 let decoding = Arc::new(Decoding::new(pictures, Arc::clone(&urgent)));
                 self.attached.insert(layer, Track::start(&self.context, source, decoding, urgent));

@@ -1,8 +1,13 @@
 //! One input's pictures: RTP in, frames out.
 //!
+//! VP8, which browsers send, is decoded by libvpx itself where that can be loaded (`direct`). Otherwise it is
 //! `appsrc ! depayloader ! [parser] ! decoder ! [videoconvert] ! appsink`, all in one thread, behind a buffer that puts packets in order:
 //! GStreamer's own takes two threads more for each input, and costs as much as decoding a small picture. Packets are taken without ever
-//! blocking; what the pipeline can't keep up with is dropped at its door.
+//! blocking; what a decoder can't keep up with is dropped at its door.
+
+mod depacketizer;
+mod direct;
+mod libvpx;
 
 use std::{sync::Arc, time::Instant};
 
@@ -16,8 +21,9 @@ use gstreamer_video::{
 use kaigi_media::rtp::RtpHeader;
 use parking_lot::Mutex;
 
+use self::{direct::Direct, libvpx::Vp8};
 use super::{
-    Frame, Picture, PipelineError, Plane, Size, VideoCodec,
+    Canvas, Colour, Frame, Picture, PipelineError, Plane, Rect, Size, VideoCodec,
     picture::chroma,
     reorder::Reorder,
     vitals::{self, Lease, Vitals},
@@ -34,34 +40,130 @@ const MAX_FRAME: Size = Size { width: 4096, height: 2304 };
 pub enum DecoderSignal {
     /// Nothing can be decoded until a key frame comes.
     KeyFrameWanted,
-    /// The pipeline is broken.
+    /// The decoder is broken.
     Failed(String),
 }
 
-/// Decodes one input until dropped. Dropping does not wait for the pipeline's threads, which end some milliseconds later; no picture is
+/// A picture that was decoded just now.
+pub enum Fresh<'a> {
+    /// It can be kept as it is.
+    Kept(Arc<dyn Frame>),
+    /// It is in the decoder's memory, which wants it back.
+    Lent(Picture<'a>),
+}
+
+impl Fresh<'_> {
+    /// The picture; none if the memory behind it is not laid out as it should be.
+    #[must_use]
+    pub fn picture(&self) -> Option<Picture<'_>> {
+        match self {
+            Self::Kept(frame) => frame.picture(),
+            Self::Lent(picture) => Some(*picture),
+        }
+    }
+
+    /// To be kept: what is lent is copied.
+    #[must_use]
+    pub fn keep(&self) -> Arc<dyn Frame> {
+        match self {
+            Self::Kept(frame) => Arc::clone(frame),
+            Self::Lent(picture) => {
+                let size = picture.size();
+                let mut canvas = Canvas::new(size, Colour([16, 128, 128]));
+                canvas.blit(picture, Rect { x: 0, y: 0, size }, 0, 0);
+                Arc::new(canvas)
+            }
+        }
+    }
+}
+
+/// Decodes one input until dropped. Dropping does not wait for the decoder's thread, which ends some milliseconds later; no picture is
 /// given any more.
-#[derive(Debug)]
 pub struct VideoDecoder {
-    pipeline: gst::Pipeline,
-    source: AppSrc,
-    order: Mutex<Reorder<gst::Buffer>>,
+    engine: Engine,
     vitals: Vitals,
     watch: Mutex<CodecWatch>,
     lease: Lease,
 }
 
+enum Engine {
+    Direct(Direct),
+    Pipeline(Pipeline),
+}
+
+struct Pipeline {
+    pipeline: gst::Pipeline,
+    source: AppSrc,
+    order: Mutex<Reorder<gst::Buffer>>,
+}
+
 impl VideoDecoder {
-    /// Builds and starts the pipeline: takes some milliseconds.
+    /// Builds and starts the decoder: takes some milliseconds.
     ///
     /// # Errors
-    /// If an element is missing or the pipeline does not start.
+    /// If an element is missing, the pipeline does not start, or the system gives no thread.
     pub fn start(
         codec: VideoCodec,
         payload_type: u8,
-        frames: impl Fn(Arc<dyn Frame>) + Send + Sync + 'static,
+        frames: impl Fn(Fresh<'_>) + Send + Sync + 'static,
         signal: impl Fn(DecoderSignal) + Clone + Send + Sync + 'static,
     ) -> Result<Self, PipelineError> {
         vitals::check_room()?;
+        let (vitals, lease) = (Vitals::default(), Lease::default());
+        let counted = move |frame: Fresh<'_>| {
+            metrics::counter!("kaigi_mixer_decoded_frames_total").increment(1);
+            frames(frame);
+        };
+        let engine = match Some(codec).filter(|codec| *codec == VideoCodec::Vp8).and_then(|_| Vp8::new()) {
+            Some(libvpx) => {
+                let (vitals, lease, signal) = (vitals.clone(), lease.clone(), Box::new(signal));
+                Engine::Direct(Direct::start(libvpx, vitals, lease, counted, signal)?)
+            }
+            None => Engine::Pipeline(Pipeline::start(codec, payload_type, &vitals, &lease, counted, signal)?),
+        };
+        Ok(Self { engine, vitals, watch: Mutex::default(), lease })
+    }
+
+    /// Takes an RTP packet of the payload type given at the start; what is none is ignored. Never blocks.
+    pub fn push(&self, packet: impl AsRef<[u8]> + Send + 'static, now: Instant) {
+        match &self.engine {
+            Engine::Direct(direct) => direct.push(packet, now),
+            Engine::Pipeline(pipeline) => pipeline.push(packet, now),
+        }
+    }
+
+    /// Goes on without packets that have been waited for long enough; called some times a second. What is wrong with the decoder, if it
+    /// does not decode.
+    pub fn tick(&self, now: Instant) -> Option<Ailment> {
+        let waiting = match &self.engine {
+            Engine::Direct(direct) => {
+                direct.tick(now);
+                direct.is_waiting()
+            }
+            Engine::Pipeline(pipeline) => {
+                pipeline.order.lock().poll(now, |packet| pipeline.decode(packet));
+                pipeline.source.current_level_bytes() > 0
+            }
+        };
+        self.watch.lock().look(self.vitals.count(waiting), now)
+    }
+}
+
+impl std::fmt::Debug for VideoDecoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VideoDecoder").field("vitals", &self.vitals).finish_non_exhaustive()
+    }
+}
+
+impl Pipeline {
+    fn start(
+        codec: VideoCodec,
+        payload_type: u8,
+        vitals: &Vitals,
+        lease: &Lease,
+        frames: impl Fn(Fresh<'_>) + Send + Sync + 'static,
+        signal: impl Fn(DecoderSignal) + Clone + Send + Sync + 'static,
+    ) -> Result<Self, PipelineError> {
         let source = AppSrc::builder()
             .caps(&codec.rtp_caps(payload_type))
             .format(gst::Format::Time)
@@ -75,9 +177,8 @@ impl VideoDecoder {
             .property("wait-for-keyframe", true)
             .build()?;
         let decoder = decoder(codec)?;
-        let lease = Lease::default();
         let wanted = lease.clone();
-        let sink = frame_sink(move |frame| wanted.use_it(|| frames(frame)));
+        let sink = frame_sink(move |frame| wanted.use_it(|| frames(Fresh::Kept(frame))));
         take_any_layout(&sink)?;
 
         let pipeline = gst::Pipeline::new();
@@ -96,27 +197,17 @@ impl VideoDecoder {
 
         watch_key_frames(&source, signal.clone())?;
         limit_size(&decoder, &signal)?;
-        let vitals = Vitals::default();
         vitals.watch(&decoder)?;
         watch_errors(&pipeline, signal);
-        let decoder =
-            Self { pipeline, source, order: Mutex::default(), vitals, watch: Mutex::default(), lease };
-        decoder.pipeline.set_state(gst::State::Playing)?;
-        Ok(decoder)
+        let this = Self { pipeline, source, order: Mutex::default() };
+        this.pipeline.set_state(gst::State::Playing)?;
+        Ok(this)
     }
 
-    /// Takes an RTP packet of the payload type given at the start; what is none is ignored. Never blocks.
-    pub fn push(&self, packet: impl AsRef<[u8]> + Send + 'static, now: Instant) {
+    fn push(&self, packet: impl AsRef<[u8]> + Send + 'static, now: Instant) {
         let Ok(header) = RtpHeader::parse(packet.as_ref()) else { return };
         let packet = gst::Buffer::from_slice(packet);
         self.order.lock().insert(header.sequence, packet, now, |packet| self.decode(packet));
-    }
-
-    /// Goes on without packets that have been waited for long enough; called some times a second. What is wrong with the decoder, if it
-    /// does not decode.
-    pub fn tick(&self, now: Instant) -> Option<Ailment> {
-        self.order.lock().poll(now, |packet| self.decode(packet));
-        self.watch.lock().look(self.vitals.count(&self.source), now)
     }
 
     fn decode(&self, packet: gst::Buffer) {
@@ -128,6 +219,11 @@ impl VideoDecoder {
 impl Drop for VideoDecoder {
     fn drop(&mut self) {
         self.lease.end();
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
         vitals::end(&self.pipeline);
     }
 }
@@ -177,7 +273,6 @@ fn frame_sink(frames: impl Fn(Arc<dyn Frame>) + Send + Sync + 'static) -> AppSin
     let new_sample = move |sink: &AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         if let Some(frame) = Decoded::of(&sample) {
-            metrics::counter!("kaigi_mixer_decoded_frames_total").increment(1);
             frames(Arc::new(frame));
         }
         Ok(gst::FlowSuccess::Ok)
@@ -304,7 +399,7 @@ mod tests {
         let (tx, rx) = mpsc::channel();
         let signal = move |signal| drop(tx.send(signal));
         let shown = Arc::clone(&slot);
-        let show = move |frame| shown.put(frame, Instant::now());
+        let show = move |frame: Fresh<'_>| shown.put(frame.keep(), Instant::now());
         let decoder = VideoDecoder::start(codec, 96, show, signal).unwrap();
         let number = || slot.newest().map_or(0, |stamped| stamped.number);
         for frame in frames {
@@ -394,7 +489,7 @@ mod tests {
                 packet.extend((0..i).map(|j| i.wrapping_mul(37) ^ j.wrapping_mul(91)));
                 packet
             });
-            let decoder = VideoDecoder::start(codec, 96, drop, |_| {}).unwrap();
+            let decoder = VideoDecoder::start(codec, 96, |_| {}, |_| {}).unwrap();
             for packet in frames {
                 decoder.push(packet, Instant::now());
             }

@@ -2,7 +2,10 @@
 //!
 //! `appsrc ! encoder ! payloader ! appsink`, all in one thread.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -69,6 +72,12 @@ impl VideoEncoder {
     /// --bench quality`).
     pub const VP8_SPEED: i32 = -12;
 
+    /// libvpx's `static-threshold`: blocks of 16×16 pixels whose squared differences from what is shown already sum up to less are left as they
+    /// are. 800 is 1.8 of 255 for each pixel. It saves a quarter; of nine people who talk 0.1 dB is lost, of sixteen 0.5 dB (`docs/PERFORMANCE.md`).
+    pub const STATIC: i32 = 800;
+    /// Of so many pictures one is encoded without: what a pointer has left of itself in a still screen is seen for two seconds at most.
+    const THOROUGH: u32 = 60;
+
     /// The encoder alone, as outputs have it.
     ///
     /// # Errors
@@ -116,6 +125,9 @@ impl VideoEncoder {
         let wanted = lease.clone();
         let sink = packet_sink(move |bytes| wanted.use_it(|| packet(bytes)));
         tell_key_frames(&encoder, key_frame);
+        if codec == VideoCodec::Vp8 {
+            be_thorough(&encoder);
+        }
         let vitals = Vitals::default();
         vitals.watch(&encoder)?;
 
@@ -153,7 +165,7 @@ impl VideoEncoder {
     /// What is wrong with the encoder, if it does not encode; asked some times a second. One that ails is neither to be given pictures nor
     /// told anything any more: its locks may be held for ever.
     pub fn ails(&mut self, now: Instant) -> Option<Ailment> {
-        self.watch.look(self.vitals.count(&self.source), now)
+        self.watch.look(self.vitals.count(self.source.current_level_bytes() > 0), now)
     }
 
     /// Makes the next picture a key frame.
@@ -205,7 +217,10 @@ fn encoder(settings: &EncoderSettings) -> Result<gst::Element, PipelineError> {
             .property("overshoot", 15i32)
             .property("min-quantizer", 2i32)
             .property("max-quantizer", 56i32)
-            .property("static-threshold", 1i32)
+            .property(
+                "static-threshold",
+                if settings.encoding == VideoEncoding::Vp8 { VideoEncoder::STATIC } else { 1 },
+            )
             .property("max-intra-bitrate", 600i32),
         VideoEncoding::H264(profile) => element
             .property("cabac", matches!(profile, H264Profile::Main | H264Profile::High))
@@ -217,6 +232,23 @@ fn encoder(settings: &EncoderSettings) -> Result<gst::Element, PipelineError> {
             .property("byte-stream", true),
     };
     Ok(element.build()?)
+}
+
+/// From the thread that encodes, whose locks nobody else is to wait for.
+fn be_thorough(encoder: &gst::Element) {
+    let Some(pad) = encoder.static_pad("sink") else { return };
+    let (encoder, pictures) = (encoder.downgrade(), AtomicU32::new(0));
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        let threshold = match pictures.fetch_add(1, Ordering::Relaxed) % VideoEncoder::THOROUGH {
+            0 => 1,
+            1 => VideoEncoder::STATIC,
+            _ => return gst::PadProbeReturn::Ok,
+        };
+        if let Some(encoder) = encoder.upgrade() {
+            encoder.set_property("static-threshold", threshold);
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// Tells of each encoded picture that does not depend on others.
@@ -252,4 +284,64 @@ fn packet_sink(packets: impl Fn(&[u8]) + Send + Sync + 'static) -> AppSink {
         .buffer_list(true)
         .callbacks(AppSinkCallbacks::builder().new_sample(new_sample).build())
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc::channel, time::Instant};
+
+    use kaigi_media::rtp::RtpHeader;
+
+    use super::{
+        super::{Canvas, Colour, Frame, Fresh, Rect, Sheets, VideoDecoder},
+        *,
+    };
+
+    const SIZE: Size = Size { width: 64, height: 64 };
+
+    /// The luma in the middle of each of so many pictures, in which a dot that is a little brighter appears.
+    fn seen(pictures: u64, dot_from: u64) -> Vec<u8> {
+        crate::init_gstreamer().unwrap();
+        let ((send, sent), (show, shown)) = (channel(), channel());
+        let packets = PacketSink {
+            packet: Box::new(move |packet: &[u8]| drop(send.send(packet.to_vec()))),
+            key_frame: Box::new(|| {}),
+        };
+        let settings = EncoderSettings { encoding: VideoEncoding::Vp8, size: SIZE, framerate: Some(30) };
+        let from = Continuity { sequence: 0, timestamp_offset: 0 };
+        let encoder =
+            VideoEncoder::start(&settings, 500, from, packets, |reason| panic!("{reason}")).unwrap();
+        let look = move |fresh: Fresh<'_>| {
+            let _sent = show.send(fresh.picture().unwrap().planes[0].row(33, 33, 1)[0]);
+        };
+        let decoder = VideoDecoder::start(VideoCodec::Vp8, 96, look, |_| {}).unwrap();
+        let (mut sheets, patience) = (Sheets::new(Colour([16, 128, 128])), Duration::from_secs(60));
+        let picture = |number| {
+            let mut canvas = Canvas::new(SIZE, Colour([100, 128, 128]));
+            if number >= dot_from {
+                let dot = Rect { x: 32, y: 32, size: Size { width: 2, height: 2 } };
+                canvas.fill(dot, Colour([112, 128, 128]));
+            }
+            let sheet = sheets.get(&canvas.picture().unwrap(), number, SIZE).unwrap();
+            encoder.push(&sheet, Duration::from_millis(33) * number as u32);
+            loop {
+                let packet: Vec<u8> = sent.recv_timeout(patience).unwrap();
+                let is_last = RtpHeader::parse(&packet).unwrap().marker;
+                decoder.push(packet, Instant::now());
+                if is_last {
+                    return shown.recv_timeout(patience).unwrap();
+                }
+            }
+        };
+        (0..pictures).map(picture).collect()
+    }
+
+    #[test]
+    fn what_hardly_changes_is_left_as_it_is_but_not_for_long() {
+        let (dot_from, thorough) = (70, u64::from(VideoEncoder::THOROUGH));
+        let seen = seen(3 * thorough, dot_from);
+        let (at_first, later) = (seen[dot_from as usize + 20], seen[(2 * thorough) as usize + 20]);
+        assert!(at_first.abs_diff(seen[dot_from as usize - 1]) <= 1, "it is not left: {seen:?}");
+        assert!(later >= at_first + 3, "{seen:?}");
+    }
 }

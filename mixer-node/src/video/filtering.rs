@@ -91,6 +91,8 @@ fn work(to: &FrameSlot, plan: &Plan<FilteringPlan>, stop: &Stop) {
             None if current.source.has_failed() => to.fail(),
             None => to.clear(),
             Some(newest) if newest.number == seen => {}
+            // The next one will be.
+            Some(newest) if !newest.whole => seen = newest.number,
             Some(newest) => {
                 seen = newest.number;
                 // Another thread may have taken this one's place meanwhile.

@@ -10,6 +10,7 @@ mod encode;
 mod fault;
 mod filter;
 mod filtering;
+mod fitting;
 mod geometry;
 mod glide;
 mod lettering;
@@ -29,11 +30,12 @@ pub use cadence::Cadence;
 pub use codec::{H264Profile, VideoCodec, VideoEncoding};
 pub use composer::{Composer, Region, Scene};
 pub(crate) use decode::Decoded;
-pub use decode::{DecoderSignal, VideoDecoder};
+pub use decode::{DecoderSignal, Fresh, VideoDecoder};
 pub use decoration::{ActiveInput, Badge, Corner, Decoration, Logo};
 pub use encode::{Continuity, EncoderSettings, PacketSink, VideoEncoder};
 pub use filter::PictureFilter;
 pub use filtering::{Filtering, FilteringPlan};
+pub use fitting::Fitting;
 pub use geometry::{Area, Fit, Fraction, GeometryError, Rect, Size};
 pub use picture::{Canvas, Colour, Frame, Picture, Plane};
 pub use pictures::{Pictures, PicturesError, Still};
@@ -54,6 +56,9 @@ pub enum PipelineError {
     /// An element has no such pad; an installation of GStreamer that this was not made for.
     #[error("element {0} lacks its {1} pad")]
     Pad(&'static str, &'static str),
+    /// The system gives no thread.
+    #[error("no thread: {0}")]
+    Thread(#[from] std::io::Error),
     /// Too many pipelines of this process do not end.
     #[error("too many pipelines before this one do not end")]
     Stuck,

@@ -15,6 +15,8 @@ pub struct Stamped {
     pub at: Instant,
     /// The picture.
     pub frame: Arc<dyn Frame>,
+    /// Whether it is as it was decoded, and not already as it is shown somewhere.
+    pub whole: bool,
 }
 
 /// Holds one frame; a newer one replaces it. Both sides hold the lock only to exchange a pointer.
@@ -35,12 +37,32 @@ struct Held {
 impl FrameSlot {
     /// Replaces the frame.
     pub fn put(&self, frame: Arc<dyn Frame>, now: Instant) {
+        self.set(frame, true, now);
+    }
+
+    /// Replaces the frame by one that is already as it is shown.
+    pub fn put_fitted(&self, frame: Arc<dyn Frame>, now: Instant) {
+        self.set(frame, false, now);
+    }
+
+    fn set(&self, frame: Arc<dyn Frame>, whole: bool, now: Instant) {
         let mut held = self.held.lock();
         held.number += 1;
         held.failed = false;
         let number = held.number;
-        let _old = held.newest.replace(Stamped { number, at: now, frame });
+        let _old = held.newest.replace(Stamped { number, at: now, frame, whole });
         self.put.notify_all();
+    }
+
+    /// Has the same picture as it was decoded, if there is one now.
+    pub fn replace(&self, frame: Arc<dyn Frame>) {
+        let mut held = self.held.lock();
+        let number = held.number + 1;
+        if let Some(newest) = &mut held.newest {
+            (newest.number, newest.frame, newest.whole) = (number, frame, true);
+            held.number = number;
+            self.put.notify_all();
+        }
     }
 
     /// Lets go of the frame.

@@ -117,7 +117,9 @@ impl Stage {
                 filtered: None,
                 due: now,
             })),
-            Programme::Passed(_) => Self::Passed(Passing { last: None, seen: 0, shown_at: now }),
+            Programme::Passed(_) => {
+                Self::Passed(Passing { last: None, looked_at: 0, seen: 0, shown_at: now })
+            }
         }
     }
 
@@ -129,7 +131,7 @@ impl Stage {
             (Self::Passed(_), Programme::Passed(old), Programme::Passed(new)) if Arc::ptr_eq(old, new) => {}
             // The last picture is held until the new source has one.
             (Self::Passed(passing), _, Programme::Passed(_)) => {
-                passing.seen = 0;
+                (passing.looked_at, passing.seen) = (0, 0);
                 gallery.forget_pictures();
             }
             (Self::Composed(_), _, Programme::Passed(_))
@@ -225,7 +227,8 @@ impl Composing {
 
 struct Passing {
     last: Option<Stamped>,
-    /// Number of the source's picture that was looked at last.
+    /// Numbers of the source's pictures that were looked at and shown last.
+    looked_at: u64,
     seen: u64,
     /// Time that the last picture shown was given.
     shown_at: Instant,
@@ -233,8 +236,12 @@ struct Passing {
 
 impl Passing {
     fn wait(&mut self, slot: &FrameSlot) {
-        if let Some(newest) = slot.wait(self.seen, Instant::now() + WAIT) {
-            self.last = Some(newest);
+        if let Some(newest) = slot.wait(self.looked_at, Instant::now() + WAIT) {
+            self.looked_at = newest.number;
+            // What is already as somebody else shows it is left out; the next one is as it was decoded.
+            if newest.whole {
+                self.last = Some(newest);
+            }
         }
     }
 

@@ -7,7 +7,6 @@ use std::sync::{
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use gstreamer_app::AppSrc;
 use parking_lot::Mutex;
 
 use super::PipelineError;
@@ -43,10 +42,20 @@ impl Vitals {
         Ok(())
     }
 
-    /// What was counted, of a codec whose input waits in `source`.
-    pub(super) fn count(&self, source: &AppSrc) -> CodecCount {
+    /// The codec is given something.
+    pub(super) fn given(&self) {
+        self.0.given.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The codec has made something.
+    pub(super) fn made(&self) {
+        self.0.made.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted. `waiting`: whether there is something for the codec to take.
+    pub(super) fn count(&self, waiting: bool) -> CodecCount {
         CodecCount {
-            waiting: source.current_level_bytes() > 0,
+            waiting,
             given: self.0.given.load(Ordering::Relaxed),
             made: self.0.made.load(Ordering::Relaxed),
         }
@@ -83,18 +92,28 @@ pub(super) fn check_room() -> Result<(), PipelineError> {
     if ENDING.load(Ordering::Relaxed) < MAX_ENDING { Ok(()) } else { Err(PipelineError::Stuck) }
 }
 
+/// Counted as one that is ending, as long as it is.
+#[derive(Debug)]
+pub(super) struct Ending(());
+
+impl Ending {
+    pub(super) fn begin() -> Self {
+        let now = ENDING.fetch_add(1, Ordering::Relaxed) + 1;
+        metrics::gauge!("kaigi_mixer_pipelines_ending").set(now as f64);
+        Self(())
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let left = ENDING.fetch_sub(1, Ordering::Relaxed) - 1;
+        metrics::gauge!("kaigi_mixer_pipelines_ending").set(left as f64);
+    }
+}
+
 /// Ends a pipeline, in a thread of its own: its codec may have a picture to finish, or never end.
 pub(super) fn end(pipeline: &gst::Pipeline) {
-    struct Counted;
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            let left = ENDING.fetch_sub(1, Ordering::Relaxed) - 1;
-            metrics::gauge!("kaigi_mixer_pipelines_ending").set(left as f64);
-        }
-    }
-    let now = ENDING.fetch_add(1, Ordering::Relaxed) + 1;
-    metrics::gauge!("kaigi_mixer_pipelines_ending").set(now as f64);
-    let (counted, ended) = (Counted, pipeline.clone());
+    let (counted, ended) = (Ending::begin(), pipeline.clone());
     let ending = move || {
         let _counted = counted;
         stop(&ended);

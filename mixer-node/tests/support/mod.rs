@@ -174,9 +174,26 @@ impl Publisher {
         self.publish_pattern(name, &colour, (320, 180, 15), hz)
     }
 
+    /// The same in VP9.
+    pub(crate) fn publish_vp9(&self, name: &str, rgb: u32, hz: f32) -> Published {
+        let colour = format!("pattern=solid-color foreground-color={}", 0xff00_0000 | rgb);
+        self.publish_as("vp9", name, &colour, (320, 180, 15), hz)
+    }
+
     /// Publishes what `videotestsrc` shows with these settings, in that width, height and rate, and a tone.
     pub(crate) fn publish_pattern(
         &self,
+        name: &str,
+        pattern: &str,
+        shape: (u32, u32, u32),
+        hz: f32,
+    ) -> Published {
+        self.publish_as("vp8", name, pattern, shape, hz)
+    }
+
+    fn publish_as(
+        &self,
+        codec: &str,
         name: &str,
         pattern: &str,
         (width, height, rate): (u32, u32, u32),
@@ -186,7 +203,7 @@ impl Publisher {
             "videotestsrc is-live=true {pattern} ! video/x-raw,format=I420,width={width},height={height},framerate={rate}/1"
         );
         let stop = Arc::new(AtomicBool::new(false));
-        let (video_track, video) = self.track(&format!("{name}-video"), v1::MediaKind::Video, "vp8", 90_000);
+        let (video_track, video) = self.track(&format!("{name}-video"), v1::MediaKind::Video, codec, 90_000);
         let (audio_track, audio) = self.track(&format!("{name}-audio"), v1::MediaKind::Audio, "opus", 48_000);
         let ending = Arc::clone(&stop);
         let switch = Switch { ending, paused: Arc::default() };
@@ -322,9 +339,10 @@ struct Switch {
 }
 
 fn show(raw: &str, track: &Arc<OutputTrack>, switch: &Switch) {
+    let codec = &track.description().format.codec;
     let launch = format!(
-        "{raw} ! vp8enc name=encoder deadline=1 cpu-used=8 threads=1 target-bitrate=2000000 keyframe-max-dist=100000 \
-         ! rtpvp8pay mtu=1200 ! appsink name=sink sync=false"
+        "{raw} ! {codec}enc name=encoder deadline=1 cpu-used=8 threads=1 target-bitrate=2000000 keyframe-max-dist=100000 \
+         ! rtp{codec}pay mtu=1200 ! appsink name=sink sync=false"
     );
     let pipeline = gst::parse::launch(&launch).unwrap().downcast::<gst::Pipeline>().unwrap();
     let encoder = pipeline.by_name("encoder").unwrap();
