@@ -63,6 +63,13 @@ impl Codec {
         }
     }
 
+    /// A time in units of [`Self::clock_rate`].
+    #[must_use]
+    pub fn ticks(self, time: Duration) -> u64 {
+        let rate = u128::from(self.clock_rate());
+        u64::try_from((time.as_nanos() * rate + 500_000_000) / 1_000_000_000).unwrap_or(u64::MAX)
+    }
+
     /// Whether it is one of pictures.
     #[must_use]
     pub fn is_video(self) -> bool {

@@ -7,6 +7,7 @@
 //! What comes [in](ingest) is pulled by a pipeline of its own, or pushed through a [`door`] by [RTMP](rtmp) or SRT, and sent as tracks that others
 //! attach over the media link.
 
+mod address;
 mod args;
 pub mod broadcast;
 pub mod collection;
@@ -40,16 +41,16 @@ use std::{
 
 use kaigi_intake::{LinkContext, Receiver};
 use kaigi_outbound::Reach;
-use kaigi_proto::{
-    auth::Require,
-    v1::{
-        self, cluster_client::ClusterClient, media_link_server::MediaLinkServer,
-        streaming_node_server::StreamingNodeServer,
-    },
+use kaigi_proto::v1::{
+    self, cluster_client::ClusterClient, media_link_server::MediaLinkServer,
+    streaming_node_server::StreamingNodeServer,
 };
 use kaigi_supply::{LinkService, Outputs};
 use kaigi_telemetry::{Health, HealthServer};
-use kaigi_worker::{ChannelError, Channels, LoadGauge, Registration, Tasks, new_worker_id, process_cpu_load};
+use kaigi_worker::{
+    ChannelError, Channels, LoadGauge, Registration, Shutdown, Tasks, TlsError, Trust, new_worker_id,
+    process_cpu_load,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{service::interceptor::InterceptedService, transport::server::TcpIncoming};
@@ -111,6 +112,9 @@ pub enum RunError {
         /// What is wrong.
         reason: String,
     },
+    /// There are to be certificates, and there are none.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The cluster-manager's endpoint is none.
     #[error(transparent)]
     Cluster(#[from] ChannelError),
@@ -119,11 +123,13 @@ pub enum RunError {
     Serve(#[from] tonic::transport::Error),
 }
 
-/// The whole process, until `stop`. Ready when it is registered.
+/// The whole process, until it is to end. If it drains, agents have what it makes and pulls go on elsewhere first. Ready when it is registered.
 ///
 /// # Errors
 /// See [`RunError`].
-pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<(), RunError> {
+pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> Result<(), RunError> {
+    let shutdown: Shutdown = shutdown.into();
+    let stop = shutdown.stop().clone();
     gstreamer::init()?;
     let missing: Vec<_> = plugins::missing().into_iter().map(|(element, _)| element).collect();
     if !missing.is_empty() {
@@ -152,16 +158,19 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
         listener.local_addr().map_err(|error| not_listening(args.worker.listen)(error.to_string()))?;
 
     let worker_id = new_worker_id(v1::Purpose::Streaming);
-    let channels = Channels::new(args.worker.secret());
-    let endpoint = args.worker.endpoint(listening);
+    let trust = args.worker.trust.read()?;
+    trust.report();
+    let channels = Channels::new(trust.clone());
+    let endpoint = args.worker.endpoint(listening, &trust);
     let doors = Doors { rtmp: door.as_ref().map(|(door, _)| Arc::clone(door)), srt: srt_ports(&args) };
-    let node = bind_node(&args, channels.clone(), listening, worker_id.as_ref(), doors)?;
+    let node = bind_node(&args, channels.clone(), listening, endpoint.clone(), worker_id.as_ref(), doors)?;
     let load = LoadGauge::default();
     let registration = Registration {
-        cluster: ClusterClient::new(channels.to(&args.worker.cluster)?),
+        cluster: ClusterClient::new(channels.to_cluster(&args.worker.cluster)?),
         worker: args.worker.describe(&worker_id, v1::Purpose::Streaming, endpoint),
         load: load.clone(),
         tasks: Tasks::default(),
+        shutdown: shutdown.clone(),
     };
     tracing::info!(worker = %worker_id, %listening, link = %args.link_address, "streaming-node runs");
 
@@ -170,8 +179,15 @@ pub async fn run(args: Args, health: Health, stop: CancellationToken) -> Result<
         tokio::spawn(door.run(listener, stop.clone()));
     }
     tokio::spawn(process_cpu_load(load, stop.clone()));
-    let registered = tokio::spawn(registration.run(stop.clone(), move || health.set_ready(true)));
-    serve(&node, listener, &args, stop).await?;
+    let ready = health.clone();
+    let registered = tokio::spawn(registration.run(stop.clone(), move || ready.set_ready(true)));
+    let (draining, limit) = (Arc::clone(&node), args.worker.drain_limit());
+    tokio::spawn(async move {
+        shutdown.begun().await;
+        health.set_ready(false);
+        shutdown.drained(limit, || draining.is_idle()).await;
+    });
+    serve(&node, listener, &args, &trust, stop).await?;
     let _left = tokio::time::timeout(GRACE, registered).await;
     // Recordings are completed, whatever else happens.
     let _finished = tokio::task::spawn_blocking(move || node.finish()).await;
@@ -204,6 +220,7 @@ fn bind_node(
     args: &Args,
     channels: Channels,
     listening: SocketAddr,
+    endpoint: String,
     worker_id: &str,
     doors: Doors,
 ) -> Result<Arc<Node>, RunError> {
@@ -213,7 +230,7 @@ fn bind_node(
     let place = Place {
         outputs: Arc::new(Outputs::bind(address).map_err(no_link)?),
         worker_id: worker_id.to_owned(),
-        endpoint: args.worker.endpoint(listening),
+        endpoint,
     };
     let folder = args.recordings.clone();
     let no_folder = |source| RunError::Folder { folder: folder.clone(), source };
@@ -240,6 +257,7 @@ async fn serve(
     node: &Arc<Node>,
     listener: TcpListener,
     args: &Args,
+    trust: &Trust,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let receiver = Arc::clone(&node.link().receiver);
@@ -272,9 +290,10 @@ async fn serve(
             }
         }
     });
-    let (service, door) = (Service(Arc::clone(node)), Require(args.worker.secret()));
+    let (service, door) = (Service(Arc::clone(node)), trust.require());
     let asked = stop.clone();
-    let serving = tonic::transport::Server::builder()
+    let serving = trust
+        .server()?
         .tcp_nodelay(true)
         .add_service(InterceptedService::new(StreamingNodeServer::new(service), door.clone()))
         .add_service(InterceptedService::new(MediaLinkServer::new(link), door))

@@ -14,7 +14,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     init_logs(&args.log);
     let health = Health::install()?;
-    run(args, health, kaigi_worker::stop_on_signal()).await?;
+    run(args, health, kaigi_worker::Shutdown::on_signal()).await?;
     Ok(ExitCode::SUCCESS)
 }
 

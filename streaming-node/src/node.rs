@@ -131,6 +131,12 @@ impl Node {
         }
     }
 
+    /// Whether it makes nothing and pulls nothing.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.outputs.lock().is_empty() && self.inputs.lock().is_empty()
+    }
+
     /// What recordings are to be stored elsewhere.
     #[must_use]
     pub fn outbox(&self) -> Option<&Outbox> {

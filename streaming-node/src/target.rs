@@ -1,10 +1,6 @@
 //! Where an output may go: file names that can't leave their folder, and servers that may be pushed to.
 
-use std::{
-    net::ToSocketAddrs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::ToSocketAddrs, path::PathBuf, time::Duration};
 
 use kaigi_outbound::Reach;
 use kaigi_proto::v1::{self, output_description};
@@ -14,6 +10,12 @@ use crate::{collection::Subject, container::Container};
 
 /// Longest URL, in bytes.
 const MAX_URL: usize = 2048;
+
+/// Shortest and longest part of a segment: each is stored for itself, with the playlist.
+const PARTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(5);
+
+/// Longest name of a recording, in bytes.
+const MAX_NAME: usize = 100;
 
 /// What may be reached.
 #[derive(Clone, Debug)]
@@ -79,8 +81,30 @@ pub enum Protocol {
     Srt,
     /// RTSP (RFC 2326) with ANNOUNCE and RECORD.
     Rtsp,
-    /// HTTP live streaming (RFC 8216), stored by HTTP.
+    /// HTTP live streaming (RFC 8216) of MPEG-TS, stored by HTTP.
     Hls(Segments),
+    /// Fragmented MP4 (ISO/IEC 23000-19), stored by HTTP.
+    Cmaf(Fragments),
+}
+
+/// How fragmented MP4 is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragments {
+    /// How it is cut.
+    pub segments: Segments,
+    /// What tells of it.
+    pub manifest: Manifest,
+    /// Longest part of a segment, where segments come in parts.
+    pub part: Option<Duration>,
+}
+
+/// What tells players of segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manifest {
+    /// Playlists (RFC 8216).
+    Hls,
+    /// A media presentation description (ISO/IEC 23009-1).
+    Dash,
 }
 
 /// How a stream is cut.
@@ -103,7 +127,10 @@ pub enum TargetError {
     /// Containers are mkv and mp4.
     #[error("container {0} can't be written")]
     Container(String),
-    /// Protocols are rtmp, srt, rtsp and hls.
+    /// Its files would be elsewhere, or hidden.
+    #[error("a recording can't be called {0:?}")]
+    Name(String),
+    /// Protocols are rtmp, srt, rtsp, hls and dash.
     #[error("protocol {0} can't be pushed")]
     Protocol(String),
     /// No URL of the protocol.
@@ -132,16 +159,17 @@ impl Policy {
     ) -> Result<Target, TargetError> {
         match target {
             None => Err(TargetError::None),
-            Some(output_description::Target::Recording(v1::RecordingTarget { container, group })) => {
+            Some(output_description::Target::Recording(v1::RecordingTarget { container, group, name })) => {
+                let prefix = prefix(name)?;
                 let kind = Container::from_name(container);
                 let container = kind.ok_or_else(|| TargetError::Container(container.clone()))?;
                 // Ids are made of letters, digits, - and _ only.
                 let Some(group) = group else {
-                    let base = self.recordings.join(Path::new(id));
+                    let base = self.recordings.join(format!("{prefix}{id}"));
                     return Ok(Target::Recording { base, container, group: None });
                 };
-                let manifest = self.recordings.join(format!("{}.json", group.id));
-                let base = self.recordings.join(format!("{}-{id}", group.id));
+                let manifest = self.recordings.join(format!("{prefix}{}.json", group.id));
+                let base = self.recordings.join(format!("{prefix}{}-{id}", group.id));
                 let subject = Subject {
                     stream: group.stream_id.clone(),
                     participant: group.participant_id.clone(),
@@ -187,13 +215,46 @@ impl Policy {
     }
 }
 
+/// What names of files begin with.
+fn prefix(name: &str) -> Result<String, TargetError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match name {
+        "" => Ok(String::new()),
+        name if name.len() <= MAX_NAME && !name.starts_with('.') && name.chars().all(plain) => {
+            Ok(format!("{name}-"))
+        }
+        other => Err(TargetError::Name(other.to_owned())),
+    }
+}
+
 fn protocol(broadcast: &v1::BroadcastTarget) -> Result<Protocol, TargetError> {
     Ok(match broadcast.protocol.as_str() {
         "rtmp" => Protocol::Rtmp,
         "srt" => Protocol::Srt,
         "rtsp" => Protocol::Rtsp,
-        "hls" => Protocol::Hls(segments(broadcast.segments.as_ref())?),
+        "hls" => hls(broadcast.segments.as_ref())?,
+        "dash" => Protocol::Cmaf(Fragments {
+            segments: segments(broadcast.segments.as_ref())?,
+            manifest: Manifest::Dash,
+            part: None,
+        }),
         other => return Err(TargetError::Protocol(other.to_owned())),
+    })
+}
+
+/// In parts it is fragmented MP4 in any case.
+fn hls(options: Option<&v1::SegmentOptions>) -> Result<Protocol, TargetError> {
+    let segments = segments(options)?;
+    let (container, part_ms) =
+        options.map_or(("", 0), |options| (options.container.as_str(), options.part_ms));
+    let part = Duration::from_millis(part_ms.into());
+    let (is_part, manifest) = (PARTS.contains(&part) && part < segments.duration, Manifest::Hls);
+    Ok(match (container, part_ms) {
+        ("" | "mpegts", 0) => Protocol::Hls(segments),
+        ("fmp4", 0) => Protocol::Cmaf(Fragments { segments, manifest, part: None }),
+        ("" | "fmp4", _) if is_part => Protocol::Cmaf(Fragments { segments, manifest, part: Some(part) }),
+        ("" | "fmp4", _) => return Err(TargetError::Segments(format!("parts of {part_ms} ms"))),
+        (other, _) => return Err(TargetError::Segments(other.to_owned())),
     })
 }
 
@@ -228,13 +289,21 @@ fn host_of(protocol: Protocol, text: &str) -> Option<(Host<String>, u16)> {
         (Protocol::Rtmp, "rtmps") if has_path => Some(443),
         (Protocol::Rtsp, "rtsp") if has_path => Some(554),
         (Protocol::Rtsp, "rtsps") if has_path => Some(322),
-        (Protocol::Hls(_), "http") if url.path().ends_with(".m3u8") => Some(80),
-        (Protocol::Hls(_), "https") if url.path().ends_with(".m3u8") => Some(443),
+        (Protocol::Hls(_) | Protocol::Cmaf(_), "http") if names_manifest(protocol, &url) => Some(80),
+        (Protocol::Hls(_) | Protocol::Cmaf(_), "https") if names_manifest(protocol, &url) => Some(443),
         // No standard port, and only what a caller may say.
         (Protocol::Srt, "srt") if url.query_pairs().all(|(name, value)| srt_option(&name, &value)) => None,
         _ => return None,
     };
     Some((host_of_url(&url)?, url.port().or(standard)?))
+}
+
+/// Whether the file that it names can be the one that tells of the others.
+fn names_manifest(protocol: Protocol, url: &Url) -> bool {
+    match protocol {
+        Protocol::Cmaf(Fragments { manifest: Manifest::Dash, .. }) => url.path().ends_with(".mpd"),
+        _ => url.path().ends_with(".m3u8"),
+    }
 }
 
 /// The host of a URL. That of another scheme than those of the web is not normalized: a name is looked up as it is.
@@ -283,6 +352,28 @@ mod tests {
     }
 
     #[test]
+    fn a_recordings_name_is_before_its_id_and_never_leaves_the_folder() {
+        let check = |name: &str, group: Option<v1::RecordingGroup>| {
+            let target = v1::RecordingTarget { container: "mkv".into(), group, name: name.into() };
+            policy().check("7", Some(&output_description::Target::Recording(target)))
+        };
+        let base = |name: &str| match check(name, None)? {
+            Target::Recording { base, .. } => Ok(base),
+            Target::Broadcast(_) => panic!("no recording"),
+        };
+        assert_eq!(base(""), Ok("/r/7".into()));
+        assert_eq!(base("weekly_2.b"), Ok("/r/weekly_2.b-7".into()));
+        let group = v1::RecordingGroup { id: "9".into(), ..Default::default() };
+        let Ok(Target::Recording { base: each, group: Some(group), .. }) = check("all", Some(group)) else {
+            panic!("refused")
+        };
+        assert_eq!((each, group.manifest), ("/r/all-9-7".into(), "/r/all-9.json".into()));
+        for bad in ["..", ".hidden", "a/b", "/etc/x", "a\\b", "a b", "é", "\0", &"x".repeat(101)] {
+            assert_eq!(base(bad), Err(TargetError::Name(bad.into())));
+        }
+    }
+
+    #[test]
     fn what_is_no_url_of_the_protocol_is_refused() {
         for (protocol, bad) in [
             ("rtmp", ""),
@@ -301,6 +392,8 @@ mod tests {
             ("srt", "srt://h:9999?localaddress=0.0.0.0"),
             ("hls", "https://h/a.mpd"),
             ("hls", "file:///etc/a.m3u8"),
+            ("dash", "https://h/a.m3u8"),
+            ("dash", "file:///etc/a.mpd"),
         ] {
             let refused = policy().check("id", Some(&broadcast(protocol, bad)));
             assert_eq!(refused, Err(TargetError::Url), "{bad}");
@@ -324,6 +417,7 @@ mod tests {
             ("srt", "srt://127.0.0.1:9999?streamid=a"),
             ("hls", "http://127.0.0.1/a.m3u8"),
             ("hls", "http://2130706433/a.m3u8"),
+            ("dash", "http://127.0.0.1/a.mpd"),
         ] {
             let refused = policy().check("id", Some(&broadcast(protocol, url)));
             assert!(matches!(refused, Err(TargetError::NotAllowed(_))), "{url}: {refused:?}");
@@ -346,7 +440,12 @@ mod tests {
     #[test]
     fn segments_have_bounds() {
         let cut = |method: &str, duration_ms, window| {
-            segments(Some(&v1::SegmentOptions { method: method.into(), duration_ms, window }))
+            segments(Some(&v1::SegmentOptions {
+                method: method.into(),
+                duration_ms,
+                window,
+                ..Default::default()
+            }))
         };
         let usual = Segments { by_post: false, duration: Duration::from_secs(2), window: 5 };
         assert_eq!(segments(None), Ok(usual));
@@ -355,6 +454,21 @@ mod tests {
         for bad in [cut("GET", 2_000, 5), cut("PUT", 100, 5), cut("PUT", 100_000, 5), cut("PUT", 2_000, 101)]
         {
             assert!(matches!(bad, Err(TargetError::Segments(_))));
+        }
+    }
+    #[test]
+    fn hls_is_of_either_container_and_parts_are_of_mp4() {
+        let of = |container: &str, part_ms| {
+            hls(Some(&v1::SegmentOptions { container: container.into(), part_ms, ..Default::default() }))
+        };
+        let segments = segments(None).unwrap();
+        let mp4 = |part| Ok(Protocol::Cmaf(Fragments { segments, manifest: Manifest::Hls, part }));
+        let half = Some(Duration::from_millis(500));
+        assert_eq!(of("", 0), Ok(Protocol::Hls(segments)));
+        assert_eq!(of("mpegts", 0), Ok(Protocol::Hls(segments)));
+        assert_eq!((of("fmp4", 0), of("fmp4", 500), of("", 500)), (mp4(None), mp4(half), mp4(half)));
+        for bad in [of("ogg", 0), of("mpegts", 500), of("fmp4", 100), of("fmp4", 2_000), of("fmp4", 6_000)] {
+            assert!(matches!(bad, Err(TargetError::Segments(_))), "{bad:?}");
         }
     }
 }

@@ -102,11 +102,14 @@ fn together(mut frames: Vec<LaneFrame>) -> Vec<LaneFrame> {
 
 /// How many pictures and how many seconds of sound a file has.
 fn played(file: &Path) -> (usize, f64) {
+    let is_mp4 = file.extension().unwrap() == "mp4";
+    played_as(file, if is_mp4 { Codec::H264 } else { Codec::Vp8 })
+}
+
+fn played_as(file: &Path, codec: Codec) -> (usize, f64) {
     gst::init().unwrap();
-    let (demux, decoder) = match file.extension().unwrap().to_str().unwrap() {
-        "mp4" => ("qtdemux", "video/x-h264 ! avdec_h264"),
-        _ => ("matroskademux", "video/x-vp8 ! vp8dec"),
-    };
+    let demux = if file.extension().unwrap() == "mp4" { "qtdemux" } else { "matroskademux" };
+    let decoder = if codec == Codec::H264 { "video/x-h264 ! avdec_h264" } else { "video/x-vp8 ! vp8dec" };
     let launch = format!(
         "filesrc location={} ! {demux} name=demux \
          demux. ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! {decoder} ! appsink name=video sync=false \
@@ -226,6 +229,25 @@ fn another_size_begins_another_file_and_the_manifest_tells_when() {
     }
     let all = segments(folder.path());
     assert_eq!((&all[1]["file"], all[1]["begin"].as_f64()), (&"r-2.mkv".into(), Some(4.0)));
+}
+
+#[test]
+fn another_codec_begins_another_file_and_the_manifest_tells_which() {
+    let folder = tempfile::tempdir().unwrap();
+    let seconds = Duration::from_secs(SECONDS);
+    let second = [later(h264_picture(320, 240), seconds), later(sound(), seconds)].concat();
+    let frames = together([picture(320, 240), sound(), second].concat());
+    recorded(frames, folder.path()).finish().unwrap();
+    for (file, codec) in [("r.mkv", Codec::Vp8), ("r-2.mkv", Codec::H264)] {
+        let (pictures, heard) = played_as(&folder.path().join(file), codec);
+        assert!((pictures as u64).abs_diff(SECONDS * 25) <= 2, "{file}: {pictures} pictures");
+        assert!((heard - SECONDS as f64).abs() < 0.2, "{file}: {heard} s");
+    }
+    let codecs = segments(folder.path()).into_iter().map(|segment| {
+        let tracks = segment["tracks"].as_array().unwrap().clone();
+        tracks.iter().map(|track| track["codec"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    });
+    assert_eq!(codecs.collect::<Vec<_>>(), [["opus", "vp8"], ["opus", "h264"]]);
 }
 
 #[test]

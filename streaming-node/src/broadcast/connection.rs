@@ -12,6 +12,7 @@ use gstreamer_app::AppSrc;
 
 use super::outlet::{Ends, Outlet};
 use crate::{
+    address::AddressError,
     frame::{Codec, Format},
     lanes::{Kind, LaneFrame},
     pipeline,
@@ -33,6 +34,8 @@ pub(super) enum PipelineError {
     Glib(#[from] gst::glib::BoolError),
     #[error(transparent)]
     State(#[from] gst::StateChangeError),
+    #[error(transparent)]
+    Address(#[from] AddressError),
     #[error("{0:?} can't be broadcast")]
     Codec(Codec),
 }
@@ -72,7 +75,7 @@ impl Connection {
         let pipeline = gst::Pipeline::new();
         let (tell, news) = mpsc::channel();
         watch(&pipeline, tell.clone());
-        let ends = outlet.build(&pipeline, tell)?;
+        let ends = outlet.build(&pipeline, expected, tell)?;
         let video = match &formats[1] {
             Some(format) if expected.contains(&Kind::Video) => Some(video_branch(&pipeline, &ends, format)?),
             _ => None,
@@ -205,7 +208,7 @@ fn video_branch(pipeline: &gst::Pipeline, ends: &Ends, format: &Format) -> Resul
     let queue = gst::ElementFactory::make("queue").build()?;
     pipeline.add_many([source.upcast_ref(), &parser, &queue])?;
     gst::Element::link_many([source.upcast_ref(), &parser, &queue])?;
-    queue.link_pads(None, &ends.mux, Some(ends.video))?;
+    ends.link(Kind::Video, &queue)?;
     Ok(source)
 }
 
@@ -257,7 +260,7 @@ fn audio_branch(
     ];
     pipeline.add_many(&chain)?;
     gst::Element::link_many(&chain)?;
-    chain[chain.len() - 1].link_pads(None, &ends.mux, Some(ends.audio))?;
+    ends.link(Kind::Audio, &chain[chain.len() - 1])?;
     Ok(source)
 }
 

@@ -2,10 +2,12 @@
 //! grow; the server sees each as a stream of its own that begins with a key frame at zero. While no picture comes the server is sent a
 //! [`slate`], and while no sound comes, silence.
 
+mod cmaf;
 mod connection;
 mod hls;
 mod outlet;
 pub mod slate;
+mod upload;
 
 use std::{
     path::PathBuf,
@@ -74,7 +76,7 @@ impl Broadcast {
     ) -> Result<Self, ClientError> {
         Ok(Self {
             origin,
-            outlet: Outlet::new(server)?,
+            outlet: Outlet::new(server, &expected)?,
             expected,
             key_frames,
             formats: [None, None],

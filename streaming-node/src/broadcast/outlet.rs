@@ -1,20 +1,26 @@
 //! How media leave for a server, by protocol: what muxes them, and what sends that.
 
 use std::{
+    borrow::Cow,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use kaigi_outbound::http::ClientError;
+use kaigi_outbound::{Reach, http::ClientError};
 use parking_lot::Mutex;
 
 use super::{
+    cmaf::Cmaf,
     connection::{Connection, News, PipelineError, Tell},
     hls::Hls,
 };
-use crate::target::{Protocol, Server};
+use crate::{
+    address::{self, AddressError},
+    lanes::Kind,
+    target::{Protocol, Server},
+};
 
 /// Those who come to watch wait no longer than this for a picture.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_secs(2);
@@ -28,37 +34,70 @@ const RTSP_VIDEO: &str = "sink_0";
 /// See [`RTSP_VIDEO`].
 const RTSP_AUDIO: &str = "sink_1";
 
-/// Where media go in.
+/// Where media of both kinds go in: elements and names of their pads.
 pub(super) struct Ends {
-    pub(super) mux: gst::Element,
-    /// Names of its pads.
-    pub(super) video: &'static str,
-    pub(super) audio: &'static str,
+    audio: (gst::Element, &'static str),
+    video: (gst::Element, &'static str),
+}
+
+impl Ends {
+    /// Of a muxer.
+    fn of(mux: gst::Element, video: &'static str, audio: &'static str) -> Self {
+        Self { audio: (mux.clone(), audio), video: (mux, video) }
+    }
+
+    /// Takes what comes from the last element of a branch.
+    pub(super) fn link(&self, kind: Kind, from: &gst::Element) -> Result<(), PipelineError> {
+        let (element, pad) = match kind {
+            Kind::Audio => &self.audio,
+            Kind::Video => &self.video,
+        };
+        Ok(from.link_pads(None, element, Some(pad))?)
+    }
+}
+
+/// A server's URL, whose host may have several addresses.
+pub(super) struct Address {
+    url: String,
+    reach: Reach,
+    /// Connections so far.
+    turn: AtomicUsize,
+}
+
+impl Address {
+    /// For the next connection.
+    fn next(&self) -> Result<Cow<'_, str>, AddressError> {
+        address::pinned(&self.url, self.reach, self.turn.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// The way to one server, over all connections.
 pub(super) enum Outlet {
-    Rtmp(String),
-    Srt(String),
-    Rtsp(String),
+    Rtmp(Address),
+    Srt(Address),
+    Rtsp(Address),
     Hls(Hls),
+    Cmaf(Cmaf),
 }
 
 impl Outlet {
     /// Must be called within a tokio runtime.
-    pub(super) fn new(server: &Server) -> Result<Self, ClientError> {
+    pub(super) fn new(server: &Server, kinds: &[Kind]) -> Result<Self, ClientError> {
         let url = server.url.clone();
+        let address = |url| Address { url, reach: server.reach, turn: AtomicUsize::new(0) };
         Ok(match &server.protocol {
-            Protocol::Rtmp => Self::Rtmp(url),
-            Protocol::Srt => Self::Srt(url),
-            Protocol::Rtsp => Self::Rtsp(url),
+            Protocol::Rtmp => Self::Rtmp(address(url)),
+            Protocol::Srt => Self::Srt(address(url)),
+            Protocol::Rtsp => Self::Rtsp(address(url)),
             Protocol::Hls(segments) => Self::Hls(Hls::new(&url, *segments, server.reach)?),
+            Protocol::Cmaf(fragments) => Self::Cmaf(Cmaf::new(&url, *fragments, kinds, server.reach)?),
         })
     }
 
     pub(super) fn key_frame_interval(&self) -> Duration {
         match self {
             Self::Hls(hls) => hls.segment_duration(),
+            Self::Cmaf(cmaf) => cmaf.segment_duration(),
             Self::Rtmp(_) | Self::Srt(_) | Self::Rtsp(_) => KEY_FRAME_INTERVAL,
         }
     }
@@ -66,21 +105,26 @@ impl Outlet {
     /// How long the server may take to accept the first media.
     pub(super) fn patience(&self) -> Duration {
         match self {
-            Self::Hls(hls) => ANSWER + 2 * hls.segment_duration(),
+            Self::Hls(_) | Self::Cmaf(_) => ANSWER + 2 * self.key_frame_interval(),
             Self::Rtmp(_) | Self::Srt(_) | Self::Rtsp(_) => ANSWER,
         }
     }
 
-    /// Puts the end of a pipeline into it, and tells once the server has taken the first media.
-    pub(super) fn build(&self, pipeline: &gst::Pipeline, tell: Tell) -> Result<Ends, PipelineError> {
+    /// Puts the end of a pipeline into it, which looks the server's name up and so may block for a moment, and tells once the server has taken the first media.
+    pub(super) fn build(
+        &self,
+        pipeline: &gst::Pipeline,
+        kinds: &[Kind],
+        tell: Tell,
+    ) -> Result<Ends, PipelineError> {
         match self {
-            Self::Rtmp(url) => {
+            Self::Rtmp(address) => {
                 let mux = gst::ElementFactory::make("flvmux")
                     .property("streamable", true)
                     .property("latency", MUX_LATENCY.nseconds())
                     .build()?;
                 let sink = gst::ElementFactory::make("rtmp2sink")
-                    .property("location", url)
+                    .property("location", address.next()?.as_ref())
                     .property("async-connect", true)
                     .property("sync", false)
                     .build()?;
@@ -88,14 +132,14 @@ impl Outlet {
                 tell_after(&sink, 20, tell);
                 pipeline.add_many([&mux, &sink])?;
                 mux.link(&sink)?;
-                Ok(Ends { mux, video: "video", audio: "audio" })
+                Ok(Ends::of(mux, "video", "audio"))
             }
-            Self::Srt(url) => {
+            Self::Srt(address) => {
                 let mux = transport_stream()?;
                 // As many as fit into a datagram (seven packets of 188 bytes).
                 mux.set_property("alignment", 7);
                 let sink = gst::ElementFactory::make("srtsink")
-                    .property("uri", url)
+                    .property("uri", address.next()?.as_ref())
                     .property("auto-reconnect", false)
                     .property("sync", false)
                     .build()?;
@@ -103,36 +147,51 @@ impl Outlet {
                 tell_after(&sink, 3, tell);
                 pipeline.add_many([&mux, &sink])?;
                 mux.link(&sink)?;
-                Ok(Ends { mux, video: "sink_%d", audio: "sink_%d" })
+                Ok(Ends::of(mux, "sink_%d", "sink_%d"))
             }
-            Self::Rtsp(url) => {
+            Self::Rtsp(address) => {
                 let sink = gst::ElementFactory::make("rtspclientsink")
-                    .property("location", url)
+                    .property("location", address.next()?.as_ref())
                     .property("tcp-timeout", 5_000_000_u64)
                     .build()?;
                 // By TCP: live servers are far away, and their firewalls closed.
                 sink.set_property_from_str("protocols", "tcp");
                 pipeline.add(&sink)?;
                 prepare_rtsp_pads(&sink, tell);
-                Ok(Ends { mux: sink, video: RTSP_VIDEO, audio: RTSP_AUDIO })
+                Ok(Ends::of(sink, RTSP_VIDEO, RTSP_AUDIO))
             }
             Self::Hls(hls) => {
                 let mux = transport_stream()?;
                 let sink = hls.sink(tell);
                 pipeline.add_many([&mux, sink.upcast_ref()])?;
                 mux.link(&sink)?;
-                Ok(Ends { mux, video: "sink_%d", audio: "sink_%d" })
+                Ok(Ends::of(mux, "sink_%d", "sink_%d"))
+            }
+            Self::Cmaf(cmaf) => {
+                let [audio, video] = cmaf.sinks(tell);
+                for kind in kinds {
+                    let sink = if *kind == Kind::Audio { &audio } else { &video };
+                    pipeline.add(sink)?;
+                }
+                Ok(Ends { audio: (audio.upcast(), "sink"), video: (video.upcast(), "sink") })
             }
         }
     }
 
     /// Ends it for good; may block for a moment.
     pub(super) fn finish(&self, connection: Option<Connection>) {
-        if let Self::Hls(hls) = self {
-            if let Some(connection) = &connection {
-                connection.end_of_stream();
+        let at_once = connection.is_none();
+        let end = || connection.iter().for_each(Connection::end_of_stream);
+        match self {
+            Self::Hls(hls) => {
+                end();
+                hls.finish(at_once);
             }
-            hls.finish(connection.is_none());
+            Self::Cmaf(cmaf) => {
+                end();
+                cmaf.finish(at_once);
+            }
+            Self::Rtmp(_) | Self::Srt(_) | Self::Rtsp(_) => {}
         }
     }
 }

@@ -99,6 +99,7 @@ impl Input {
             pushed: None,
             told: false,
             transcodes: false,
+            attempts: 0,
             pause: RETRY.0,
         };
         let runtime = Handle::current();
@@ -158,6 +159,8 @@ struct Worker {
     told: bool,
     /// Whether pictures are.
     transcodes: bool,
+    /// So far.
+    attempts: usize,
     pause: Duration,
 }
 
@@ -235,7 +238,8 @@ impl Worker {
             transcodes: self.transcodes,
         };
         let (reach, desk) = (self.policy.reach, Arc::clone(&self.desk));
-        let pull = match Pull::start(&source, reach, wanted, desk, inflow) {
+        self.attempts = self.attempts.wrapping_add(1);
+        let pull = match Pull::start(&source, reach, self.attempts, wanted, desk, inflow) {
             Ok(pull) => pull,
             Err(error) => return End::Broken(error.to_string()),
         };
@@ -350,7 +354,10 @@ impl Worker {
     fn without_secrets(&self, reason: &str) -> String {
         let mut reason = reason.replace(&self.source.url, &self.source.shown());
         if let Ok(url) = url::Url::parse(&self.source.url) {
-            for secret in url.password().into_iter().chain(url.query()).filter(|secret| secret.len() > 2) {
+            // The path may be named with the server's address in place of its name.
+            let path = matches!(self.source.way, Way::Rtmp | Way::Rtsp { .. }).then(|| url.path());
+            let secrets = path.into_iter().chain(url.password()).chain(url.query());
+            for secret in secrets.filter(|secret| secret.len() > 2) {
                 reason = reason.replace(secret, "…");
             }
         }

@@ -21,7 +21,12 @@ use super::{
     pace::Pace,
     source::{Source, Way},
 };
-use crate::{door::Pushed, lanes::Kind, pipeline};
+use crate::{
+    address::{self, AddressError},
+    door::Pushed,
+    lanes::Kind,
+    pipeline,
+};
 
 /// Milliseconds that packets of RTSP may be late, or come in another order.
 const RTSP_LATENCY: u32 = 200;
@@ -51,6 +56,8 @@ pub(super) enum PullError {
     State(#[from] gst::StateChangeError),
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Address(#[from] AddressError),
     #[error("nobody pushes")]
     Nobody,
 }
@@ -97,10 +104,11 @@ struct Sorter {
 }
 
 impl Pull {
-    /// Begins, with what is `pushed` if that is the source. Must be called within a tokio runtime.
+    /// Begins, with what is `pushed` if that is the source; with each `turn` at the next address of its server. Must be called within a tokio runtime.
     pub(super) fn start(
         source: &Source,
         reach: Reach,
+        turn: usize,
         wanted: Wanted,
         desk: Arc<Desk>,
         pushed: Option<Inflow>,
@@ -119,7 +127,7 @@ impl Pull {
         let pipeline = gst::Pipeline::new();
         watch(&pipeline, hands.tell.clone());
         let mut pull = Self { pipeline, hands, news, encoder, _fetcher: None };
-        pull._fetcher = open(source, reach, pushed, &pull.pipeline, &sorter)?;
+        pull._fetcher = open(source, (reach, turn), pushed, &pull.pipeline, &sorter)?;
         pull.pipeline.set_state(gst::State::Playing)?;
         Ok(pull)
     }
@@ -143,19 +151,20 @@ impl Drop for Pull {
     }
 }
 
-/// Puts the source into the pipeline.
+/// Puts the source into the pipeline; a server's name is looked up, which may block.
 fn open(
     source: &Source,
-    reach: Reach,
+    (reach, turn): (Reach, usize),
     pushed: Option<Inflow>,
     pipeline: &gst::Pipeline,
     sorter: &Arc<Sorter>,
 ) -> Result<Option<Fetcher>, PullError> {
     let make = gst::ElementFactory::make;
+    let pinned = || address::pinned(&source.url, reach, turn);
     let element = match source.way {
         Way::Rtsp { udp, buffer } => {
             let element = make("rtspsrc")
-                .property("location", &source.url)
+                .property("location", pinned()?.as_ref())
                 .property("latency", RTSP_LATENCY)
                 .property("timeout", RTSP_TIMEOUT)
                 .property("tcp-timeout", RTSP_TIMEOUT)
@@ -167,11 +176,13 @@ fn open(
             return Ok(None);
         }
         Way::Rtmp => make("rtmp2src")
-            .property("location", &source.url)
+            .property("location", pinned()?.as_ref())
             .property("timeout", RTMP_TIMEOUT)
             .property("idle-timeout", RTMP_TIMEOUT)
             .build()?,
-        Way::Srt => make("srtsrc").property("uri", &source.url).property("auto-reconnect", false).build()?,
+        Way::Srt => {
+            make("srtsrc").property("uri", pinned()?.as_ref()).property("auto-reconnect", false).build()?
+        }
         Way::File => make("filesrc").property("location", &source.url).build()?,
         Way::PushedSrt => {
             let Some(Inflow::Port(port)) = pushed else { return Err(PullError::Nobody) };
