@@ -9,7 +9,11 @@ use clap::{ArgAction, Parser, ValueEnum};
 use kaigi_telemetry::LogArgs;
 use kaigi_worker::WorkerArgs;
 
-use crate::{ice_servers::IceServer, peers::PeerRoomsMode, web::parse_api};
+use crate::{
+    ice_servers::{IceServer, TurnSecret},
+    peers::PeerRoomsMode,
+    web::parse_api,
+};
 
 /// The edge for clients: Socket.IO signaling, tokens, management REST, web pages
 #[derive(Clone, Debug, Parser)]
@@ -36,10 +40,16 @@ pub struct Args {
     /// Web origins whose pages may use the signaling port, separated by commas; * = all
     #[arg(long, env = "KAIGI_CORS", value_delimiter = ',', default_value = "*")]
     pub cors: Vec<String>,
-    /// STUN and TURN servers that clients of WHIP, WHEP and peer-to-peer rooms are told of, separated by commas: stun:HOST:PORT,
-    /// turn:USER:CREDENTIAL@HOST:PORT?transport=udp
+    /// STUN and TURN servers that clients are told of, separated by commas: stun:HOST:PORT, turn:USER:CREDENTIAL@HOST:PORT?transport=udp,
+    /// and with --turn-secret turn:HOST:PORT
     #[arg(long, env = "KAIGI_ICE_SERVERS", value_delimiter = ',', hide_env_values = true)]
     pub ice_servers: Vec<IceServer>,
+    /// Secret shared with the TURN servers that have no user above (coturn's static-auth-secret): each client gets credentials of its own
+    #[arg(long, env = "KAIGI_TURN_SECRET", hide_env_values = true)]
+    pub turn_secret: Option<TurnSecret>,
+    /// Seconds that these credentials are good for
+    #[arg(long, env = "KAIGI_TURN_LIFETIME", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(60..=2_592_000))]
+    pub turn_lifetime: u64,
     /// Who may enter peer-to-peer rooms
     #[arg(long, env = "KAIGI_PEER_ROOMS", value_enum, default_value_t = PeerRoomsMode::Open)]
     pub peer_rooms: PeerRoomsMode,

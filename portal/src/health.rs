@@ -10,6 +10,7 @@ use axum::{Router, extract::State, http::StatusCode, routing::get};
 use kaigi_proto::v1::{Purpose, Worker};
 use kaigi_telemetry::Health;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
 
@@ -24,14 +25,16 @@ pub(crate) struct Readiness {
     backend: Backend,
     health: Health,
     last: Arc<Mutex<Option<Answer>>>,
+    /// Cancelled when this portal is to end.
+    draining: CancellationToken,
 }
 
 /// When the cluster-manager was asked, and what is missing, if anything.
 type Answer = (Instant, Result<(), String>);
 
 impl Readiness {
-    pub(crate) fn new(backend: Backend, health: Health) -> Self {
-        Self { backend, health, last: Arc::default() }
+    pub(crate) fn new(backend: Backend, health: Health, draining: CancellationToken) -> Self {
+        Self { backend, health, last: Arc::default(), draining }
     }
 
     /// What is missing, if anything.
@@ -39,6 +42,10 @@ impl Readiness {
     /// # Errors
     /// The text says what.
     async fn check(&self) -> Result<(), String> {
+        if self.draining.is_cancelled() {
+            self.health.set_ready(false);
+            return Err("this portal is to end".to_owned());
+        }
         // Held while the cluster-manager is asked, so that many askers make one question.
         let mut last = self.last.lock().await;
         if let Some((at, answer)) = &*last

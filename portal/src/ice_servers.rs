@@ -1,10 +1,15 @@
 //! STUN and TURN servers that clients are told of.
 
-use std::str::FromStr;
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use axum::http::HeaderValue;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hmac::{Hmac, Mac};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
+use sha1::Sha1;
+
+use crate::clock::UnixMillis;
 
 /// Longest server as text, in bytes.
 const MAX_LENGTH: usize = 512;
@@ -33,9 +38,81 @@ pub enum InvalidIceServer {
     /// Not a host with perhaps a port and, of TURN, a transport.
     #[error("what follows is a host, perhaps a port, and for TURN perhaps ?transport=udp or ?transport=tcp")]
     Address,
-    /// TURN without user and credential, or STUN with them.
-    #[error("turn: and turns: are followed by user:credential@, in printable ASCII, and the others are not")]
+    /// What stands before the host is no user and credential, or belongs to STUN.
+    #[error("turn: and turns: may be followed by user:credential@, in printable ASCII, and the others not")]
     Access,
+}
+
+/// There is a TURN server that nobody could use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} has neither user:credential@ before its host nor a secret that credentials are made by (--turn-secret)"
+)]
+pub(crate) struct NoAccess(String);
+
+/// What all TURN servers without a user of their own make credentials by, as they do: coturn's `static-auth-secret`, the "REST API for
+/// access to TURN services" (draft-uberti-behave-turn-rest).
+#[derive(Clone, PartialEq, Eq)]
+pub struct TurnSecret(Arc<str>);
+
+impl FromStr for TurnSecret {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() { Err("an empty secret is none") } else { Ok(Self(text.into())) }
+    }
+}
+
+impl std::fmt::Debug for TurnSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TurnSecret(…)")
+    }
+}
+
+impl TurnSecret {
+    /// A user who is good until `end`, Unix time in seconds, and whom nobody else has.
+    fn access(&self, end: u64) -> Access {
+        let username = format!("{end}:{:016x}", rand::random::<u64>());
+        let mac = Hmac::<Sha1>::new_from_slice(self.0.as_bytes()).map(|mac| mac.chain_update(&username));
+        let credential = mac.map(|mac| STANDARD.encode(mac.finalize().into_bytes())).unwrap_or_default();
+        Access { username, credential }
+    }
+}
+
+/// The servers that clients are told of, with credentials of their own where there is a secret. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct IceServers {
+    servers: Arc<[IceServer]>,
+    secret: Option<TurnSecret>,
+    lifetime: Duration,
+}
+
+impl IceServers {
+    /// Credentials made by `secret` are good for `lifetime`.
+    pub(crate) fn new(
+        servers: &[IceServer],
+        secret: Option<TurnSecret>,
+        lifetime: Duration,
+    ) -> Result<Self, NoAccess> {
+        match servers.iter().find(|server| server.needs_access() && secret.is_none()) {
+            Some(server) => Err(NoAccess(server.urls.clone())),
+            None => Ok(Self { servers: servers.into(), secret, lifetime }),
+        }
+    }
+
+    /// As a client is told of them who asks now.
+    pub(crate) fn for_client(&self, now: UnixMillis) -> Vec<IceServer> {
+        let end = now.0 / 1000 + self.lifetime.as_secs();
+        let access = self.secret.as_ref().map(|secret| secret.access(end));
+        let with_access = |server: &IceServer| {
+            let mut server = server.clone();
+            if server.needs_access() {
+                server.access = access.clone();
+            }
+            server
+        };
+        self.servers.iter().map(with_access).collect()
+    }
 }
 
 impl FromStr for IceServer {
@@ -65,7 +142,7 @@ impl FromStr for IceServer {
         if !is_host || !is_query {
             return Err(InvalidIceServer::Address);
         }
-        if access.is_some() != is_turn {
+        if access.is_some() && !is_turn {
             return Err(InvalidIceServer::Access);
         }
         let access = access.map(|access| read_access(access).ok_or(InvalidIceServer::Access)).transpose()?;
@@ -83,6 +160,10 @@ fn read_access(text: &str) -> Option<Access> {
 }
 
 impl IceServer {
+    fn needs_access(&self) -> bool {
+        self.access.is_none() && self.urls.starts_with("turn")
+    }
+
     /// The value of a `Link` header (RFC 9725 §4.6).
     pub(crate) fn link(&self) -> Option<HeaderValue> {
         let mut text = format!("<{}>; rel=\"ice-server\"", self.urls);
@@ -123,6 +204,40 @@ mod tests {
         );
     }
 
+    fn turn(texts: &[&str], secret: Option<&str>) -> Result<IceServers, NoAccess> {
+        let servers: Vec<IceServer> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        IceServers::new(&servers, secret.map(|secret| secret.parse().unwrap()), Duration::from_secs(3600))
+    }
+
+    #[test]
+    fn clients_get_credentials_that_end() {
+        let servers = turn(&["stun:a", "turn:b", "turns:u:c@d"], Some("north")).unwrap();
+        let told = servers.for_client(UnixMillis(1_700_000_000_999));
+        assert_eq!(told[0].access, None);
+        let access = told[1].access.clone().unwrap();
+        assert!(access.username.starts_with("1700003600:"), "{access:?}");
+        assert_eq!(told[2].access.clone().unwrap().username, "u");
+        let again = servers.for_client(UnixMillis(1_700_000_000_999));
+        assert_ne!(again[1].access.clone().unwrap().username, access.username);
+    }
+
+    #[test]
+    fn credentials_are_made_as_turn_servers_make_them() {
+        // printf 1700003600:aki | openssl dgst -sha1 -hmac north -binary | base64
+        let mac = Hmac::<Sha1>::new_from_slice(b"north").unwrap().chain_update("1700003600:aki");
+        assert_eq!(STANDARD.encode(mac.finalize().into_bytes()), "Y4UAzhH2hGglhc7ZXKSwr8vyE0Y=");
+        let secret: TurnSecret = "north".parse().unwrap();
+        let Access { username, credential } = secret.access(1_700_003_600);
+        let mac = Hmac::<Sha1>::new_from_slice(b"north").unwrap().chain_update(&username);
+        assert_eq!(credential, STANDARD.encode(mac.finalize().into_bytes()));
+    }
+
+    #[test]
+    fn a_server_that_nobody_could_use_is_told_at_the_start() {
+        assert_eq!(turn(&["stun:a", "turn:b"], None).unwrap_err(), NoAccess("turn:b".into()));
+        assert!(turn(&["stun:a", "turn:u:c@b"], None).is_ok());
+    }
+
     #[test]
     fn anything_else_is_refused() {
         use InvalidIceServer::{Access, Address, Scheme};
@@ -134,7 +249,6 @@ mod tests {
             ("stun:a>", Address),
             ("stun:a?transport=udp", Address),
             ("turn:u:c@a?transport=x", Address),
-            ("turn:a", Access),
             ("turn:u@a", Access),
             ("turn:u:c%0a@a", Access),
             ("stun:u:c@a", Access),

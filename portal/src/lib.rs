@@ -31,11 +31,11 @@ pub use portal::Portal;
 
 use kaigi_telemetry::Health;
 
-/// Runs a portal until SIGTERM or SIGINT.
+/// Runs a portal until SIGTERM, at which it drains, or SIGINT.
 ///
 /// # Errors
 /// If a port can't be listened on or the certificate is not to be had.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let portal = Portal::bind(args, Health::install()?).await?;
-    portal.run(kaigi_worker::stop_on_signal()).await
+    portal.run(kaigi_worker::Shutdown::on_signal()).await
 }

@@ -2,7 +2,6 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    sync::Arc,
     time::Duration,
 };
 
@@ -19,14 +18,14 @@ use hyper_util::{
 };
 use kaigi_proto::v1::{Purpose, Worker};
 use kaigi_telemetry::Health;
-use kaigi_worker::{Channels, LoadGauge, Registration, Tasks, new_worker_id, process_cpu_load};
+use kaigi_worker::{Channels, LoadGauge, Registration, Shutdown, Tasks, new_worker_id, process_cpu_load};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::Args,
     backend::Backend,
     health::{Readiness, health_routes},
-    ice_servers::IceServer,
+    ice_servers::IceServers,
     owt_peers::OwtPeers,
     peers::{PeerRoomsMode, Peers},
     public_host::PublicHost,
@@ -39,6 +38,10 @@ use crate::{
 
 /// Longest wait for a client to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest wait for those who can come back to be sent away, beside what the connections themselves wait for.
+const HAND_OVER: Duration = Duration::from_secs(3);
+/// How often it is looked whether they are.
+const LOOK: Duration = Duration::from_millis(20);
 /// At the end, clients get so long to be dropped from their rooms.
 const GOODBYE: Duration = Duration::from_millis(1200);
 /// And requests so long to be answered after that.
@@ -117,17 +120,21 @@ impl Portal {
         self.owt_peers.as_ref().map(TcpListener::local_addr).transpose()
     }
 
-    /// Serves until `stop` is cancelled; then drops everybody and leaves the cluster.
+    /// Serves until it is to end, and leaves the cluster. If it drains, those who could not come back are waited for, and who can is sent to
+    /// come back elsewhere; then, and if it is stopped at once, everybody is dropped.
     ///
     /// # Errors
     /// If the cluster's address is no address, or a listener breaks.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(self, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
+        let shutdown: Shutdown = shutdown.into();
         let (http_addr, management_addr, health_addr) =
             (self.http_addr()?, self.management_addr()?, self.health_addr()?);
         let owt_peers_addr = self.owt_peers_addr()?;
         let Self { args, health, http, management, health_port, owt_peers, tls } = self;
-        let channels = Channels::new(args.worker.secret());
-        let cluster = channels.to(&args.worker.cluster)?;
+        let trust = args.worker.trust.read()?;
+        trust.report();
+        let channels = Channels::new(trust);
+        let cluster = channels.to_cluster(&args.worker.cluster)?;
         let backend = Backend::new(channels, cluster);
         let host = PublicHost::new(args.public_host.as_deref(), args.bind, http_addr.port(), tls.is_some());
         let worker_id = new_worker_id(Purpose::Portal);
@@ -146,16 +153,24 @@ impl Portal {
             acknowledge_interval: Duration::from_millis(args.acknowledge_interval_ms),
         };
         let stopping = CancellationToken::new();
-        let signaling =
-            Signaling::new(backend.clone(), worker_id.to_string(), reconnection, limits, stopping.clone());
-        let readiness = Readiness::new(backend.clone(), health);
+        let lifetime = Duration::from_secs(args.turn_lifetime);
+        let ice_servers = IceServers::new(&args.ice_servers, args.turn_secret.clone(), lifetime)?;
+        let signaling = Signaling::new(
+            backend.clone(),
+            worker_id.to_string(),
+            reconnection,
+            limits,
+            ice_servers,
+            stopping.clone(),
+        );
+        let ending = signaling.ending.clone();
+        let readiness = Readiness::new(backend.clone(), health, ending.draining.clone());
         let web_root = args.web_root.clone().or_else(web::find_web_root);
         let sample = args.sample.then(|| SampleDoor::new(backend.clone(), host.clone()));
         let console =
             Console::new(tls.is_some(), management_addr.port(), args.console_api.clone(), args.sample);
-        let ice_servers: Arc<[IceServer]> = args.ice_servers.clone().into();
-        let whip = Doors::new(signaling.clone(), ice_servers.clone());
-        let peers = Peers::new(signaling.clone(), args.peer_rooms, args.cors.clone().into(), ice_servers);
+        let whip = Doors::new(signaling.clone());
+        let peers = Peers::new(signaling.clone(), args.peer_rooms, args.cors.clone().into());
         let clients = web::router(
             &signaling,
             OtherClients { whip, peers },
@@ -196,15 +211,29 @@ impl Portal {
             },
             load,
             tasks: Tasks::default(),
+            shutdown: shutdown.clone(),
         };
         let registration = tokio::spawn(registration.run(leaving.clone(), || {}));
 
         let broken = tokio::select! {
-            () = stop.cancelled() => None,
+            () = async {
+                shutdown.begun().await;
+                ending.draining.cancel();
+                shutdown.drained(args.worker.drain_limit(), || ending.staying.is_empty()).await;
+            } => None,
             ended = servers.join_next() => ended,
         };
 
         leaving.cancel();
+        if shutdown.is_draining() {
+            ending.handing_over.cancel();
+            let handed_over = async {
+                while !signaling.connections.is_empty() {
+                    tokio::time::sleep(LOOK).await;
+                }
+            };
+            let _: Result<_, _> = tokio::time::timeout(HAND_OVER, handed_over).await;
+        }
         stopping.cancel();
         signaling.connections.close();
         let _: Result<_, _> = tokio::time::timeout(GOODBYE, signaling.connections.wait()).await;

@@ -95,6 +95,13 @@ impl Backend {
         Ok(within(limit, "cluster.listWorkers", self.cluster.clone().list_workers(request)).await?.workers)
     }
 
+    /// Has a worker hand over what it has, and end.
+    pub(crate) async fn drain(&self, worker: &WorkerId) -> Result<(), CallError> {
+        let message = kaigi_proto::v1::DrainRequest { worker_id: worker.to_string() };
+        let call = async { self.cluster.clone().drain(request(message, CLUSTER_TIMEOUT)).await };
+        within(CLUSTER_TIMEOUT, "cluster.drain", call).await.map(|_| ())
+    }
+
     /// The conference-agent that has the room, or is to have it.
     pub(crate) async fn schedule_room(
         &self,

@@ -22,7 +22,7 @@ use tracing::Instrument;
 
 use crate::{
     backend::CallError,
-    ice_servers::IceServer,
+    clock::UnixMillis,
     rest::{self, PeersGrant},
     signaling::Signaling,
     web::{Upgrade, is_allowed_origin},
@@ -49,17 +49,11 @@ pub(crate) struct Peers {
     signaling: Signaling,
     mode: PeerRoomsMode,
     origins: Arc<[String]>,
-    ice_servers: Arc<[IceServer]>,
 }
 
 impl Peers {
-    pub(crate) fn new(
-        signaling: Signaling,
-        mode: PeerRoomsMode,
-        origins: Arc<[String]>,
-        ice_servers: Arc<[IceServer]>,
-    ) -> Self {
-        Self { signaling, mode, origins, ice_servers }
+    pub(crate) fn new(signaling: Signaling, mode: PeerRoomsMode, origins: Arc<[String]>) -> Self {
+        Self { signaling, mode, origins }
     }
 
     /// The routes.
@@ -182,7 +176,7 @@ async fn list_peers(
 /// `GET /webrtc/client/config.json`: what the page has to know of this portal.
 async fn config(State(peers): State<Peers>) -> ([(HeaderName, &'static str); 1], Json<Value>) {
     let config = json!({
-        "iceServers": &*peers.ice_servers,
+        "iceServers": peers.signaling.ice_servers.for_client(UnixMillis::now()),
         "token": peers.mode == PeerRoomsMode::Token,
     });
     ([(header::CACHE_CONTROL, "no-store")], Json(config))

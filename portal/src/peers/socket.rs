@@ -112,6 +112,7 @@ impl Peer {
             let missing = roster.deadline().map(Instant::from_std);
             tokio::select! {
                 biased;
+                () = self.signaling.ending.handing_over.cancelled() => return Err(End::Stopping),
                 () = self.signaling.stopping.cancelled() => return Err(End::Stopping),
                 news = link.news.recv() => self.tell(socket, &mut roster, news.unwrap_or(News::Lost)).await?,
                 received = socket.next() => {

@@ -12,7 +12,7 @@ mod v1_2;
 
 pub(crate) use kaigi_proto::shape::parts as stream_info;
 use kaigi_proto::v1;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use request::{Publish, RequestError, Subscribe};
 
@@ -111,7 +111,11 @@ impl Version {
 
     /// A notification of progress with its name; `None` if there is nothing to tell.
     pub(crate) fn progress(self, progress: v1::Progress) -> Option<(&'static str, Value)> {
+        use v1::progress::Progress::TransportMoving;
         match self {
+            Self::Kaigi if matches!(progress.progress, Some(TransportMoving(_))) => {
+                Some(("progress", json!({ "id": progress.transport_id, "status": "moving" })))
+            }
             Self::V1_0 | Self::V1_1 => v1_1::progress(progress),
             Self::V1_2 | Self::Kaigi => v1_2::progress(progress),
         }

@@ -437,6 +437,8 @@ pub(super) fn progress(event: Progress) -> Option<(&'static str, Value)> {
             json!({ "id": id, "sessionId": error.session_id, "status": "error", "data": error.reason })
         }
         What::TransportError(reason) => json!({ "id": id, "status": "error", "data": reason }),
+        // OWT's SDKs don't know of that.
+        What::TransportMoving(_) => return None,
     };
     Some(("progress", data))
 }

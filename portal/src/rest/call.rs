@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 use kaigi_proto::{
-    ids::{ParticipantId, RoomId, ServiceId, StreamId, SubscriptionId, WebhookId},
+    ids::{ParticipantId, RoomId, ServiceId, StreamId, SubscriptionId, WebhookId, WorkerId},
     shape::ApiVersion,
 };
 use kaigi_room_config::RoomConfig;
@@ -100,4 +100,5 @@ path_id!(ServiceId, ServiceNotFound);
 path_id!(StreamId, StreamNotFound);
 path_id!(ParticipantId, ParticipantNotFound);
 path_id!(SubscriptionId, SubscriptionNotFound);
+path_id!(WorkerId, NodeNotFound);
 path_id!(WebhookId, WebhookNotFound);

@@ -1,14 +1,17 @@
 //! The processes of the cluster.
 
 use axum::http::Method;
-use kaigi_proto::v1::{Purpose, Worker};
+use kaigi_proto::{
+    ids::WorkerId,
+    v1::{Purpose, Worker},
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
     call::Call,
     error::RestError,
-    operation::{Answered, Operation, json_response, service},
+    operation::{Answered, Operation, empty_response, json_response, service},
 };
 use crate::backend::CLUSTER_TIMEOUT;
 
@@ -22,6 +25,9 @@ pub(super) fn operations() -> Vec<Operation> {
             .doc("cluster", "List the processes of the cluster with their load")
             .more("By a super service. Kaigi's own.")
             .gives::<Vec<Node>>(),
+        service(Method::POST, "/cluster/nodes/{node}/drain", "drainNode", drain)
+            .doc("cluster", "Have a process hand over what it has, and end")
+            .more("By a super service. It gets no new tasks from then on; the list shows it as draining until it is gone. Kaigi's own."),
     ]
 }
 
@@ -31,6 +37,21 @@ async fn nodes(call: Call) -> Answered {
     }
     let workers = call.api.backend.workers(CLUSTER_TIMEOUT).await?;
     Ok(json_response(workers.into_iter().filter_map(Node::of).collect::<Vec<_>>()))
+}
+
+async fn drain(call: Call) -> Answered {
+    if !call.service.is_super {
+        return Err(RestError::Forbidden);
+    }
+    let id: WorkerId = call.id("node")?;
+    match call.api.backend.drain(&id).await {
+        Ok(()) => {
+            tracing::info!(worker = %id, "drained by management");
+            Ok(empty_response())
+        }
+        Err(error) if error.is_not_found() => Err(RestError::NodeNotFound),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A process of the cluster.

@@ -36,6 +36,8 @@ pub(crate) enum RestError {
     SubscriptionNotFound,
     #[error("Webhook not found")]
     WebhookNotFound,
+    #[error("Node not found")]
+    NodeNotFound,
     /// The path has other methods.
     #[error("Resource not found")]
     MethodNotAllowed(Vec<Method>),
@@ -78,7 +80,7 @@ impl RestError {
             Self::Unauthorized | Self::BadToken(_) | Self::Replayed => (StatusCode::UNAUTHORIZED, 1101),
             Self::Forbidden => (StatusCode::FORBIDDEN, 1102),
             Self::ServiceNotFound => (StatusCode::NOT_FOUND, 1002),
-            Self::UnknownPath | Self::SubscriptionNotFound | Self::WebhookNotFound => {
+            Self::UnknownPath | Self::SubscriptionNotFound | Self::WebhookNotFound | Self::NodeNotFound => {
                 (StatusCode::NOT_FOUND, 1001)
             }
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, 1001),

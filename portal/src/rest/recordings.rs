@@ -14,6 +14,8 @@ use super::{
 };
 
 const TAG: &str = "recordings";
+/// See [`is_name`]; an empty one is none.
+const NAME: &str = r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,99})?$";
 
 /// What can be asked of recordings.
 pub(super) fn operations() -> Vec<Operation> {
@@ -43,6 +45,9 @@ struct RecordingRequest {
     /// `auto` if not given.
     container: Option<Container>,
     media: Option<MediaRequest>,
+    /// What the names of its files begin with, before its id: up to 100 letters, digits, `-`, `_` and `.`, but not that first. Own.
+    #[schemars(regex(pattern = NAME))]
+    name: Option<String>,
     /// In place of `media`: these kinds of each forward stream that there is or comes, each in a file of its own. Own.
     each: Option<EachRequest>,
 }
@@ -64,6 +69,12 @@ enum Container {
     Auto,
 }
 
+/// Whether names of files can begin with it, and files stay where they belong.
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=100).contains(&text.len()) && !text.starts_with('.') && text.chars().all(plain)
+}
+
 async fn list(call: RoomCall) -> Answered {
     egress::list(call, Class::Recording).await
 }
@@ -75,7 +86,11 @@ async fn create(call: RoomCall) -> Answered {
         Container::Mp4 => "mp4",
         Container::Ts => return Err(RestError::NotAvailable("recordings in MPEG-TS")),
     };
-    let target = Target::Recording(RecordingTarget { container: container.to_owned(), group: None });
+    let name = request.name.unwrap_or_default();
+    if !name.is_empty() && !is_name(&name) {
+        return Err(bad_request(String::new()));
+    }
+    let target = Target::Recording(RecordingTarget { container: container.to_owned(), group: None, name });
     match (request.media, request.each) {
         (Some(media), None) => egress::start(call, media, target).await,
         (None, Some(EachRequest { audio, video })) if audio || video => {
@@ -91,4 +106,17 @@ async fn update(call: RoomCall) -> Answered {
 
 async fn delete(call: RoomCall) -> Answered {
     egress::stop(call, Class::Recording, "recording").await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_where_they_belong() {
+        assert!(["a", "weekly-2.b_3", &"x".repeat(100)].into_iter().all(is_name));
+        for bad in ["", ".a", "..", "a/b", "a b", "\u{e9}", &"x".repeat(101)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
 }

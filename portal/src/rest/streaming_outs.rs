@@ -8,7 +8,6 @@ use serde::Deserialize;
 use super::{
     call::RoomCall,
     egress::{self, Class, StreamingOut},
-    error::RestError,
     operation::{Answered, Operation, room},
     server_side::{MediaRequest, SubscriptionPatch, bad_request},
 };
@@ -23,7 +22,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .gives::<Vec<StreamingOut>>(),
         room(Method::POST, "/streaming-outs", "createStreamingOut", create)
             .doc(TAG, "Send a stream to another server")
-            .more("By RTMP, SRT, RTSP or HLS; DASH is not available yet.")
+            .more("By RTMP, SRT, RTSP, HLS or DASH.")
             .takes::<StreamingOutRequest>()
             .gives::<StreamingOut>()
             .makes("streamingOut"),
@@ -71,27 +70,58 @@ struct SegmentParameters {
     hls_time: Option<f64>,
     /// 5 if not given.
     hls_list_size: Option<f64>,
+    /// `mpegts` if not given, or `fmp4` with `hlsPartTime`. Not of OWT.
+    hls_segment_type: Option<SegmentType>,
+    /// Seconds of the parts that segments come in; there are none if not given. Not of OWT.
+    hls_part_time: Option<f64>,
     /// Seconds; 2 if not given.
-    #[expect(dead_code, reason = "its form is checked; nobody serves DASH here yet")]
     dash_seg_duration: Option<f64>,
     /// 5 if not given.
-    #[expect(dead_code, reason = "its form is checked; nobody serves DASH here yet")]
     dash_window_size: Option<f64>,
 }
 
 impl SegmentParameters {
     fn of_hls(self) -> SegmentOptions {
+        let container = match self.hls_segment_type {
+            None => "",
+            Some(SegmentType::Mpegts) => "mpegts",
+            Some(SegmentType::Fmp4) => "fmp4",
+        };
+        SegmentOptions {
+            container: container.to_owned(),
+            part_ms: self.hls_part_time.map_or(0, milliseconds),
+            ..self.cut(self.hls_time, self.hls_list_size)
+        }
+    }
+
+    fn of_dash(self) -> SegmentOptions {
+        self.cut(self.dash_seg_duration, self.dash_window_size)
+    }
+
+    fn cut(&self, seconds: Option<f64>, count: Option<f64>) -> SegmentOptions {
         SegmentOptions {
             method: match self.method {
                 Some(StoreMethod::Post) => "POST",
                 Some(StoreMethod::Put) | None => "PUT",
             }
             .to_owned(),
-            // Casts from floats saturate; what is no sensible length is refused where it is cut.
-            duration_ms: self.hls_time.map_or(0, |seconds| (seconds * 1000.0).max(1.0) as u32),
-            window: self.hls_list_size.map_or(0, |count| count.max(1.0) as u32),
+            duration_ms: seconds.map_or(0, milliseconds),
+            window: count.map_or(0, |count| count.max(1.0) as u32),
+            ..SegmentOptions::default()
         }
     }
+}
+
+/// Casts from floats saturate; what is no sensible length is refused where it is cut.
+fn milliseconds(seconds: f64) -> u32 {
+    (seconds * 1000.0).max(1.0) as u32
+}
+
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum SegmentType {
+    Mpegts,
+    Fmp4,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -127,7 +157,7 @@ async fn create(call: RoomCall) -> Answered {
         Protocol::Srt => ("srt", None),
         Protocol::Rtsp => ("rtsp", None),
         Protocol::Hls => ("hls", Some(request.parameters.unwrap_or_default().of_hls())),
-        Protocol::Dash => return Err(RestError::NotAvailable("streaming-outs by DASH")),
+        Protocol::Dash => ("dash", Some(request.parameters.unwrap_or_default().of_dash())),
     };
     let broadcast = BroadcastTarget { protocol: protocol.to_owned(), url: request.url, segments };
     egress::start(call, request.media, Target::Broadcast(broadcast)).await
@@ -168,10 +198,20 @@ mod tests {
     #[test]
     fn segments_are_owts() {
         let options = |value: Value| serde_json::from_value::<SegmentParameters>(value).unwrap().of_hls();
-        let expected = SegmentOptions { method: "POST".into(), duration_ms: 2_500, window: 7 };
+        let expected = SegmentOptions {
+            method: "POST".into(),
+            duration_ms: 2_500,
+            window: 7,
+            ..SegmentOptions::default()
+        };
         assert_eq!(options(json!({"method": "POST", "hlsTime": 2.5, "hlsListSize": 7})), expected);
         let usual = SegmentOptions { method: "PUT".into(), ..SegmentOptions::default() };
         assert_eq!(options(json!({})), usual);
+        let in_parts = options(json!({"hlsSegmentType": "fmp4", "hlsPartTime": 0.5}));
+        assert_eq!((in_parts.container.as_str(), in_parts.part_ms), ("fmp4", 500));
+        let dash = json!({"dashSegDuration": 4, "dashWindowSize": 3, "hlsTime": 9, "hlsPartTime": 1});
+        let dash = serde_json::from_value::<SegmentParameters>(dash).unwrap().of_dash();
+        assert_eq!((dash.duration_ms, dash.window, dash.part_ms), (4_000, 3, 0));
         // What is given is never taken for what is not.
         assert_eq!(options(json!({"hlsTime": 0})).duration_ms, 1);
     }

@@ -22,7 +22,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 use tonic::Status;
 use tracing::{Instrument, field::Empty};
 
@@ -42,6 +42,10 @@ use crate::protocol::{
 
 /// Events of the room that wait for the answer to a request; with more they are sent before it.
 const MAX_HELD: usize = 512;
+/// A connection that is to be handed over is quiet when nothing was asked for so long.
+const QUIET: Duration = Duration::from_millis(100);
+/// Longest wait for it to be quiet, and for its client to have everything.
+const HAND_OVER: Duration = Duration::from_millis(1500);
 /// Pause between attempts to disconnect a client whose queue is full. The library closes it anyway when a ping finds no place.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(500);
 
@@ -73,6 +77,10 @@ pub(super) struct Connection {
     receipts: Option<Arc<Receipts>>,
     /// Notifications that the socket was handed.
     handed: u64,
+    /// When something was asked last.
+    asked: Instant,
+    /// While it has a place that it could not come back to.
+    stays: Option<TaskTrackerToken>,
     _session: Option<Entry>,
     _place: Place,
 }
@@ -111,6 +119,8 @@ impl Connection {
             member: None,
             receipts,
             handed: 0,
+            asked: Instant::now(),
+            stays: None,
             _session: session,
             _place: place,
         };
@@ -147,6 +157,7 @@ impl Connection {
     }
 
     async fn leave(&mut self) {
+        self.stays = None;
         if let Some(member) = self.member.take() {
             tracing::info!("left");
             member.leave().await;
@@ -157,7 +168,13 @@ impl Connection {
         let mut idle = pin!(tokio::time::sleep_until(Instant::now() + self.shared.limits.login));
         let mut acknowledge = tokio::time::interval(self.shared.limits.acknowledge_interval);
         acknowledge.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let handing_over = self.shared.ending.handing_over.clone();
+        let mut handed_over_since = None;
         loop {
+            let look_again = match handed_over_since {
+                Some(since) => self.hand_over(since),
+                None => None,
+            };
             let flow = tokio::select! {
                 biased;
                 () = self.closed.cancelled() => return End::Closed,
@@ -178,6 +195,11 @@ impl Connection {
                     Flow::Continue(())
                 }
                 () = &mut idle, if self.member.is_none() => return End::Disconnect,
+                () = handing_over.cancelled(), if handed_over_since.is_none() => {
+                    handed_over_since = Some(Instant::now());
+                    Flow::Continue(())
+                }
+                () = at(look_again) => Flow::Continue(()),
             };
             if self.member.is_some() {
                 idle.as_mut().reset(Instant::now() + self.shared.limits.login);
@@ -188,7 +210,25 @@ impl Connection {
         }
     }
 
+    /// Breaks the connection when nothing is on its way in either direction; when to look again. Who could not come back stays to the end.
+    fn hand_over(&self, since: Instant) -> Option<Instant> {
+        let receipts = self.receipts.as_ref().filter(|_| self.stays.is_none())?;
+        let (now, give_up) = (Instant::now(), since + HAND_OVER);
+        let is_quiet = self.requests.is_empty() && self.asked + QUIET <= now && receipts.all_arrived();
+        if is_quiet || give_up <= now {
+            receipts.cut();
+            return None;
+        }
+        Some((now + QUIET).min(give_up))
+    }
+
     async fn handle(&mut self, request: Incoming) -> Flow {
+        let flow = self.answer(request).await;
+        self.asked = Instant::now();
+        flow
+    }
+
+    async fn answer(&mut self, request: Incoming) -> Flow {
         if let Some(member) = &mut self.member {
             member.delivery.sign_of_life(std::time::Instant::now());
             member.is_back(&self.shared);
@@ -276,6 +316,8 @@ impl Connection {
         span.record("participant", member.participant.as_str());
         tracing::info!(protocol = member.version.name(), "{how}");
         member.acknowledge();
+        let may_return = member.reconnectable && !self.shared.reconnection.window.is_zero();
+        self.stays = (!may_return).then(|| self.shared.ending.staying.token());
         self.member = Some(member);
     }
 
@@ -400,6 +442,13 @@ fn emit(
     seq: u64,
 ) -> Result<(), SendError> {
     if version.is_numbered() { socket.emit(name, &(data, seq)) } else { socket.emit(name, data) }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for a receipt; for ever, if there are none. Cancel-safe.

@@ -78,7 +78,12 @@ pub(super) async fn login(
         used_ticket: None,
     };
     let ticket = if reconnectable { Some(new_ticket(shared, &membership.holder()).await?) } else { None };
-    let answer = answer(&membership, &record, &joined, ticket);
+    let mut answer = answer(&membership, &record, &joined, ticket);
+    let ice_servers = shared.ice_servers.for_client(UnixMillis::now());
+    if !ice_servers.is_empty() {
+        // Not of OWT, whose SDKs pass over what they don't know.
+        answer["iceServers"] = json!(ice_servers);
+    }
     Ok((membership, answer))
 }
 

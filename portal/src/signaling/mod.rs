@@ -27,7 +27,7 @@ use socketioxide::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::backend::Backend;
+use crate::{backend::Backend, ice_servers::IceServers};
 use connection::Connection;
 pub(crate) use inbox::{Ack, Inbox, Incoming};
 use receipts::{ReceiptLayer, Sessions};
@@ -72,6 +72,17 @@ impl Limits {
     }
 }
 
+/// How far the end of a portal that drains is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ending {
+    /// It takes no more of those who could not come back.
+    pub(crate) draining: CancellationToken,
+    /// Who can come back is sent elsewhere.
+    pub(crate) handing_over: CancellationToken,
+    /// Those who could not.
+    pub(crate) staying: TaskTracker,
+}
+
 /// By so much the library may be late to close a connection that has not answered its ping.
 const PING_MARGIN: Duration = Duration::from_secs(5);
 
@@ -92,6 +103,10 @@ pub(crate) struct Signaling {
     pub(crate) worker_id: String,
     pub(crate) reconnection: Reconnection,
     pub(crate) limits: Limits,
+    /// How far the portal's end is.
+    pub(crate) ending: Ending,
+    /// What clients are told of the way to their media.
+    pub(crate) ice_servers: IceServers,
     /// Cancelled when the portal ends: everybody is dropped.
     pub(crate) stopping: CancellationToken,
     /// The actors, to be waited for at the end.
@@ -107,6 +122,7 @@ impl Signaling {
         worker_id: String,
         reconnection: Reconnection,
         limits: Limits,
+        ice_servers: IceServers,
         stopping: CancellationToken,
     ) -> Self {
         Self {
@@ -114,6 +130,8 @@ impl Signaling {
             worker_id,
             reconnection,
             limits,
+            ending: Ending::default(),
+            ice_servers,
             stopping,
             connections: TaskTracker::new(),
             open: Arc::default(),
@@ -131,7 +149,7 @@ impl Signaling {
     pub(crate) fn layer(&self) -> ReceiptLayer {
         let (layer, io) = self.limits.socket_io().build_layer();
         io.ns("/", Door(self.clone()));
-        ReceiptLayer::new(layer, self.sessions.clone())
+        ReceiptLayer::new(layer, self.sessions.clone(), self.ending.handing_over.clone())
     }
 }
 

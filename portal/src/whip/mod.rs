@@ -30,6 +30,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument;
 
 use crate::{
+    clock::UnixMillis,
     ice_servers::IceServer,
     rest::IfMatch,
     signaling::Signaling,
@@ -55,17 +56,15 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Doors {
     signaling: Signaling,
     sessions: Sessions,
-    ice_servers: Arc<[IceServer]>,
     beginnings: Arc<Mutex<RateLimit<IpAddr>>>,
 }
 
 impl Doors {
-    pub(crate) fn new(signaling: Signaling, ice_servers: Arc<[IceServer]>) -> Self {
+    pub(crate) fn new(signaling: Signaling) -> Self {
         let (burst, rate) = BEGINNINGS;
         Self {
             signaling,
             sessions: Sessions::default(),
-            ice_servers,
             beginnings: Arc::new(Mutex::new(RateLimit::new(burst, rate))),
         }
     }
@@ -177,6 +176,9 @@ async fn open_session(
         return Err(WhipError::TooManyRequests);
     }
     let (parts, body) = request.into_parts();
+    if doors.signaling.stopping.is_cancelled() || doors.signaling.ending.draining.is_cancelled() {
+        return Err(WhipError::Stopping);
+    }
     // What is malformed, or can't be served, does not cost a token.
     let offer = Offer::parse(&read(&parts.headers, body, SDP, MAX_OFFER).await?)?;
     let sections = offer.media(match wish {
@@ -186,9 +188,6 @@ async fn open_session(
     let backend = &doors.signaling.backend;
     let admission = Admission::check(backend, &parts.headers, room).await?;
     let seat = doors.signaling.place().ok_or(WhipError::TooManySessions)?;
-    if doors.signaling.stopping.is_cancelled() {
-        return Err(WhipError::Stopping);
-    }
     admission.use_up(backend).await?;
     let begun = begin(doors, room, wish, offer, sections, &admission).await;
     let (session, answer) = match begun {
@@ -205,8 +204,9 @@ async fn open_session(
     let location = format!("{place}/{}", entry.id());
     tracing::info!("session begins");
     let stopping = doors.signaling.stopping.clone();
+    let stays = doors.signaling.ending.staying.token();
     let serve = async move {
-        let _kept = (entry, seat);
+        let _kept = (entry, seat, stays);
         session.run(commands, stopping).await;
     };
     doors.signaling.connections.spawn(serve.instrument(tracing::Span::current()));
@@ -218,7 +218,7 @@ async fn open_session(
             headers.insert(name, value);
         }
     }
-    for link in doors.ice_servers.iter().filter_map(IceServer::link) {
+    for link in doors.signaling.ice_servers.for_client(UnixMillis::now()).iter().filter_map(IceServer::link) {
         headers.append(header::LINK, link);
     }
     Ok(response)

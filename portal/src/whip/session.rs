@@ -128,6 +128,7 @@ impl Ids {
                     progress::Progress::TransportError(why) => Some(News::End(End::Failed(why))),
                     progress::Progress::SessionError(_)
                     | progress::Progress::SessionReady(_)
+                    | progress::Progress::TransportMoving(_)
                     | progress::Progress::TransportReady(_) => None,
                 }
             }

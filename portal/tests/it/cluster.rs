@@ -237,7 +237,18 @@ impl ClusterService for Cluster {
         Ok(Response::new(RegisterReply { lease_ms: 3000 }))
     }
     async fn heartbeat(&self, _: Request<HeartbeatRequest>) -> Result<Response<HeartbeatReply>, Status> {
-        Ok(Response::new(HeartbeatReply {}))
+        Ok(Response::new(HeartbeatReply::default()))
+    }
+    async fn can_fit(&self, _: Request<CanFitRequest>) -> Result<Response<CanFitReply>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
+        let id = request.into_inner().worker_id;
+        let mut state = self.state();
+        let worker = state.workers.iter_mut().find(|worker| worker.worker_id == id);
+        worker.ok_or_else(|| Status::not_found("this worker is not registered"))?.draining = true;
+        Ok(Response::new(DrainReply {}))
     }
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {
         let id = request.into_inner().worker_id;
@@ -736,6 +747,9 @@ impl Conference for Cluster {
     ) -> Result<Response<DeleteStreamReply>, Status> {
         self.asked("delete_stream", json!(request.into_inner().stream_id))?;
         Ok(Response::new(DeleteStreamReply {}))
+    }
+    async fn take_over(&self, _: Request<RoomRequest>) -> Result<Response<TakeOverReply>, Status> {
+        Err(Status::unimplemented("not asked by portals"))
     }
     async fn destroy_room(
         &self,

@@ -4,6 +4,7 @@
 mod client;
 mod cluster;
 mod documents;
+mod drain;
 mod entity_tags;
 mod events;
 mod http;
@@ -28,6 +29,7 @@ use std::{net::SocketAddr, time::Duration};
 use clap::Parser;
 use kaigi_portal::{Args, Portal};
 use kaigi_telemetry::Health;
+use kaigi_worker::Shutdown;
 use tokio_util::sync::CancellationToken;
 
 use cluster::Cluster;
@@ -44,6 +46,7 @@ struct House {
     /// Where OWT's peer-to-peer clients are served, if they are.
     owt_peers: Option<SocketAddr>,
     stop: CancellationToken,
+    shutdown: Shutdown,
     ended: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
@@ -71,9 +74,10 @@ impl House {
         let (http, management, health) =
             (portal.http_addr().unwrap(), portal.management_addr().unwrap(), portal.health_addr().unwrap());
         let owt_peers = portal.owt_peers_addr().unwrap();
-        let stop = CancellationToken::new();
-        let ended = tokio::spawn(portal.run(stop.clone()));
-        Self { cluster, http, management, health, owt_peers, stop, ended }
+        let shutdown = Shutdown::default();
+        let stop = shutdown.stop().clone();
+        let ended = tokio::spawn(portal.run(shutdown.clone()));
+        Self { cluster, http, management, health, owt_peers, stop, shutdown, ended }
     }
 }
 

@@ -466,7 +466,6 @@ async fn what_is_not_served_is_checked_and_says_so() {
     let of_call = json!([{"op": "replace", "path": "/output/media/audio/from", "value": "s"}]);
     let media = json!({"media": media});
     for (method, path, body, to_nonsense) in [
-        ("POST", "/streaming-outs", json!({"url": "http://a/b.mpd", "media": media["media"]}), (400, 1201)),
         ("POST", "/recordings/", json!({"container": "ts", "media": media["media"]}), (400, 1201)),
         ("POST", "/sipcalls", call, (400, 1201)),
         ("POST", "/cascading", joined, (500, 1301)),

@@ -185,3 +185,20 @@ async fn the_clusters_processes_are_shown_to_super_services() {
         }])
     );
 }
+
+#[tokio::test]
+async fn a_process_is_drained_by_super_services() {
+    let house = House::new().await;
+    let mixer = Worker { worker_id: "mixer-1".into(), purpose: Purpose::Mixer.into(), ..Worker::default() };
+    house.cluster.state().workers = vec![mixer];
+    let drain = "/cluster/nodes/mixer-1/drain";
+    assert_eq!(house.rest("POST", drain, Value::Null).await.code(), (403, 1102));
+    assert!(!house.cluster.state().workers[0].draining);
+    assert_eq!(house.rest_as(OTHER_SERVICE, "POST", drain, Value::Null).await.status, 200);
+    assert!(house.cluster.state().workers[0].draining);
+    let unknown = house.rest_as(OTHER_SERVICE, "POST", "/cluster/nodes/mixer-2/drain", Value::Null).await;
+    assert_eq!(
+        (unknown.code(), &unknown.json()["error"]["message"]),
+        ((404, 1001), &json!("Node not found"))
+    );
+}

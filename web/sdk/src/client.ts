@@ -26,7 +26,7 @@ export interface RecoveryOptions {
 
 /** What a {@link ConferenceClient} is made with. */
 export interface ConferenceClientOptions {
-  /** For example ICE servers; the bundle policy is `max-bundle` unless said otherwise. */
+  /** The bundle policy is `max-bundle` unless said otherwise, and the ICE servers are those that the server names. */
   rtcConfiguration?: RTCConfiguration;
   /**
    * Other addresses of the same cluster, to be tried when the one in the token can't be reached: `host:port`, as secure
@@ -270,7 +270,10 @@ export class ConferenceClient extends Emitter<ConferenceClientEvents> {
     });
     const create = createPeerConnection ?? ((configuration: RTCConfiguration) => new RTCPeerConnection(configuration));
     const media = new Media(signaling, {
-      createPeerConnection: () => create({ bundlePolicy: 'max-bundle', ...(encryption && connectionOptions()), ...rtcConfiguration }),
+      createPeerConnection: () => {
+        const iceServers = visit.room?.iceServers ?? [];
+        return create({ bundlePolicy: 'max-bundle', ...(iceServers.length > 0 && { iceServers }), ...(encryption && connectionOptions()), ...rtcConfiguration });
+      },
       timeouts: timeouts ?? DEFAULT_TIMEOUTS,
       passThrough: (target) => encryption && passThrough(target),
       interrupted: () => current() && this.emit('mediainterrupted', {}),

@@ -94,6 +94,23 @@ export class Keeper {
     this.#finish(error);
   }
 
+  /** Makes its session anew while the one that there is goes on, and ends that one then. If it can't be, that one stays. */
+  async move(): Promise<void> {
+    const before = this.#session;
+    if (!this.live || !before || this.#options.attempts === 0) return;
+    let session: Session;
+    try {
+      session = await this.#media.open(this.#options.operation());
+    } catch {
+      return;
+    }
+    // It was stopped or lost meanwhile.
+    if (!this.live || this.#session !== before) return this.#media.stop(session, this.#options.undo);
+    this.#adopt(session);
+    this.#listener.recovered(before.id);
+    await this.#media.stop(before, this.#options.undo);
+  }
+
   /** What an attempt depends on has changed: the next one is made now. */
   reconsider(): void {
     this.#pause.end();

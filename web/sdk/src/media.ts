@@ -15,13 +15,23 @@ export interface MediaOptions {
   recovered(): void;
 }
 
-/** All media of a client: one transport at a time, made when it is first needed, and anew after it was lost. */
+/** What lives on transports. */
+export interface Kept {
+  /** Ends it. */
+  end(error?: ConferenceError): void;
+  /** Makes it anew on the transport that is there now, and ends it on the one before. */
+  move(): Promise<void>;
+}
+
+/** All media of a client: one transport at a time, made when it is first needed, and anew after it was lost or when its node is to end. */
 export class Media {
   readonly signaling: Signaling;
   /** What lives here, to be ended with it. */
-  readonly keepers = new Set<{ end(error?: ConferenceError): void }>();
+  readonly keepers = new Set<Kept>();
   readonly #options: MediaOptions;
   #transport: MediaTransport | undefined;
+  /** Those that are being left. */
+  readonly #left = new Set<MediaTransport>();
   #interrupted = false;
   #closed: ConferenceError | undefined;
 
@@ -45,7 +55,9 @@ export class Media {
 
   /** Ends a session from this side. */
   async stop(session: Session, undo: Operation['undo']): Promise<void> {
-    if (!session.ended) await this.#transport?.stop(session, undo);
+    if (session.ended) return;
+    const left = [...this.#left].find((transport) => transport.carries(session));
+    await (left ?? this.#transport)?.stop(session, undo);
   }
 
   passThrough(target: RTCRtpSender | RTCRtpReceiver): void {
@@ -53,7 +65,22 @@ export class Media {
   }
 
   onProgress(progress: Progress): void {
-    if (progress.transport === this.#transport?.id) this.#transport.onProgress(progress);
+    if (progress.transport !== this.#transport?.id) {
+      for (const left of this.#left) if (progress.transport === left.id) left.onProgress(progress);
+    } else if (progress.status === 'moving') {
+      void this.#move(this.#transport);
+    } else {
+      this.#transport.onProgress(progress);
+    }
+  }
+
+  /** Leaves a transport that still works: everything on it is made anew on another one first. What can't be stays until its node ends. */
+  async #move(transport: MediaTransport): Promise<void> {
+    this.#transport = undefined;
+    this.#left.add(transport);
+    await Promise.all([...this.keepers].map((keeper) => keeper.move()));
+    if (transport.busy || !this.#left.delete(transport)) return;
+    transport.close();
   }
 
   /** The network changed. */
@@ -63,11 +90,12 @@ export class Media {
 
   /** The transport belongs to nobody any more; what is on it ends with `error` and may be made anew. */
   reset(error: ConferenceError): void {
-    const transport = this.#transport;
+    const transports = [...this.#left, ...(this.#transport ? [this.#transport] : [])];
+    this.#left.clear();
     this.#transport = undefined;
-    if (!transport) return;
+    if (transports.length === 0) return;
     this.#interrupt();
-    transport.close(error);
+    for (const transport of transports) transport.close(error);
   }
 
   /** Ends everything, with an error unless it was asked for. */
@@ -76,6 +104,8 @@ export class Media {
     for (const keeper of [...this.keepers]) keeper.end(error);
     this.#transport?.close(error);
     this.#transport = undefined;
+    for (const left of this.#left) left.close(error);
+    this.#left.clear();
   }
 
   #current(): MediaTransport {
@@ -91,6 +121,7 @@ export class Media {
       connected: () => this.#recover(),
       closed: () => {
         if (this.#transport === transport) this.#transport = undefined;
+        this.#left.delete(transport);
       },
     });
     return transport;

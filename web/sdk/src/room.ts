@@ -86,6 +86,11 @@ export class Room implements ConferenceInfo {
     return this.#login.roomId;
   }
 
+  /** @internal */
+  get iceServers(): RTCIceServer[] {
+    return this.#login.iceServers;
+  }
+
   get views(): readonly string[] {
     return this.#login.views;
   }

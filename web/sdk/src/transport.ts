@@ -103,6 +103,15 @@ export class MediaTransport {
     return this.#connection.remoteDescription !== null;
   }
 
+  carries(session: Session): boolean {
+    return this.#sessions.get(session.id) === session;
+  }
+
+  /** Whether there are sessions on it. */
+  get busy(): boolean {
+    return this.#sessions.size > 0;
+  }
+
   /** Performs an operation and resolves with its session, established. */
   async open(operation: Operation): Promise<Session> {
     const session = await this.#queue.run(() => this.#negotiate(operation));
@@ -143,6 +152,9 @@ export class MediaTransport {
       case 'ready':
         // Without a session it says that ICE and DTLS are up, which the connection knows by itself.
         if (progress.session !== undefined) this.#sessions.get(progress.session)?.ready();
+        break;
+      case 'moving':
+        // A matter of what all its sessions belong to.
         break;
       case 'error':
         // A node doesn't take one session with it but all that it carries.

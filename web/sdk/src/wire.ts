@@ -144,6 +144,8 @@ export interface LoginFields {
   views: string[];
   participants: ParticipantFields[];
   streams: StreamFields[];
+  /** STUN and TURN servers that the server names, with credentials. */
+  iceServers: RTCIceServer[];
 }
 
 export type StreamUpdate =
@@ -169,7 +171,9 @@ export type Progress =
   | { transport: string; status: 'answer'; sdp: string }
   | { transport: string; status: 'candidate'; candidate: RTCIceCandidateInit }
   | { transport: string; status: 'ready'; session?: string }
-  | { transport: string; status: 'error'; session?: string; reason: string };
+  | { transport: string; status: 'error'; session?: string; reason: string }
+  /** Its node is to end: what is on it is to be made anew elsewhere. */
+  | { transport: string; status: 'moving' };
 
 export interface SessionAck {
   id: string;
@@ -312,7 +316,14 @@ export function readLogin(value: unknown): LoginFields | undefined {
     views: list(room.views).map(text).filter(present),
     participants: list(room.participants).map(readParticipant).filter(present),
     streams: list(room.streams).map(readStream).filter(present),
+    iceServers: list(login.iceServers).map(readIceServer).filter(present),
   };
+}
+
+function readIceServer(value: unknown): RTCIceServer | undefined {
+  const { urls, username, credential } = fields(value);
+  if (typeof urls !== 'string') return undefined;
+  return { urls, ...(text(username) !== undefined && { username: text(username), credential: text(credential) }) };
 }
 
 function readUpdate(value: unknown): StreamUpdate | undefined {
@@ -382,6 +393,8 @@ export function readProgress(value: unknown): Progress | undefined {
       return readSignal(transport, fields(data));
     case 'ready':
       return { transport, status, session: text(sessionId) };
+    case 'moving':
+      return { transport, status };
     case 'error':
       return { transport, status, session: text(sessionId), reason: text(data) ?? 'The server gave no reason.' };
     default:

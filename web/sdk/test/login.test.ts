@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { serverUrl } from '../src/token.js';
 import { Bench, FakeMediaStream, LOGIN, streamInfo, TOKEN } from './fakes.js';
 
@@ -37,6 +37,19 @@ describe('joining', () => {
       ['theirs', 'forward'],
     ]);
     expect(info.permission.publish).toEqual({ audio: true, video: true });
+  });
+
+  it.each([
+    ['that the server names', {}, 'turn:relay.example'],
+    ['of the page, if it names some', { rtcConfiguration: { iceServers: [{ urls: 'stun:own.example' }] } }, 'stun:own.example'],
+  ])('connects by the ICE servers %s', async (_, options, expected) => {
+    const bench = new Bench(undefined, options);
+    const joining = bench.client.join(TOKEN);
+    const named = [{ urls: 'turn:relay.example', username: '1700000000:a', credential: 'x' }, { username: 'without a place' }];
+    (await bench.socket.next('login')).ok({ ...LOGIN, iceServers: named });
+    const [stream] = (await joining).streams.values();
+    void bench.client.subscribe(stream!, { audio: true }).catch(() => undefined);
+    await vi.waitFor(() => expect(bench.connections[0]?.configuration.iceServers?.map(({ urls }) => urls)).toEqual([expected]));
   });
 
   it('knows the streams of the login before a notification that follows at once', async () => {

@@ -150,6 +150,50 @@ describe('a media connection that is interrupted', () => {
   });
 });
 
+describe('a node that is to end', () => {
+  it('is left when everything is there anew at another one', async () => {
+    const { bench, publication, subscription, told } = await scene();
+    const [before] = bench.connections;
+    const tracks = subscription.stream.getTracks();
+    bench.progress('p1', { status: 'moving' });
+    expect((await bench.serve('publish', 'p3', 'p3')).data.transport).toEqual({ type: 'webrtc' });
+    await settle();
+    expect([publication.id, subscription.stream.getTracks()]).toEqual(['p3', tracks]);
+    const subscribe = await bench.socket.next('subscribe');
+    const unpublish = await bench.socket.next('unpublish');
+    expect([unpublish.data, subscribe.data.transport, before?.closed]).toEqual([{ id: 'p1' }, { type: 'webrtc', id: 'p3' }, false]);
+    unpublish.ok();
+    subscribe.ok({ id: 's4', transportId: 'p3' });
+    const soac = await bench.socket.next('soac');
+    soac.ok();
+    bench.progress('p3', { status: 'soac', data: answerTo(soac.data.signaling.sdp) });
+    bench.progress('p3', { sessionId: 's4', status: 'ready' });
+    const unsubscribe = await bench.socket.next('unsubscribe');
+    expect(unsubscribe.data).toEqual({ id: 's2' });
+    expect(subscription.stream.getTracks()).not.toEqual(tracks);
+    unsubscribe.ok();
+    await settle();
+    expect([publication.id, subscription.id, before?.closed, bench.connections.length]).toEqual(['p3', 's4', true, 2]);
+    expect(told).toEqual(['publication p1 is p3', 'subscription s2 is s4']);
+  });
+
+  it('is stayed with by what no other takes, to its end', async () => {
+    const { bench, publication, subscription, told } = await scene();
+    bench.progress('p1', { status: 'moving' });
+    (await bench.socket.next('publish')).refuse('No access-node is available');
+    await bench.serve('subscribe', 's4', 's4');
+    (await bench.socket.next('unsubscribe')).ok();
+    await settle();
+    expect([publication.id, subscription.id, bench.connections[0]?.closed]).toEqual(['p1', 's4', false]);
+    bench.progress('p1', { status: 'error', data: 'Node lost' });
+    await bench.serve('publish', 'p5', 's4');
+    await settle();
+    expect([publication.id, subscription.id]).toEqual(['p5', 's4']);
+    expect(told).toContain('publication recovering: Node lost');
+    expect(told.filter((what) => what.startsWith('subscription'))).toEqual(['subscription s2 is s4']);
+  });
+});
+
 describe('a node that is lost', () => {
   it.each([
     ['its transport', { status: 'error', data: 'Node lost' }],

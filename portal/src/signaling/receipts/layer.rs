@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use socketioxide::{layer::SocketIoLayer, service::SocketIoService};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, ServiceExt};
 
 use super::{Polled, Receipts, Sessions, payload, tap::Tap};
@@ -29,11 +30,17 @@ const PATH: &str = "/socket.io";
 pub(crate) struct ReceiptLayer {
     library: SocketIoLayer,
     sessions: Sessions,
+    /// No more sessions when it is cancelled: who tries is to try elsewhere.
+    closed: CancellationToken,
 }
 
 impl ReceiptLayer {
-    pub(in crate::signaling) fn new(library: SocketIoLayer, sessions: Sessions) -> Self {
-        Self { library, sessions }
+    pub(in crate::signaling) fn new(
+        library: SocketIoLayer,
+        sessions: Sessions,
+        closed: CancellationToken,
+    ) -> Self {
+        Self { library, sessions, closed }
     }
 }
 
@@ -41,7 +48,8 @@ impl<S: Clone> Layer<S> for ReceiptLayer {
     type Service = ReceiptService<S>;
 
     fn layer(&self, inner: S) -> ReceiptService<S> {
-        ReceiptService { library: self.library.layer(inner), sessions: self.sessions.clone() }
+        let (library, sessions) = (self.library.layer(inner), self.sessions.clone());
+        ReceiptService { library, sessions, closed: self.closed.clone() }
     }
 }
 
@@ -50,6 +58,7 @@ impl<S: Clone> Layer<S> for ReceiptLayer {
 pub(crate) struct ReceiptService<S: Clone> {
     library: SocketIoService<S>,
     sessions: Sessions,
+    closed: CancellationToken,
 }
 
 /// What a request asks of Engine.IO, as far as it matters here.
@@ -106,6 +115,10 @@ where
         let clone = self.clone();
         let this = std::mem::replace(self, clone);
         let Some(asked) = Asked::of(&request) else { return Box::pin(this.pass(request)) };
+        if asked.sid.is_none() && this.closed.is_cancelled() {
+            // Not a refusal by Socket.IO, after which clients do not try again.
+            return Box::pin(std::future::ready(Ok(StatusCode::SERVICE_UNAVAILABLE.into_response())));
+        }
         match (asked.websocket, asked.sid.clone()) {
             (false, None) => {
                 request.extensions_mut().insert(Arc::new(Receipts::default()));
@@ -158,7 +171,19 @@ where
             // Dropping what is to be done on a break does it: the client comes back on a new session.
             return Ok(StatusCode::BAD_REQUEST.into_response());
         }
-        let (parts, body) = self.pass(request).await?.into_parts();
+        let cut = before.as_ref().map(|receipts| receipts.cut.clone());
+        let cut = async {
+            match &cut {
+                Some(cut) => cut.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        let answer = tokio::select! {
+            answer = self.pass(request) => answer?,
+            // As above.
+            () = cut => return Ok(StatusCode::BAD_REQUEST.into_response()),
+        };
+        let (parts, body) = answer.into_parts();
         // The library has it in memory already, whatever its size.
         let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else {
             return Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response());
@@ -216,7 +241,7 @@ where
         let request = Request::post(address).header(header::CONTENT_TYPE, "text/plain;charset=UTF-8");
         let Ok(request) = request.body(Body::from(close)) else { return };
         let Ok(library) = ServiceExt::<Request<Body>>::ready_oneshot(self.library).await;
-        let this = Self { library, sessions: self.sessions };
+        let this = Self { library, sessions: self.sessions, closed: self.closed };
         let Ok(_) = this.pass(request).await;
     }
 }

@@ -19,6 +19,7 @@ use std::{
 };
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use layer::ReceiptLayer;
 
@@ -53,12 +54,16 @@ pub(super) struct Receipts {
     sent: Mutex<Count>,
     /// Notifications that have arrived.
     events: AtomicU64,
+    /// Answers that have.
+    answers: AtomicU64,
     /// Whether anything has arrived.
     any: AtomicBool,
     /// Something was lost within the session, so that its counts say nothing any more.
     void: AtomicBool,
     poll: Mutex<Poll>,
     news: Notify,
+    /// The connection is to break.
+    cut: CancellationToken,
 }
 
 /// The latest answered poll.
@@ -90,6 +95,17 @@ impl Receipts {
         self.any.load(Ordering::Acquire)
     }
 
+    /// Whether the client has got everything that was sent.
+    pub(super) fn all_arrived(&self) -> bool {
+        let sent = *self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.events <= self.events() && sent.answers <= self.answers.load(Ordering::Acquire)
+    }
+
+    /// Breaks the connection, as a network would: clients come back by themselves after that, and only after that.
+    pub(super) fn cut(&self) {
+        self.cut.cancel();
+    }
+
     /// Waits for something new. Cancel-safe; may return without.
     pub(super) async fn news(&self) {
         self.news.notified().await;
@@ -106,6 +122,7 @@ impl Receipts {
             return;
         }
         self.events.fetch_max(count.events, Ordering::AcqRel);
+        self.answers.fetch_max(count.answers, Ordering::AcqRel);
         self.any.store(true, Ordering::Release);
         self.news.notify_one();
     }
@@ -190,6 +207,17 @@ mod tests {
         assert_eq!(receipts.events(), 0);
         receipts.answered(Some("b".into()), Count::default());
         assert_eq!(receipts.polled(Some("b")), Polled::Next, "nothing was in it");
+    }
+
+    #[test]
+    fn all_has_arrived_when_answers_have_too() {
+        let receipts = Receipts::default();
+        assert!(receipts.all_arrived());
+        receipts.sent(Count { events: 1, answers: 1 });
+        receipts.arrived(Count { events: 1, answers: 0 });
+        assert!(!receipts.all_arrived());
+        receipts.arrived(Count { events: 1, answers: 1 });
+        assert!(receipts.all_arrived());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::oneshot,
 };
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     Count, Receipts, count_packet,
@@ -36,6 +37,8 @@ pub(super) struct Tap<S> {
     waiting: bool,
     /// A Ping that is being written, and how far it is.
     writing: Option<([u8; PING_LENGTH], usize)>,
+    /// Nothing is read any more when it is ready.
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Its other end learns that the connection is dropped.
     _open: oneshot::Sender<Infallible>,
 }
@@ -44,6 +47,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Tap<S> {
     pub(super) fn new(inner: S, receipts: Arc<Receipts>, open: oneshot::Sender<Infallible>) -> Self {
         let sent = receipts.sent(Count::default());
         Self {
+            cut: Box::pin(receipts.cut.clone().cancelled_owned()),
             inner,
             receipts,
             outgoing: Frames::default(),
@@ -93,6 +97,10 @@ fn payload(count: Count) -> [u8; KEPT] {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tap<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.cut.as_mut().poll(cx).is_ready() {
+            // The end of what comes, without a word: a broken connection.
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(cx, buf);
         let wanted = payload(this.pinged);
@@ -202,6 +210,17 @@ mod tests {
             }
             drop(client);
         }
+    }
+
+    #[tokio::test]
+    async fn who_is_cut_off_sees_a_connection_that_breaks_without_a_word() {
+        let (receipts, mut server, mut client) = pair(1 << 10).await;
+        client.send(Message::text("40")).await.unwrap();
+        assert!(server.next().await.unwrap().is_ok());
+        let reading = tokio::spawn(async move { server.next().await });
+        receipts.cut();
+        assert!(!matches!(reading.await.unwrap(), Some(Ok(_))), "and its reader is woken");
+        assert!(!matches!(client.next().await, Some(Ok(_))));
     }
 
     #[tokio::test]
