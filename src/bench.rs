@@ -1,22 +1,17 @@
 //! `kaigi bench`: load on a Kaigi, which is started for it unless one is named.
 
-use std::{io::Write, path::PathBuf, sync::Arc};
+use std::{io::Write, sync::Arc};
 
-use anyhow::Context;
 use clap::Args;
 use kaigi_load::{
     driver::Driver,
-    run::{Launched, LaunchedJanus, Report, Setup, family},
+    run::{LaunchedJanus, Report, Setup, family},
     scenario::{SHIPPED, Scenario},
-    server::{Janus, Kaigi, Management, Server},
+    server::{Janus, Kaigi, Server},
 };
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::{
-    manage::{self, Api, path},
-    service::Credentials,
-};
+use crate::place::{Found, Place, Views};
 
 /// The process that forwards.
 const FORWARDER: &str = "kaigi-access-node";
@@ -44,36 +39,18 @@ pub struct Bench {
     /// Whom the load is put on
     #[arg(long, value_enum, default_value_t = Target::Kaigi)]
     pub server: Target,
-    /// Management API of a running Kaigi; without it one is started for the run
-    #[arg(long, value_name = "URL", requires = "service_id", requires = "service_key")]
-    pub url: Option<String>,
-    /// Service in whose name rooms are made on the running Kaigi
-    #[arg(long, env = "KAIGI_SERVICE_ID", value_name = "ID", requires = "service_key")]
-    pub service_id: Option<String>,
-    /// Key of that service
-    #[arg(
-        long,
-        env = "KAIGI_SERVICE_KEY",
-        value_name = "KEY",
-        hide_env_values = true,
-        requires = "service_id"
-    )]
-    pub service_key: Option<String>,
-    /// Process whose children's processor time and memory are measured: the launcher of the running Kaigi
-    #[arg(long, value_name = "PID", requires = "url")]
-    pub pid: Option<u32>,
+    /// Whom the same load is put on right afterwards, for the ratio of what a packet costs
+    #[arg(long, value_enum, value_name = "SERVER")]
+    pub beside: Option<Target>,
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
     /// Threads for the clients
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     pub threads: usize,
-    /// Where recordings are kept that are made at the first run [default: ~/.cache/kaigi-bench]
-    #[arg(long, value_name = "DIR")]
-    pub cache: Option<PathBuf>,
     /// JSON, for programs
     #[arg(long)]
     pub json: bool,
-    /// Arguments for `kaigi up`, if a Kaigi is started
-    #[arg(last = true, value_name = "ARGUMENTS")]
-    pub up: Vec<String>,
 }
 
 /// Runs a scenario and writes what was measured. Returns whether everything that was to arrive did. The first of `signals` ends it.
@@ -91,37 +68,52 @@ pub async fn bench(
         }
         return Ok(true);
     }
+    let mut reports = Vec::new();
+    for target in [Some(given.server), given.beside].into_iter().flatten() {
+        reports.push(bench_one(given, target, signals).await?);
+    }
+    tell(given, &reports, out)
+}
+
+async fn bench_one(
+    given: &Bench,
+    target: Target,
+    signals: &mut mpsc::Receiver<()>,
+) -> anyhow::Result<Report> {
     let scenario = Scenario::load(&given.scenario)?;
-    if given.server == Target::Janus {
+    if target == Target::Janus {
         let janus = LaunchedJanus::start().await?;
         let measured = measure_janus(given, scenario, &janus, signals).await;
         janus.stop().await;
-        return tell(given, &measured?, out);
+        return measured;
     }
-    let launched = match given.url {
-        Some(_) => None,
-        None => {
-            let program = std::env::current_exe().context("this program can't be found")?;
-            Some(Launched::start(&program, &given.up).await?)
-        }
-    };
-    let measured = measure(given, scenario, launched.as_ref(), signals).await;
-    let panics = match launched {
-        Some(launched) => launched.stop().await,
-        None => Vec::new(),
-    };
-    let report = measured?;
-    anyhow::ensure!(panics.is_empty(), "the server panicked: {}", panics.join("; "));
-    tell(given, &report, out)
+    let found = given.place.find().await?;
+    let measured = measure(given, scenario, &found, signals).await;
+    found.leave().await?;
+    measured
 }
 
-fn tell(given: &Bench, report: &Report, out: &mut impl Write) -> anyhow::Result<bool> {
-    if given.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;
-    } else {
-        write!(out, "{report}")?;
+/// Writes one report, or two and what their packets cost beside each other. Returns whether all is good of the first: others are there for
+/// comparison.
+fn tell(given: &Bench, reports: &[Report], out: &mut impl Write) -> anyhow::Result<bool> {
+    match reports {
+        [report] if given.json => writeln!(out, "{}", serde_json::to_string_pretty(report)?)?,
+        _ if given.json => writeln!(out, "{}", serde_json::to_string_pretty(reports)?)?,
+        _ => {
+            for report in reports {
+                write!(out, "{report}")?;
+            }
+        }
     }
-    Ok(report.is_good())
+    if let ([one, other], false) = (reports, given.json) {
+        let ratio = other.forwarding_ns_per_packet / one.forwarding_ns_per_packet;
+        writeln!(
+            out,
+            "CPU per received packet: {} takes {ratio:.1} times that of {}",
+            other.server, one.server
+        )?;
+    }
+    Ok(reports.first().is_some_and(Report::is_good))
 }
 
 async fn measure_janus(
@@ -141,7 +133,7 @@ async fn measure_janus(
         driver,
         processes: family(janus.pid()),
         forwarder: JANUS,
-        cache: given.cache.clone().unwrap_or_else(default_cache),
+        cache: given.place.cache(),
     };
     run(&setup, signals).await
 }
@@ -149,29 +141,17 @@ async fn measure_janus(
 async fn measure(
     given: &Bench,
     scenario: Scenario,
-    launched: Option<&Launched>,
+    found: &Found,
     signals: &mut mpsc::Receiver<()>,
 ) -> anyhow::Result<Report> {
-    let (url, credentials, pid) = match (launched, &given.url, &given.service_id, &given.service_key) {
-        (Some(launched), ..) => {
-            let credentials = Credentials::read(launched.data_dir())?;
-            (launched.management_url(), credentials, Some(launched.pid()))
-        }
-        (None, Some(url), Some(id), Some(key)) => {
-            let credentials = Credentials { id: id.clone(), key: key.clone(), room: None };
-            (url.clone(), credentials, given.pid)
-        }
-        (None, ..) => anyhow::bail!("a running Kaigi needs --url, --service-id and --service-key"),
-    };
-    let api = Api::new(manage::Target { url, ca: None, id: credentials.id, key: credentials.key })?;
     let driver = Driver::start(given.threads)?;
     let setup = Setup {
         scenario,
-        server: Server::Kaigi(Kaigi::new(Arc::new(Rooms(api)), driver.clone())?),
+        server: Server::Kaigi(Kaigi::new(Arc::new(found.rooms(Views::None)?), driver.clone())?),
         driver,
-        processes: pid.map(family).unwrap_or_default(),
+        processes: found.launcher().map(family).unwrap_or_default(),
         forwarder: FORWARDER,
-        cache: given.cache.clone().unwrap_or_else(default_cache),
+        cache: given.place.cache(),
     };
     run(&setup, signals).await
 }
@@ -183,33 +163,4 @@ async fn run(setup: &Setup, signals: &mut mpsc::Receiver<()>) -> anyhow::Result<
     };
     setup.clean_up().await;
     report
-}
-
-fn default_cache() -> PathBuf {
-    let home = std::env::var_os("HOME").map_or_else(std::env::temp_dir, PathBuf::from);
-    std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from).join("kaigi-bench")
-}
-
-/// Rooms by the management API.
-struct Rooms(Api);
-
-impl Management for Rooms {
-    fn create_room(&self, name: &str) -> Result<String, String> {
-        let room = json!({"name": name, "options": {"views": []}});
-        let made = self.0.post("v1/rooms", &room).map_err(|error| error.to_string())?;
-        let id = made.get("_id").and_then(Value::as_str);
-        id.map(str::to_owned).ok_or_else(|| "a new room has no id".to_owned())
-    }
-
-    fn delete_room(&self, room: &str) -> Result<(), String> {
-        self.0.delete(&path(&["v1", "rooms", room])).map_err(|error| error.to_string())
-    }
-
-    fn token(&self, room: &str, user: &str) -> Result<String, String> {
-        let asked =
-            json!({"user": user, "role": "presenter", "preference": {"isp": "isp", "region": "region"}});
-        let token = self.0.post(&path(&["v1", "rooms", room, "tokens"]), &asked);
-        let token = token.map_err(|error| error.to_string())?;
-        token.as_str().map(str::to_owned).ok_or_else(|| "a token is no text".to_owned())
-    }
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{backoff::Backoff, output, output::Output, plan::Spec};
 
-/// Time for a clean end after SIGTERM; processes promise two seconds.
+/// Time for a clean end after SIGINT, which has a process end without handing anything over; they promise two seconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for the last lines of a process that has ended; a process that it left behind might hold its output open.
 const LAST_LINES: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ pub(crate) async fn keep_running(
     stop: CancellationToken,
     kill: CancellationToken,
 ) {
-    let name = spec.process.name();
+    let name = &*spec.replica.name();
     let mut backoff = Backoff::default();
     while !stop.is_cancelled() {
         let started = Instant::now();
@@ -93,16 +93,16 @@ impl Running {
         let stdin = child.stdin.take();
         let mut lines = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
-            lines.spawn(output::pump(output.clone(), spec.process, BufReader::new(stdout)));
+            lines.spawn(output::pump(output.clone(), spec.replica, BufReader::new(stdout)));
         }
         if let Some(stderr) = child.stderr.take() {
-            lines.spawn(output::pump(output.clone(), spec.process, BufReader::new(stderr)));
+            lines.spawn(output::pump(output.clone(), spec.replica, BufReader::new(stderr)));
         }
         Ok(Self { child, _stdin: stdin, lines })
     }
 
     async fn end(&mut self, output: &Output, name: &str, kill: &CancellationToken) -> io::Result<ExitStatus> {
-        self.signal(Signal::SIGTERM);
+        self.signal(Signal::SIGINT);
         let ended = tokio::select! {
             ended = timeout(STOP_TIMEOUT, self.child.wait()) => ended.ok(),
             () = kill.cancelled() => None,

@@ -6,9 +6,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     bench::Bench,
+    certificates::Certificates,
+    chaos::Trial,
     manage::{
-        EventsCommand, Given, NodeCommand, ParticipantCommand, RoomCommand, ServiceCommand, StreamCommand,
-        SubscriptionCommand, Task, TokenCommand, WebhookCommand,
+        DrainCommand, EventsCommand, Given, NodeCommand, ParticipantCommand, RoomCommand, ServiceCommand,
+        StreamCommand, SubscriptionCommand, Task, TokenCommand, WebhookCommand,
     },
     options::{FileError, Options},
     run::Run,
@@ -35,8 +37,12 @@ pub enum Command {
     Manage(Manage),
     /// Look for what would keep Kaigi from running on this machine
     Doctor(Configured),
+    /// Make the certificates by which the processes of a cluster know each other (mutual TLS)
+    Certificates(Certificates),
     /// Measure: clients without browsers that publish recorded media and check all that they are sent
     Bench(Bench),
+    /// Kill processes under a conference of clients without browsers, and tell what they notice of it
+    Chaos(Trial),
     /// Print what completes commands and options in a shell: `source <(kaigi completions bash)`
     Completions {
         /// The shell
@@ -74,8 +80,21 @@ pub enum Manage {
     Webhook(Managed<WebhookCommand>),
     /// The processes of the cluster that do the work
     Node(Managed<NodeCommand>),
+    /// Have a process hand over what it has, and end: before its machine is switched off, or it is upgraded
+    Drain(Drain),
     /// Show what happens as it happens: rooms, participants, streams, subscriptions
     Events(Events),
+}
+
+/// A process that is to end, and where.
+#[derive(Args, Debug)]
+pub struct Drain {
+    /// Which.
+    #[command(flatten)]
+    pub command: DrainCommand,
+    /// Where and by whom.
+    #[command(flatten)]
+    pub given: Given,
 }
 
 /// Events, and where.
@@ -102,6 +121,7 @@ impl Manage {
             Self::Subscription(of) => (Task::Subscription(of.command), of.given),
             Self::Webhook(of) => (Task::Webhook(of.command), of.given),
             Self::Node(of) => (Task::Node(of.command), of.given),
+            Self::Drain(of) => (Task::Drain(of.command), of.given),
             Self::Events(of) => (Task::Events(of.command), of.given),
         }
     }

@@ -138,11 +138,12 @@ fn public_ports(settings: &Settings, runs: bool) -> Vec<Check> {
     }
     let taken = ports::taken(settings);
     if taken.is_empty() {
-        let (http, management) = (settings.http_port, settings.management_port);
-        let media: Vec<String> = settings.media_ports().map(|port| port.to_string()).collect();
-        let media = media.join(", ");
-        let found =
-            format!("TCP {http}, {management}, {media} and UDP {media} are free on {}", settings.bind);
+        let list = |ports: &mut dyn Iterator<Item = u16>| {
+            ports.map(|port| port.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let tcp = list(&mut settings.ports().into_iter().map(|(_, port)| port));
+        let udp = list(&mut settings.media_ports());
+        let found = format!("TCP {tcp} and UDP {udp} are free on {}", settings.bind);
         return vec![Check::good(SUBJECT, found)];
     }
     let remedy = |flag| format!("choose another by {flag}, or stop who has it (ss -lptun tells)");

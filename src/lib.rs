@@ -2,10 +2,12 @@
 //!
 //! [`cli`] is the command line, [`options`] what can be set and where, [`settings`] what counts of it; [`up`](mod@up) runs the
 //! processes by a [`plan`](mod@plan), [`run`](mod@run) a single one, [`doctor`] looks at the machine, [`service`] shows credentials, [`manage`] asks a
-//! running Kaigi, [`bench`](mod@bench) puts load on one.
+//! running Kaigi, [`bench`](mod@bench) puts load on one, [`chaos`](mod@chaos) kills its processes, [`certificates`] makes what the processes of a cluster know each other by.
 
 pub mod backoff;
 pub mod bench;
+pub mod certificates;
+pub mod chaos;
 mod child;
 pub mod cli;
 pub mod data_dir;
@@ -14,6 +16,7 @@ pub mod limits;
 pub mod manage;
 pub mod options;
 pub mod output;
+pub mod place;
 pub mod plan;
 pub mod ports;
 pub mod process;

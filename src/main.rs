@@ -10,6 +10,8 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use kaigi::{
     bench::{Bench, bench},
+    certificates::{self, Certificates},
+    chaos::{Trial, chaos},
     cli::{Cli, Command, Configured},
     doctor,
     limits::raise_open_files,
@@ -45,7 +47,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             // A blocking client: there is nothing else to do meanwhile.
             Ok(tokio::task::block_in_place(|| run_manage(task, &given)))
         }
+        Command::Certificates(wanted) => make_certificates(&wanted),
         Command::Bench(given) => run_bench(&given).await,
+        Command::Chaos(given) => run_chaos(&given).await,
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kaigi", &mut text);
@@ -66,6 +70,13 @@ async fn become_process(given: Run) -> anyhow::Result<ExitCode> {
     let mut command = std::process::Command::new(&process.program);
     let error = command.args(&process.args).envs(process.env).exec();
     Err(anyhow::Error::new(error).context(format!("{} can't be run", process.program.display())))
+}
+
+fn make_certificates(wanted: &Certificates) -> anyhow::Result<ExitCode> {
+    for dir in certificates::make(wanted)? {
+        writeln!(std::io::stdout(), "{}", dir.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_manage(task: Task, given: &Given) -> ExitCode {
@@ -101,12 +112,21 @@ async fn run_up(settings: &Settings) -> anyhow::Result<ExitCode> {
 }
 
 async fn run_bench(given: &Bench) -> anyhow::Result<ExitCode> {
-    let mut signals = stop_signals().context("signals can't be listened for")?;
+    let good = bench(given, &mut ready_for_clients()?, &mut std::io::stdout()).await?;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn run_chaos(given: &Trial) -> anyhow::Result<ExitCode> {
+    let good = chaos(given, &mut ready_for_clients()?, &mut std::io::stdout()).await?;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Sockets for many clients are allowed, and signals are heard.
+fn ready_for_clients() -> anyhow::Result<mpsc::Receiver<()>> {
     if let Err(error) = raise_open_files() {
         eprintln!("kaigi: the limit of open files can't be raised: {error}");
     }
-    let good = bench(given, &mut signals, &mut std::io::stdout()).await?;
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    stop_signals().context("signals can't be listened for")
 }
 
 /// SIGTERM, Ctrl-C and the end of the terminal; a second one is passed on too.

@@ -78,6 +78,28 @@ pub struct Options {
     /// Directory of the programs [default: where this one is]
     #[arg(long, env = "KAIGI_BIN_DIR", value_name = "DIR")]
     pub bin_dir: Option<PathBuf>,
+    /// Processes of each kind that run, so that any of them may end: what --cluster-managers, --portals and so on don't say
+    /// otherwise; without --redis one cluster-manager [default: 1]
+    #[arg(long, env = "KAIGI_REPLICAS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub replicas: Option<u16>,
+    /// Cluster-managers that run: one leads, the others are ready to; several need --redis [default: --replicas]
+    #[arg(long, env = "KAIGI_CLUSTER_MANAGERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub cluster_managers: Option<u16>,
+    /// Conference-agents that run [default: --replicas]
+    #[arg(long, env = "KAIGI_CONFERENCE_AGENTS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub conference_agents: Option<u16>,
+    /// Access-nodes that run: each has media ports of its own [default: --replicas]
+    #[arg(long, env = "KAIGI_ACCESS_NODES", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub access_nodes: Option<u16>,
+    /// Mixer-nodes that run [default: --replicas]
+    #[arg(long, env = "KAIGI_MIXER_NODES", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub mixer_nodes: Option<u16>,
+    /// Streaming-nodes that run [default: --replicas]
+    #[arg(long, env = "KAIGI_STREAMING_NODES", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub streaming_nodes: Option<u16>,
+    /// Portals that run: with --http-port and --management-port and those after them [default: --replicas]
+    #[arg(long, env = "KAIGI_PORTALS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub portals: Option<u16>,
 
     /// File only: what is passed on to the cluster-manager.
     #[arg(skip)]
@@ -214,12 +236,32 @@ impl Options {
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
             bin_dir: self.bin_dir.or(other.bin_dir),
+            replicas: self.replicas.or(other.replicas),
+            cluster_managers: self.cluster_managers.or(other.cluster_managers),
+            conference_agents: self.conference_agents.or(other.conference_agents),
+            access_nodes: self.access_nodes.or(other.access_nodes),
+            mixer_nodes: self.mixer_nodes.or(other.mixer_nodes),
+            streaming_nodes: self.streaming_nodes.or(other.streaming_nodes),
+            portals: self.portals.or(other.portals),
             cluster_manager: self.cluster_manager.or(other.cluster_manager),
             conference_agent: self.conference_agent.or(other.conference_agent),
             access_node: self.access_node.or(other.access_node),
             mixer_node: self.mixer_node.or(other.mixer_node),
             streaming_node: self.streaming_node.or(other.streaming_node),
             portal: self.portal.or(other.portal),
+        }
+    }
+
+    /// How many were asked for of one process.
+    #[must_use]
+    pub fn count(&self, process: Process) -> Option<u16> {
+        match process {
+            Process::ClusterManager => self.cluster_managers,
+            Process::ConferenceAgent => self.conference_agents,
+            Process::AccessNode => self.access_nodes,
+            Process::MixerNode => self.mixer_nodes,
+            Process::StreamingNode => self.streaming_nodes,
+            Process::Portal => self.portals,
         }
     }
 

@@ -1,6 +1,7 @@
 //! One log of many processes: each line with the name of its process in front.
 
 use std::{
+    borrow::Cow,
     io::Write,
     sync::{
         Arc,
@@ -12,7 +13,7 @@ use std::{
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-use crate::process::Process;
+use crate::process::{Process, Replica};
 
 /// Lines that may wait to be written. Beyond it lines are left out and counted: a terminal that stands still must not stop servers.
 const WAITING: usize = 8192;
@@ -26,7 +27,7 @@ const LAUNCHER: &str = "kaigi";
 const WIDTH: usize = 16;
 
 enum Message {
-    Log { name: &'static str, colour: u8, line: String },
+    Log { name: Cow<'static, str>, colour: u8, line: String },
     Result(String),
     Flush(SyncSender<()>),
 }
@@ -58,13 +59,14 @@ impl Output {
     }
 
     /// A line of a process.
-    pub fn line(&self, process: Process, line: String) {
-        self.send(Message::Log { name: process.name(), colour: colour(process), line });
+    pub fn line(&self, of: impl Into<Replica>, line: String) {
+        let of = of.into();
+        self.send(Message::Log { name: of.name(), colour: colour(of.process), line });
     }
 
     /// A line of the launcher.
     pub fn say(&self, line: impl Into<String>) {
-        self.send(Message::Log { name: LAUNCHER, colour: 1, line: line.into() });
+        self.send(Message::Log { name: LAUNCHER.into(), colour: 1, line: line.into() });
     }
 
     /// What the user waits for.
@@ -132,7 +134,7 @@ fn write(
             put(LAUNCHER, 31, &format!("{lost} lines left out: the log is not read fast enough"));
         }
         match message {
-            Message::Log { name, colour, line } => put(name, colour, &line),
+            Message::Log { name, colour, line } => put(&name, colour, &line),
             Message::Result(line) => {
                 let _ = writeln!(result, "{line}");
                 let _ = result.flush();
@@ -145,11 +147,12 @@ fn write(
 }
 
 /// Passes the lines of `input` on until it ends.
-pub async fn pump(output: Output, process: Process, mut input: impl AsyncBufRead + Unpin) {
+pub async fn pump(output: Output, of: impl Into<Replica>, mut input: impl AsyncBufRead + Unpin) {
+    let of = of.into();
     let mut line = Vec::new();
     let tell = |line: &mut Vec<u8>| {
         let text = String::from_utf8_lossy(line);
-        output.line(process, text.trim_end_matches('\r').to_owned());
+        output.line(of, text.trim_end_matches('\r').to_owned());
         line.clear();
     };
     loop {

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     ports::{self, NoFreePorts},
-    process::Process,
+    process::{Process, Replica},
     settings::{SealKey, Settings, Tls},
 };
 
@@ -22,7 +22,7 @@ const CREDENTIALS: [&str; 2] = ["KAIGI_REDIS", "KAIGI_SEAL_KEY"];
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// Which.
-    pub process: Process,
+    pub replica: Replica,
     /// Its file.
     pub program: PathBuf,
     /// Its arguments.
@@ -42,26 +42,29 @@ pub struct Spec {
 pub fn plan(settings: &Settings) -> Result<Vec<Spec>, NoFreePorts> {
     let reserved = settings.ports();
     let reserved: Vec<u16> = reserved.into_iter().map(|(_, port)| port).collect();
-    let count = Process::ALL.len();
+    let replicas: Vec<Replica> = settings.replicas().collect();
+    let count = replicas.len();
     let addresses = ports::free(2 * count, &reserved)?;
     let (listens, healths) = addresses.split_at(count);
     let secret = hex::encode(rand::random::<[u8; SECRET_BYTES]>());
-    // The cluster-manager is the first of all.
-    let cluster = format!("http://{}", listens[0]);
-    let specs = Process::ALL.into_iter().zip(listens).zip(healths);
+    // The cluster-managers are the first of all.
+    let managers = listens.iter().take(settings.count(Process::ClusterManager).into());
+    let cluster = managers.map(|listen| format!("http://{listen}")).collect::<Vec<_>>().join(",");
+    let specs = replicas.into_iter().zip(listens).zip(healths);
     Ok(specs
-        .map(|((process, listen), health)| spec(settings, process, *listen, *health, &cluster, &secret))
+        .map(|((replica, listen), health)| spec(settings, replica, *listen, *health, &cluster, &secret))
         .collect())
 }
 
 fn spec(
     settings: &Settings,
-    process: Process,
+    replica: Replica,
     listen: SocketAddr,
     health: SocketAddr,
     cluster: &str,
     secret: &str,
 ) -> Spec {
+    let process = replica.process;
     let own = settings.process(process);
     let mut args = Args::default();
     args.put("--listen", listen.to_string()).put("--health-listen", health.to_string());
@@ -81,13 +84,13 @@ fn spec(
         }
         Process::AccessNode => {
             args.put("--bind", settings.bind.to_string())
-                .put("--media-port", settings.media_port.to_string());
+                .put("--media-port", settings.media_port_of(replica).to_string());
             if !settings.announce.is_empty() {
                 let announce: Vec<String> = settings.announce.iter().map(IpAddr::to_string).collect();
                 args.put("--announce", announce.join(","));
             }
         }
-        Process::Portal => portal(settings, &mut args),
+        Process::Portal => portal(settings, replica, &mut args),
     }
     args.0.extend(own.args.iter().map(OsString::from));
     // By environment, not by argument: other users of the machine see arguments.
@@ -109,14 +112,20 @@ fn spec(
         env.push(("KAIGI_MEDIA_WORKERS".into(), settings.media_workers.to_string().into()));
     }
     env.extend(own.env.iter().map(|(name, value)| (name.into(), value.into())));
-    Spec { process, program: settings.program(process), args: args.0, without_env, env, health }
+    Spec { replica, program: settings.program(process), args: args.0, without_env, env, health }
 }
 
-fn portal(settings: &Settings, args: &mut Args) {
+fn portal(settings: &Settings, replica: Replica, args: &mut Args) {
+    // Each makes a certificate of its own, if it makes one.
+    let data_dir = match replica.index() {
+        0 => settings.data_dir.clone(),
+        _ => settings.data_dir.join(&*replica.name()),
+    };
+    let port = |first: u16| first.saturating_add(replica.index()).to_string();
     args.put("--bind", settings.bind.to_string())
-        .put("--http-port", settings.http_port.to_string())
-        .put("--management-port", settings.management_port.to_string())
-        .put("--data-dir", &settings.data_dir)
+        .put("--http-port", port(settings.http_port))
+        .put("--management-port", port(settings.management_port))
+        .put("--data-dir", data_dir)
         .put("--sample", settings.sample.to_string())
         .put("--tls", settings.tls.mode().name());
     if let Tls::Files { cert, key } = &settings.tls {
@@ -177,6 +186,38 @@ mod tests {
             assert!(!spec.args.iter().any(|arg| arg.to_string_lossy().contains(&secret)));
         }
         assert_ne!(variable(&planned("")[0], "KAIGI_CLUSTER_SECRET"), secret);
+    }
+
+    #[test]
+    fn several_of_a_kind_have_ports_of_their_own_and_know_all_cluster_managers() {
+        let specs = planned(
+            r#"
+            redis = "redis://db"
+            replicas = 2
+            mixer-nodes = 1
+            portals = 3
+            media-workers = 2
+            "#,
+        );
+        let names: Vec<_> = specs.iter().map(|spec| spec.replica.name()).collect();
+        assert_eq!(
+            names[..4],
+            ["cluster-manager", "cluster-manager-2", "conference-agent", "conference-agent-2"]
+        );
+        assert_eq!(names[4..7], ["access-node", "access-node-2", "mixer-node"]);
+        assert_eq!(names[9..], ["portal", "portal-2", "portal-3"]);
+        let listens: Vec<_> = specs.iter().map(|spec| value(spec, "--listen").unwrap()).collect();
+        let cluster = format!("http://{},http://{}", listens[0], listens[1]);
+        assert!(specs[2..].iter().all(|spec| value(spec, "--cluster").as_ref() == Some(&cluster)));
+        assert!(specs[..2].iter().all(|spec| variable(spec, "KAIGI_REDIS") == "redis://db"));
+        assert_eq!(value(&specs[5], "--media-port").unwrap(), "10002");
+        assert_eq!(value(&specs[10], "--http-port").unwrap(), "8081");
+        assert_eq!(value(&specs[11], "--management-port").unwrap(), "3002");
+        assert_ne!(value(&specs[10], "--data-dir"), value(&specs[9], "--data-dir"));
+        assert_eq!(
+            planned("replicas = 2").iter().filter(|s| s.replica.process == Process::ClusterManager).count(),
+            1
+        );
     }
 
     #[test]

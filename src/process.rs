@@ -1,5 +1,7 @@
 //! The six processes that make a Kaigi.
 
+use std::borrow::Cow;
+
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Process {
@@ -41,9 +43,55 @@ impl Process {
         }
     }
 
+    /// By which option it is said how many run.
+    #[must_use]
+    pub fn count_flag(self) -> &'static str {
+        match self {
+            Self::ClusterManager => "--cluster-managers",
+            Self::ConferenceAgent => "--conference-agents",
+            Self::AccessNode => "--access-nodes",
+            Self::MixerNode => "--mixer-nodes",
+            Self::StreamingNode => "--streaming-nodes",
+            Self::Portal => "--portals",
+        }
+    }
+
     /// Name of its program's file.
     #[must_use]
     pub fn program(self) -> String {
         format!("kaigi-{}", self.name())
+    }
+}
+
+/// One of several processes of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Which kind.
+    pub process: Process,
+    /// Which one, from 1.
+    pub number: u16,
+}
+
+impl Replica {
+    /// Its name in logs: that of its kind, with a number from the second on.
+    #[must_use]
+    pub fn name(self) -> Cow<'static, str> {
+        match self.number {
+            0 | 1 => self.process.name().into(),
+            number => format!("{}-{number}", self.process.name()).into(),
+        }
+    }
+
+    /// How many there are before it.
+    #[must_use]
+    pub fn index(self) -> u16 {
+        self.number.saturating_sub(1)
+    }
+}
+
+impl From<Process> for Replica {
+    /// The first one.
+    fn from(process: Process) -> Self {
+        Self { process, number: 1 }
     }
 }

@@ -24,7 +24,7 @@ pub struct Run {
     /// Which
     #[arg(value_enum)]
     pub process: Process,
-    /// gRPC endpoint of the cluster-manager
+    /// gRPC endpoint of the cluster-manager, or of each of several, separated by commas
     #[arg(long, env = "KAIGI_CLUSTER", value_name = "URL", default_value = "http://127.0.0.1:10080")]
     pub cluster: String,
     /// Address for calls from the other processes
@@ -159,15 +159,20 @@ fn value(path: &Path) -> Result<String, RunError> {
 
 /// This machine's address on the way to the cluster-manager, waiting a while for its name to be known.
 async fn own_address(cluster: &str) -> Result<IpAddr, RunError> {
-    let authority = authority(cluster).ok_or_else(|| RunError::Endpoint(cluster.to_owned()))?;
+    let refused = |endpoint: &str| RunError::Endpoint(endpoint.to_owned());
+    let authorities =
+        cluster.split(',').map(str::trim).map(|each| authority(each).ok_or_else(|| refused(each)));
+    let authorities: Vec<&str> = authorities.collect::<Result<_, _>>()?;
     let began = Instant::now();
     loop {
-        let source = match own_address_towards(authority).await {
-            Ok(own) => return Ok(own),
-            Err(source) => source,
-        };
-        if began.elapsed() > NAME_DEADLINE {
-            return Err(RunError::NoWay { authority: authority.to_owned(), source });
+        for authority in &authorities {
+            let source = match own_address_towards(authority).await {
+                Ok(own) => return Ok(own),
+                Err(source) => source,
+            };
+            if began.elapsed() > NAME_DEADLINE {
+                return Err(RunError::NoWay { authority: (*authority).to_owned(), source });
+            }
         }
         sleep(NAME_PAUSE).await;
     }
@@ -243,10 +248,19 @@ mod tests {
 
     #[tokio::test]
     async fn an_endpoint_without_host_or_port_is_refused_at_once() {
-        for wrong in ["cluster:10080", "http://cluster", "http://:10080", "http://cluster:http"] {
+        for wrong in [
+            "cluster:10080",
+            "http://cluster",
+            "http://:10080",
+            "http://cluster:http",
+            "http://127.0.0.1:1,x",
+        ] {
             let error = prepared(&["portal", "--cluster", wrong]).await.unwrap_err();
             assert!(matches!(error, RunError::Endpoint(_)), "{wrong}: {error}");
         }
+        let several =
+            prepared(&["portal", "--cluster", "http://127.0.0.1:1,http://127.0.0.2:1"]).await.unwrap();
+        assert_eq!(variable(&several, "KAIGI_INTERNAL_HOST").as_deref(), Some("127.0.0.1"));
     }
 
     #[tokio::test]

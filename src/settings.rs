@@ -7,8 +7,11 @@ use std::{
 
 use crate::{
     options::{LogFormat, Options, ProcessOptions, TlsMode},
-    process::Process,
+    process::{Process, Replica},
 };
+
+/// Most processes of a kind on one machine.
+const MAX_REPLICAS: u16 = 16;
 
 /// A combination of settings that can't work.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -21,9 +24,18 @@ pub enum SettingsError {
     SamePort(&'static str, &'static str, u16),
     /// The media ports go beyond the last port, or have no number.
     #[error(
-        "--media-workers {0} (1 to 64) need as many ports from --media-port {1} on, and the last is 65535"
+        "--media-workers {0} (1 to 64) of each access-node need as many ports from --media-port {1} on, and the last is 65535"
     )]
     TooFewMediaPorts(u16, u16),
+    /// There are no ports for so many portals.
+    #[error("--portals {0} need as many ports from {1} on, and the last is 65535")]
+    TooFewPorts(u16, &'static str),
+    /// None or too many of a process.
+    #[error("{0} must be 1 to {MAX_REPLICAS}")]
+    Replicas(&'static str),
+    /// Several cluster-managers on a file.
+    #[error("several cluster-managers need --redis: a file has one")]
+    ManagersWithoutRedis,
     /// `tls = files` without them.
     #[error("--tls files needs --tls-cert and --tls-key")]
     TlsFilesMissing,
@@ -99,13 +111,13 @@ pub struct Settings {
     pub seal_key: SealKey,
     /// Where clients connect.
     pub bind: IpAddr,
-    /// Signaling and web pages (TCP).
+    /// Signaling and web pages (TCP), of the first portal.
     pub http_port: u16,
-    /// Management API (TCP).
+    /// Management API (TCP), of the first portal.
     pub management_port: u16,
-    /// Media (UDP and TCP): the first port.
+    /// Media (UDP and TCP): the first port of the first access-node.
     pub media_port: u16,
-    /// Threads that forward media, and so media ports.
+    /// Threads that forward media, and so media ports, of each access-node.
     pub media_workers: u16,
     /// Where clients reach the media port; empty = at `bind`.
     pub announce: Vec<IpAddr>,
@@ -129,10 +141,10 @@ pub struct Settings {
     options: Options,
 }
 
-/// One media worker for each core; a machine with very many cores is better used by several access-nodes.
-fn cores() -> u16 {
+/// One media worker for each core, of all access-nodes together; a machine with very many cores is better used by several.
+fn cores(access_nodes: u16) -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    u16::try_from(cores).unwrap_or(u16::MAX).min(16)
+    u16::try_from(cores).unwrap_or(u16::MAX).div_ceil(access_nodes.max(1)).min(16)
 }
 
 impl Settings {
@@ -157,7 +169,9 @@ impl Settings {
             http_port: given.http_port.unwrap_or(8080),
             management_port: given.management_port.unwrap_or(3000),
             media_port: given.media_port.unwrap_or(10_000),
-            media_workers: given.media_workers.unwrap_or_else(cores),
+            media_workers: given.media_workers.unwrap_or_else(|| {
+                cores(options.count(Process::AccessNode).or(options.replicas).unwrap_or(1))
+            }),
             announce: given.announce.unwrap_or_default(),
             public_host: given.public_host.filter(|host| !host.is_empty()),
             tls: match (given.tls.unwrap_or_default(), given.tls_cert, given.tls_key) {
@@ -176,14 +190,54 @@ impl Settings {
             bin_dir,
             options,
         };
+        settings.check_counts()?;
         settings.check_ports()?;
         Ok(settings)
     }
 
+    fn check_counts(&self) -> Result<(), SettingsError> {
+        if self.options.replicas.is_some_and(|count| !(1..=MAX_REPLICAS).contains(&count)) {
+            return Err(SettingsError::Replicas("--replicas"));
+        }
+        for process in Process::ALL {
+            if !(1..=MAX_REPLICAS).contains(&self.count(process)) {
+                return Err(SettingsError::Replicas(process.count_flag()));
+            }
+        }
+        if self.redis.is_none() && self.count(Process::ClusterManager) > 1 {
+            return Err(SettingsError::ManagersWithoutRedis);
+        }
+        Ok(())
+    }
+
+    /// How many of that process run.
+    #[must_use]
+    pub fn count(&self, process: Process) -> u16 {
+        let general = match process {
+            Process::ClusterManager if self.redis.is_none() => None,
+            _ => self.options.replicas,
+        };
+        self.options.count(process).or(general).unwrap_or(1)
+    }
+
+    /// All processes that run, in the order in which they start.
+    pub fn replicas(&self) -> impl Iterator<Item = Replica> {
+        Process::ALL
+            .into_iter()
+            .flat_map(|process| (1..=self.count(process)).map(move |number| Replica { process, number }))
+    }
+
     fn check_ports(&self) -> Result<(), SettingsError> {
-        let end = u32::from(self.media_port) + u32::from(self.media_workers);
+        let workers = u32::from(self.media_workers) * u32::from(self.count(Process::AccessNode));
+        let end = u32::from(self.media_port) + workers;
         if !(1..=64).contains(&self.media_workers) || end > 1 << 16 {
             return Err(SettingsError::TooFewMediaPorts(self.media_workers, self.media_port));
+        }
+        let portals = self.count(Process::Portal);
+        for (flag, first) in [("--http-port", self.http_port), ("--management-port", self.management_port)] {
+            if u32::from(first) + u32::from(portals) > 1 << 16 {
+                return Err(SettingsError::TooFewPorts(portals, flag));
+            }
         }
         let ports = self.ports();
         for (i, (flag, port)) in ports.iter().enumerate() {
@@ -200,14 +254,25 @@ impl Settings {
     /// The ports for clients, by their flags.
     #[must_use]
     pub fn ports(&self) -> Vec<(&'static str, u16)> {
-        let signaling = [("--http-port", self.http_port), ("--management-port", self.management_port)];
+        let portals = 0..self.count(Process::Portal);
+        let of_portals =
+            |flag, first: u16| portals.clone().map(move |index| (flag, first.saturating_add(index)));
+        let signaling = of_portals("--http-port", self.http_port)
+            .chain(of_portals("--management-port", self.management_port));
         let media = self.media_ports().map(|port| ("--media-port", port));
-        signaling.into_iter().chain(media).collect()
+        signaling.chain(media).collect()
     }
 
-    /// The ports for media.
+    /// The ports for media, of all access-nodes.
     pub fn media_ports(&self) -> impl Iterator<Item = u16> {
-        (0..self.media_workers).map(|number| self.media_port.saturating_add(number))
+        let workers = self.media_workers.saturating_mul(self.count(Process::AccessNode));
+        (0..workers).map(|number| self.media_port.saturating_add(number))
+    }
+
+    /// The first port for media of an access-node.
+    #[must_use]
+    pub fn media_port_of(&self, node: Replica) -> u16 {
+        self.media_port.saturating_add(self.media_workers.saturating_mul(node.index()))
     }
 
     /// What was given for one process.

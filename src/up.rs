@@ -94,9 +94,11 @@ pub async fn up(
 }
 
 async fn start(specs: &[Spec], processes: &mut Processes) {
-    let is_first = |spec: &&Spec| spec.process == Process::ClusterManager;
+    let is_first = |spec: &&Spec| spec.replica.process == Process::ClusterManager;
     for spec in specs.iter().filter(is_first) {
         processes.start(spec);
+    }
+    for spec in specs.iter().filter(is_first) {
         wait_until_ready(spec.health).await;
     }
     for spec in specs.iter().filter(|spec| !is_first(spec)) {
@@ -106,18 +108,18 @@ async fn start(specs: &[Spec], processes: &mut Processes) {
 
 /// Tells once, when it is so, that Kaigi can be used.
 async fn announce(settings: &Settings, output: &Output, specs: &[Spec], began: Instant) {
-    for spec in specs.iter().filter(|spec| spec.process == Process::Portal) {
+    for spec in specs.iter().filter(|spec| spec.replica.process == Process::Portal) {
         wait_until_ready(spec.health).await;
     }
     let others = join_all(specs.iter().map(async |spec| {
-        timeout(OTHERS_TIMEOUT, wait_until_ready(spec.health)).await.map_err(|_| spec.process.name())
+        timeout(OTHERS_TIMEOUT, wait_until_ready(spec.health)).await.map_err(|_| spec.replica.name())
     }));
     for name in others.await.into_iter().filter_map(Result::err) {
         output.say(format!("{name} is not ready yet; see its lines above"));
     }
     output.say(format!("all processes started within {:.1} s", began.elapsed().as_secs_f64()));
     for spec in specs {
-        output.say(format!("{} tells how it is at http://{}/metrics", spec.process.name(), spec.health));
+        output.say(format!("{} tells how it is at http://{}/metrics", spec.replica.name(), spec.health));
     }
     let data_dir = settings.data_dir.display();
     output.result(format!(
@@ -142,7 +144,7 @@ impl Processes {
     fn start(&mut self, spec: &Spec) {
         let stop = CancellationToken::new();
         let keep = keep_running(spec.clone(), self.output.clone(), stop.clone(), self.kill.clone());
-        self.running.push((spec.process, stop, tokio::spawn(keep)));
+        self.running.push((spec.replica.process, stop, tokio::spawn(keep)));
     }
 
     async fn stop(mut self, signals: &mut mpsc::Receiver<()>) {

@@ -126,6 +126,19 @@ fn what_can_not_work_is_refused() {
         refused(&["--media-port", "65530", "--media-workers", "7"]),
         SettingsError::TooFewMediaPorts(7, 65_530)
     );
+    assert_eq!(
+        refused(&["--media-port", "65530", "--media-workers", "4", "--access-nodes", "2"]),
+        SettingsError::TooFewMediaPorts(4, 65_530)
+    );
+    assert_eq!(
+        refused(&["--portals", "3", "--http-port", "3001"]),
+        SettingsError::SamePort("--http-port", "--management-port", 3001)
+    );
+    assert_eq!(
+        refused(&["--portals", "3", "--http-port", "65534"]),
+        SettingsError::TooFewPorts(3, "--http-port")
+    );
+    assert_eq!(refused(&["--cluster-managers", "2"]), SettingsError::ManagersWithoutRedis);
     assert_eq!(refused(&["--tls", "files", "--tls-key", "k"]), SettingsError::TlsFilesMissing);
     assert_eq!(refused(&["--tls-cert", "c"]), SettingsError::TlsFilesUnused);
     assert_eq!(refused(&["--seal-key", "k", "--seal-key-file", "f"]), SettingsError::TwoSealKeys);
@@ -181,7 +194,7 @@ fn the_example_file_holds_the_defaults_and_names_every_setting() {
     let uncommented = lines.collect::<Vec<_>>().join("\n");
     let whole: Options = toml::from_str(&uncommented).unwrap();
     let all = format!("{whole:?}");
-    let (general, _) = all.split_once("cluster_manager").unwrap();
+    let (general, _) = all.split_once("cluster_manager:").unwrap();
     assert!(!general.contains("None"), "not in the example: {general}");
     assert!(whole.mixer_node.env.contains_key("GST_DEBUG") && whole.portal.log.is_some());
 }

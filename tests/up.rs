@@ -27,10 +27,11 @@ use tokio::{
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Tells its start and its end in files, and says something on both outputs. Its health is answered by the test.
-const PROGRAM: &str = r#"#!/bin/sh
+/// A shell can't take back that it was started with SIGINT ignored, as those in the background are.
+const PROGRAM: &str = r#"#!/usr/bin/env -S --default-signal=INT sh
 cd "$(dirname "$0")"
 name=$(basename "$0")
-trap 'echo "$name" >> ended; exit 0' TERM
+trap 'echo "$name" >> ended; exit 0' INT
 while [ $# -gt 0 ]; do
     case "$1" in --health-listen) echo "$2" > "$name.health.new"; mv "$name.health.new" "$name.health";; esac
     shift
@@ -224,8 +225,7 @@ async fn a_process_that_can_not_start_is_tried_again_and_does_not_keep_kaigi_fro
 
 #[tokio::test]
 async fn a_second_signal_kills_what_does_not_end() {
-    let stubborn =
-        PROGRAM.replace("trap 'echo \"$name\" >> ended; exit 0' TERM", "trap 'echo stubborn' TERM");
+    let stubborn = PROGRAM.replace("trap 'echo \"$name\" >> ended; exit 0' INT", "trap 'echo stubborn' INT");
     let kaigi = Kaigi::start(Some((Process::Portal, &stubborn)));
     let _answering = kaigi.until_ready().await;
     let pid = kaigi.file("kaigi-portal.pids");

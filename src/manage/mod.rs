@@ -1,6 +1,7 @@
-//! `kaigi service | room | token | participant | stream | subscription | webhook | node | events`: a running Kaigi by its management API.
+//! `kaigi service | room | token | participant | stream | subscription | webhook | node | drain | events`: a running Kaigi by its management API.
 
 mod api;
+mod drain;
 mod events;
 mod given;
 mod node;
@@ -16,6 +17,7 @@ mod webhook;
 
 pub(crate) use api::path;
 pub use api::{Api, ApiError, Target};
+pub use drain::DrainCommand;
 pub use events::EventsCommand;
 pub use given::Given;
 pub use node::NodeCommand;
@@ -53,6 +55,15 @@ pub enum ManageError {
     /// A permission that does not exist.
     #[error("{0:?} is no permission: publish or subscribe, or one kind of them such as publish.audio")]
     Permission(String),
+    /// No process of the cluster.
+    #[error("there is no node {0}; kaigi node list shows all")]
+    NoSuchNode(String),
+    /// More than one.
+    #[error("{0} may be each of {1}")]
+    SeveralNodes(String, String),
+    /// A process that has not ended in time.
+    #[error("{0} is still draining")]
+    StillDraining(String),
     /// Nobody takes what is to be printed.
     #[error("the output can't be written: {0}")]
     Output(std::io::Error),
@@ -65,7 +76,7 @@ impl ManageError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Api(ApiError::Unreachable { .. }) => 3,
-            Self::Api(ApiError::Refused { status: 404, .. }) => 4,
+            Self::Api(ApiError::Refused { status: 404, .. }) | Self::NoSuchNode(_) => 4,
             Self::Api(ApiError::Refused { status: 401 | 403, .. }) => 5,
             Self::Api(ApiError::Refused { status: 409 | 412, .. }) => 6,
             _ => 1,
@@ -92,6 +103,8 @@ pub enum Task {
     Webhook(WebhookCommand),
     /// About nodes.
     Node(NodeCommand),
+    /// A process that is to end.
+    Drain(DrainCommand),
     /// What happens.
     Events(EventsCommand),
 }
@@ -112,6 +125,7 @@ pub fn run(task: Task, given: &Given, out: &mut dyn Write) -> Result<(), ManageE
         Task::Subscription(command) => subscription::run(&api()?, command)?,
         Task::Webhook(command) => webhook::run(&api()?, command)?,
         Task::Node(command) => node::run(&api()?, command)?,
+        Task::Drain(command) => return drain::run(&api()?, &command, given.json, out),
         Task::Events(command) => return events::run(&api()?, &command, given.json, out),
     };
     writeln!(out, "{}", shown.text(given.json)).map_err(ManageError::Output)

@@ -3,9 +3,11 @@
 //!
 //! A [`peer`] is a client without I/O, which plays a [`recording`] as a [`track`] and checks what it receives; a [`driver`] runs many of
 //! them on few threads; [`signaling`] gets them into conferences; [`run`] carries out a [`scenario`] and tells what was measured
-//! ([`meter`]).
+//! ([`meter`]); [`chaos`] kills processes and tells what clients notice of it.
 
+pub mod chaos;
 pub mod driver;
+mod media;
 pub mod meter;
 mod payload;
 pub mod peer;

@@ -24,7 +24,7 @@ pub use self::{
 
 /// Jobs that wait for a thread; whoever has another one waits.
 const MAX_JOBS: usize = 4096;
-/// Peers per thread and more: sockets that become ready at once.
+/// That a thread has something to do.
 const WAKER: mio::Token = mio::Token(usize::MAX);
 
 type Job = Box<dyn FnOnce(&mut World) + Send>;

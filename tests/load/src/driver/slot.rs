@@ -2,11 +2,10 @@
 
 use std::{
     io::{self, IoSliceMut},
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     time::{Duration, Instant, SystemTime},
 };
 
-use mio::net::UdpSocket;
 use nix::sys::socket::{setsockopt, sockopt};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use tokio::sync::mpsc;
@@ -64,7 +63,7 @@ impl Slot {
     /// # Errors
     /// If the system has none left.
     pub fn new(peer: Peer, way: Option<Impairment>, events: mpsc::Sender<Event>) -> Result<Self, SlotError> {
-        let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         // Each packet comes alone, as it would over a network: packets that stay joined on their way over the loopback would make the
         // server's sending cheaper than it is.
@@ -72,18 +71,19 @@ impl Slot {
         // As far as the system allows.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
         socket.set_nonblocking(true)?;
-        let socket = UdpSocket::from_std(socket);
         Ok(Self { peer, socket, state, way, events, connected: false })
     }
 
-    /// Reads what has come.
-    pub(super) fn read(&mut self, shared: &mut Shared, buffers: &mut Buffers) {
+    /// Reads what has come; whether anything has.
+    pub(super) fn read(&mut self, shared: &mut Shared, buffers: &mut Buffers) -> bool {
+        let mut has_come = false;
         loop {
             let mut slices = buffers.bytes.chunks_exact_mut(DATAGRAM).map(IoSliceMut::new);
             let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
                 std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
             let received = self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut buffers.metas);
-            let Ok(count) = received else { return };
+            let Ok(count) = received else { return has_come };
+            has_come = true;
             let (now, wall) = (Instant::now(), SystemTime::now());
             let wall = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             for (meta, slice) in buffers.metas[..count].iter().zip(&slices) {
@@ -99,7 +99,7 @@ impl Slot {
             }
             self.flush(shared);
             if count < BATCH_SIZE {
-                return;
+                return true;
             }
         }
     }

@@ -8,22 +8,25 @@ use std::{
 };
 
 use kaigi_access_node::timers::Timers;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Poll};
 
 use super::{
-    Job, PeerKey, WAKER,
-    slot::{Buffers, Slot, SlotError},
+    Job, PeerKey,
+    slot::{Buffers, Slot},
 };
 use crate::{
     meter::{Received, Sent},
     peer::Shared,
 };
 
-/// Sockets looked at in one turn.
-const EVENTS: usize = 4096;
-/// Time from one look at the sockets to the next. When a packet came the kernel has noted; to be woken for each would take time from the
-/// server that shares the machine, whose sending wakes, as no receiver over a network does.
+/// Time from one look at all sockets to the next, at least. When a packet came the kernel has noted; to be woken for each, or only to have
+/// the kernel note which sockets have something, would take time from the server that shares the machine, whose sending does that, as no
+/// receiver's over a network does.
 const LOOK: Duration = Duration::from_millis(1);
+/// The same for each socket: to look at one takes a third of a microsecond if there is nothing.
+const LOOK_AT_ONE: Duration = Duration::from_micros(8);
+/// The same at most.
+const LONGEST_LOOK: Duration = Duration::from_millis(8);
 /// Times are kept to that: what is due within it is done together.
 const TURN: Duration = Duration::from_micros(200);
 /// By how much the server goes before the clients, in steps of niceness: over a network they take no processor time from it.
@@ -36,7 +39,6 @@ pub struct World {
     slots: HashMap<usize, Slot>,
     next: usize,
     timers: Timers<usize>,
-    registry: Registry,
     /// What they share.
     pub shared: Shared,
     /// Counts of those who have left.
@@ -63,15 +65,11 @@ impl World {
     }
 
     /// Takes a peer.
-    ///
-    /// # Errors
-    /// If its socket can't be watched.
-    pub fn add(&mut self, mut slot: Slot) -> Result<PeerKey, SlotError> {
+    pub fn add(&mut self, slot: Slot) -> PeerKey {
         let key = self.next;
-        self.registry.register(&mut slot.socket, Token(key), Interest::READABLE)?;
         self.next += 1;
         self.slots.insert(key, slot);
-        Ok(PeerKey(key))
+        PeerKey(key)
     }
 
     /// Does something with a peer; `None` if it is gone.
@@ -88,9 +86,7 @@ impl World {
         if says_farewell {
             self.with(key, |slot, shared| slot.peer.close(Instant::now(), &mut shared.outbox));
         }
-        let mut slot = self.slots.remove(&key.0)?;
-        // It is closed in any case.
-        let _ = self.registry.deregister(&mut slot.socket);
+        let slot = self.slots.remove(&key.0)?;
         slot.peer.senders().iter().for_each(|sender| self.departed.0.add(&sender.counts));
         slot.peer.receivers().iter().for_each(|(_, receiver)| self.departed.1.add(&receiver.counts));
         Some(slot)
@@ -101,11 +97,18 @@ impl World {
         self.slots.values_mut()
     }
 
-    fn read(&mut self, key: usize, buffers: &mut Buffers) {
-        if let Some(slot) = self.slots.get_mut(&key) {
-            slot.read(&mut self.shared, buffers);
-            self.timers.set(key, slot.next_timeout());
+    fn read(&mut self, buffers: &mut Buffers) {
+        for (key, slot) in &mut self.slots {
+            if slot.read(&mut self.shared, buffers) {
+                self.timers.set(*key, slot.next_timeout());
+            }
         }
+    }
+
+    /// Time from this look at the sockets to the next.
+    fn look(&self) -> Duration {
+        let all = LOOK_AT_ONE * u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        all.clamp(LOOK, LONGEST_LOOK)
     }
 
     fn handle_timeouts(&mut self) {
@@ -123,18 +126,16 @@ impl World {
 
 /// Runs until nobody can give it jobs any more.
 pub(super) fn run(mut poll: Poll, jobs: &Receiver<Job>) {
-    let Ok(registry) = poll.registry().try_clone() else { return };
     // Of this thread. Where that is not allowed, all are equal.
     let _ = rustix::process::setpriority_process(None, NICENESS);
     let mut world = World {
         slots: HashMap::new(),
         next: 0,
         timers: Timers::default(),
-        registry,
         shared: Shared::default(),
         departed: Default::default(),
     };
-    let mut events = Events::with_capacity(EVENTS);
+    let mut events = Events::with_capacity(1);
     let mut buffers = Buffers::default();
     let mut look = Instant::now();
     loop {
@@ -150,16 +151,12 @@ pub(super) fn run(mut poll: Poll, jobs: &Receiver<Job>) {
         if Instant::now() < look {
             continue;
         }
-        look = Instant::now() + LOOK;
+        look = Instant::now() + world.look();
         match poll.poll(&mut events, Some(patience)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return,
             _ => {}
         }
-        for event in &events {
-            if event.token() != WAKER {
-                world.read(event.token().0, &mut buffers);
-            }
-        }
+        world.read(&mut buffers);
         loop {
             match jobs.try_recv() {
                 Ok(job) => job(&mut world),

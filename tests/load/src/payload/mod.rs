@@ -17,6 +17,19 @@ pub(crate) fn cut(codec: Codec, frame: &[u8]) -> Vec<Box<[u8]>> {
     }
 }
 
+/// Whether a packet begins a frame, and if it does, whether that is a key frame: of sound each is. Of H.264 it is not looked at.
+pub(crate) fn begins_frame(codec: Codec, payload: &[u8]) -> Option<bool> {
+    match codec {
+        Codec::Vp8 => {
+            let (descriptor, length) = vp8::Descriptor::read(payload)?;
+            // The first bit of a frame tells that it follows another (RFC 6386 §9.1).
+            descriptor.start.then(|| payload.get(length).is_some_and(|byte| byte & 1 == 0))
+        }
+        Codec::Opus => Some(true),
+        Codec::H264 => None,
+    }
+}
+
 /// Cuts into as few parts as can be, of about one size; the last are a byte longer if it does not come out even, as in browsers.
 pub(crate) fn about_equal(length: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let parts = length.div_ceil(most).max(1);

@@ -10,6 +10,7 @@ mod sdp;
 mod sender;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -103,6 +104,24 @@ pub enum Event {
     Failed(String),
 }
 
+/// What is received.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// What a publisher sends that is known here: everything that comes is compared with it.
+    Track(Arc<Track>),
+    /// Something else, such as a mix.
+    Unknown(Codec),
+}
+
+impl Content {
+    fn codec(&self) -> Codec {
+        match self {
+            Self::Track(track) => track.recording().codec,
+            Self::Unknown(codec) => *codec,
+        }
+    }
+}
+
 /// What an m-line is for.
 #[derive(Clone, Debug)]
 pub enum Use {
@@ -115,8 +134,8 @@ pub enum Use {
         /// How far below full scale sound is said to be (RFC 6464).
         level: u8,
     },
-    /// To receive a track.
-    Receive(Arc<Track>),
+    /// To receive something.
+    Receive(Content),
     /// Nothing any more.
     Nothing(Codec),
 }
@@ -124,7 +143,8 @@ pub enum Use {
 impl Use {
     fn codec(&self) -> Codec {
         match self {
-            Self::Publish { track, .. } | Self::Receive(track) => track.recording().codec,
+            Self::Publish { track, .. } => track.recording().codec,
+            Self::Receive(content) => content.codec(),
             Self::Nothing(codec) => *codec,
         }
     }
@@ -252,7 +272,7 @@ impl Peer {
         self.connection.start(now, &description)
     }
 
-    /// Answers an offer whose m-lines are all to be received: one track each.
+    /// Answers an offer whose m-lines are all to be received.
     ///
     /// # Errors
     /// If it is none, or has another number of lines.
@@ -260,7 +280,7 @@ impl Peer {
         &mut self,
         now: Instant,
         offer: &str,
-        tracks: &[Arc<Track>],
+        tracks: &[Content],
     ) -> Result<String, ConnectionError> {
         let description = Description::parse(offer).ok_or(ConnectionError::Description)?;
         if description.lines.len() != tracks.len() {
@@ -304,7 +324,7 @@ impl Peer {
                     };
                     self.senders.push(Sender::new(track.clone(), outgoing, theirs.extensions));
                 }
-                Use::Receive(track) => {
+                Use::Receive(content) => {
                     let Some(ssrc) = theirs.ssrcs.first() else { continue };
                     self.transport_cc = self.transport_cc.or(theirs.extensions.transport_cc);
                     let at = self.receivers.len();
@@ -312,7 +332,7 @@ impl Peer {
                     if let Some(rtx) = theirs.ssrcs.get(1).filter(|_| rtx_type.is_some()) {
                         self.sources.insert(*rtx, Source::Retransmissions(at));
                     }
-                    self.receivers.push((line.mid.clone(), Receiver::new(*ssrc, track.clone())));
+                    self.receivers.push((line.mid.clone(), Receiver::new(*ssrc, content.clone())));
                 }
                 Use::Nothing(_) => {}
             }
@@ -341,6 +361,11 @@ impl Peer {
     #[must_use]
     pub fn receivers(&self) -> &[(String, Receiver)] {
         &self.receivers
+    }
+
+    /// What is received, by mid.
+    pub fn receivers_mut(&mut self) -> impl Iterator<Item = (&str, &mut Receiver)> {
+        self.receivers.iter_mut().map(|(mid, receiver)| (mid.as_str(), receiver))
     }
 
     /// Counts begin anew.

@@ -2,19 +2,19 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
+    Content,
     frames::{Frames, Piece},
     rtcp::Block,
+    unknown::UnknownFrames,
 };
 use crate::{
     meter::{Meters, Received},
-    payload::vp8,
+    payload::{self, vp8},
     recording::{Codec, Place},
-    track::Track,
 };
 
 /// Most packets that wait for a missing one. A picture of 8 Mbit/s has as many in a second.
@@ -42,16 +42,50 @@ pub(super) struct Packet<'p> {
 
 #[derive(Debug)]
 enum Slot {
-    Missing { since: Instant, asked: Option<Instant> },
-    Came(Piece),
+    Missing {
+        since: Instant,
+        asked: Option<Instant>,
+    },
+    /// With whether it begins a frame, and that a key frame, where no recording tells.
+    Came(Piece, Option<bool>),
     Padding,
+}
+
+/// What comes out.
+#[derive(Debug)]
+enum Checked {
+    Known(Frames),
+    Unknown(UnknownFrames),
+}
+
+impl Checked {
+    fn needs_key_frame(&self) -> bool {
+        match self {
+            Self::Known(frames) => frames.needs_key_frame(),
+            Self::Unknown(frames) => frames.needs_key_frame(),
+        }
+    }
+
+    fn lost(&mut self) {
+        match self {
+            Self::Known(frames) => frames.lost(),
+            Self::Unknown(frames) => frames.lost(),
+        }
+    }
+
+    fn first(&self) -> Option<Instant> {
+        match self {
+            Self::Known(frames) => frames.first,
+            Self::Unknown(frames) => frames.first,
+        }
+    }
 }
 
 /// One received stream.
 #[derive(Debug)]
 pub struct Receiver {
     pub(super) ssrc: u32,
-    track: Arc<Track>,
+    content: Content,
     /// Slots from the first that is missing.
     slots: VecDeque<Slot>,
     /// The extended number of the first slot.
@@ -59,7 +93,9 @@ pub struct Receiver {
     missing: usize,
     /// Place of the packet that came last.
     place: Option<Place>,
-    frames: Frames,
+    frames: Checked,
+    last_frame: Option<Instant>,
+    longest_gap: Duration,
     /// A key frame was asked for.
     asked: Option<Instant>,
     reception: Reception,
@@ -73,6 +109,7 @@ struct Reception {
     first: u64,
     packets: u64,
     reported: (u64, u64),
+    began: Option<Instant>,
     transit: Option<i64>,
     jitter: f64,
     last_report: Option<(u32, Instant)>,
@@ -80,15 +117,21 @@ struct Reception {
 
 impl Receiver {
     /// Nothing came yet.
-    pub(super) fn new(ssrc: u32, track: Arc<Track>) -> Self {
+    pub(super) fn new(ssrc: u32, content: Content) -> Self {
+        let frames = match &content {
+            Content::Track(_) => Checked::Known(Frames::default()),
+            Content::Unknown(_) => Checked::Unknown(UnknownFrames::default()),
+        };
         Self {
             ssrc,
-            track,
+            content,
             slots: VecDeque::new(),
             next: None,
             missing: 0,
             place: None,
-            frames: Frames::default(),
+            frames,
+            last_frame: None,
+            longest_gap: Duration::ZERO,
             asked: None,
             reception: Reception::default(),
             counts: Received::default(),
@@ -96,13 +139,24 @@ impl Receiver {
     }
 
     fn codec(&self) -> Codec {
-        self.track.recording().codec
+        self.content.codec()
     }
 
     /// When the first whole frame was there.
     #[must_use]
     pub fn first_frame(&self) -> Option<Instant> {
-        self.frames.first
+        self.frames.first()
+    }
+
+    /// When the last whole frame was there.
+    #[must_use]
+    pub fn last_frame(&self) -> Option<Instant> {
+        self.last_frame
+    }
+
+    /// The longest time from one whole frame to the next since this was asked last.
+    pub fn take_longest_gap(&mut self) -> Duration {
+        std::mem::take(&mut self.longest_gap)
     }
 
     fn highest(&self) -> Option<u64> {
@@ -130,7 +184,7 @@ impl Receiver {
             self.leap(sequence);
             return self.receive(arrival, packet, meters);
         }
-        if matches!(self.slots.get(at), Some(Slot::Came(_) | Slot::Padding)) {
+        if matches!(self.slots.get(at), Some(Slot::Came(..) | Slot::Padding)) {
             self.counts.duplicates += 1;
             return;
         }
@@ -168,32 +222,54 @@ impl Receiver {
             },
             Codec::H264 | Codec::Opus => (None, packet.payload),
         };
-        let expected = self.place.map(|place| self.track.recording().following(place));
-        let place = self.track.recording().find(chunk, expected);
-        self.place = place.or(self.place);
-        if let Some(age) = place.filter(|_| !packet.retransmitted).and_then(|p| self.track.age(arrival, p)) {
-            let meter = if self.codec().is_audio() { &mut meters.sound } else { &mut meters.picture };
-            meter.add(age);
-        }
-        Slot::Came(Piece {
+        let mut piece = Piece {
             at: arrival,
             timestamp: packet.timestamp,
             marker: packet.marker || self.codec().is_audio(),
-            place,
+            place: None,
             numbers,
-        })
+        };
+        let Content::Track(track) = &self.content else {
+            return Slot::Came(piece, payload::begins_frame(self.codec(), packet.payload));
+        };
+        let expected = self.place.map(|place| track.recording().following(place));
+        piece.place = track.recording().find(chunk, expected);
+        self.place = piece.place.or(self.place);
+        if let Some(age) = piece.place.filter(|_| !packet.retransmitted).and_then(|p| track.age(arrival, p)) {
+            let meter = if self.codec().is_audio() { &mut meters.sound } else { &mut meters.picture };
+            meter.add(age);
+        }
+        Slot::Came(piece, None)
     }
 
     /// Takes what is in order.
     fn advance(&mut self, meters: &mut Meters) {
-        while let Some(Slot::Came(_) | Slot::Padding) = self.slots.front() {
-            if let Some(Slot::Came(piece)) = self.slots.pop_front() {
-                let gap = self.frames.piece(self.track.recording(), piece, &mut self.counts);
-                if let Some(gap) = gap.filter(|_| !self.codec().is_audio()) {
-                    meters.gaps.add(gap);
-                }
+        while let Some(Slot::Came(..) | Slot::Padding) = self.slots.front() {
+            if let Some(Slot::Came(piece, begins)) = self.slots.pop_front() {
+                self.come(piece, begins, meters);
             }
             self.next = self.next.map(|next| next + 1);
+        }
+    }
+
+    /// The next packet in order.
+    fn come(&mut self, piece: Piece, begins: Option<bool>, meters: &mut Meters) {
+        let whole = self.counts.frames;
+        let gap = match (&mut self.frames, &self.content) {
+            (Checked::Known(frames), Content::Track(track)) => {
+                frames.piece(track.recording(), piece, &mut self.counts)
+            }
+            (Checked::Unknown(frames), _) => frames.piece(&piece, begins, &mut self.counts),
+            (Checked::Known(_), Content::Unknown(_)) => None,
+        };
+        if self.counts.frames > whole {
+            self.last_frame = Some(piece.at);
+        }
+        if let Some(gap) = gap {
+            self.longest_gap = self.longest_gap.max(gap);
+            if !self.codec().is_audio() {
+                meters.gaps.add(gap);
+            }
         }
     }
 
@@ -277,7 +353,8 @@ impl Receiver {
             return;
         }
         let rate = if self.codec().is_audio() { 48_000 } else { 90_000 };
-        let micros = self.track.since_epoch(arrival).as_micros() as i64;
+        let began = *self.reception.began.get_or_insert(arrival);
+        let micros = arrival.saturating_duration_since(began).as_micros() as i64;
         let transit = (micros * rate / 1_000_000) as u32;
         let transit = i64::from(transit.wrapping_sub(packet.timestamp) as i32);
         if let Some(before) = self.reception.transit.replace(transit) {

@@ -24,6 +24,8 @@ const BURST: usize = 10;
 const PACE: Duration = Duration::from_millis(5);
 /// Frames behind which a track that could not keep up gives up catching up.
 const MAX_BEHIND: u32 = 15;
+/// Packets that wait to leave, with which no further frame is played: browsers, too, encode none while they don't get rid of the last ones.
+const MAX_QUEUED: usize = 3 * BURST;
 /// Packets that say which layer they are of; by then the server has answered.
 const SAYING: u64 = 100;
 
@@ -155,7 +157,7 @@ impl Sender {
         while started + self.interval(self.played) <= now {
             let due = started + self.interval(self.played);
             self.played += 1;
-            if now > due + self.interval(MAX_BEHIND) {
+            if now > due + self.interval(MAX_BEHIND) || self.queue.len() > MAX_QUEUED {
                 self.skip();
                 continue;
             }

@@ -8,6 +8,7 @@ use std::{
 use kaigi_media::rtp::RtpHeader;
 
 use super::{
+    Content,
     receiver::{Packet, Receiver},
     sdp::Extensions,
     sender::{Outgoing, Sender},
@@ -53,7 +54,7 @@ impl Pair {
         Self {
             now,
             sender,
-            receiver: Receiver::new(SSRC, track),
+            receiver: Receiver::new(SSRC, Content::Track(track)),
             meters: Meters::default(),
             number: 0,
             way: Vec::new(),
@@ -215,4 +216,21 @@ fn reports_tell_what_is_missing() {
     let report = pair.receiver.report(pair.now).unwrap();
     assert!((60..68).contains(&report.fraction_lost), "{report:?}");
     assert!((45..52).contains(&report.total_lost), "{report:?}");
+}
+
+#[test]
+fn a_publisher_that_does_not_get_rid_of_its_packets_leaves_frames_out() {
+    let play = |times: usize, step: Duration, pair: &mut Pair| {
+        let (mut sent, mut buffer) = (0, Vec::new());
+        for _ in 0..times {
+            pair.now += step;
+            pair.sender.play(pair.now, &mut buffer, &mut pair.number, |_| sent += 1);
+        }
+        sent
+    };
+    let (mut punctual, mut starved) = (Pair::new(Codec::Vp8), Pair::new(Codec::Vp8));
+    let usual = play(250, STEP, &mut punctual);
+    play(300, 400 * STEP, &mut starved);
+    let later = play(250, STEP, &mut starved);
+    assert!((usual..usual + 60).contains(&later), "{later}, not {usual}");
 }

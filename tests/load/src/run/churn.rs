@@ -7,11 +7,9 @@ use std::sync::{
 
 use tokio::task::JoinSet;
 
-use super::{
-    ChurnReport, RunError, SETTLING, Setup,
-    crowd::{Crowd, Media, Stream},
-};
+use super::{ChurnReport, RunError, SETTLING, Setup, crowd::Crowd};
 use crate::{
+    media::{Media, Stream},
     scenario::Churn,
     server::{Server, ServerError, Way},
 };

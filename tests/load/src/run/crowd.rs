@@ -9,64 +9,11 @@ use futures::future::join_all;
 use tokio::task::JoinSet;
 
 use crate::{
+    media::{Media, Stream},
     meter::Histogram,
-    recording::Recording,
     scenario::Scenario,
-    server::{Client, Publication, Server, ServerError, Way, Wish},
-    track::Track,
+    server::{Client, Server, ServerError, Way, Wish},
 };
-
-/// Names of simulcast layers, from the smallest.
-const RIDS: [&str; 3] = ["q", "h", "f"];
-/// Level of sound that is no silence, and of silence (RFC 6464).
-const VOICE: u8 = 20;
-/// See [`VOICE`].
-const SILENCE: u8 = 127;
-
-/// The recordings that are played.
-#[derive(Debug)]
-pub(super) struct Media {
-    pub(super) picture: Option<Arc<Recording>>,
-    pub(super) sound: Option<Arc<Recording>>,
-    pub(super) epoch: Instant,
-}
-
-impl Media {
-    fn track(&self, recording: &Option<Arc<Recording>>) -> Option<Arc<Track>> {
-        recording.clone().map(|recording| Arc::new(Track::new(recording, self.epoch)))
-    }
-
-    /// Tracks of a new publisher.
-    pub(super) fn publication(&self, speaks: bool) -> Publication {
-        let layers = self.picture.as_ref().map_or(0, |picture| picture.layers.len());
-        let rids = RIDS[..layers].iter().map(|rid| (*rid).to_owned());
-        let rids: Vec<_> = if layers > 1 { rids.collect() } else { Vec::new() };
-        Publication {
-            video: self.track(&self.picture).map(|track| (track, rids)),
-            audio: self.track(&self.sound).map(|track| (track, if speaks { VOICE } else { SILENCE })),
-        }
-    }
-}
-
-/// A published stream.
-#[derive(Clone, Debug)]
-pub(super) struct Stream {
-    pub(super) id: String,
-    video: Option<Arc<Track>>,
-    audio: Option<Arc<Track>>,
-}
-
-impl Stream {
-    pub(super) fn new(id: String, publication: &Publication) -> Self {
-        let video = publication.video.as_ref().map(|(track, _)| track.clone());
-        Self { id, video, audio: publication.audio.as_ref().map(|(track, _)| track.clone()) }
-    }
-
-    pub(super) fn wish(&self, size: Option<(u32, u32)>) -> Wish {
-        let video = self.video.clone().map(|track| (track, size));
-        Wish { stream: self.id.clone(), video, audio: self.audio.clone() }
-    }
-}
 
 struct Member {
     client: Client,

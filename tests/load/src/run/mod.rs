@@ -14,11 +14,12 @@ pub use launch_janus::LaunchedJanus;
 pub use processes::{Process, Usage, family, usage};
 pub use report::{ChurnReport, ProcessReport, Report, Times};
 
-use self::crowd::{Crowd, Media};
+use self::crowd::Crowd;
 use crate::{
     driver::{Driver, DriverError},
+    media::Media,
     meter::{Meters, Received, Sent},
-    recording::{Cache, MakeError},
+    recording::MakeError,
     scenario::Scenario,
     server::{Server, ServerError},
 };
@@ -132,7 +133,8 @@ impl Setup {
     /// See [`RunError`]. Clients that fail are counted.
     pub async fn run(&self, say: impl Fn(&str)) -> Result<Report, RunError> {
         let scenario = &self.scenario;
-        let media = Arc::new(self.media(&say).await?);
+        say("recordings are read, or made if there are none");
+        let media = Arc::new(Media::read(self.cache.clone(), scenario.media.clone()).await?);
         let idle = self.sample();
         let mut crowd = Crowd::new(scenario, &self.server, media);
         say(&format!("{} publish", scenario.rooms * scenario.publishers));
@@ -215,20 +217,6 @@ impl Setup {
             churn,
             lossless: scenario.way.loss == 0.0,
         })
-    }
-
-    async fn media(&self, say: &impl Fn(&str)) -> Result<Media, RunError> {
-        let (cache, media) = (Cache::new(self.cache.clone()), self.scenario.media.clone());
-        say("recordings are read, or made if there are none");
-        let made = tokio::task::spawn_blocking(move || {
-            let picture = match &media.layers[..] {
-                [] => None,
-                layers => Some(Arc::new(cache.picture(media.codec, media.framerate, layers)?)),
-            };
-            let sound = media.audio.then(|| cache.sound().map(Arc::new)).transpose()?;
-            Ok::<_, MakeError>(Media { picture, sound, epoch: Instant::now() })
-        });
-        Ok(made.await.map_err(|_| DriverError::Ended)??)
     }
 
     /// Removes the rooms that a run has made, if it was given up.

@@ -22,6 +22,7 @@ pub struct PeerHandle {
     key: PeerKey,
     events: mpsc::Receiver<Event>,
     connected: bool,
+    ended: bool,
     first_frames: Vec<String>,
 }
 
@@ -40,13 +41,14 @@ impl PeerHandle {
         let (events, heard) = mpsc::channel(MAX_EVENTS);
         let peer = Peer::new(Instant::now(), SystemTime::now(), certificate);
         let slot = Slot::new(peer, way.impairment(seed), events)?;
-        let key = driver.call(thread, move |world| world.add(slot)).await??;
+        let key = driver.call(thread, move |world| world.add(slot)).await?;
         Ok(Self {
             driver: driver.clone(),
             thread,
             key,
             events: heard,
             connected: false,
+            ended: false,
             first_frames: Vec::new(),
         })
     }
@@ -96,6 +98,18 @@ impl PeerHandle {
         };
         let waited = timeout(PATIENCE, wait).await;
         waited.unwrap_or_else(|_| Err(ServerError::Media(format!("{what} within {} s", PATIENCE.as_secs()))))
+    }
+
+    /// Whether the server has ended it, or it has failed.
+    pub fn has_ended(&mut self) -> bool {
+        while let Ok(event) = self.events.try_recv() {
+            match event {
+                Event::Connected => self.connected = true,
+                Event::FirstFrame(mid) => self.first_frames.push(mid),
+                Event::Closed | Event::Failed(_) => self.ended = true,
+            }
+        }
+        self.ended
     }
 
     /// The peer leaves, with a farewell or without a word.

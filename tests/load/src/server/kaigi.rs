@@ -15,11 +15,16 @@ use crate::{
 
 /// What is used of the management API. Calls may block.
 pub trait Management: Send + Sync {
-    /// A new room without views; its id.
+    /// A new room; its id.
     ///
     /// # Errors
     /// What the API says.
     fn create_room(&self, name: &str) -> Result<String, String>;
+    /// A stream is to be seen in the room's mix.
+    ///
+    /// # Errors
+    /// What the API says.
+    fn mix(&self, room: &str, stream: &str) -> Result<(), String>;
     /// Removes a room.
     ///
     /// # Errors
@@ -102,15 +107,30 @@ impl Kaigi {
     ) -> Result<Participant, ServerError> {
         let (room, user) = (room.to_owned(), user.to_owned());
         let token = self.manage(move |api| api.token(&room, &user)).await?;
-        let socket = Socket::connect(&host(&token)?).await?;
+        let host = host(&token)?;
+        let socket = Socket::connect(&host).await?;
         let login = json!({
             "token": token,
             "userAgent": {"sdk": {"type": "JavaScript", "version": "5.1"}},
             "protocol": "1.2",
         });
-        socket.request("login", login).await?;
-        let peer = PeerHandle::new(&self.driver, self.certificate.clone(), way, seed).await?;
-        Ok(Participant { socket, peer, transport: None })
+        let welcome = socket.request("login", login).await?;
+        let ticket = welcome.get("reconnectionTicket").and_then(Value::as_str).map(str::to_owned);
+        let peer = self.peer(way, seed).await?;
+        Ok(Participant { socket, peer, transport: None, host, ticket })
+    }
+
+    async fn peer(&self, way: Way, seed: u64) -> Result<PeerHandle, ServerError> {
+        PeerHandle::new(&self.driver, self.certificate.clone(), way, seed).await
+    }
+
+    /// A stream is to be seen in the room's mix.
+    ///
+    /// # Errors
+    /// What the management API says.
+    pub async fn mix(&self, room: &str, stream: &str) -> Result<(), ServerError> {
+        let (room, stream) = (room.to_owned(), stream.to_owned());
+        self.manage(move |api| api.mix(&room, &stream)).await
     }
 }
 
@@ -130,6 +150,8 @@ pub struct Participant {
     /// His media.
     pub peer: PeerHandle,
     transport: Option<String>,
+    host: String,
+    ticket: Option<String>,
 }
 
 impl Participant {
@@ -238,6 +260,51 @@ impl Participant {
             sessions.is_empty().then_some(Ok(()))
         });
         Ok(told.await??)
+    }
+
+    /// Says something to all in the room.
+    ///
+    /// # Errors
+    /// If it is refused or not answered.
+    pub async fn say(&self, text: &str) -> Result<(), ServerError> {
+        self.socket.request("text", json!({"to": "all", "message": text})).await?;
+        Ok(())
+    }
+
+    /// Of which sessions it was told that they failed, since this was asked last.
+    pub fn failed_sessions(&mut self) -> Vec<String> {
+        let failed = |told: Notification| {
+            let failed = told.name == "progress" && told.data["status"] == "error";
+            let session = told.data.get("sessionId").or(told.data.get("id")).filter(|_| failed)?;
+            session.as_str().map(str::to_owned)
+        };
+        self.socket.heard().into_iter().filter_map(failed).collect()
+    }
+
+    /// Comes back by another connection after the one before has ended, with the ticket of the one before.
+    ///
+    /// # Errors
+    /// If there is no portal, or it does not know the participant any more.
+    pub async fn come_back(&mut self) -> Result<(), ServerError> {
+        let ticket = self.ticket.clone().ok_or(SignalingError::Strange("login"))?;
+        let socket = Socket::connect(&self.host).await?;
+        // With what was missed, or the next ticket alone.
+        let answer = socket.request("relogin", json!(ticket)).await?;
+        let next = answer.get("ticket").unwrap_or(&answer);
+        self.ticket = next.as_str().map(str::to_owned);
+        self.socket = socket;
+        Ok(())
+    }
+
+    /// Begins anew with another transport: nothing is published or subscribed.
+    ///
+    /// # Errors
+    /// If there is no socket for it.
+    pub async fn begin_anew(&mut self, kaigi: &Kaigi) -> Result<(), ServerError> {
+        let fresh = kaigi.peer(Way::default(), rand::random()).await?;
+        let before = std::mem::replace(&mut self.peer, fresh);
+        self.transport = None;
+        before.remove(false).await
     }
 
     /// Leaves as a page that is closed properly does.

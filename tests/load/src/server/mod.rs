@@ -12,7 +12,7 @@ pub use kaigi::{Kaigi, Management, Participant};
 
 use crate::{
     driver::{DriverError, Impairment, SlotError},
-    peer::ConnectionError,
+    peer::{ConnectionError, Content},
     signaling::SignalingError,
     track::Track,
 };
@@ -61,9 +61,9 @@ pub struct Wish {
     /// Of which stream.
     pub stream: String,
     /// Picture, and the size that is asked for.
-    pub video: Option<(Arc<Track>, Option<Size>)>,
+    pub video: Option<(Content, Option<Size>)>,
     /// Sound.
-    pub audio: Option<Arc<Track>>,
+    pub audio: Option<Content>,
 }
 
 /// The way to a client.

@@ -93,6 +93,13 @@ impl Socket {
         Err(SignalingError::Refused { request: name, reason })
     }
 
+    /// What was told and not waited for, which is not kept any longer.
+    pub fn heard(&mut self) -> Vec<Notification> {
+        let mut heard: Vec<_> = std::mem::take(&mut self.kept).into();
+        heard.extend(std::iter::from_fn(|| self.notifications.try_recv().ok()));
+        heard
+    }
+
     /// Waits for a notification of which `find` makes something; others are kept for later.
     ///
     /// # Errors
