@@ -6,15 +6,18 @@ import { defineConfig } from 'vitest/config';
  */
 const limits = { testTimeout: 60_000, hookTimeout: 60_000, teardownTimeout: 10_000, retry: process.env.CI ? 1 : 0 };
 
-// One file after the other: the machines that run this have two cores, and each file has a conference server and a browser of its own.
-// Those in `patience` wait most of their time and run beside the others: each pool is one worker.
+/** Those that wait most of their time: for losses to be told of, for a live server to come back, for limits to pass. */
+const patient = ['specs/{patience/*,chaos,drain,events,redundancy,stats,streaming}.test.ts'];
+
+// Each file has a conference server and a browser of its own, and the machines that run this have two cores. So there is one file at a time that works, and
+// beside it one of the patient, which take a fifth of a machine: each pool is one worker.
 export default defineConfig({
   test: {
     fileParallelism: false,
     reporters: ['default'],
     projects: [
-      { test: { name: 'specs', pool: 'forks', include: ['specs/**/*.test.ts'], exclude: ['specs/patience/**'], maxConcurrency: 3, ...limits } },
-      { test: { name: 'patience', pool: 'threads', include: ['specs/patience/**/*.test.ts'], ...limits } },
+      { test: { name: 'specs', pool: 'forks', include: ['specs/**/*.test.ts'], exclude: patient, maxConcurrency: 3, ...limits } },
+      { test: { name: 'patience', pool: 'threads', include: patient, ...limits } },
     ],
   },
 });

@@ -36,7 +36,7 @@ const BUNDLES: Record<string, string> = {
 };
 
 /** A script for a bare page: a bundle, or a module of `page`. */
-async function script(name: string): Promise<string> {
+export async function script(name: string): Promise<string> {
   const bundle = BUNDLES[name];
   if (bundle) return readFileSync(fileURLToPath(new URL(`../node_modules/${bundle}`, import.meta.url)), 'utf8');
   const file = path.join(PAGE, `${name}.ts`);
@@ -166,6 +166,11 @@ export class Participant {
     return this.page.evaluate((l) => window.lab.publish(l), look);
   }
 
+  /** Publishes a picture and a sound that tell when they were made (`harness/lips.ts` reads them); the stream's id. */
+  publishClock(): Promise<string> {
+    return this.page.evaluate(() => window.lab.publishClock());
+  }
+
   /** Publishes a tone of that amplitude (1 is as loud as there is) alone; the stream's id. */
   speak(tone: number, amplitude: number): Promise<string> {
     return this.page.evaluate(([t, a]) => window.lab.speak(t, a), [tone, amplitude] as const);
@@ -222,6 +227,11 @@ export class Participant {
   /** All messages so far, in the order in which they came. */
   messages(): Promise<string[]> {
     return this.page.evaluate(() => window.lab.messages());
+  }
+
+  /** Says something to all in the room. */
+  say(message: string): Promise<void> {
+    return this.page.evaluate((m) => window.lab.say(m), message);
   }
 
   hasJoined(): Promise<boolean> {

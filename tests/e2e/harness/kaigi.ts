@@ -116,17 +116,23 @@ export class Kaigi {
     return this.children().find((child) => child.name === name);
   }
 
-  /** Starts another process like one of the children, on ports of its own. */
-  again(child: Process): ChildProcess {
+  /** Starts another process like one of the children, on ports of its own; `flags` are other than that one's. */
+  again(child: Process, flags: Record<string, string> = {}): ChildProcess {
     const [program, ...args] = readFileSync(`/proc/${child.pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
     const variables = readFileSync(`/proc/${child.pid}/environ`, 'utf8').split('\0').filter((variable) => variable.includes('='));
     const env = Object.fromEntries(variables.map((variable) => [variable.slice(0, variable.indexOf('=')), variable.slice(variable.indexOf('=') + 1)]));
-    for (const flag of ['--listen', '--health-listen']) args[args.indexOf(flag) + 1] = '127.0.0.1:0';
+    const own = { '--listen': '127.0.0.1:0', '--health-listen': '127.0.0.1:0', ...flags };
+    for (const [flag, value] of Object.entries(own)) args[args.indexOf(flag) + 1] = value;
     const log = openSync(this.log, 'a');
     // It ends with its standard input, and so with this process.
     const another = spawn(program ?? '', args, { stdio: ['pipe', log, log], env });
     closeSync(log);
     return another;
+  }
+
+  /** What its processes have said so far. */
+  get lines(): string[] {
+    return readFileSync(this.log, 'utf8').split('\n');
   }
 
   async isReady(): Promise<boolean> {

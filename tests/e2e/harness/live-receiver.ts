@@ -85,7 +85,7 @@ function isUdpOpen(port: number): Promise<boolean> {
   return Promise.resolve(readFileSync('/proc/net/udp', 'utf8').includes(place));
 }
 
-async function freeUdpPort(): Promise<number> {
+export async function freeUdpPort(): Promise<number> {
   const socket = createSocket('udp4');
   socket.bind(0, '127.0.0.1');
   await once(socket, 'listening');

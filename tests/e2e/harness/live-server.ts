@@ -32,7 +32,7 @@ rtmp { server { listen 127.0.0.1:${server.port}; application live { live on; } }
 http {
   client_body_temp_path ${folder}/body;
   access_log off;
-  types { application/vnd.apple.mpegurl m3u8; video/mp2t ts; }
+  types { application/vnd.apple.mpegurl m3u8; application/dash+xml mpd; video/mp2t ts; video/mp4 mp4 m4s; text/html html; text/javascript js; }
   server {
     listen 127.0.0.1:${server.httpPort};
     location / { root ${folder}/www; dav_methods PUT DELETE; create_full_put_path on; client_max_body_size 64m; add_header Access-Control-Allow-Origin *; }

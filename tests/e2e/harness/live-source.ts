@@ -26,13 +26,14 @@ export class LiveSource {
     return new LiveSource(`rtsp://${user}:${password}@127.0.0.1:${port}/stream/main`, command, () => isOpen(port));
   }
 
-  /** What OBS and FFmpeg push by default: H.264 whose pictures refer to later ones, and AAC. */
-  static pushed(url: string): LiveSource {
+  /** What OBS and FFmpeg push by default: H.264 whose pictures refer to later ones, so many in a row, and AAC; by RTMP or SRT. */
+  static pushed(url: string, { between = 3 } = {}): LiveSource {
+    const format = url.startsWith('srt:') ? 'mpegts' : 'flv';
     const command = ({ colour, tone }: Look): [string, ...string[]] => [
       'ffmpeg', '-v', 'error', '-re',
       '-f', 'lavfi', '-i', `color=c=0x${colour.map((part) => part.toString(16).padStart(2, '0')).join('')}:s=320x240:r=15,noise=alls=4:allf=t`,
       '-f', 'lavfi', '-i', `sine=frequency=${tone}:sample_rate=48000`,
-      '-c:v', 'libx264', '-preset', 'veryfast', '-bf', '3', '-g', '30', '-pix_fmt', 'yuv420p', '-c:a', 'aac', '-ac', '2', '-f', 'flv', url,
+      '-c:v', 'libx264', '-preset', 'veryfast', '-bf', String(between), '-g', '30', '-pix_fmt', 'yuv420p', '-c:a', 'aac', '-ac', '2', '-f', format, url,
     ];
     return new LiveSource(url, command, () => Promise.resolve(true));
   }

@@ -11,7 +11,7 @@ const PATIENCE = 30_000;
 export interface Probe {
   /** Seconds; `undefined` where a file was never finished, or a stream has no end. */
   duration: number | undefined;
-  streams: { codec_type: 'audio' | 'video'; codec_name: string; width?: number; height?: number; sample_rate?: string; channels?: number }[];
+  streams: { codec_type: 'audio' | 'video'; codec_name: string; width?: number; height?: number; sample_rate?: string; channels?: number; avg_frame_rate?: string }[];
 }
 
 export async function probe(url: string): Promise<Probe> {

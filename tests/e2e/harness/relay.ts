@@ -13,13 +13,17 @@ export class Relay {
   readonly #server = net.createServer({ pauseOnConnect: true }, (client) => this.#accept(client));
   readonly #pairs = new Set<Pair>();
   #mode: Mode = 'open';
+  /** Where connections go: the first of these ports that takes them. */
+  upstream: number[];
   /** For how long requests for a WebSocket are held back, in ms. */
   webSocketsAfter = 0;
 
   private constructor(
     private readonly port: number,
     readonly address: string,
-  ) {}
+  ) {
+    this.upstream = [port];
+  }
 
   /** Listens at an address of this machine other than the server's, with the same port; tokens name a host by its address alone. */
   static async start(port: number, address: string): Promise<Relay> {
@@ -72,8 +76,15 @@ export class Relay {
       client.destroy();
       return;
     }
-    const server = net.connect(this.port, '127.0.0.1');
+    const [first = this.port, second] = this.upstream;
+    const server = net.connect(first, '127.0.0.1');
     server.on('error', () => undefined);
+    if (second !== undefined) {
+      // Refused: as a balancer does, it goes to another.
+      server.once('error', () => {
+        if (server.bytesRead === 0 && server.remoteAddress === undefined) this.upstream = [second, first];
+      });
+    }
     const pair = { client, server };
     this.#pairs.add(pair);
     const swallowed = { is: this.#mode === 'silent' };

@@ -1,7 +1,7 @@
 // Runs in the browser: publishes what is easy to recognise, and measures what arrives.
 import type { Look, Rgb } from '../harness/colours';
 import type * as Sdk from '../../../web/sdk/src/kaigi';
-import { Screen, hum, paint, voice } from './media.js';
+import { Screen, clock, hum, paint, voice } from './media.js';
 
 const { ConferenceClient, LocalStream } = (await import(new URL('/sdk/kaigi.js', location.href).href)) as typeof Sdk;
 
@@ -93,6 +93,12 @@ export class Lab {
     return this.#publication.id;
   }
 
+  /** Publishes a picture and a sound that tell when they were made. */
+  async publishClock(): Promise<string> {
+    this.#publication = await this.#client.publish(new LocalStream(clock()));
+    return this.#publication.id;
+  }
+
   /** Publishes a tone of that amplitude alone. */
   async speak(tone: number, amplitude: number): Promise<string> {
     const { track, volume } = voice(tone, amplitude);
@@ -174,6 +180,11 @@ export class Lab {
   /** All messages so far, in the order in which they came. */
   messages(): string[] {
     return this.#messages;
+  }
+
+  /** Says something to all in the room. */
+  async say(message: string): Promise<void> {
+    await this.#client.send(message);
   }
 
   /** Whether the server still holds this page for a participant. */

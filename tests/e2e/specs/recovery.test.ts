@@ -1,9 +1,15 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Chromium } from '../harness/browser';
 import { BLUE, GREEN, RED, isNear } from '../harness/colours';
-import { Kaigi } from '../harness/kaigi';
+import { Kaigi, PROGRAM } from '../harness/kaigi';
+import { watchFrames } from '../harness/pauses';
 import { type Publisher, hears, mixingRoom, publisher, showsLayout, subscribeWhenThere } from '../harness/room';
 import type { Operation } from '../harness/rest';
+import { request } from '../harness/http';
 import { until } from '../harness/until';
 
 const PROCESSES = ['kaigi-access-node', 'kaigi-cluster-manager', 'kaigi-conference-agent', 'kaigi-mixer-node', 'kaigi-portal', 'kaigi-streaming-node'];
@@ -11,13 +17,18 @@ const PROCESSES = ['kaigi-access-node', 'kaigi-cluster-manager', 'kaigi-conferen
 let kaigi: Kaigi;
 let browser: Chromium;
 
+/** Its processes know each other by certificates: what dies and comes back is let in again. */
+const certificates = mkdtempSync(path.join(tmpdir(), 'kaigi-certificates-'));
+
 beforeAll(async () => {
-  kaigi = await Kaigi.start({ name: 'recovery' });
+  execFileSync(PROGRAM, ['certificates', certificates]);
+  kaigi = await Kaigi.start({ name: 'recovery', env: { KAIGI_CLUSTER_TLS: path.join(certificates, 'cluster') } });
   browser = await Chromium.launch('recovery');
 });
 afterAll(async () => {
   await browser?.close();
   await kaigi?.stop();
+  rmSync(certificates, { recursive: true });
 });
 
 /** Kills a process and waits until another one has taken its place. */
@@ -56,6 +67,14 @@ async function conference(name: string): Promise<void> {
 describe('with nobody in it, Kaigi', () => {
   it('runs its processes', () => {
     expect(kaigi.children().map((child) => child.name)).toEqual(PROCESSES);
+  });
+
+  it('tells when the certificates end that they know each other by', async () => {
+    const { text } = await request(`${kaigi.url}/metrics`);
+    const [, seconds] = /^kaigi_cluster_certificate_expiry_seconds (\S+)$/m.exec(text) ?? [];
+    const days = (Number(seconds) - Date.now() / 1000) / 86_400;
+    expect(days).toBeGreaterThan(364);
+    expect(days).toBeLessThan(366);
   });
 
   it.each(PROCESSES)('brings %s back when it is killed, and new conferences work', async (name) => {
@@ -102,24 +121,6 @@ describe('a conference', () => {
     await until('the picture moves', async () => (await one.page.frames(subscription)) > before + frames);
   }
 
-  /** Looks at a picture from now on; gives what tells how long it stood still at most, in ms. */
-  function watchFrames(subscription: string): () => Promise<number> {
-    let [last, since, longest, watching] = [0, Date.now(), 0, true];
-    const watched = (async () => {
-      while (watching) {
-        const count = await one.page.frames(subscription);
-        if (count > last) [last, since] = [count, Date.now()];
-        longest = Math.max(longest, Date.now() - since);
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-    })();
-    return async () => {
-      watching = false;
-      await watched;
-      return longest;
-    };
-  }
-
   it('does not notice the death of the cluster-manager', async () => {
     await kill('kaigi-cluster-manager');
     await Promise.all([moves(forward), moves(mix)]);
@@ -156,7 +157,7 @@ describe('a conference', () => {
     });
     const before = await lists();
     const frames = await Promise.all([forward, mix].map((subscription) => one.page.frames(subscription)));
-    const longestPause = watchFrames(forward);
+    const longestPause = watchFrames(one.page, forward);
     const killed = Date.now();
     process.kill(kaigi.child('kaigi-conference-agent')?.pid ?? 0, 'SIGKILL');
 

@@ -1,12 +1,17 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Chromium } from '../harness/browser';
+import { BLUE, RED } from '../harness/colours';
+import { request } from '../harness/http';
 import { Kaigi } from '../harness/kaigi';
 import { freePorts } from '../harness/ports';
+import type { Process } from '../harness/processes';
+import { hears, mixingRoom, publisher, subscribeWhenThere } from '../harness/room';
 import { Signaling } from '../harness/signaling';
 import { until } from '../harness/until';
 
@@ -14,6 +19,7 @@ const dir = mkdtempSync(path.join(tmpdir(), 'kaigi-redis-'));
 let port: number;
 let redis: ChildProcess;
 let kaigi: Kaigi;
+let browser: Chromium;
 
 /** A redis-server that keeps all it acknowledged. */
 async function startRedis(): Promise<void> {
@@ -34,9 +40,11 @@ async function killRedis(): Promise<void> {
 beforeAll(async () => {
   port = (await freePorts()).http;
   await startRedis();
-  kaigi = await Kaigi.start({ name: 'redis', args: ['--redis', `redis://127.0.0.1:${port}/`] });
+  kaigi = await Kaigi.start({ name: 'redis', args: ['--redis', `redis://127.0.0.1:${port}/`, '--cluster-managers', '2'] });
+  browser = await Chromium.launch('redis');
 });
 afterAll(async () => {
+  await browser?.close();
   await kaigi?.stop();
   await killRedis();
   rmSync(dir, { recursive: true, force: true });
@@ -59,4 +67,49 @@ it('goes on while Redis is away, says so to those who need it, and has lost noth
   const { room: joined } = await chiyo.login(token);
   expect(joined.participants.map(({ user }) => user)).toEqual(['Aiko', 'Ben', 'Chiyo']);
   for (const client of [aiko, ben, chiyo]) client.close();
+});
+
+/** The cluster-managers that lead. */
+async function leaders(): Promise<Process[]> {
+  const managers = kaigi.children().filter((child) => child.name === 'kaigi-cluster-manager');
+  const leads = managers.map(async ({ pid }) => {
+    const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    const metrics = await request(`http://${args[args.indexOf('--health-listen') + 1]}/metrics`, { timeout: 1000 });
+    return /^kaigi_cluster_leads 1$/m.test(metrics.text);
+  });
+  const answers = await Promise.allSettled(leads);
+  return managers.filter((_, index) => {
+    const answer = answers[index];
+    return answer?.status === 'fulfilled' && answer.value;
+  });
+}
+
+it('notices nothing of the death of the cluster-manager that leads, not even who joins in that moment', async () => {
+  const room = await mixingRoom(kaigi, 'led');
+  const one = await publisher(browser, kaigi, room, 'Aiko', RED);
+  const two = await publisher(browser, kaigi, room, 'Botan', BLUE);
+  const forward = await subscribeWhenThere(one.page, two.stream);
+  const mix = await one.page.subscribe(await one.page.mixedStream());
+  const [leader, ...others] = await until('one leads', async () => (await leaders()).length === 1 && leaders());
+  expect(others).toEqual([]);
+
+  process.kill(leader!.pid, 'SIGKILL');
+  const joins = Date.now();
+  const chiyo = await Signaling.connect(kaigi.url);
+  const { room: joined } = await chiyo.login(await kaigi.rest.token(room, 'Chiyo'));
+  console.log(`joined ${Date.now() - joins} ms after the kill`);
+  expect(joined.participants.map(({ user }) => user)).toEqual(['Aiko', 'Botan', 'Chiyo']);
+  const [next] = await until('another one leads', async () => (await leaders()).length === 1 && leaders());
+  expect(next!.pid).not.toBe(leader!.pid);
+
+  for (const subscription of [forward, mix]) {
+    const before = await one.page.frames(subscription);
+    await until('the picture moves', async () => (await one.page.frames(subscription)) > before + 30);
+  }
+  await hears(one.page, forward, [BLUE], [RED, BLUE]);
+  expect(await Promise.all([one, two].map(({ page }) => page.isPublishing()))).toEqual([true, true]);
+  // Somebody who publishes needs an access-node, which the new leader knows.
+  const three = await publisher(browser, kaigi, room, 'Daichi', BLUE);
+  for (const { page } of [one, two, three]) await page.close();
+  chiyo.close();
 });

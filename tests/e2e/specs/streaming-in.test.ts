@@ -4,8 +4,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Chromium, type Participant } from '../harness/browser';
 import { BLUE, GREEN, type Look, RED, isNear } from '../harness/colours';
 import { ARTIFACTS, Kaigi } from '../harness/kaigi';
+import { freeUdpPort } from '../harness/live-receiver';
 import { LiveServer } from '../harness/live-server';
 import { LiveSource } from '../harness/live-source';
+import { probe } from '../harness/media-file';
 import { hears } from '../harness/room';
 import { until } from '../harness/until';
 
@@ -26,7 +28,9 @@ let room: string;
 
 beforeAll(async () => {
   server = await LiveServer.start();
-  kaigi = await Kaigi.start({ name: 'streaming-in', env: { KAIGI_PRIVATE_TARGETS: 'true', KAIGI_RTMP_LISTEN: '127.0.0.1:0' } });
+  const port = await freeUdpPort();
+  const doors = { KAIGI_RTMP_LISTEN: '127.0.0.1:0', KAIGI_SRT_PORTS: `${port}-${port}` };
+  kaigi = await Kaigi.start({ name: 'streaming-in', env: { KAIGI_PRIVATE_TARGETS: 'true', ...doors } });
   browser = await Chromium.launch('streaming-in');
   room = await kaigi.rest.createRoom('streaming-in', {});
   viewer = await browser.open(kaigi, 'viewer');
@@ -88,6 +92,14 @@ describe('a camera by RTSP', () => {
       await camera.run(BLUE);
       await shows(subscription, BLUE);
       await until('its return is listed', async () => (await listed())[0]?.state === 'active', 20_000);
+
+      const { connection, media } = request(camera.url);
+      const answer = await post({ connection: { ...connection, transportProtocol: 'udp', bufferSize: 262_144 }, media });
+      expect(answer.status, answer.text).toBe(200);
+      const byUdp = JSON.parse(answer.text) as Stream;
+      const other = await subscribe(byUdp.id);
+      await shows(other, BLUE);
+      expect((await kaigi.rest.call('DELETE', `/v1/rooms/${room}/streaming-ins/${byUdp.id}`)).status).toBe(200);
       expect((await kaigi.rest.call('DELETE', `/v1/rooms/${room}/streaming-ins/${stream.id}`)).status).toBe(200);
       expect(await listed()).toEqual([]);
       await until('the stream is gone', async () => !(await viewer.forwardStreams()).includes(stream.id));
@@ -104,7 +116,8 @@ describe('what is pushed to a live server', () => {
     const source = LiveSource.pushed(url);
     try {
       await source.run(GREEN);
-      const stream = await until('the server has it', () => pull(url), 30_000);
+      await until('the server has it', async () => (await probe(url)).streams.length === 2, 30_000);
+      const stream = await pull(url);
       expect(stream.media.audio.format.codec).toBe('opus');
       expect(stream.media.video.format).toMatchObject({ codec: 'h264', profile: 'CB' });
       await shows(await subscribe(stream.id), GREEN);
@@ -138,6 +151,22 @@ describe('what an encoder pushes into the room', () => {
       await source.kill();
     }
     expect(readFileSync(path.join(ARTIFACTS, 'streaming-in.log'), 'utf8')).not.toContain(connection.key);
+  });
+});
+
+describe('what an encoder pushes by SRT', () => {
+  it('is seen and heard, with the key as its passphrase', async () => {
+    const answer = await post({ connection: { listen: 'srt' }, media: { audio: 'auto', video: 'auto' } });
+    expect(answer.status, answer.text).toBe(200);
+    const { id, connection } = JSON.parse(answer.text) as { id: string; connection: { url: string; key: string } };
+    const source = LiveSource.pushed(`${connection.url}?passphrase=${connection.key}`, { between: 0 });
+    try {
+      await source.run(GREEN);
+      await shows(await subscribe(id, 40_000), GREEN);
+      expect((await kaigi.rest.call('DELETE', `/v1/rooms/${room}/streaming-ins/${id}`)).status).toBe(200);
+    } finally {
+      await source.kill();
+    }
   });
 });
 

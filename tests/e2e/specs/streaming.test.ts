@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Chromium } from '../harness/browser';
@@ -8,6 +9,7 @@ import { LiveServer } from '../harness/live-server';
 import { colours, levels, probe, times } from '../harness/media-file';
 import { LiveReceiver } from '../harness/live-receiver';
 import { type Publisher, hears as isHeard, mixingRoom, publisher, showsLayout } from '../harness/room';
+import { Player } from '../harness/player';
 import { hearsExactly } from '../harness/sound';
 import { until } from '../harness/until';
 
@@ -159,6 +161,27 @@ describe('a recording', () => {
     }
   });
 
+  it('ends with a clear error when its disk is full, and nothing else does', async ({ skip }) => {
+    skip(process.getuid?.() !== 0, 'only root makes file systems');
+    const folder = path.join(kaigi.dataDir, 'recordings');
+    mkdirSync(folder, { recursive: true });
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'kaigi-full', folder]);
+    try {
+      const broadcast = await push('beside', mixed);
+      const [aiko] = publishers;
+      const recording = await ask<Egress>('POST', 'recordings', { name: 'full', media: { audio: { from: aiko.stream }, video: { from: aiko.stream } } });
+      expect((await isIn('recordings', recording, 'failed')).reason).toMatch(/no space left/i);
+      const file = recording.storage?.file ?? '';
+      expect(path.basename(file)).toBe(`full-${recording.id}.mkv`);
+      await shows(file, [RED], 0.5);
+      await isIn('streaming-outs', broadcast, 'active');
+      await stop('recordings', recording);
+      await stop('streaming-outs', broadcast);
+    } finally {
+      execFileSync('umount', ['--lazy', folder]);
+    }
+  });
+
   it('of one person is what that person sends, without being encoded again', async () => {
     const [aiko] = publishers;
     const recording = await record({ audio: { from: aiko.stream }, video: { from: aiko.stream } });
@@ -298,6 +321,9 @@ describe('a broadcast', () => {
     expect(streams.map(({ codec_name }) => codec_name).sort()).toEqual(['aac', 'h264']);
     await shows(url, [RED, BLUE]);
     await hears(url, [RED, BLUE]);
+    const player = await Player.open(browser, server, 'hls', url);
+    await player.shows([RED, BLUE], QUARTERS);
+    await player.hears([RED, BLUE], [RED, BLUE]);
     const playlist = async (): Promise<string> => (await fetch(url)).text();
     const listed = (text: string): string[] => text.split('\n').filter((line) => line.endsWith('.ts'));
     await until('the oldest have gone', async () => /MEDIA-SEQUENCE:(?:[4-9]|\d\d)/.test(await playlist()), 20_000);
@@ -316,8 +342,59 @@ describe('a broadcast', () => {
     await server.run();
     await isIn('streaming-outs', broadcast, 'active');
     expect(await playlist()).toContain('#EXT-X-DISCONTINUITY');
+    await player.shows([RED, BLUE], QUARTERS);
+    await player.close();
     await stop('streaming-outs', broadcast);
     expect(await playlist()).toContain('#EXT-X-ENDLIST');
+  });
+
+  it('is kept as DASH, which dash.js plays, and goes on in another period when the server was away', async () => {
+    const media = { audio: { from: mixed }, video: { from: mixed } };
+    const url = server.fileUrl('dash/live.mpd?token=secret');
+    const parameters = { method: 'PUT', dashSegDuration: 1, dashWindowSize: 4 };
+    const broadcast = await ask<Egress>('POST', 'streaming-outs', { protocol: 'dash', url, parameters, media });
+    expect(broadcast.url).not.toContain('secret');
+    await isIn('streaming-outs', broadcast, 'active');
+    const { streams } = await probe(url);
+    expect(streams.map(({ codec_name }) => codec_name).sort()).toEqual(['aac', 'h264']);
+    expect(streams.find(({ codec_type }) => codec_type === 'video')).toMatchObject({ width: 640, height: 480 });
+    await shows(url, [RED, BLUE]);
+    await hears(url, [RED, BLUE]);
+    const player = await Player.open(browser, server, 'dash', url);
+    await player.shows([RED, BLUE], QUARTERS);
+    await player.hears([RED, BLUE], [RED, BLUE]);
+    const manifest = async (): Promise<string> => (await fetch(url)).text();
+    const segments = (): number => server.files().filter((name) => name.startsWith('dash/') && name.endsWith('.m4s')).length;
+    await until('the oldest have gone', async () => !(await manifest()).includes('<S t="0"'), 20_000);
+    // Twice as many of each kind as are listed are kept, and those under way.
+    expect(segments()).toBeLessThanOrEqual(20);
+    await server.kill();
+    await isIn('streaming-outs', broadcast, 'trouble');
+    await server.run();
+    await isIn('streaming-outs', broadcast, 'active');
+    expect((await manifest()).match(/<Period /g)).toHaveLength(2);
+    await player.shows([RED, BLUE], QUARTERS);
+    await player.close();
+    await stop('streaming-outs', broadcast);
+    expect(await manifest()).toMatch(/mediaPresentationDuration="PT[\d.]+S"/);
+  });
+
+  it('is kept as HLS in parts, which hls.js plays with low latency', async () => {
+    const media = { audio: { from: mixed }, video: { from: mixed } };
+    const url = server.fileUrl('parts/live.m3u8');
+    const parameters = { hlsTime: 2, hlsListSize: 4, hlsPartTime: 0.5 };
+    const broadcast = await ask<Egress>('POST', 'streaming-outs', { protocol: 'hls', url, parameters, media });
+    await isIn('streaming-outs', broadcast, 'active');
+    const player = await Player.open(browser, server, 'hls', url, { lowLatency: true });
+    await player.shows([RED, BLUE], QUARTERS);
+    await player.hears([RED, BLUE], [RED, BLUE]);
+    await until('parts are fetched', async () => (await player.see(QUARTERS)).parts > 4);
+    // Without parts it would be three segments behind.
+    await until('it is played near the newest', async () => (await player.see(QUARTERS)).behind < 4, 30_000);
+    expect((await probe(url)).streams.map(({ codec_name }) => codec_name).sort()).toEqual(['aac', 'h264']);
+    await shows(url, [RED, BLUE]);
+    await player.close();
+    await stop('streaming-outs', broadcast);
   });
 
   it('can be pointed at another stream while it runs', async () => {
