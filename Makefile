@@ -51,8 +51,9 @@ docker-test: build setup-test ## what is in deploy/ on a real Docker engine: ima
 bench: build setup-test ## benchmarks of hot paths, and what a conference costs each process
 	cargo bench --workspace --locked --bench '*'
 	cd tests/e2e && npx vitest run --config vitest.scenarios.config.ts
+	target/release/kaigi chaos
 	for scenario in one-to-100 one-to-1000 meeting-50 crowd-leaves churn; do target/release/kaigi bench $$scenario; done
-	if command -v janus > /dev/null; then target/release/kaigi bench one-to-100 --server janus; fi
+	if command -v janus > /dev/null; then target/release/kaigi bench one-to-100 --beside janus; fi
 
 doctor: build ## look for what would keep Kaigi from running here
 	target/release/kaigi doctor

@@ -19,6 +19,9 @@ run_packages=(gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-p
 test_packages=(chromium curl ffmpeg fonts-liberation gir1.2-gst-plugins-bad-1.0 gir1.2-gst-rtsp-server-1.0
   gstreamer1.0-nice gstreamer1.0-tools jq libnginx-mod-rtmp nginx openssl python3-gi python3-venv
   redis-server)
+# Libraries of coturn's server, which is unpacked below.
+test_packages+=(libevent-core-2.1-7 libevent-extra-2.1-7 libevent-openssl-2.1-7 libevent-pthreads-2.1-7
+  libhiredis0.14 libmariadb3 libpq5)
 
 with_tests=false
 for argument in "$@"; do
@@ -151,19 +154,19 @@ python_install() {
   echo "$want" >"$to/.installed"
 }
 
-# promtool_install: of Debian's package of Prometheus that program alone, which checks alert rules; installed, it would be a server.
-# Where it can't be had, the rules are checked by their form only.
-promtool_install() {
-  local to="$CACHE/prometheus" from
-  [ ! -x "$to/usr/bin/promtool" ] || return 0
+# unpack PACKAGE PROGRAM: of a Debian package that program alone, into the cache; installed, it would be a server.
+# Where it can't be had, the tests say what they leave out.
+unpack() {
+  local to="$CACHE/$1" from
+  [ ! -x "$to/usr/bin/$2" ] || return 0
   command -v dpkg-deb >/dev/null || return 0
-  say "promtool in $to"
+  say "$2 in $to"
   from=$(mktemp -d)
-  if (cd "$from" && apt-get download -qq prometheus) >/dev/null 2>&1; then
+  if (cd "$from" && apt-get download -qq "$1") >/dev/null 2>&1; then
     mkdir -p "$to"
-    dpkg-deb --fsys-tarfile "$from"/prometheus_*.deb | tar -x -C "$to" ./usr/bin/promtool
+    dpkg-deb --fsys-tarfile "$from/$1"_*.deb | tar -x -C "$to" "./usr/bin/$2"
   else
-    say "promtool can't be had"
+    say "$2 can't be had"
   fi
   rm -rf "$from"
 }
@@ -180,5 +183,6 @@ if $with_tests; then
   python_install schemathesis tests/e2e/schemathesis/requirements.txt
   python_install opencv filters/tests/requirements.txt
   python_install kubernetes tests/e2e/kubernetes/requirements.txt
-  promtool_install
+  unpack prometheus promtool # checks alert rules
+  unpack coturn turnserver
 fi
