@@ -1,10 +1,11 @@
 import { defineConfig } from 'vitest/config';
+import { SLACK } from './harness/until';
 
 /**
- * Browsers and servers on a busy machine, in ms. In continuous integration a test that fails is run once more, and marked so in the report:
+ * Browsers and servers on a busy machine, in ms. In continuous integration a test that fails is run again, and marked so in the report:
  * shared machines stand still for seconds at times, of which a real conference takes notice.
  */
-const limits = { testTimeout: 60_000, hookTimeout: 60_000, teardownTimeout: 10_000, retry: process.env.CI ? 1 : 0 };
+const limits = { testTimeout: 90_000 * SLACK, hookTimeout: 60_000 * SLACK, teardownTimeout: 10_000, retry: process.env.CI ? 2 : 0 };
 
 /** Those that wait most of their time: for losses to be told of, for a live server to come back, for limits to pass. */
 const patient = ['specs/{patience/*,chaos,drain,events,redundancy,stats,streaming}.test.ts'];

@@ -9,6 +9,7 @@ import type { Look, Rgb } from './colours';
 import { ARTIFACTS, type Kaigi } from './kaigi';
 import { Picture } from './picture';
 import { RawPage } from './raw';
+import { PATIENCE, SLACK } from './until';
 import { WhipPage } from './whip';
 
 const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
@@ -127,6 +128,7 @@ export class Chromium {
 
   private async logged(who: string, options: PageOptions): Promise<Page> {
     const page = await (await this.context(options)).newPage();
+    page.setDefaultTimeout(2 * PATIENCE * SLACK);
     page.on('console', (message) => this.log.write(`${who} ${message.type()}: ${message.text()}\n`));
     page.on('pageerror', (error) => this.log.write(`${who} uncaught: ${error.stack ?? error.message}\n`));
     return page;

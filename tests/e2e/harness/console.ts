@@ -53,7 +53,7 @@ export class Console {
   /** Goes to a page by its address, and waits until it shows `testId`. */
   async go(path: string, testId: string): Promise<void> {
     await this.page.evaluate((to) => void (location.hash = to), path);
-    await this.get(testId).first().waitFor({ timeout: 10_000 });
+    await this.get(testId).first().waitFor();
   }
 
   async reload(): Promise<void> {
@@ -78,7 +78,7 @@ export class Console {
   /** Does something that saves, and gives what the page sent for it. */
   async saves(act: () => Promise<void>): Promise<{ method: string; body: unknown; ifMatch: string | undefined }> {
     const [request] = await Promise.all([
-      this.page.waitForRequest((one) => ['PUT', 'PATCH'].includes(one.method()), { timeout: 10_000 }),
+      this.page.waitForRequest((one) => ['PUT', 'PATCH'].includes(one.method())),
       act(),
     ]);
     await request.response();

@@ -15,11 +15,18 @@ export class Stage {
   /** `name` names the room, and the logs with `protocol-` before it. */
   static async open(name: string): Promise<Stage> {
     const kaigi = await Kaigi.start({ name: `protocol-${name}` });
-    const browser = await Chromium.launch(`protocol-${name}`);
-    const room = await kaigi.rest.createRoom(name, ROOM_WITH_ADMIN);
-    const page = await browser.raw(kaigi, 'page');
-    await page.join(kaigi, room);
-    return new Stage(kaigi, browser, room, page);
+    let browser: Chromium | undefined;
+    try {
+      browser = await Chromium.launch(`protocol-${name}`);
+      const room = await kaigi.rest.createRoom(name, ROOM_WITH_ADMIN);
+      const page = await browser.raw(kaigi, 'page');
+      await page.join(kaigi, room);
+      return new Stage(kaigi, browser, room, page);
+    } catch (error) {
+      await browser?.close();
+      await kaigi.stop();
+      throw error;
+    }
   }
 
   /** The id of the room's mixed stream. */

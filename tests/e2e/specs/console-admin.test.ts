@@ -165,7 +165,7 @@ describe('invitations', () => {
     const link = await desk.get('token-link').inputValue();
     expect(await desk.barriers()).toEqual([]);
     const guest = await browser.page(`${link.replace('?', '?camera=off&microphone=off&join=1&')}`, 'guest');
-    await guest.waitForSelector('[data-testid=conference]', { timeout: 15_000 });
+    await guest.waitForSelector('[data-testid=conference]');
     expect(guest.url()).not.toContain('token=');
     const people = await kaigi.rest.participants(kaigi.service.room);
     expect(people).toMatchObject([{ user: 'Aiko', role: 'viewer' }]);

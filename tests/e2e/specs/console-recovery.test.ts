@@ -36,7 +36,7 @@ it('goes on when the portal has died, and has missed nothing', async () => {
   await state('broken');
   await until('there is a portal again', () => kaigi.isReady());
   await join('Botan');
-  await desk.page.locator('[data-testid=participant][data-user=Botan]').waitFor({ timeout: 20_000 });
+  await desk.page.locator('[data-testid=participant][data-user=Botan]').waitFor();
   await state('live');
   await until('who came is told', async () => (await desk.get('event-log').textContent())?.includes('Botan'));
   expect(await desk.page.getByRole('alert').count()).toBe(0);
@@ -68,7 +68,7 @@ it('looks again and again where the events can’t be had', async () => {
   await other.go(`/rooms/${kaigi.service.room}/live`, 'event-state');
   await until('it does without', async () => (await other.get('event-state').getAttribute('data-state')) === 'absent');
   await join('Chiyo');
-  await other.page.locator('[data-testid=participant][data-user=Chiyo]').waitFor({ timeout: 10_000 });
+  await other.page.locator('[data-testid=participant][data-user=Chiyo]').waitFor();
   await other.page.context().close();
 });
 

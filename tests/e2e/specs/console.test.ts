@@ -237,7 +237,7 @@ describe('a running room', () => {
     await viewer.join(await kaigi.rest.token(room, 'Dai', 'viewer'));
     mixed = await viewer.mixedStream();
     subscription = await viewer.subscribe(mixed);
-    for (const n of [0, 1, 2]) await stream(n).waitFor({ timeout: 10_000 });
+    for (const n of [0, 1, 2]) await stream(n).waitFor();
     await until('four people are listed', async () => (await desk.get('participant').count()) === 4);
     await until('three are in the picture', async () => (await desk.page.locator('.mini-region.filled').count()) === 3);
   });
@@ -298,7 +298,7 @@ describe('a running room', () => {
 
   it('tells how streams do, in lines that go on', async () => {
     const line = stream(0).getByTestId('spark-bitrate');
-    await line.locator('polyline').waitFor({ timeout: 15_000 });
+    await line.locator('polyline').waitFor();
     expect(await line.locator('.spark-value').textContent()).toMatch(/[1-9]\d* kbit\/s|Mbit\/s/);
     const points = () => line.locator('polyline').first().getAttribute('points');
     const before = await points();
@@ -337,7 +337,7 @@ describe('a running room', () => {
     await desk.get('output-start').click();
     const running = async (): Promise<number> => (JSON.parse((await kaigi.rest.call('GET', `/v1/rooms/${room}/recordings`)).text) as unknown[]).length;
     await until('it runs', async () => (await running()) === 1);
-    await desk.get('recordings').locator('[data-testid=condition][data-state=active]').waitFor({ timeout: 20_000 });
+    await desk.get('recordings').locator('[data-testid=condition][data-state=active]').waitFor();
     await desk.get('recordings').getByRole('button', { name: /^Stop/ }).click();
     await desk.get('confirm-action').click();
     await until('it has ended', async () => (await running()) === 0);
@@ -353,7 +353,7 @@ describe('a running room', () => {
     expect(await desk.barriers()).toEqual([]);
     await desk.get('push-dialog').getByRole('button', { name: 'Done' }).click();
     const input = desk.get('inputs').getByTestId('input');
-    await input.locator('[data-state=starting]').waitFor({ timeout: 10_000 });
+    await input.locator('[data-state=starting]').waitFor();
     expect(await desk.get('inputs').innerText()).not.toContain(key);
     await input.getByRole('button', { name: /^End/ }).click();
     await desk.get('confirm-action').click();

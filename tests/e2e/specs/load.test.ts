@@ -42,7 +42,7 @@ function file(name: string, text: string): string {
 const WHOLE = { lost: 0, corrupt: 0, broken: 0, undecodable: 0, picture_ids: 0 };
 
 describe('clients of the load generator', () => {
-  it('receive every frame that was published, whole and in order', { timeout: 120_000 }, async () => {
+  it('receive every frame that was published, whole and in order', async () => {
     const report = await bench('smoke');
     expect(report.failures).toEqual([]);
     expect(report).toMatchObject({ failed: 0, publishers: 4, subscribers: 6, received: WHOLE });
@@ -55,7 +55,7 @@ describe('clients of the load generator', () => {
     expect(readdirSync(path.join(directory, 'recordings')).length).toBe(3);
   });
 
-  it('have what is lost on their way sent again, in H.264 too', { timeout: 120_000 }, async () => {
+  it('have what is lost on their way sent again, in H.264 too', async () => {
     const scenario = file(
       'lossy',
       `description = "A way that loses"
@@ -74,7 +74,7 @@ describe('clients of the load generator', () => {
     expect(report.received.frames).toBeGreaterThan(0.8 * 3 * 4 * 30);
   });
 
-  it('come and go', { timeout: 120_000 }, async () => {
+  it('come and go', async () => {
     const scenario = file(
       'visitors',
       `description = "Few come and go"

@@ -140,7 +140,7 @@ describe('sound over a way that loses a tenth', { timeout: 180_000 }, () => {
   });
 });
 
-describe('a picture over a way that loses a tenth and is long', { timeout: 120_000 }, () => {
+describe('a picture over a way that loses a tenth and is long', () => {
   /** ms. */
   const DELAY = 50;
 

@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { Chromium } from '../harness/browser';
 import { Kaigi } from '../harness/kaigi';
 import { until } from '../harness/until';
@@ -29,7 +29,7 @@ afterAll(async () => {
 /** Opens the application as a link would, with a drawn picture for a camera. */
 async function join(name: string, width: number, height: number): Promise<Page> {
   const page = await browser.page(`${kaigi.url}/?join=1&name=${name}&camera=generated`, name, { width, height });
-  await page.waitForSelector('[data-testid=conference][data-publishing=true]', { timeout: 15_000 });
+  await page.waitForSelector('[data-testid=conference][data-publishing=true]');
   return page;
 }
 
@@ -54,7 +54,7 @@ describe('the sample application', () => {
 
   it('shows both the mixed picture, which moves', async () => {
     for (const page of [aiko, botan]) {
-      await page.waitForSelector(`${MIX}[data-state=live]`, { timeout: 15_000 });
+      await page.waitForSelector(`${MIX}[data-state=live]`);
       const before = await frames(page, MIX);
       await until('the mixed picture moves', async () => (await frames(page, MIX)) > before + 24);
     }
@@ -69,7 +69,7 @@ describe('the sample application', () => {
     await aiko.click('[data-testid=chat-send]');
     await botan.click('[data-testid=chat-button]');
     const arrived = botan.locator('[data-testid=chat-message]', { hasText: 'Good morning!' });
-    await arrived.waitFor({ timeout: 5000 });
+    await arrived.waitFor();
     expect(await arrived.textContent()).toContain('Aiko');
   });
 
@@ -105,7 +105,7 @@ describe('the sample application', () => {
     await phone.screenshot({ path: browser.artifact('phone-start') });
 
     await phone.click('[data-testid=join-button]');
-    await phone.waitForSelector(`${MIX}[data-state=live]`, { timeout: 15_000 });
+    await phone.waitForSelector(`${MIX}[data-state=live]`);
     expect(await hasHorizontalScroll(phone)).toBe(false);
     await phone.screenshot({ path: browser.artifact('phone-conference') });
 
@@ -116,13 +116,24 @@ describe('the sample application', () => {
     await phone.waitForSelector('[data-testid=start]');
   });
 
+  it('says so when someone leaves', async () => {
+    await botan.click('[data-testid=leave-button]');
+    await aiko.waitForSelector('[data-testid=people-button][aria-label="People, 1 here"]');
+    for (const page of [aiko, botan]) await page.context().close();
+  });
+
   it('is encrypted end to end for those who have the passphrase, if they wish', async () => {
     const room = await kaigi.rest.createRoom('secret');
+    const pages: Page[] = [];
+    onTestFinished(async () => {
+      for (const page of pages) await page.context().close();
+    });
     const enter = async (name: string, passphrase: string): Promise<Page> => {
       const page = await browser.page(`${kaigi.url}/?name=${name}&room=${room}&view=grid&camera=generated`, name, { width: 900, height: 640 });
+      pages.push(page);
       await page.fill('[data-testid=passphrase-input]', passphrase);
       await page.click('[data-testid=join-button]');
-      await page.waitForSelector('[data-testid=conference][data-publishing=true]', { timeout: 15_000 });
+      await page.waitForSelector('[data-testid=conference][data-publishing=true]');
       return page;
     };
     const dai = await enter('Dai', 'abracadabra');
@@ -141,11 +152,5 @@ describe('the sample application', () => {
     const gil = await enter('Gil', '');
     const closed = gil.locator('[data-testid=tile][data-kind=camera][data-state=failed]');
     await until('nor without any', async () => (await closed.count()) === 3);
-    for (const page of [dai, emi, fumi, gil]) await page.context().close();
-  });
-
-  it('says so when someone leaves', async () => {
-    await botan.click('[data-testid=leave-button]');
-    await aiko.waitForSelector('[data-testid=people-button][aria-label="People, 1 here"]', { timeout: 10_000 });
   });
 });

@@ -66,7 +66,7 @@ async function moves(page: Page, frames = 10): Promise<void> {
 }
 
 describe('a stream that is encrypted', () => {
-  it.each(['vp8', 'vp9', 'h264'])('(%s) is seen and heard by who has its key, and not by who has another', { timeout: 120_000 }, async (codec) => {
+  it.each(['vp8', 'vp9', 'h264'])('(%s) is seen and heard by who has its key, and not by who has another', async (codec) => {
     const [ann, bob, eve] = [await join('ann', 'secret'), await join('bob', 'secret'), await join('eve', 'guess')];
     const stream = await publish(ann, { look: RED, codec });
     for (const page of [bob, eve]) await subscribe(page, stream);
@@ -139,7 +139,7 @@ describe('a stream that is encrypted', () => {
 });
 
 describe('layers', () => {
-  it('are chosen of an encrypted stream as of others', { timeout: 120_000 }, async () => {
+  it('are chosen of an encrypted stream as of others', async () => {
     const [ann, bob] = [await join('ann', 'secret'), await join('bob', 'secret')];
     const layers = [
       { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
@@ -203,7 +203,7 @@ describe('keys', () => {
 });
 
 describe('a browser without script transforms', () => {
-  it('encrypts and decrypts all the same', { timeout: 120_000 }, async () => {
+  it('encrypts and decrypts all the same', async () => {
     const [ann, bob] = [await join('ann', 'secret', '&streams'), await join('bob', 'secret')];
     await subscribe(bob, await publish(ann, { look: RED }));
     await seesAndHears(bob, RED);

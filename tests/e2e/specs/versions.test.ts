@@ -103,7 +103,7 @@ describe.each(PAGES)('a page that speaks %s', (name, generation, protocol, trans
     await page.call('unpublish', id);
   });
 
-  it('takes one layer of a stream that has several', { timeout: 90_000 }, async () => {
+  it('takes one layer of a stream that has several', async () => {
     const layers = [{ rid: 'q', scaleResolutionDownBy: 2, maxBitrate: 150_000 }, { rid: 'f', maxBitrate: 500_000 }];
     const stream = await modern.call('publish', { look: GREEN, audio: false, size: { width: 640, height: 480 }, framerate: 10, layers });
     const { media } = (await page.isTold<{ data: { media: Media } }>('stream', { id: stream, status: 'add' })).data;
