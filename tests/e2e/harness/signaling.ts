@@ -7,7 +7,7 @@ import { PATIENCE, until } from './until';
 
 /** What is used of a Socket.IO client, whichever its version. */
 export interface Emitter {
-  readonly io: { engine: { transport: { name: string } } };
+  readonly io: { engine: { readyState: string; transport: { name: string } } };
   on(event: string, listener: (...args: unknown[]) => void): unknown;
   emit(event: string, ...args: unknown[]): unknown;
   close(): unknown;
@@ -203,6 +203,12 @@ export class Signaling {
 
   close(): void {
     this.socket.close();
+  }
+
+  /** Hangs up, and waits until its machine, too, takes no more of what comes: a connection that still has to say something closes later. */
+  async hangUp(): Promise<void> {
+    this.close();
+    await until('the connection is closed', () => this.socket.io.engine.readyState === 'closed');
   }
 }
 

@@ -48,19 +48,20 @@ describe.each(DIALECTS)('%s', (_, dialect) => {
 
   it('comes back to its place, and is told what it has missed', async () => {
     const gone = await enter(kaigi, room, dialect);
-    gone.client.close();
+    await gone.client.hangUp();
     const missed = Array.from({ length: 30 }, (_, i) => `missed ${i}`);
+    const greeting = `${gone.id} is back`;
     for (const message of missed) await witness.client.granted('text', { to: gone.id, message });
 
     const back = await Signaling.connect(kaigi.url, dialect.connect);
     const relogin = back.request('relogin', gone.reply.reconnectionTicket);
     // What is asked right behind it waits for it.
-    const asked = back.request('text', { to: witness.id, message: 'I am back' });
+    const asked = back.request('text', { to: witness.id, message: greeting });
     const ack = await relogin;
     expect(ack).toEqual({ status: 'ok', data: expect.any(String) });
     expect(decode(ack.data as string)).toMatchObject({ participantId: gone.id });
     expect(await asked).toEqual({ status: 'ok', data: undefined });
-    expect(await witness.client.told('text', { message: 'I am back' })).toEqual({ from: gone.id, to: 'me', message: 'I am back' });
+    expect(await witness.client.told('text', { message: greeting })).toEqual({ from: gone.id, to: 'me', message: greeting });
 
     await back.told('text', { message: 'missed 29' });
     expect(back.heard('text').map((data) => (data as { message: string }).message)).toEqual(missed);
