@@ -397,6 +397,7 @@ impl World {
             participant: participant(name),
             tracks: kinds.iter().enumerate().map(track).collect(),
             data: false,
+            any_label: false,
             attributes: None,
             transport: None,
             own_transport: false,
@@ -406,7 +407,7 @@ impl World {
     /// Asks to publish; the nodes answer, nothing is negotiated.
     pub(super) fn announce(&mut self, name: &str, kinds: &[Kind]) -> Result<Published, Refusal> {
         match self.run(Self::publish_command(name, kinds, 0))? {
-            Reply::Session { session, transport } => {
+            Reply::Session { session, transport, .. } => {
                 Ok(Published { stream: stream(session.as_str()), transport })
             }
             other => panic!("{other:?}"),
