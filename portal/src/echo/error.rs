@@ -25,7 +25,7 @@ pub(super) enum EchoError {
     Late,
     #[error("The body is not what is expected: {0}")]
     Malformed(String),
-    #[error("The type is to be \"offer\"")]
+    #[error("The type is not offer")]
     NoOffer,
     #[error(transparent)]
     Offer(#[from] FoldError),

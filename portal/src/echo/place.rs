@@ -1,4 +1,4 @@
-//! Where sessions take place: rooms of nobody's service, one for each session that there may be at a time, made when it is first needed.
+//! Where sessions take place: rooms of a service that nobody has, one for each session that there may be at a time, made when it is first needed.
 
 use kaigi_proto::ids::RoomId;
 use kaigi_room_config::RoomConfig;
@@ -11,6 +11,9 @@ use crate::{
     token::TokenRecord,
 };
 
+/// What owns the rooms: a service that nobody has, as its id is none that is ever given.
+const SERVICE: &str = "echo";
+
 /// The room of a slot. Portals share them, as sessions see nothing of each other.
 pub(super) fn room_of(Slot(slot): Slot) -> RoomId {
     // "echo", in the form that all rooms' ids have.
@@ -18,7 +21,7 @@ pub(super) fn room_of(Slot(slot): Slot) -> RoomId {
 }
 
 fn config(room: &RoomId, slot: Slot) -> RoomConfig {
-    let mut config = RoomConfig::new(room.as_str(), &format!("echo {}", slot.0), "");
+    let mut config = RoomConfig::new(room.as_str(), &format!("echo {}", slot.0), SERVICE);
     // Nothing is mixed; what is sent can be had back in the same format, filtered or not.
     config.views.clear();
     config.media_in.video.clone_from(&config.media_out.video.format);
@@ -44,7 +47,7 @@ pub(super) fn guest(room: &RoomId) -> TokenRecord {
         user: "echo".into(),
         role: "presenter".to_owned(),
         room: room.to_string(),
-        service: String::new(),
+        service: SERVICE.to_owned(),
         isp: String::new(),
         region: String::new(),
         created_ms: UnixMillis::now().0,

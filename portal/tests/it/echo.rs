@@ -158,7 +158,7 @@ async fn an_offer_of_both_ways_is_one_publication_and_one_subscription_of_it() {
     let stored = house.cluster.document(Collection::Rooms, room).unwrap();
     assert_eq!(
         (&stored["views"], &stored["service"]),
-        (&json!([]), &json!("")),
+        (&json!([]), &json!("echo")),
         "nobody's, and nothing is mixed"
     );
     assert_eq!(house.cluster.calls("join")[0]["room"], room);
@@ -241,11 +241,7 @@ async fn what_can_not_be_served_is_refused_and_leaves_nothing() {
         (offer(&sdp("sendrecv", 126)), (422, "offer_not_served")),
         (offer(&"x".repeat(200_000)), (413, "too_large")),
     ] {
-        assert_eq!(
-            refused(&house.offers(body.clone()).await),
-            (expected.0, expected.1.to_owned()),
-            "{body}"
-        );
+        assert_eq!(refused(&house.offers(body.clone()).await), (expected.0, expected.1.to_owned()), "{body}");
         eventually("nobody stays", || house.cluster.state().members.is_empty()).await;
     }
     let text = http::send(house.http, "POST", "/echo/offer", &[("content-type", "text/plain")], "{}").await;
