@@ -20,6 +20,7 @@ use axum::{
     body::to_bytes,
     extract::{ConnectInfo, Request, State},
     http::{HeaderName, header},
+    middleware::from_fn,
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -28,7 +29,7 @@ use tracing::Instrument;
 
 use crate::{
     signaling::Signaling,
-    web::{RateLimit, cors_layer, pages, subscriber_line},
+    web::{RateLimit, cors_layer, guard_page, pages, subscriber_line},
 };
 use chat::MAX_TEXT;
 use error::EchoError;
@@ -127,7 +128,8 @@ impl EchoDoor {
     /// The routes and the page on a port of their own.
     pub(crate) fn own_port(self, web_root: Option<&Path>, cors: &[String]) -> Router {
         let page = web_root.map(|root| root.join("echo"));
-        self.routes().fallback_service(pages(page.as_deref())).layer(cors_layer(cors))
+        let page = pages(page.as_deref()).layer(from_fn(guard_page));
+        self.routes().fallback_service(page).layer(cors_layer(cors))
     }
 }
 

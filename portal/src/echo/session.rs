@@ -211,7 +211,7 @@ impl Session {
     pub(super) async fn run(mut self, mut sayings: mpsc::Receiver<Saying>, stopping: CancellationToken) {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut come, mut since) = ((0, 0), Instant::now());
+        let mut silence = Silence { last: (0, 0), since: Instant::now() };
         let end = loop {
             let filtered = async {
                 match &mut self.filtering {
@@ -249,10 +249,8 @@ impl Session {
                 _ = look.tick() => {
                     let packets = published(&self.backend, &self.seat.room, &self.ids.publication).await;
                     // What can't be counted at the moment counts as nothing new.
-                    let now = (packets.unwrap_or(come.0), self.chat.heard());
-                    if now != come {
-                        (come, since) = (now, Instant::now());
-                    } else if since.elapsed() >= IDLE {
+                    let heard = (packets.unwrap_or(silence.last.0), self.chat.heard());
+                    if silence.lasts(heard, Instant::now()) {
                         break Some(End::Idle);
                     }
                 }
@@ -293,6 +291,24 @@ impl Session {
         };
         let filter = filter(self.backend.clone(), self.seat.clone(), subscription, wanted, streams);
         self.filtering = Some(Filtering { come, task: tokio::spawn(filter) });
+    }
+}
+
+/// For how long nothing has come from a client.
+#[derive(Debug)]
+struct Silence {
+    /// Packets of media and messages, as they were counted last.
+    last: (u64, u64),
+    since: Instant,
+}
+
+impl Silence {
+    /// Whether that is too long, by what is counted now.
+    fn lasts(&mut self, heard: (u64, u64), now: Instant) -> bool {
+        if heard != self.last {
+            (self.last, self.since) = (heard, now);
+        }
+        now.duration_since(self.since) >= IDLE
     }
 }
 
@@ -439,6 +455,18 @@ mod tests {
         assert_eq!(stream("o", added), Some(News::Come("o".into())));
         let dropped = join_event::Event::Dropped(Dropped { reason: "x".into() });
         assert_eq!(ids().news(Some(dropped)), Some(News::End(End::Dropped("x".into()))));
+    }
+
+    #[test]
+    fn silence_lasts_from_the_last_that_was_heard() {
+        let start = Instant::now();
+        let mut silence = Silence { last: (0, 0), since: start };
+        let mut lasts = |heard, seconds| silence.lasts(heard, start + Duration::from_secs(seconds));
+        assert!(!lasts((0, 0), 59));
+        assert!(!lasts((7, 0), 61), "media came");
+        assert!(!lasts((7, 1), 120), "a message came");
+        assert!(!lasts((7, 1), 179));
+        assert!(lasts((7, 1), 180));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::{
     echo::EchoDoor, health::Readiness, health::health_routes, peers::Peers, signaling::Signaling, whip::Doors,
 };
 
-pub(crate) use console::{Console, parse_api};
+pub(crate) use console::{Console, guard_page, parse_api};
 pub(crate) use pages::{find_web_root, pages};
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use sample::{SampleDoor, subscriber_line};
