@@ -183,6 +183,7 @@ if $with_tests; then
   python_install schemathesis tests/e2e/schemathesis/requirements.txt
   python_install opencv filters/tests/requirements.txt
   python_install kubernetes tests/e2e/kubernetes/requirements.txt
+  python_install aiortc tests/e2e/aiortc/requirements.txt
   unpack prometheus promtool # checks alert rules
   unpack coturn turnserver
 fi

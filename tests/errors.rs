@@ -4,8 +4,10 @@
 use std::{fs, path::Path};
 
 /// Where the texts for clients are made.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 13] = [
     "conference-agent/src/room/refusal.rs",
+    "portal/src/echo/error.rs",
+    "portal/src/echo/fold.rs",
     "portal/src/protocol/request.rs",
     "portal/src/signaling/mod.rs",
     "portal/src/signaling/login.rs",

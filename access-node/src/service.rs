@@ -1,6 +1,6 @@
 //! The gRPC services: `AccessNode` for the agents, `MediaLink` and `DataLink` for other nodes.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use kaigi_proto::{
     ids::{AttachmentId, IdError, RoomId, SessionId, StreamId, TransportId, WorkerId},
@@ -10,13 +10,14 @@ use kaigi_proto::{
     },
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     events::EventHub,
-    node::{Node, NodeError, request},
+    node::{ConsumerId, Node, NodeError, request},
+    sctp::{self, ChannelId, Message},
     sdp::{MAX_SDP, Offer},
-    worker::{DataConsumers, DataStream, Workers},
+    worker::{DataConsumers, DataStream, ExchangeStream, WorkerHandle, Workers},
 };
 
 /// Largest message of an agent, in bytes: an offer and what is around it.
@@ -24,6 +25,9 @@ pub const MAX_MESSAGE: usize = MAX_SDP + 4096;
 
 /// Transports whose counters are told by one call.
 pub const MAX_COUNTED: usize = 100;
+
+/// Longest wait for the first request of an exchange of data, which says of what stream.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
 
 /// All services.
 #[derive(Clone, Debug)]
@@ -274,6 +278,7 @@ impl LayerLink for Service {
 #[tonic::async_trait]
 impl DataLink for Service {
     type SubscribeStream = DataStream;
+    type ExchangeStream = ExchangeStream;
 
     async fn subscribe(&self, request: Request<v1::DataRequest>) -> Result<Response<DataStream>, Status> {
         let stream = StreamId::new(&request.into_inner().stream_id).map_err(bad_id)?;
@@ -281,6 +286,56 @@ impl DataLink for Service {
         // If this is refused, or the caller goes away, the consumer is found closed.
         let open = move |node: &mut Node, _| node.open_data_consumer(consumer, &stream);
         self.workers.find(NodeError::UnknownStream, open).await??;
-        Ok(Response::new(messages))
+        Ok(Response::new(messages.into()))
     }
+
+    async fn exchange(
+        &self,
+        request: Request<Streaming<v1::DataExchangeRequest>>,
+    ) -> Result<Response<ExchangeStream>, Status> {
+        let mut requests = request.into_inner();
+        let first = tokio::time::timeout(FIRST_REQUEST, requests.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no first request"))??;
+        let stream = StreamId::new(&first.unwrap_or_default().stream_id).map_err(bad_id)?;
+        let (consumer, replies) = self.data.open();
+        for worker in self.workers.iter() {
+            let stream = stream.clone();
+            let open = move |node: &mut Node, _: Instant| node.open_data_exchange(consumer, &stream);
+            match worker.call(open).await? {
+                Err(NodeError::UnknownStream) => {}
+                Err(error) => return Err(error.into()),
+                Ok(()) => {
+                    tokio::spawn(exchanged(requests, worker.clone(), consumer, self.data.clone()));
+                    return Ok(Response::new(replies));
+                }
+            }
+        }
+        Err(NodeError::UnknownStream.into())
+    }
+}
+
+/// Brings what a caller sends to the publisher's channels, until either side ends.
+async fn exchanged(
+    mut requests: Streaming<v1::DataExchangeRequest>,
+    worker: WorkerHandle,
+    consumer: ConsumerId,
+    data: DataConsumers,
+) {
+    while let Ok(Some(request)) = requests.message().await {
+        let Some(message) = request.message else { continue };
+        let channel = message.channel.map(u16::try_from).transpose();
+        let Ok(channel) = channel.map(|channel| channel.map(ChannelId)) else { continue };
+        if message.payload.len() > sctp::MAX_MESSAGE {
+            tracing::warn!(bytes = message.payload.len(), "a message is too large for a data channel");
+            continue;
+        }
+        let message = Message { payload: message.payload, text: message.text };
+        let send = move |node: &mut Node, now| node.send_to_publisher(now, consumer, channel, &message);
+        if !worker.call(send).await.unwrap_or(false) {
+            break;
+        }
+    }
+    // A worker that has ended has forgotten it.
+    let _ = worker.call(move |node, _| node.close_data_consumer(consumer)).await;
+    data.end(consumer);
 }

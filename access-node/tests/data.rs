@@ -50,8 +50,27 @@ impl World {
             data: true,
             ..v1::OpenPublicationRequest::default()
         };
+        self.open_data(request)
+    }
+
+    fn open_data(&mut self, request: v1::OpenPublicationRequest) -> Result<(), NodeError> {
         let (opened, tracks) = request::publication(request)?;
         self.node.open_publication(self.now, &opened, tracks)
+    }
+
+    /// Publishes what comes on channels of any label.
+    fn publish_all_data(&mut self, client: usize) -> Result<(), NodeError> {
+        self.open_data(v1::OpenPublicationRequest {
+            agent_id: AGENT.into(),
+            room_id: "room".into(),
+            epoch: 1,
+            participant_id: format!("participant{client}"),
+            transport_id: Self::transport(client),
+            session_id: "publication0".into(),
+            data: true,
+            any_label: true,
+            ..v1::OpenPublicationRequest::default()
+        })
     }
 
     fn subscribe_data(
@@ -398,7 +417,7 @@ fn data_go_from_node_to_node_once_for_all_subscribers_there() {
         .data_calls()
         .into_iter()
         .map(|call| match call {
-            DataCall::Message { consumer: to, message } if to == consumer => message,
+            DataCall::Message { consumer: to, message, .. } if to == consumer => message,
             other => panic!("{other:?}"),
         })
         .collect();
@@ -476,4 +495,54 @@ fn a_turn_of_data_is_bounded() {
         turns += 1;
     }
     assert!(turns > 2, "20 receivers of 52 datagrams each take {turns} turns");
+}
+
+#[test]
+fn channels_of_any_label_are_answered_by_whoever_exchanges_data_with_their_publisher() {
+    let mut world = roomy("access-1", 7);
+    let peer = world.add_peer(|world, client| world.publish_all_data(client).unwrap());
+    let stream = StreamId::new(STREAM).unwrap();
+    let established = |(_, _, event): &(String, String, Event)| matches!(event, Event::SessionEstablished(_));
+    assert!(world.events.iter().any(established), "it needs no channel");
+    let portal = ConsumerId(5);
+    let unknown = StreamId::new("other").unwrap();
+    assert_eq!(world.node.open_data_exchange(portal, &unknown), Err(NodeError::UnknownStream));
+    world.node.open_data_exchange(portal, &stream).unwrap();
+    let told = |world: &mut World| -> Vec<usize> {
+        let open = |call| match call {
+            DataCall::Channels { consumer, open } if consumer == portal => Some(open),
+            _ => None,
+        };
+        world.data_calls().into_iter().filter_map(open).collect()
+    };
+    assert_eq!(told(&mut world), [0]);
+    let chat = world.reliable(peer, "chat");
+    let other = world.reliable(peer, "what is no id: \u{e9}");
+    assert_eq!(told(&mut world), [1, 2]);
+    world.say(peer, chat, b"ping 1");
+    let calls = world.data_calls();
+    let [DataCall::Message { consumer, message, channel: Some(from) }] = &calls[..] else {
+        panic!("{calls:?}")
+    };
+    assert_eq!((*consumer, &message.payload[..]), (portal, &b"ping 1"[..]));
+    // Back on the channel that it came on; to all, if none is named.
+    let answer = |text: &'static [u8]| Message { payload: text.into(), text: true };
+    assert!(world.node.send_to_publisher(world.now, portal, Some(*from), &answer(b"pong 1")));
+    assert!(world.node.send_to_publisher(world.now, portal, None, &answer(b"all")));
+    world.settle();
+    let mut heard = world.heard(peer);
+    heard.sort();
+    assert_eq!(heard, [&b"all"[..], b"all", b"pong 1"]);
+    let now = world.now;
+    world.clients[peer].1.data.as_mut().unwrap().close(now, other);
+    world.exchange(peer);
+    assert_eq!(told(&mut world), [1]);
+    world.close_session(peer, STREAM);
+    assert!(
+        world
+            .data_calls()
+            .iter()
+            .any(|call| matches!(call, DataCall::End { consumer } if *consumer == portal))
+    );
+    assert!(!world.node.send_to_publisher(world.now, portal, None, &answer(b"late")));
 }

@@ -120,6 +120,7 @@ pub(crate) fn publish(request: v1::PublishRequest) -> Parsed<Command> {
         participant: participant_id(&request.participant_id)?,
         tracks,
         data: request.data,
+        any_label: request.any_label,
         attributes: some(request.attributes).map(|text| json(text, "attributes")).transpose()?,
         transport: transport(&request.transport_id)?,
         own_transport: request.own_transport,

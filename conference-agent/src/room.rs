@@ -35,6 +35,7 @@ mod refusal;
 mod regions;
 mod restore;
 mod retries;
+mod returned;
 mod sessions;
 mod snapshot;
 mod speakers;

@@ -45,9 +45,10 @@ impl ConferenceService {
 
     async fn session(&self, room: &str, request_id: String, command: Command) -> Answer<v1::SessionReply> {
         match self.ask_once(room, request_id, command).await? {
-            Reply::Session { session, transport } => Ok(Response::new(v1::SessionReply {
+            Reply::Session { session, transport, data } => Ok(Response::new(v1::SessionReply {
                 session_id: session.to_string(),
                 transport_id: transport.to_string(),
+                data,
             })),
             other => Err(unexpected(&other)),
         }

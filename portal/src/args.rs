@@ -56,6 +56,13 @@ pub struct Args {
     /// Port for clients of OWT's peer-to-peer mode, who expect 8095, or 8096 with TLS; default: not served. 0 takes a free one
     #[arg(long, env = "KAIGI_OWT_PEER_PORT")]
     pub owt_peer_port: Option<u16>,
+    /// Sessions at a time that get their own picture and sound back from POST /echo/offer, whoever asks; 0 = not served. Each may cost a decoder, a
+    /// filter and an encoder
+    #[arg(long, env = "KAIGI_ECHO_SESSIONS", default_value = "0", value_parser = within::<0, 256>)]
+    pub echo_sessions: usize,
+    /// Port on which the same is at /offer, for clients that know no path; default: none. 0 takes a free one
+    #[arg(long, env = "KAIGI_ECHO_PORT")]
+    pub echo_port: Option<u16>,
     /// Seconds between two pings of a signaling connection
     #[arg(long, env = "KAIGI_PING_INTERVAL", default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub ping_interval: u64,
@@ -145,6 +152,7 @@ mod tests {
     fn limits_have_bounds() {
         for (flag, good, bad) in [
             ("--ping-interval", ["1", "300"], ["0", "301"]),
+            ("--echo-sessions", ["0", "256"], ["-1", "257"]),
             ("--ping-timeout", ["1", "300"], ["0", "301"]),
             ("--login-timeout", ["1", "3600"], ["0", "3601"]),
             ("--max-message-bytes", ["65536", "16000000"], ["65535", "16000001"]),

@@ -7,6 +7,7 @@
 mod args;
 mod backend;
 mod clock;
+mod echo;
 mod health;
 mod ice_servers;
 mod ident;

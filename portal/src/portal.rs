@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     args::Args,
     backend::Backend,
+    echo::EchoDoor,
     health::{Readiness, health_routes},
     ice_servers::IceServers,
     owt_peers::OwtPeers,
@@ -56,6 +57,7 @@ pub struct Portal {
     management: TcpListener,
     health_port: TcpListener,
     owt_peers: Option<TcpListener>,
+    echo: Option<TcpListener>,
     tls: Option<RustlsConfig>,
 }
 
@@ -75,10 +77,15 @@ impl Portal {
         if args.owt_peer_port.is_some() && args.peer_rooms == PeerRoomsMode::Off {
             anyhow::bail!("--owt-peer-port needs --peer-rooms open, or token");
         }
+        if args.echo_port.is_some() && args.echo_sessions == 0 {
+            anyhow::bail!("--echo-port needs --echo-sessions");
+        }
+        let echo = args.echo_port.map(|port| listen(SocketAddr::new(args.bind, port))).transpose()?;
         let owt_peers =
             args.owt_peer_port.map(|port| listen(SocketAddr::new(args.bind, port))).transpose()?;
         Ok(Self {
             owt_peers,
+            echo,
             http: listen(SocketAddr::new(args.bind, args.http_port))?,
             management: listen(SocketAddr::new(args.bind, args.management_port))?,
             health_port: listen(args.worker.health_listen)?,
@@ -120,6 +127,14 @@ impl Portal {
         self.owt_peers.as_ref().map(TcpListener::local_addr).transpose()
     }
 
+    /// Where media are given back on a port of their own, if they are.
+    ///
+    /// # Errors
+    /// If the socket is gone.
+    pub fn echo_addr(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.echo.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
     /// Serves until it is to end, and leaves the cluster. If it drains, those who could not come back are waited for, and who can is sent to
     /// come back elsewhere; then, and if it is stopped at once, everybody is dropped.
     ///
@@ -129,8 +144,8 @@ impl Portal {
         let shutdown: Shutdown = shutdown.into();
         let (http_addr, management_addr, health_addr) =
             (self.http_addr()?, self.management_addr()?, self.health_addr()?);
-        let owt_peers_addr = self.owt_peers_addr()?;
-        let Self { args, health, http, management, health_port, owt_peers, tls } = self;
+        let (owt_peers_addr, echo_addr) = (self.owt_peers_addr()?, self.echo_addr()?);
+        let Self { args, health, http, management, health_port, owt_peers, echo, tls } = self;
         let trust = args.worker.trust.read()?;
         trust.report();
         let channels = Channels::new(trust);
@@ -171,9 +186,10 @@ impl Portal {
             Console::new(tls.is_some(), management_addr.port(), args.console_api.clone(), args.sample);
         let whip = Doors::new(signaling.clone());
         let peers = Peers::new(signaling.clone(), args.peer_rooms, args.cors.clone().into());
+        let door = (args.echo_sessions > 0).then(|| EchoDoor::new(signaling.clone(), args.echo_sessions));
         let clients = web::router(
             &signaling,
-            OtherClients { whip, peers },
+            OtherClients { whip, peers, echo: door.clone() },
             readiness.clone(),
             sample,
             web_root.as_deref(),
@@ -192,8 +208,12 @@ impl Portal {
             let peers = OwtPeers::new(signaling.clone(), args.peer_rooms, args.cors.clone().into());
             servers.spawn(serve(listener, tls.clone(), peers.router(), handle.clone()));
         }
+        if let Some((listener, door)) = echo.zip(door) {
+            let router = door.own_port(web_root.as_deref(), &args.cors);
+            servers.spawn(serve(listener, tls.clone(), router, handle.clone()));
+        }
         servers.spawn(serve(health_port, None, health_routes(readiness), handle.clone()));
-        tracing::info!(%http_addr, %management_addr, %health_addr, ?owt_peers_addr, tls = tls.is_some(), ?web_root, sample = args.sample, "portal listens");
+        tracing::info!(%http_addr, %management_addr, %health_addr, ?owt_peers_addr, ?echo_addr, tls = tls.is_some(), ?web_root, sample = args.sample, "portal listens");
 
         let load = LoadGauge::default();
         let leaving = CancellationToken::new();

@@ -14,7 +14,12 @@ use kaigi_proto::{
     v1::{self, access_event::Event},
 };
 
-use super::{ConsumerId, DataCall, DataRole, Node, data_link::DataLinks, net::Net, transport::Transport};
+use super::{
+    ConsumerId, DataCall, DataRole, Labels, Node,
+    data_link::DataLinks,
+    net::Net,
+    transport::{Session, Transport},
+};
 use crate::{
     keys::TransportKey,
     sctp::{ChannelId, Message, Sctp, SctpEvent, Sent},
@@ -41,7 +46,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct SessionData {
     pub(super) role: DataRole,
-    channels: Vec<ChannelId>,
+    pub(super) channels: Vec<ChannelId>,
     /// Whether there was a channel already.
     pub(super) has_opened: bool,
 }
@@ -49,6 +54,15 @@ pub(super) struct SessionData {
 impl SessionData {
     pub(super) fn new(role: DataRole) -> Self {
         Self { role, channels: Vec::new(), has_opened: false }
+    }
+
+    /// Whether it is complete without a channel, or has had one.
+    pub(super) fn is_ready(&self) -> bool {
+        self.has_opened || self.takes_any_label()
+    }
+
+    fn takes_any_label(&self) -> bool {
+        matches!(self.role, DataRole::Publishes(Labels::Any))
     }
 }
 
@@ -67,7 +81,7 @@ enum Holder {
 #[derive(Debug, Default)]
 pub(super) struct TransportData {
     /// From the client's first packet on.
-    sctp: Option<Sctp>,
+    pub(super) sctp: Option<Sctp>,
     holders: HashMap<ChannelId, Holder>,
     is_ready: bool,
 }
@@ -104,7 +118,7 @@ impl Data {
 
 impl Net {
     /// A transport has something to send.
-    fn data_ready(&mut self, now: Instant, key: TransportKey) {
+    pub(super) fn data_ready(&mut self, now: Instant, key: TransportKey) {
         let Some(transport) = self.transports.get_mut(key).filter(|t| !t.data.is_ready) else { return };
         transport.data.is_ready = true;
         self.data.ready.push_back(key);
@@ -221,6 +235,7 @@ impl Node {
                         && let Some(data) = transport.sessions.get_mut(&session).and_then(|s| s.data.as_mut())
                     {
                         data.channels.retain(|id| *id != channel);
+                        self.tell_channels(key, &session);
                     }
                 }
             }
@@ -230,10 +245,17 @@ impl Node {
     fn channel_opened(&mut self, now: Instant, key: TransportKey, channel: ChannelId) {
         let Some(transport) = self.net.transports.get_mut(key) else { return };
         let Some(sctp) = &mut transport.data.sctp else { return };
-        let session = sctp.label(channel).and_then(|label| SessionId::new(label).ok());
-        let Some(session) = session else { return sctp.close(channel) };
-        if transport.sessions.get(&session).is_some_and(|session| session.data.is_some()) {
+        let named = sctp.label(channel).and_then(|label| SessionId::new(label).ok());
+        let has_data = |id: &&SessionId| transport.sessions.get(*id).is_some_and(|s| s.data.is_some());
+        let any = || {
+            let takes = |session: &Session| session.data.as_ref().is_some_and(SessionData::takes_any_label);
+            transport.sessions.iter().find(|(_, session)| takes(session)).map(|(id, _)| id)
+        };
+        if let Some(session) = named.as_ref().filter(has_data).or_else(any).cloned() {
             return self.bind_channel(now, key, &session, channel);
+        }
+        if named.is_none() {
+            return sctp.close(channel);
         }
         let waiting = transport.data.holders.values().filter(|h| matches!(h, Holder::Waiting { .. })).count();
         if waiting >= MAX_WAITING {
@@ -258,6 +280,8 @@ impl Node {
         }
         data.channels.push(channel);
         data.has_opened = true;
+        self.tell_channels(key, id);
+        let Some(transport) = self.net.transports.get_mut(key) else { return };
         let before = transport.data.holders.insert(channel, Holder::Session(id.clone()));
         if let Some(Holder::Waiting { messages, .. }) = before {
             for message in messages {
@@ -273,12 +297,12 @@ impl Node {
         match holders.get_mut(&channel) {
             Some(Holder::Session(session)) => {
                 let data = transport.sessions.get(session).and_then(|session| session.data.as_ref());
-                let publishes = data.is_some_and(|data| matches!(data.role, DataRole::Publishes));
+                let publishes = data.is_some_and(|data| matches!(data.role, DataRole::Publishes(_)));
                 // What a subscriber says on its channel is for nobody.
                 let Some(stream) = publishes.then(|| StreamId::new(session).ok()).flatten() else { return };
                 self.net.counters.data_messages_in += 1;
                 self.net.counters.data_bytes_in += message.payload.len() as u64;
-                self.fan_out(now, &stream, &message);
+                self.fan_out(now, &stream, &message, Some(channel));
             }
             Some(Holder::Waiting { messages, .. }) => {
                 let held: usize = messages.iter().map(|message| message.payload.len()).sum();
@@ -295,8 +319,14 @@ impl Node {
         }
     }
 
-    /// A message of a stream goes to all that receive it.
-    pub(super) fn fan_out(&mut self, now: Instant, stream: &StreamId, message: &Message) {
+    /// A message of a stream goes to all that receive it. `channel`: where it came in, if that was here.
+    pub(super) fn fan_out(
+        &mut self,
+        now: Instant,
+        stream: &StreamId,
+        message: &Message,
+        channel: Option<ChannelId>,
+    ) {
         let mut slow = Vec::new();
         let receivers = self.net.data.receivers.get_mut(stream).map(std::mem::take).unwrap_or_default();
         for (key, session) in &receivers {
@@ -309,7 +339,8 @@ impl Node {
         }
         for consumer in self.net.data.links.consumers_of(stream) {
             self.net.counters.data_link_messages_out += 1;
-            self.net.output.data.push(DataCall::Message { consumer: *consumer, message: message.clone() });
+            let (consumer, message) = (*consumer, message.clone());
+            self.net.output.data.push(DataCall::Message { consumer, message, channel });
         }
         for (key, session) in slow {
             self.net.counters.data_slow_receivers += 1;
@@ -326,7 +357,7 @@ impl Node {
         let data = transport.sessions.get(id).and_then(|session| session.data.as_ref());
         let Some(role) = data.map(|data| data.role.clone()) else { return };
         match role {
-            DataRole::Publishes => {
+            DataRole::Publishes(_) => {
                 if let Ok(stream) = StreamId::new(id) {
                     self.end_data_flow(&stream);
                     self.net.data.publications.insert(stream, key);
@@ -346,11 +377,15 @@ impl Node {
         let Some(transport) = self.net.transports.get(key) else { return };
         let Some(sctp) = &transport.data.sctp else { return };
         let is_waiting = |holder: &Holder| matches!(holder, Holder::Waiting { .. });
+        let data = transport.sessions.get(id).and_then(|session| session.data.as_ref());
+        let any = data.is_some_and(SessionData::takes_any_label);
         let mut waiting: Vec<ChannelId> = transport
             .data
             .holders
             .iter()
-            .filter(|(channel, holder)| is_waiting(holder) && sctp.label(**channel) == Some(id.as_str()))
+            .filter(|(channel, holder)| {
+                is_waiting(holder) && (any || sctp.label(**channel) == Some(id.as_str()))
+            })
             .map(|(channel, _)| *channel)
             .collect();
         waiting.sort();
@@ -364,7 +399,7 @@ impl Node {
     pub(super) fn data_session_closed(&mut self, key: TransportKey, id: &SessionId, data: SessionData) {
         self.net.close_channels(key, &data.channels);
         match data.role {
-            DataRole::Publishes => {
+            DataRole::Publishes(_) => {
                 let Ok(stream) = StreamId::new(id) else { return };
                 self.net.data.publications.remove(&stream);
                 for consumer in self.net.data.links.end_stream(&stream) {

@@ -2,7 +2,7 @@
 //! to each other in this: data are few beside media.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,7 @@ use super::{DataSource, Node, NodeError};
 use crate::{
     arena::Arena,
     keys::{DataFlowKey, DataFlowTag},
-    sctp::Message,
+    sctp::{ChannelId, Message},
     timers::Timers,
 };
 
@@ -32,6 +32,15 @@ pub enum DataCall {
         consumer: ConsumerId,
         /// The message.
         message: Message,
+        /// Where it came in, if that was here.
+        channel: Option<ChannelId>,
+    },
+    /// So many channels of the stream are open, for one that sends to them.
+    Channels {
+        /// For whom.
+        consumer: ConsumerId,
+        /// How many.
+        open: usize,
     },
     /// The stream has ended.
     End {
@@ -70,7 +79,9 @@ pub(super) struct DataFlow {
 #[derive(Debug, Default)]
 pub(super) struct DataLinks {
     consumers: HashMap<StreamId, Vec<ConsumerId>>,
-    streams: HashMap<ConsumerId, StreamId>,
+    pub(super) streams: HashMap<ConsumerId, StreamId>,
+    /// Those that send, too.
+    pub(super) exchanging: HashSet<ConsumerId>,
     pub(super) flows: Arena<DataFlow, DataFlowTag>,
     by_stream: HashMap<StreamId, DataFlowKey>,
     pub(super) timers: Timers<DataFlowKey>,
@@ -97,6 +108,7 @@ impl DataLinks {
     }
 
     pub(super) fn remove_consumer(&mut self, id: ConsumerId) {
+        self.exchanging.remove(&id);
         let Some(stream) = self.streams.remove(&id) else { return };
         let Some(consumers) = self.consumers.get_mut(&stream) else { return };
         consumers.retain(|other| *other != id);
@@ -110,6 +122,7 @@ impl DataLinks {
         let consumers = self.consumers.remove(stream).unwrap_or_default();
         for consumer in &consumers {
             self.streams.remove(consumer);
+            self.exchanging.remove(consumer);
         }
         consumers
     }
@@ -163,7 +176,7 @@ impl Node {
         let stream = entry.stream.clone();
         for message in messages {
             self.net.counters.data_link_messages_in += 1;
-            self.fan_out(now, &stream, message);
+            self.fan_out(now, &stream, message, None);
         }
         true
     }

@@ -5,6 +5,7 @@ mod adoption;
 mod counters;
 mod crossings;
 mod data;
+mod data_exchange;
 mod data_link;
 mod datagrams;
 mod error;
@@ -36,8 +37,8 @@ pub use ladder::Known;
 pub use links::{Attachment, Flow, Notice, Supplied};
 pub use output::{LinkCall, Output};
 pub use request::{
-    AudioSelection, DataRole, DataSource, Feed, LayerWish, Opened, PublicationTrack, SelectedAudio, Slot,
-    SubscriptionTrack, TrackSource,
+    AudioSelection, DataRole, DataSource, Feed, Labels, LayerWish, Opened, PublicationTrack, SelectedAudio,
+    Slot, SubscriptionTrack, TrackSource,
 };
 pub use transport::Transport;
 

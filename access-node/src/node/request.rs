@@ -50,9 +50,18 @@ pub struct Opened {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataRole {
     /// The client sends.
-    Publishes,
+    Publishes(Labels),
     /// The client receives.
     Subscribes(DataSource),
+}
+
+/// Which channels of a transport are a publication's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// Those whose label is its id.
+    Own,
+    /// All whose label is no other session's.
+    Any,
 }
 
 /// Where the data of a stream come from.
@@ -205,6 +214,7 @@ fn formats(messages: Vec<v1::MediaFormat>, kind: Kind) -> Result<Vec<Format>, No
 pub fn publication(
     request: v1::OpenPublicationRequest,
 ) -> Result<(Opened, Vec<PublicationTrack>), NodeError> {
+    let labels = if request.any_label { Labels::Any } else { Labels::Own };
     let opened = Opened {
         agent: WorkerId::new(&request.agent_id)?,
         room: RoomId::new(&request.room_id)?,
@@ -212,7 +222,7 @@ pub fn publication(
         participant: ParticipantId::new(&request.participant_id)?,
         transport: TransportId::new(&request.transport_id)?,
         session: SessionId::new(&request.session_id)?,
-        data: request.data.then_some(DataRole::Publishes),
+        data: request.data.then_some(DataRole::Publishes(labels)),
         selection: request.selection.map(selection).transpose()?,
     };
     let tracks = limited(request.tracks, "tracks")?.into_iter().map(|track| {

@@ -11,7 +11,7 @@ use rand::RngCore;
 use super::{
     Feed, Node, NodeError, Opened, PublicationTrack, SubscriptionTrack,
     adoption::Answers,
-    data::TransportData,
+    data::{SessionData, TransportData},
     interest::Interest,
     layers::{Fed, Layering},
     net::Room,
@@ -373,7 +373,7 @@ impl Node {
             let negotiated = |track: &SessionTrack| transport.negotiation.negotiated(&track.mid);
             let tracks: Option<Vec<_>> =
                 session.tracks.iter().map(|track| Some(told(track, negotiated(track)?))).collect();
-            let has_data = session.data.as_ref().is_none_or(|data| data.has_opened);
+            let has_data = session.data.as_ref().is_none_or(SessionData::is_ready);
             if let Some(tracks) = tracks.filter(|_| has_data) {
                 session.established = true;
                 events.push(v1::SessionEstablished { session_id: id.to_string(), tracks: tracks.concat() });

@@ -16,7 +16,7 @@ use std::{
 
 use kaigi_proto::{
     ids::StreamId,
-    v1::{self, data_link_client::DataLinkClient},
+    v1::{self, data_exchange_reply::Event as ExchangeEvent, data_link_client::DataLinkClient},
 };
 use kaigi_worker::Channels;
 use tokio::{sync::mpsc, task::AbortHandle};
@@ -27,7 +27,7 @@ use super::{WorkerHandle, flush::Exit};
 use crate::{
     keys::DataFlowKey,
     node::{ConsumerId, DataCall, Node},
-    sctp::{MAX_MESSAGE, Message},
+    sctp::{ChannelId, MAX_MESSAGE, Message},
 };
 
 /// Bytes and messages that may wait for another node. It serves many receivers, and the way between nodes is wide: this is a second
@@ -36,7 +36,7 @@ const MAX_QUEUED: (usize, usize) = (4 * 1024 * 1024, 8192);
 /// Deadline for the beginning of a stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
-type Item = Result<v1::DataMessage, Status>;
+type Item = Result<v1::DataExchangeReply, Status>;
 
 #[derive(Debug)]
 struct Consumer {
@@ -51,34 +51,64 @@ pub struct DataConsumers {
     next: Arc<AtomicU64>,
 }
 
-/// A consumer's messages.
+/// A consumer's messages, and how many channels there are, if it was opened for both.
 #[derive(Debug)]
-pub struct DataStream {
+pub struct ExchangeStream {
     receiver: mpsc::Receiver<Item>,
     queued: Arc<AtomicUsize>,
 }
 
-impl Stream for DataStream {
+impl Stream for ExchangeStream {
     type Item = Item;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Item>> {
         let item = ready!(self.receiver.poll_recv(context));
-        if let Some(Ok(message)) = &item {
+        if let Some(Ok(v1::DataExchangeReply { event: Some(ExchangeEvent::Message(message)) })) = &item {
             self.queued.fetch_sub(message.payload.len(), Ordering::Relaxed);
         }
         Poll::Ready(item)
     }
 }
 
+/// A consumer's messages alone.
+#[derive(Debug)]
+pub struct DataStream(ExchangeStream);
+
+impl From<ExchangeStream> for DataStream {
+    fn from(stream: ExchangeStream) -> Self {
+        Self(stream)
+    }
+}
+
+impl Stream for DataStream {
+    type Item = Result<v1::DataMessage, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let item = match ready!(Pin::new(&mut self.0).poll_next(context)) {
+                Some(Ok(v1::DataExchangeReply { event: Some(ExchangeEvent::Message(message)) })) => {
+                    Ok(message)
+                }
+                Some(Ok(v1::DataExchangeReply { event: Some(ExchangeEvent::Channels(_)) | None })) => {
+                    continue;
+                }
+                Some(Err(status)) => Err(status),
+                None => return Poll::Ready(None),
+            };
+            return Poll::Ready(Some(item));
+        }
+    }
+}
+
 impl DataConsumers {
     /// A consumer for a node that asks.
     #[must_use]
-    pub fn open(&self) -> (ConsumerId, DataStream) {
+    pub fn open(&self) -> (ConsumerId, ExchangeStream) {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED.1);
         let queued = Arc::new(AtomicUsize::new(0));
         let id = ConsumerId(self.next.fetch_add(1, Ordering::Relaxed));
         self.lock().insert(id, Consumer { sender, queued: queued.clone() });
-        (id, DataStream { receiver, queued })
+        (id, ExchangeStream { receiver, queued })
     }
 
     /// Takes out those that nobody reads any more.
@@ -94,7 +124,7 @@ impl DataConsumers {
     }
 
     /// Queues a message; `false` if there is no such consumer (any more), or it is too slow and has been ended.
-    fn send(&self, id: ConsumerId, message: Message) -> bool {
+    fn send(&self, id: ConsumerId, message: Message, channel: Option<ChannelId>) -> bool {
         let mut open = self.lock();
         let Some(consumer) = open.get(&id) else { return false };
         let length = message.payload.len();
@@ -102,8 +132,9 @@ impl DataConsumers {
         // One place is left for the error.
         if fits && consumer.sender.capacity() > 1 {
             consumer.queued.fetch_add(length, Ordering::Relaxed);
-            let item = v1::DataMessage { payload: message.payload, text: message.text };
-            if consumer.sender.try_send(Ok(item)).is_ok() {
+            let channel = channel.map(|channel| u32::from(channel.0));
+            let item = v1::DataMessage { payload: message.payload, text: message.text, channel };
+            if consumer.sender.try_send(Ok(reply(ExchangeEvent::Message(item)))).is_ok() {
                 return true;
             }
         } else {
@@ -114,8 +145,16 @@ impl DataConsumers {
         false
     }
 
+    /// Tells a consumer how many channels there are. One with too much in its queue will be ended by the next message.
+    fn tell(&self, id: ConsumerId, open: usize) {
+        let open = u32::try_from(open).unwrap_or(u32::MAX);
+        if let Some(consumer) = self.lock().get(&id).filter(|consumer| consumer.sender.capacity() > 1) {
+            let _ = consumer.sender.try_send(Ok(reply(ExchangeEvent::Channels(open))));
+        }
+    }
+
     /// Ends a consumer's stream once what is queued is read.
-    fn end(&self, id: ConsumerId) {
+    pub(crate) fn end(&self, id: ConsumerId) {
         self.lock().remove(&id);
     }
 
@@ -144,11 +183,12 @@ impl Exit {
         }
         for call in std::mem::take(&mut node.output().data) {
             match call {
-                DataCall::Message { consumer, message } => {
-                    if !self.data.consumers.send(consumer, message) {
+                DataCall::Message { consumer, message, channel } => {
+                    if !self.data.consumers.send(consumer, message, channel) {
                         node.close_data_consumer(consumer);
                     }
                 }
+                DataCall::Channels { consumer, open } => self.data.consumers.tell(consumer, open),
                 DataCall::End { consumer } => self.data.consumers.end(consumer),
                 DataCall::Subscribe { flow, endpoint, stream } => {
                     let (channels, back) = (self.channels.clone(), self.back.clone());
@@ -193,6 +233,10 @@ async fn read(
         }
     }
     Ok(())
+}
+
+fn reply(event: ExchangeEvent) -> v1::DataExchangeReply {
+    v1::DataExchangeReply { event: Some(event) }
 }
 
 fn message(message: v1::DataMessage) -> Message {

@@ -14,7 +14,7 @@ mod sockets;
 mod tcp;
 mod workers;
 
-pub use data::{DataConsumers, DataStream};
+pub use data::{DataConsumers, DataStream, ExchangeStream};
 pub use placement::Placement;
 pub use siblings::Siblings;
 pub use sockets::{BindError, Sockets};

@@ -349,7 +349,8 @@ impl World {
                 let consumer = ConsumerId(at as u64);
                 (0..=self.others.len()).for_each(|other| self.node_at(other).close_data_consumer(consumer));
             }
-            DataCall::Message { consumer, message } => {
+            DataCall::Channels { .. } => {}
+            DataCall::Message { consumer, message, .. } => {
                 if let Some((place, flow)) = self.data_consumers[consumer.0 as usize] {
                     self.node_at(place).data_arrived(now, flow, &[message]);
                 }

@@ -78,6 +78,7 @@ async fn a_session_whose_requester_went_away_is_ended() {
         participant,
         tracks: vec![track],
         data: false,
+        any_label: false,
         attributes: None,
         transport: None,
         own_transport: false,

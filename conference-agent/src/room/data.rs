@@ -1,7 +1,7 @@
 //! Data streams: what publishers send on data channels, beside media or without any.
 
 use kaigi_proto::{
-    ids::{ParticipantId, StreamId},
+    ids::{ParticipantId, SessionId, StreamId},
     v1,
 };
 
@@ -28,6 +28,13 @@ impl Room {
         let stream =
             stream.filter(|(_, publication)| publication.data && publication.phase == Phase::Established);
         stream.map(|(id, _)| id.clone()).ok_or(Refusal::NoSuchData)
+    }
+
+    /// Where the data of a session are exchanged, if it is a publication with data.
+    pub(super) fn own_data(&self, session: &SessionId) -> Option<v1::DataSource> {
+        let stream = StreamId::new(session.as_str()).ok()?;
+        self.state.publications.get(&stream).filter(|publication| publication.data)?;
+        self.data_source(&stream)
     }
 
     /// Where an access node finds the data of a stream.

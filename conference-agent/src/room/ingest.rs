@@ -223,6 +223,7 @@ impl Room {
             requested: Vec::new(),
             tracks: Vec::new(),
             data: false,
+            any_label: false,
             withheld: super::Kinds::default(),
             attributes,
             early: None,

@@ -216,6 +216,8 @@ pub(crate) struct Publish {
     /// At least one if there is no data, at most one of each kind, different mids.
     pub(crate) tracks: Vec<PublishTrack>,
     pub(crate) data: bool,
+    /// Whether data channels of any label are its own.
+    pub(crate) any_label: bool,
     /// JSON text.
     pub(crate) attributes: Option<String>,
     /// `None` = a new one.

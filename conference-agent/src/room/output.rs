@@ -65,6 +65,8 @@ pub(crate) enum Reply {
     Session {
         session: SessionId,
         transport: TransportId,
+        /// Where the data of a publication are exchanged, if it has any.
+        data: Option<v1::DataSource>,
     },
     Participants(Vec<v1::Participant>),
     Participant(v1::Participant),

@@ -48,6 +48,7 @@ impl Room {
             requested: requested.collect(),
             tracks: Vec::new(),
             data: publish.data,
+            any_label: publish.any_label,
             withheld: Kinds::default(),
             attributes: publish.attributes,
             early: None,
@@ -100,6 +101,7 @@ impl Room {
             tracks: tracks.collect(),
             data: publication.data,
             selection,
+            any_label: publication.any_label,
         };
         self.visit(&node);
         let pending = Pending::OpenPublication(id.clone());
@@ -176,6 +178,7 @@ impl Room {
         let is_analysis = matches!(publication.carrier, Carrier::Analysis { .. });
         let mixable = !publication.is_data_only() && !publication.is_encrypted() && !is_analysis;
         let (owner, transport) = (publication.owner.clone(), publication.transport().cloned());
+        self.stream_has_come(id);
         Kind::ALL.into_iter().for_each(|kind| self.order_flow(&SessionKey::Publication(id.clone()), kind));
         let changed = if self.config.auto_mix && mixable { self.mix_into_all(id) } else { Vec::new() };
         if let Some(stream) = self.describe_publication(id) {

@@ -153,7 +153,8 @@ impl Room {
                 }
             }
             Phase::Connecting | Phase::Established => {
-                self.reply(request, Ok(Reply::Session { session, transport }));
+                let data = self.own_data(&session);
+                self.reply(request, Ok(Reply::Session { session, transport, data }));
             }
         }
         true

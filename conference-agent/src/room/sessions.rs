@@ -200,7 +200,8 @@ impl Room {
     pub(super) fn acknowledge(&mut self, session: &str, transport: &TransportId) {
         let Ok(session) = SessionId::new(session) else { return };
         if let Some(request) = self.opening.remove(&session) {
-            self.reply(request, Ok(Reply::Session { session, transport: transport.clone() }));
+            let data = self.own_data(&session);
+            self.reply(request, Ok(Reply::Session { session, transport: transport.clone(), data }));
         }
     }
 

@@ -145,6 +145,9 @@ pub(crate) struct Publication {
     pub(crate) tracks: Vec<Track>,
     /// Whether it has data, too, or alone.
     pub(crate) data: bool,
+    /// Whether data channels of any label are its own.
+    #[serde(default)]
+    pub(crate) any_label: bool,
     /// What does not flow because the owner may not publish it any more; what was paused then is not among it.
     pub(crate) withheld: Kinds,
     /// JSON text.

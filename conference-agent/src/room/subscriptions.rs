@@ -31,8 +31,12 @@ impl Room {
         if subscribe.tracks.iter().any(|track| !participant.subscribe.has(track.kind)) {
             return Err(Refusal::Unauthorized);
         }
+        let origin = |track| match self.coming_origin(&subscribe, track) {
+            Some(coming) => Ok((coming, Conversion::default())),
+            None => self.origin(track),
+        };
         let origins: Vec<(Origin, Conversion)> =
-            subscribe.tracks.iter().map(|track| self.origin(track)).collect::<Result<_, _>>()?;
+            subscribe.tracks.iter().map(origin).collect::<Result<_, _>>()?;
         let owner = subscribe.participant;
         let data = subscribe.data_from.map(|from| self.data_origin(&owner, &from)).transpose()?;
         let mut sources = subscribe.tracks.iter().zip(&origins);
@@ -206,12 +210,18 @@ impl Room {
         let Some(node) = self.node_of(&subscription.transport) else { return };
         let (mut tracks, mut feeds) = (Vec::new(), Vec::new());
         for track in &subscription.tracks {
-            let is_there = matches!(track.from, Origin::Selected(_))
+            let is_coming = self.is_coming(&track.from);
+            let is_there = is_coming
+                || matches!(track.from, Origin::Selected(_))
                 || self.source(&subscription.owner, track.kind, &track.from).is_some();
             if !is_there {
                 return;
             }
-            let formats = self.formats(&track.from, track.kind, &track.wish);
+            let formats = if is_coming {
+                self.accepted_formats(track.kind)
+            } else {
+                self.formats(&track.from, track.kind, &track.wish)
+            };
             let feed = self.feed_of(subscription, track);
             let FeedOnWire { source, layers, wanted, selected } =
                 feed.as_ref().map(Feed::to_wire).unwrap_or_default();
@@ -220,7 +230,7 @@ impl Room {
                 mid: track.mid.clone(),
                 source,
                 formats: formats.iter().map(Format::to_wire).collect(),
-                client_order: matches!(track.from, Origin::View(_)),
+                client_order: is_coming || matches!(track.from, Origin::View(_)),
                 layers,
                 wanted,
                 selected,
@@ -502,7 +512,11 @@ impl Room {
         }
     }
 
-    fn subscribed_track(&mut self, id: &SubscriptionId, kind: Kind) -> Option<&mut SubscribedTrack> {
+    pub(super) fn subscribed_track(
+        &mut self,
+        id: &SubscriptionId,
+        kind: Kind,
+    ) -> Option<&mut SubscribedTrack> {
         let subscription = self.state.subscriptions.get_mut(id)?;
         subscription.tracks.iter_mut().find(|track| track.kind == kind)
     }

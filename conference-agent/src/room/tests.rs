@@ -16,6 +16,7 @@ mod permissions;
 mod publishing;
 mod random;
 mod regions;
+mod returned;
 mod speakers;
 mod stats;
 mod subscribing;

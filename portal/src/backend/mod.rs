@@ -3,6 +3,7 @@
 mod agent;
 mod analytics;
 mod call;
+mod data;
 mod egress;
 mod events;
 mod ingest;

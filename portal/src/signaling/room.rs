@@ -178,6 +178,7 @@ impl Caller {
             transport_id: publish.transport.map(String::from).unwrap_or_default(),
             own_transport: publish.own_transport,
             data: publish.data,
+            any_label: false,
             request_id: new_request_id(),
         };
         let call = self.conference.call(

@@ -11,10 +11,10 @@ use serde::Serialize;
 
 /// Below this are the console's files.
 const PATH: &str = "/console/";
-/// Below this are those of the page for peer-to-peer rooms.
-const PEERS_PATH: &str = "/webrtc/client/";
-/// Its policy: its own files, and signaling at its own address.
-const PEERS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+/// Below these are those of the pages for peer-to-peer rooms, and for media that come back.
+const PAGES: [&str; 2] = ["/webrtc/client/", "/echo/"];
+/// Their policy: their own files, and signaling at their own address.
+const PAGES_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// Where the console finds the management API: in its own configuration, `GET /console/config.json`.
@@ -89,19 +89,27 @@ pub(super) async fn config(
     ([(header::CACHE_CONTROL, "no-store")], Json(console))
 }
 
-/// Adds to the files of the console, and of the page for peers, what keeps others' scripts out of them.
+/// Adds to the files of the console, and of the other pages, what keeps others' scripts out of them.
 pub(super) async fn guard(State(console): State<Console>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let policy = if path.starts_with(PATH) {
         console.policy(request.headers())
-    } else if path.starts_with(PEERS_PATH) {
-        PEERS_POLICY.to_owned()
+    } else if PAGES.iter().any(|page| path.starts_with(page)) {
+        PAGES_POLICY.to_owned()
     } else {
         return next.run(request).await;
     };
-    let mut response = next.run(request).await;
+    guarded(next.run(request).await, &policy)
+}
+
+/// The same for a port that has one page only.
+pub(crate) async fn guard_page(request: Request, next: Next) -> Response {
+    guarded(next.run(request).await, PAGES_POLICY)
+}
+
+fn guarded(mut response: Response, policy: &str) -> Response {
     let headers = response.headers_mut();
-    if let Ok(policy) = HeaderValue::from_str(&policy) {
+    if let Ok(policy) = HeaderValue::from_str(policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     for (name, value) in [

@@ -16,10 +16,12 @@ use axum::{
 };
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::{health::Readiness, health::health_routes, peers::Peers, signaling::Signaling, whip::Doors};
+use crate::{
+    echo::EchoDoor, health::Readiness, health::health_routes, peers::Peers, signaling::Signaling, whip::Doors,
+};
 
-pub(crate) use console::{Console, parse_api};
-pub(crate) use pages::find_web_root;
+pub(crate) use console::{Console, guard_page, parse_api};
+pub(crate) use pages::{find_web_root, pages};
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use sample::{SampleDoor, subscriber_line};
 pub(crate) use upgrade::{Upgrade, is_allowed_origin};
@@ -30,6 +32,8 @@ pub(crate) struct OtherClients {
     /// WHIP and WHEP, with rules of their own for pages of other origins.
     pub(crate) whip: Doors,
     pub(crate) peers: Peers,
+    /// Media that come back, if that is served.
+    pub(crate) echo: Option<EchoDoor>,
 }
 
 /// The routes of the signaling port.
@@ -42,10 +46,11 @@ pub(crate) fn router(
     console: &Console,
     cors: &[String],
 ) -> Router {
-    let pages = pages::pages(web_root).layer(from_fn_with_state(console.clone(), console::guard));
+    let pages = pages(web_root).layer(from_fn_with_state(console.clone(), console::guard));
     let mut router = health_routes(readiness)
         .route("/console/config.json", get(console::config).with_state(console.clone()))
         .merge(others.peers.router())
+        .merge(others.echo.map(EchoDoor::router).unwrap_or_default())
         .fallback_service(pages);
     if let Some(door) = sample {
         router = router.route("/sample/tokens", post(sample::create).with_state(door));

@@ -34,7 +34,7 @@ pub(crate) fn find_web_root() -> Option<PathBuf> {
 }
 
 /// Serves the pages of `root`, or says that there are none.
-pub(super) fn pages(root: Option<&Path>) -> Router {
+pub(crate) fn pages(root: Option<&Path>) -> Router {
     let root = root.map(Path::to_path_buf);
     Router::new().fallback(any(serve)).with_state(root).layer(CompressionLayer::new())
 }
@@ -48,7 +48,7 @@ async fn serve(State(root): State<Option<PathBuf>>, request: Request) -> Respons
         return not_found(is_front);
     }
     let mut response = response.map(Body::new);
-    let is_immutable = ["/assets/", "/console/assets/", "/webrtc/client/assets/"]
+    let is_immutable = ["/assets/", "/console/assets/", "/webrtc/client/assets/", "/echo/assets/"]
         .iter()
         .any(|place| path.starts_with(place));
     let caching = if is_immutable { IMMUTABLE } else { REVALIDATE };

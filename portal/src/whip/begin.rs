@@ -88,7 +88,7 @@ async fn publish(seat: &Seat, sections: &[Section]) -> Result<(Ids, Vec<String>)
         seat.conference.call(ROOM_TIMEOUT, "conference.publish", message, |mut room, request| async move {
             room.publish(request).await
         });
-    let SessionReply { session_id, transport_id } = call.await?;
+    let SessionReply { session_id, transport_id, .. } = call.await?;
     let mids = sections.iter().map(|section| section.mid.clone()).collect();
     Ok((Ids { transport: transport_id, session: session_id.clone(), stream: session_id }, mids))
 }
@@ -118,7 +118,7 @@ async fn play(seat: &Seat, stream: &Stream, sections: Vec<Section>) -> Result<(I
         seat.conference.call(ROOM_TIMEOUT, "conference.subscribe", message, |mut room, request| async move {
             room.subscribe(request).await
         });
-    let SessionReply { session_id, transport_id } = call.await?;
+    let SessionReply { session_id, transport_id, .. } = call.await?;
     let mids = sections.into_iter().map(|section| section.mid).collect();
     Ok((Ids { transport: transport_id, session: session_id, stream: stream.id.clone() }, mids))
 }

@@ -118,7 +118,7 @@ impl ServerIce {
 }
 
 /// Whether something flows on each of these m-lines of an answer.
-pub(super) fn all_flow(answer: &str, mids: &[String]) -> bool {
+pub(crate) fn all_flow(answer: &str, mids: &[String]) -> bool {
     let sections: Vec<&str> = answer.split("\nm=").skip(1).collect();
     mids.iter().all(|mid| {
         sections.iter().any(|section| {

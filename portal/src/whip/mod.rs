@@ -40,9 +40,13 @@ use admission::Admission;
 use begin::{Wish, begin};
 use error::WhipError;
 use fragment::{Fragment, MAX_FRAGMENT};
-use offer::{MAX_OFFER, Offer, Way};
+use offer::{MAX_OFFER, Way};
 use session::{Command, Patched};
 use sessions::{Door, Sessions};
+
+pub(crate) use fragment::all_flow;
+pub(crate) use offer::{Offer, OfferError};
+pub(crate) use session::Seat;
 
 const SDP: &str = "application/sdp";
 const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";

@@ -12,7 +12,7 @@ const MAX_MID: usize = 32;
 
 /// Why an offer can't be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum OfferError {
+pub(crate) enum OfferError {
     #[error("The body is no session description")]
     NoSdp,
     #[error("The offer has too many m-lines")]
@@ -78,7 +78,7 @@ pub(super) struct Section {
 
 /// An offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Offer {
+pub(crate) struct Offer {
     text: String,
     sections: Vec<Section>,
     bundle: Vec<String>,
@@ -101,7 +101,7 @@ impl Offer {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, OfferError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, OfferError> {
         let mut lines = text.lines();
         if text.len() > MAX_OFFER || lines.next() != Some("v=0") {
             return Err(OfferError::NoSdp);

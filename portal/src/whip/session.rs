@@ -49,19 +49,24 @@ pub(super) enum Patched {
 
 /// A place in a room.
 #[derive(Clone, Debug)]
-pub(super) struct Seat {
-    pub(super) room: RoomId,
-    pub(super) participant: ParticipantId,
-    pub(super) conference: RoomAgent,
+pub(crate) struct Seat {
+    pub(crate) room: RoomId,
+    pub(crate) participant: ParticipantId,
+    pub(crate) conference: RoomAgent,
 }
 
 impl Seat {
     /// Gives it up.
-    pub(super) async fn leave(&self) {
+    pub(crate) async fn leave(&self) {
         leave_room(&self.conference, &self.room, &self.participant).await;
     }
 
-    async fn signal(&self, transport: &str, signal: signal_request::Signal) -> Result<(), CallError> {
+    /// Says something of a transport.
+    pub(crate) async fn signal(
+        &self,
+        transport: &str,
+        signal: signal_request::Signal,
+    ) -> Result<(), CallError> {
         let message = SignalRequest {
             room_id: self.room.to_string(),
             participant_id: self.participant.to_string(),

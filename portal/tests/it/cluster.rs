@@ -12,6 +12,7 @@ use kaigi_proto::{
     v1::{
         cluster_server::{Cluster as ClusterService, ClusterServer},
         conference_server::{Conference, ConferenceServer},
+        data_link_server::DataLinkServer,
         events_server::EventsServer,
         peer_rooms_server::PeerRoomsServer,
         store_server::{Store, StoreServer},
@@ -72,6 +73,8 @@ pub(crate) struct State {
     pub(crate) stats: RoomStatsReply,
     /// The hub of peers.
     pub(crate) peers: super::peers::Hub,
+    /// The data channels of who publishes with data.
+    pub(crate) channels: super::echo::Channels,
     /// The hub of events.
     pub(crate) hub: super::events::Hub,
     /// Events told within the next `publish`, before its answer.
@@ -108,6 +111,7 @@ impl Cluster {
             .add_service(InterceptedService::new(ClusterServer::new(cluster.clone()), guard()))
             .add_service(InterceptedService::new(StoreServer::new(cluster.clone()), guard()))
             .add_service(InterceptedService::new(EventsServer::new(cluster.clone()), guard()))
+            .add_service(InterceptedService::new(DataLinkServer::new(cluster.clone()), guard()))
             .add_service(InterceptedService::new(PeerRoomsServer::new(cluster.clone()), guard()))
             .add_service(InterceptedService::new(ConferenceServer::new(cluster.clone()), guard()));
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
@@ -607,6 +611,9 @@ impl Conference for Cluster {
         if request.data {
             asked["data"] = true.into();
         }
+        if request.any_label {
+            asked["anyLabel"] = true.into();
+        }
         self.asked("publish", asked)?;
         let early = std::mem::take(&mut self.state().told_early);
         let told_something = !early.is_empty();
@@ -620,7 +627,12 @@ impl Conference for Cluster {
         let session_id = "0a".repeat(16);
         let transport_id =
             if request.transport_id.is_empty() { session_id.clone() } else { request.transport_id };
-        Ok(Response::new(SessionReply { session_id, transport_id }))
+        let data = request.data.then(|| DataSource {
+            stream_id: session_id.clone(),
+            worker_id: "access".into(),
+            endpoint: self.endpoint(),
+        });
+        Ok(Response::new(SessionReply { session_id, transport_id, data }))
     }
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Result<Response<SessionReply>, Status> {
         let request = request.into_inner();
@@ -633,7 +645,7 @@ impl Conference for Cluster {
         let session_id = "0b".repeat(16);
         let transport_id = Some(request.transport_id).filter(|id| !id.is_empty());
         let transport_id = transport_id.unwrap_or_else(|| session_id.clone());
-        Ok(Response::new(SessionReply { session_id, transport_id }))
+        Ok(Response::new(SessionReply { session_id, transport_id, data: None }))
     }
     async fn unpublish(
         &self,

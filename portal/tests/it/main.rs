@@ -5,6 +5,7 @@ mod client;
 mod cluster;
 mod documents;
 mod drain;
+mod echo;
 mod entity_tags;
 mod events;
 mod http;
@@ -45,6 +46,8 @@ struct House {
     health: SocketAddr,
     /// Where OWT's peer-to-peer clients are served, if they are.
     owt_peers: Option<SocketAddr>,
+    /// Where media are given back on a port of their own, if they are.
+    echo: Option<SocketAddr>,
     stop: CancellationToken,
     shutdown: Shutdown,
     ended: tokio::task::JoinHandle<anyhow::Result<()>>,
@@ -73,11 +76,11 @@ impl House {
         let portal = Portal::bind(Args::try_parse_from(args).unwrap(), Health::detached()).await.unwrap();
         let (http, management, health) =
             (portal.http_addr().unwrap(), portal.management_addr().unwrap(), portal.health_addr().unwrap());
-        let owt_peers = portal.owt_peers_addr().unwrap();
+        let (owt_peers, echo) = (portal.owt_peers_addr().unwrap(), portal.echo_addr().unwrap());
         let shutdown = Shutdown::default();
         let stop = shutdown.stop().clone();
         let ended = tokio::spawn(portal.run(shutdown.clone()));
-        Self { cluster, http, management, health, owt_peers, stop, shutdown, ended }
+        Self { cluster, http, management, health, owt_peers, echo, stop, shutdown, ended }
     }
 }
 

@@ -22,7 +22,9 @@ fn publish_command(name: &str, kinds: &[Kind]) -> Command {
 
 /// Publishes data, beside the kinds.
 fn publish(world: &mut World, name: &str, kinds: &[Kind]) -> Published {
-    let Ok(Reply::Session { session, transport }) = world.run(publish_command(name, kinds)) else { panic!() };
+    let Ok(Reply::Session { session, transport, .. }) = world.run(publish_command(name, kinds)) else {
+        panic!()
+    };
     let published = Published { stream: stream(session.as_str()), transport };
     world.establish(&published, kinds);
     published
@@ -237,7 +239,8 @@ fn data_counts_as_an_input_of_the_room_and_of_no_view() {
 fn a_stream_whose_media_can_not_be_goes_on_with_its_data() {
     let mut world = World::new(json!({}));
     world.presenters(&["ann"]);
-    let Ok(Reply::Session { session, transport }) = world.run(publish_command("ann", &[Kind::Audio])) else {
+    let Ok(Reply::Session { session, transport, .. }) = world.run(publish_command("ann", &[Kind::Audio]))
+    else {
         panic!()
     };
     let established =

@@ -18,7 +18,9 @@ fn announce(world: &mut World, attributes: &str, kinds: &[Kind]) -> Published {
         publish.attributes = Some(attributes.to_owned());
     }
     match world.run(command).unwrap() {
-        Reply::Session { session, transport } => Published { stream: stream(session.as_str()), transport },
+        Reply::Session { session, transport, .. } => {
+            Published { stream: stream(session.as_str()), transport }
+        }
         other => panic!("{other:?}"),
     }
 }

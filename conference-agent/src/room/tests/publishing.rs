@@ -35,7 +35,7 @@ fn the_first_transport_has_the_id_of_the_first_session() {
     assert_eq!(first.stream.as_str(), first.transport.as_str());
     assert_eq!(first.stream.as_str().len(), 32);
     let second = on_transport(World::publish_command("ann", &[Kind::Audio], 2), first.transport.as_str());
-    let Ok(Reply::Session { session, transport }) = world.run(second) else { panic!() };
+    let Ok(Reply::Session { session, transport, .. }) = world.run(second) else { panic!() };
     assert_eq!(transport, first.transport);
     assert_ne!(session.as_str(), transport.as_str());
 }

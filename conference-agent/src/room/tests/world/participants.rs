@@ -35,6 +35,7 @@ impl World {
             participant: participant(name),
             tracks: kinds.iter().enumerate().map(track).collect(),
             data: false,
+            any_label: false,
             attributes: None,
             transport: None,
             own_transport: false,
@@ -48,7 +49,7 @@ impl World {
         kinds: &[Kind],
     ) -> Result<Published, Refusal> {
         match self.run(Self::publish_command(name, kinds, 0))? {
-            Reply::Session { session, transport } => {
+            Reply::Session { session, transport, .. } => {
                 Ok(Published { stream: stream(session.as_str()), transport })
             }
             other => panic!("{other:?}"),

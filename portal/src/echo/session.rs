@@ -1,0 +1,478 @@
+//! One session: an actor that keeps a participant's place, has the picture filtered when it comes, answers on data channels, and ends with its
+//! transport, its place, or when nothing has come from its client for a while.
+
+use std::time::Duration;
+
+use kaigi_proto::{
+    ids::RoomId,
+    v1::{
+        ControlRequest, DataSource, EgressMedia, JoinEvent, KindFlags, MediaKind, Progress, PublishRequest,
+        PublishTrack, RoomStatsRequest, SessionReply, StartAnalyticsRequest, SubscribeRequest,
+        SubscribeTrack, SubscriptionUpdate, TrackUpdate, control_request::Operation, join_event, progress,
+        signal_request, stream_event,
+    },
+};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Transform,
+    chat::{Chat, Saying},
+    error::EchoError,
+    fold::{Line, Unfolded},
+    place,
+    sessions::Slot,
+};
+use crate::{
+    backend::{Backend, CallError, Events, Newcomer, ROOM_TIMEOUT, Seated},
+    ident::{new_participant_id, new_request_id},
+    signaling::Signaling,
+    whip::{Seat, all_flow},
+};
+
+/// Longest wait for an answer to an offer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
+/// A session from whose client nothing comes for so long ends, be it connected or not.
+const IDLE: Duration = Duration::from_secs(60);
+/// How often it is looked whether something comes.
+const LOOK: Duration = Duration::from_secs(15);
+/// Streams that came while the one that is filtered was waited for.
+const MAX_COME: usize = 64;
+
+/// Why a session ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum End {
+    Dropped(String),
+    Failed(String),
+    Stream,
+    Data,
+    Idle,
+}
+
+impl From<End> for EchoError {
+    fn from(end: End) -> Self {
+        match end {
+            End::Dropped(why) | End::Failed(why) => Self::Failed(why),
+            End::Stream => Self::Failed("the stream has ended".to_owned()),
+            End::Data => Self::Failed("the data channels have ended".to_owned()),
+            End::Idle => Self::Failed("nothing came".to_owned()),
+        }
+    }
+}
+
+/// What the room calls what the session is made of.
+#[derive(Clone, Debug)]
+struct Ids {
+    transport: String,
+    publication: String,
+    /// If anything is had back.
+    subscription: Option<String>,
+}
+
+/// What concerns a session of what a room tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum News {
+    Answer(String),
+    /// A stream is there: its own, or what is made of it, or anybody's.
+    Come(String),
+    /// What is had back is negotiated.
+    Back,
+    End(End),
+}
+
+impl Ids {
+    fn news(&self, event: Option<join_event::Event>) -> Option<News> {
+        use join_event::Event;
+        let is_ours = |id: &str| id == self.publication || Some(id) == self.subscription.as_deref();
+        match event? {
+            Event::Progress(Progress { transport_id, progress }) if transport_id == self.transport => {
+                match progress? {
+                    progress::Progress::Answer(answer) => Some(News::Answer(answer)),
+                    progress::Progress::SessionReady(id) if Some(&id) == self.subscription.as_ref() => {
+                        Some(News::Back)
+                    }
+                    progress::Progress::SessionError(error) if is_ours(&error.session_id) => {
+                        Some(News::End(End::Failed(error.reason)))
+                    }
+                    progress::Progress::TransportError(why) => Some(News::End(End::Failed(why))),
+                    progress::Progress::SessionError(_)
+                    | progress::Progress::SessionReady(_)
+                    | progress::Progress::TransportMoving(_)
+                    | progress::Progress::TransportReady(_) => None,
+                }
+            }
+            Event::Stream(event) => match event.change? {
+                stream_event::Change::Added(stream) => Some(News::Come(stream.id)),
+                stream_event::Change::Removed(_) if event.stream_id == self.publication => {
+                    Some(News::End(End::Stream))
+                }
+                _ => None,
+            },
+            Event::Dropped(dropped) => Some(News::End(End::Dropped(dropped.reason))),
+            Event::Progress(_)
+            | Event::Joined(_)
+            | Event::Participant(_)
+            | Event::Text(_)
+            | Event::Layers(_) => None,
+        }
+    }
+}
+
+/// The filter on its way into a session.
+#[derive(Debug)]
+struct Filtering {
+    /// The streams that come meanwhile.
+    come: mpsc::Sender<String>,
+    task: JoinHandle<Result<(), CallError>>,
+}
+
+impl Drop for Filtering {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A session that is negotiated.
+#[derive(Debug)]
+pub(super) struct Session {
+    backend: Backend,
+    seat: Seat,
+    events: Events,
+    ids: Ids,
+    chat: Chat,
+    /// What is to be done with the picture when it comes.
+    transform: Transform,
+    has_come: bool,
+    is_back: bool,
+    filtering: Option<Filtering>,
+}
+
+impl Session {
+    /// Begins a session; gives it with the answer. Whatever was begun is taken back if that fails.
+    ///
+    /// # Errors
+    /// Why it can't be.
+    pub(super) async fn begin(
+        signaling: &Signaling,
+        slot: Slot,
+        offer: &Unfolded,
+        transform: Transform,
+    ) -> Result<(Self, String), EchoError> {
+        let backend = signaling.backend.clone();
+        let room = place::ensure(&backend, slot).await?;
+        let participant = new_participant_id();
+        let newcomer = Newcomer {
+            room: &room,
+            participant: &participant,
+            record: &place::guest(&room),
+            portal: &signaling.worker_id,
+            window: Duration::ZERO,
+        };
+        let Seated { conference, mut events, .. } = backend.join(newcomer).await?;
+        let seat = Seat { room: room.clone(), participant: participant.clone(), conference };
+        let begun = async {
+            let (mut ids, data) = publish(&seat, &offer.sends).await?;
+            let chat = Chat::open(&backend, &data.unwrap_or_default()).await?;
+            let has_picture = offer.receives(MediaKind::Video);
+            if !offer.receives.is_empty() {
+                let back = subscribe(&seat, &ids, &offer.receives).await?;
+                if transform != Transform::None && has_picture {
+                    let picture = KindFlags { audio: false, video: true };
+                    control(&seat, &back, Operation::Pause(picture)).await?;
+                }
+                ids.subscription = Some(back);
+            }
+            let answer = ask(&seat, &mut events, &ids, &offer.text).await?;
+            let mids = offer.sends.iter().chain(&offer.receives).map(|line| line.mid.clone());
+            let flows = all_flow(&answer, &mids.collect::<Vec<_>>());
+            let answer = offer.fold(&answer).filter(|_| flows).ok_or(EchoError::NoFormat)?;
+            let transform = if has_picture { transform } else { Transform::None };
+            Ok((ids, chat, transform, answer))
+        };
+        match begun.await {
+            Ok((ids, chat, transform, answer)) => {
+                let (has_come, is_back, filtering) = (false, false, None);
+                let session =
+                    Self { backend, seat, events, ids, chat, transform, has_come, is_back, filtering };
+                Ok((session, answer))
+            }
+            Err(error) => {
+                seat.leave().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Serves it to its end.
+    pub(super) async fn run(mut self, mut sayings: mpsc::Receiver<Saying>, stopping: CancellationToken) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut silence = Silence { last: (0, 0), since: Instant::now() };
+        let end = loop {
+            let filtered = async {
+                match &mut self.filtering {
+                    Some(filtering) => (&mut filtering.task).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stopping.cancelled() => break None,
+                event = self.events.next() => {
+                    let news = match event {
+                        Ok(Some(event)) => self.ids.news(event.event),
+                        Ok(None) | Err(_) => Some(News::End(End::Dropped("The room is gone".to_owned()))),
+                    };
+                    match news {
+                        Some(News::End(end)) => break Some(end),
+                        Some(News::Come(stream)) => self.come(stream),
+                        Some(News::Back) => {
+                            self.is_back = true;
+                            self.filter();
+                        }
+                        // Restarts are not offered.
+                        Some(News::Answer(_)) | None => {}
+                    }
+                }
+                goes_on = self.chat.step(&mut sayings) => if !goes_on { break Some(End::Data) },
+                outcome = filtered => {
+                    self.filtering = None;
+                    match outcome {
+                        Ok(Ok(())) => tracing::debug!(transform = ?self.transform, "the picture is filtered"),
+                        Ok(Err(error)) => break Some(End::Failed(error.to_string())),
+                        Err(_) => break Some(End::Failed("the filter failed".to_owned())),
+                    }
+                }
+                _ = look.tick() => {
+                    let packets = published(&self.backend, &self.seat.room, &self.ids.publication).await;
+                    // What can't be counted at the moment counts as nothing new.
+                    let heard = (packets.unwrap_or(silence.last.0), self.chat.heard());
+                    if silence.lasts(heard, Instant::now()) {
+                        break Some(End::Idle);
+                    }
+                }
+            }
+        };
+        tracing::info!(?end, "session ends");
+        self.filtering = None;
+        self.seat.leave().await;
+    }
+
+    fn come(&mut self, stream: String) {
+        if stream == self.ids.publication {
+            self.has_come = true;
+            self.filter();
+        } else if let Some(filtering) = &self.filtering {
+            // More of others' than fit come only where this one's has come long ago.
+            let _: Result<_, _> = filtering.come.try_send(stream);
+        }
+    }
+
+    /// Has the picture filtered once it is there and had back.
+    fn filter(&mut self) {
+        let Some((algorithm, parameters)) = self.transform.algorithm() else { return };
+        let Some(subscription) = self.ids.subscription.clone() else { return };
+        if !self.has_come || !self.is_back || self.filtering.is_some() {
+            return;
+        }
+        let (come, streams) = mpsc::channel(MAX_COME);
+        let wanted = StartAnalyticsRequest {
+            room_id: self.seat.room.to_string(),
+            algorithm: algorithm.to_owned(),
+            parameters: parameters.to_owned(),
+            media: Some(EgressMedia {
+                kind: MediaKind::Video.into(),
+                from: self.ids.publication.clone(),
+                ..EgressMedia::default()
+            }),
+        };
+        let filter = filter(self.backend.clone(), self.seat.clone(), subscription, wanted, streams);
+        self.filtering = Some(Filtering { come, task: tokio::spawn(filter) });
+    }
+}
+
+/// For how long nothing has come from a client.
+#[derive(Debug)]
+struct Silence {
+    /// Packets of media and messages, as they were counted last.
+    last: (u64, u64),
+    since: Instant,
+}
+
+impl Silence {
+    /// Whether that is too long, by what is counted now.
+    fn lasts(&mut self, heard: (u64, u64), now: Instant) -> bool {
+        if heard != self.last {
+            (self.last, self.since) = (heard, now);
+        }
+        now.duration_since(self.since) >= IDLE
+    }
+}
+
+/// How many packets the client of a publication has sent.
+async fn published(backend: &Backend, room: &RoomId, stream: &str) -> Option<u64> {
+    let wanted = RoomStatsRequest { stream_id: stream.to_owned(), ..RoomStatsRequest::default() };
+    let stats = backend.room_stats(wanted, room).await.ok()??;
+    Some(stats.streams.iter().flat_map(|stream| &stream.tracks).map(|track| track.packets).sum())
+}
+
+/// Has a stream filtered, and what comes of it had back in place of it.
+async fn filter(
+    backend: Backend,
+    seat: Seat,
+    subscription: String,
+    wanted: StartAnalyticsRequest,
+    mut streams: mpsc::Receiver<String>,
+) -> Result<(), CallError> {
+    let filtered = backend.start_analytics(&seat.room, wanted).await?.stream_id;
+    while let Some(stream) = streams.recv().await {
+        if stream == filtered {
+            break;
+        }
+    }
+    let video = TrackUpdate { from: filtered, ..TrackUpdate::default() };
+    let update = SubscriptionUpdate { audio: None, video: Some(video) };
+    control(&seat, &subscription, Operation::Update(update)).await?;
+    control(&seat, &subscription, Operation::Play(KindFlags { audio: false, video: true })).await
+}
+
+async fn publish(seat: &Seat, lines: &[Line]) -> Result<(Ids, Option<DataSource>), CallError> {
+    let track = |line: &Line| PublishTrack {
+        kind: line.kind.into(),
+        mid: line.mid.clone(),
+        source: if line.kind == MediaKind::Audio { "mic" } else { "camera" }.to_owned(),
+    };
+    let message = PublishRequest {
+        room_id: seat.room.to_string(),
+        participant_id: seat.participant.to_string(),
+        tracks: lines.iter().map(track).collect(),
+        data: true,
+        any_label: true,
+        request_id: new_request_id(),
+        ..PublishRequest::default()
+    };
+    let call =
+        seat.conference.call(ROOM_TIMEOUT, "conference.publish", message, |mut room, request| async move {
+            room.publish(request).await
+        });
+    let SessionReply { session_id, transport_id, data } = call.await?;
+    Ok((Ids { transport: transport_id, publication: session_id, subscription: None }, data))
+}
+
+/// Subscribes what is published; gives the subscription's id.
+async fn subscribe(seat: &Seat, ids: &Ids, lines: &[Line]) -> Result<String, CallError> {
+    let track = |line: &Line| SubscribeTrack {
+        kind: line.kind.into(),
+        mid: line.mid.clone(),
+        from: ids.publication.clone(),
+        ..SubscribeTrack::default()
+    };
+    let message = SubscribeRequest {
+        room_id: seat.room.to_string(),
+        participant_id: seat.participant.to_string(),
+        tracks: lines.iter().map(track).collect(),
+        transport_id: ids.transport.clone(),
+        request_id: new_request_id(),
+        ..SubscribeRequest::default()
+    };
+    let call =
+        seat.conference.call(ROOM_TIMEOUT, "conference.subscribe", message, |mut room, request| async move {
+            room.subscribe(request).await
+        });
+    Ok(call.await?.session_id)
+}
+
+async fn control(seat: &Seat, subscription: &str, operation: Operation) -> Result<(), CallError> {
+    let message = ControlRequest {
+        room_id: seat.room.to_string(),
+        participant_id: seat.participant.to_string(),
+        id: subscription.to_owned(),
+        operation: Some(operation),
+    };
+    let call =
+        seat.conference.call(ROOM_TIMEOUT, "conference.control", message, |mut room, request| async move {
+            room.control_subscription(request).await
+        });
+    call.await.map(|_| ())
+}
+
+/// Sends the offer and waits for the answer.
+async fn ask(seat: &Seat, events: &mut Events, ids: &Ids, offer: &str) -> Result<String, EchoError> {
+    let give_up = Instant::now() + ANSWER_TIMEOUT;
+    seat.signal(&ids.transport, signal_request::Signal::Offer(offer.to_owned())).await?;
+    loop {
+        let event = tokio::time::timeout_at(give_up, events.next()).await;
+        let event: Option<JoinEvent> =
+            event.map_err(|_| CallError::Timeout("conference.signal"))?.unwrap_or_default();
+        let Some(event) = event else { return Err(End::Dropped("the room is gone".to_owned()).into()) };
+        match ids.news(event.event) {
+            Some(News::Answer(answer)) => return Ok(answer),
+            Some(News::End(end)) => return Err(end.into()),
+            Some(News::Come(_) | News::Back) | None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kaigi_proto::v1::{Dropped, RemovedStream, SessionError, Stream, StreamEvent};
+
+    use super::*;
+
+    fn ids() -> Ids {
+        Ids { transport: "t".into(), publication: "p".into(), subscription: Some("s".into()) }
+    }
+
+    fn progress(transport: &str, progress: progress::Progress) -> Option<News> {
+        let progress = Progress { transport_id: transport.into(), progress: Some(progress) };
+        ids().news(Some(join_event::Event::Progress(progress)))
+    }
+
+    #[test]
+    fn a_session_ends_with_what_it_is_made_of() {
+        let error = |session: &str| {
+            let reason = "x".into();
+            progress(
+                "t",
+                progress::Progress::SessionError(SessionError { session_id: session.into(), reason }),
+            )
+        };
+        let failed = || Some(News::End(End::Failed("x".into())));
+        assert_eq!([error("p"), error("s"), error("o")], [failed(), failed(), None]);
+        assert_eq!(progress("t", progress::Progress::TransportError("x".into())), failed());
+        assert_eq!(progress("o", progress::Progress::TransportError("x".into())), None);
+        let stream = |id: &str, change| {
+            let event = StreamEvent { stream_id: id.into(), change: Some(change) };
+            ids().news(Some(join_event::Event::Stream(event)))
+        };
+        let removed = || stream_event::Change::Removed(RemovedStream::default());
+        assert_eq!(stream("p", removed()), Some(News::End(End::Stream)));
+        assert_eq!(stream("o", removed()), None);
+        let added = stream_event::Change::Added(Stream { id: "o".into(), ..Stream::default() });
+        assert_eq!(stream("o", added), Some(News::Come("o".into())));
+        let dropped = join_event::Event::Dropped(Dropped { reason: "x".into() });
+        assert_eq!(ids().news(Some(dropped)), Some(News::End(End::Dropped("x".into()))));
+    }
+
+    #[test]
+    fn silence_lasts_from_the_last_that_was_heard() {
+        let start = Instant::now();
+        let mut silence = Silence { last: (0, 0), since: start };
+        let mut lasts = |heard, seconds| silence.lasts(heard, start + Duration::from_secs(seconds));
+        assert!(!lasts((0, 0), 59));
+        assert!(!lasts((7, 0), 61), "media came");
+        assert!(!lasts((7, 1), 120), "a message came");
+        assert!(!lasts((7, 1), 179));
+        assert!(lasts((7, 1), 180));
+    }
+
+    #[test]
+    fn what_is_had_back_is_ready_when_the_room_says_so() {
+        assert_eq!(progress("t", progress::Progress::SessionReady("s".into())), Some(News::Back));
+        assert_eq!(progress("t", progress::Progress::SessionReady("p".into())), None);
+        assert_eq!(progress("t", progress::Progress::Answer("a".into())), Some(News::Answer("a".into())));
+    }
+}
