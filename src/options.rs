@@ -100,6 +100,10 @@ pub struct Options {
     /// Portals that run: with --http-port and --management-port and those after them [default: --replicas]
     #[arg(long, env = "KAIGI_PORTALS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub portals: Option<u16>,
+    /// Whether the first of each kind is on 127.0.0.1 with all its ports, the second on 127.0.0.2 and so on, as if each number were a
+    /// machine: to try out on one what the death of one of several does [default: false]
+    #[arg(long, env = "KAIGI_APART", value_name = "BOOL", action = ArgAction::Set)]
+    pub apart: Option<bool>,
 
     /// File only: what is passed on to the cluster-manager.
     #[arg(skip)]
@@ -243,6 +247,7 @@ impl Options {
             mixer_nodes: self.mixer_nodes.or(other.mixer_nodes),
             streaming_nodes: self.streaming_nodes.or(other.streaming_nodes),
             portals: self.portals.or(other.portals),
+            apart: self.apart.or(other.apart),
             cluster_manager: self.cluster_manager.or(other.cluster_manager),
             conference_agent: self.conference_agent.or(other.conference_agent),
             access_node: self.access_node.or(other.access_node),

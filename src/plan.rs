@@ -44,7 +44,13 @@ pub fn plan(settings: &Settings) -> Result<Vec<Spec>, NoFreePorts> {
     let reserved: Vec<u16> = reserved.into_iter().map(|(_, port)| port).collect();
     let replicas: Vec<Replica> = settings.replicas().collect();
     let count = replicas.len();
-    let addresses = ports::free(2 * count, &reserved)?;
+    // What is free on one loopback address is on all, but for what somebody has put on one of them alone.
+    let ports = ports::free(2 * count, &reserved)?;
+    let addresses: Vec<SocketAddr> = ports
+        .iter()
+        .zip(replicas.iter().cycle())
+        .map(|(free, replica)| SocketAddr::new(settings.inside_of(*replica), free.port()))
+        .collect();
     let (listens, healths) = addresses.split_at(count);
     let secret = hex::encode(rand::random::<[u8; SECRET_BYTES]>());
     // The cluster-managers are the first of all.
@@ -78,12 +84,15 @@ fn spec(
                 args.put("--seal-key-file", file);
             }
         }
-        Process::ConferenceAgent | Process::MixerNode => {}
+        Process::ConferenceAgent => {}
+        Process::MixerNode => link(settings, replica, &mut args),
         Process::StreamingNode => {
+            link(settings, replica, &mut args);
             args.put("--recordings", &settings.recordings);
         }
         Process::AccessNode => {
-            args.put("--bind", settings.bind.to_string())
+            link(settings, replica, &mut args);
+            args.put("--bind", settings.bind_of(replica).to_string())
                 .put("--media-port", settings.media_port_of(replica).to_string());
             if !settings.announce.is_empty() {
                 let announce: Vec<String> = settings.announce.iter().map(IpAddr::to_string).collect();
@@ -115,6 +124,13 @@ fn spec(
     Spec { replica, program: settings.program(process), args: args.0, without_env, env, health }
 }
 
+/// Where media of other nodes come in, if that is not where they come in anyway.
+fn link(settings: &Settings, replica: Replica, args: &mut Args) {
+    if settings.apart {
+        args.put("--link-address", settings.inside_of(replica).to_string());
+    }
+}
+
 fn portal(settings: &Settings, replica: Replica, args: &mut Args) {
     // Each makes a certificate of its own, if it makes one.
     let data_dir = match replica.index() {
@@ -122,7 +138,7 @@ fn portal(settings: &Settings, replica: Replica, args: &mut Args) {
         _ => settings.data_dir.join(&*replica.name()),
     };
     let port = |first: u16| first.saturating_add(replica.index()).to_string();
-    args.put("--bind", settings.bind.to_string())
+    args.put("--bind", settings.bind_of(replica).to_string())
         .put("--http-port", port(settings.http_port))
         .put("--management-port", port(settings.management_port))
         .put("--data-dir", data_dir)
@@ -218,6 +234,29 @@ mod tests {
             planned("replicas = 2").iter().filter(|s| s.replica.process == Process::ClusterManager).count(),
             1
         );
+    }
+
+    #[test]
+    fn each_number_has_an_address_of_its_own_if_they_are_apart() {
+        let specs = planned("redis = \"redis://db\"\nreplicas = 3\napart = true");
+        assert_eq!(specs.len(), 18);
+        for spec in &specs {
+            let address = format!("127.0.0.{}", spec.replica.number);
+            let on = |flag: &str| value(spec, flag).is_none_or(|on| on.starts_with(&address));
+            assert!(
+                ["--listen", "--health-listen", "--link-address", "--bind"].into_iter().all(on),
+                "{spec:?}"
+            );
+            let has_media = matches!(
+                spec.replica.process,
+                Process::AccessNode | Process::MixerNode | Process::StreamingNode
+            );
+            assert_eq!(value(spec, "--link-address").is_some(), has_media, "{spec:?}");
+        }
+        let managers = value(&specs[17], "--cluster").unwrap();
+        let hosts: Vec<_> = managers.split(',').map(|manager| manager.rsplit_once(':').unwrap().0).collect();
+        assert_eq!(hosts, ["http://127.0.0.1", "http://127.0.0.2", "http://127.0.0.3"]);
+        assert!(planned("replicas = 3").iter().all(|spec| spec.health.ip().to_string() == "127.0.0.1"));
     }
 
     #[test]

@@ -8,6 +8,9 @@ use crate::settings::Settings;
 /// system takes ports for outgoing connections, so that a process that restarts finds its port still free.
 const INTERNAL: std::ops::Range<u16> = 20_000..32_000;
 
+/// The flag of the ports that are of UDP, too.
+const MEDIA: &str = "--media-port";
+
 /// A port for clients can't be had.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind} port {port} on {address} ({flag}): {reason}")]
@@ -32,16 +35,16 @@ pub struct NoFreePorts(usize);
 /// Those of the ports for clients that can't be listened on.
 #[must_use]
 pub fn taken(settings: &Settings) -> Vec<PortTaken> {
-    let address = settings.bind;
     let mut taken = Vec::new();
-    for (flag, port) in settings.ports() {
-        if let Err(reason) = TcpListener::bind((address, port)) {
+    for (flag, door) in settings.doors() {
+        let (address, port) = (door.ip(), door.port());
+        if let Err(reason) = TcpListener::bind(door) {
             taken.push(PortTaken { kind: "TCP", port, address, flag, reason });
         }
-    }
-    for port in settings.media_ports() {
-        if let Err(reason) = UdpSocket::bind((address, port)) {
-            taken.push(PortTaken { kind: "UDP", port, address, flag: "--media-port", reason });
+        if flag == MEDIA
+            && let Err(reason) = UdpSocket::bind(door)
+        {
+            taken.push(PortTaken { kind: "UDP", port, address, flag, reason });
         }
     }
     taken

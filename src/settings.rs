@@ -33,6 +33,9 @@ pub enum SettingsError {
     /// None or too many of a process.
     #[error("{0} must be 1 to {MAX_REPLICAS}")]
     Replicas(&'static str),
+    /// Each number has an address of its own, and so has `--bind`.
+    #[error("--apart gives each process an address of its own machine, so --bind can't be {0}")]
+    ApartAndBound(IpAddr),
     /// Several cluster-managers on a file.
     #[error("several cluster-managers need --redis: a file has one")]
     ManagersWithoutRedis,
@@ -109,8 +112,10 @@ pub struct Settings {
     pub redis: Option<String>,
     /// What stored credentials are sealed with.
     pub seal_key: SealKey,
-    /// Where clients connect.
+    /// Where clients connect; where processes are [apart](Self::apart), where they reach the first of each kind.
     pub bind: IpAddr,
+    /// Whether each number of a kind has a loopback address of its own, as if it were a machine.
+    pub apart: bool,
     /// Signaling and web pages (TCP), of the first portal.
     pub http_port: u16,
     /// Management API (TCP), of the first portal.
@@ -157,6 +162,11 @@ impl Settings {
         let bin_dir =
             given.bin_dir.or_else(|| program_dir.map(Path::to_owned)).ok_or(SettingsError::NoBinDir)?;
         let data_dir = given.data_dir.unwrap_or_else(default_data_dir);
+        let apart = given.apart.unwrap_or(false);
+        if let Some(bind) = given.bind.filter(|bind| apart && *bind != IpAddr::V4(Ipv4Addr::LOCALHOST)) {
+            return Err(SettingsError::ApartAndBound(bind));
+        }
+        let everywhere = if apart { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
         let settings = Self {
             redis: given.redis,
             seal_key: match (given.seal_key_file, given.seal_key) {
@@ -165,7 +175,8 @@ impl Settings {
                 (None, Some(key)) => SealKey::Given(key),
                 (Some(_), Some(_)) => return Err(SettingsError::TwoSealKeys),
             },
-            bind: given.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            bind: given.bind.unwrap_or(IpAddr::V4(everywhere)),
+            apart,
             http_port: given.http_port.unwrap_or(8080),
             management_port: given.management_port.unwrap_or(3000),
             media_port: given.media_port.unwrap_or(10_000),
@@ -254,19 +265,49 @@ impl Settings {
     /// The ports for clients, by their flags.
     #[must_use]
     pub fn ports(&self) -> Vec<(&'static str, u16)> {
-        let portals = 0..self.count(Process::Portal);
-        let of_portals =
-            |flag, first: u16| portals.clone().map(move |index| (flag, first.saturating_add(index)));
-        let signaling = of_portals("--http-port", self.http_port)
-            .chain(of_portals("--management-port", self.management_port));
-        let media = self.media_ports().map(|port| ("--media-port", port));
-        signaling.chain(media).collect()
+        self.doors().into_iter().map(|(flag, address)| (flag, address.port())).collect()
+    }
+
+    /// The ports for clients with the addresses on which they are, by their flags.
+    #[must_use]
+    pub fn doors(&self) -> Vec<(&'static str, SocketAddr)> {
+        let of = |process| (1..=self.count(process)).map(move |number| Replica { process, number });
+        let of_portals = |flag, first: u16| {
+            of(Process::Portal)
+                .map(move |portal| (flag, self.address(portal, first.saturating_add(portal.index()))))
+        };
+        let media = of(Process::AccessNode).flat_map(|node| {
+            let first = self.media_port_of(node);
+            (0..self.media_workers)
+                .map(move |number| ("--media-port", self.address(node, first.saturating_add(number))))
+        });
+        of_portals("--http-port", self.http_port)
+            .chain(of_portals("--management-port", self.management_port))
+            .chain(media)
+            .collect()
     }
 
     /// The ports for media, of all access-nodes.
     pub fn media_ports(&self) -> impl Iterator<Item = u16> {
-        let workers = self.media_workers.saturating_mul(self.count(Process::AccessNode));
-        (0..workers).map(|number| self.media_port.saturating_add(number))
+        self.ports().into_iter().filter(|(flag, _)| *flag == "--media-port").map(|(_, port)| port)
+    }
+
+    fn address(&self, replica: Replica, port: u16) -> SocketAddr {
+        SocketAddr::new(self.bind_of(replica), port)
+    }
+
+    /// Where clients connect to that process.
+    #[must_use]
+    pub fn bind_of(&self, replica: Replica) -> IpAddr {
+        if self.apart { self.inside_of(replica) } else { self.bind }
+    }
+
+    /// Where other processes connect to that process.
+    #[must_use]
+    pub fn inside_of(&self, replica: Replica) -> IpAddr {
+        // There are 16 at most.
+        let machine = if self.apart { replica.number.try_into().unwrap_or(u8::MAX) } else { 1 };
+        IpAddr::V4(Ipv4Addr::new(127, 0, 0, machine))
     }
 
     /// The first port for media of an access-node.

@@ -135,6 +135,10 @@ fn what_can_not_work_is_refused() {
         SettingsError::SamePort("--http-port", "--management-port", 3001)
     );
     assert_eq!(
+        refused(&["--apart", "true", "--bind", "0.0.0.0"]),
+        SettingsError::ApartAndBound("0.0.0.0".parse().unwrap())
+    );
+    assert_eq!(
         refused(&["--portals", "3", "--http-port", "65534"]),
         SettingsError::TooFewPorts(3, "--http-port")
     );

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use kaigi_access_node::node::LinkCall;
 use kaigi_proto::{ids::TransportId, v1};
-use rtc_rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc_rtcp::{
+    payload_feedbacks::picture_loss_indication::PictureLossIndication, sender_report::SenderReport,
+};
 use support::{world::*, *};
 
 #[test]
@@ -88,6 +90,39 @@ fn audio_levels_cross_between_nodes() {
     let ssrc = consumer.clients[client].1.answer.ssrcs[0][0];
     let received = consumer.clients[client].1.take_rtp(ssrc);
     assert_eq!(received[0].0.extension(&received[0].1, 1), Some(&[0x91][..]));
+}
+
+#[test]
+fn who_attaches_a_track_learns_at_once_when_it_was_captured() {
+    let mut producer = World::conference();
+    producer.media(0, 0, b"sound", 960);
+    let ssrc = producer.clients[0].1.lines[0].ssrc;
+    let captured = 1 << 40;
+    let report = SenderReport { ssrc, ntp_time: captured, rtp_time: 960, ..Default::default() };
+    producer.send_rtcp(0, &[Box::new(report)]);
+    let mut consumer = World::with_worker("access-2", "127.0.0.1:7001", 9);
+    let client = consumer.client();
+    let mid = consumer.clients[client].1.add("audio", Way::Receive);
+    let remote = v1::TrackSource { endpoint: "http://producer".into(), ..source("transport0-0", "opus") };
+    consumer.subscribe(client, "s", &[(&mid[..], v1::MediaKind::Audio, remote)]).unwrap();
+    consumer.negotiate(client);
+    consumer.connect(client);
+    let calls = std::mem::take(&mut consumer.node.output().calls);
+    let [LinkCall::Attach { flow, request, .. }] = &calls[..] else { panic!("{calls:?}") };
+    let reply = producer.node.attach(producer.now, request).unwrap();
+    consumer.node.attached(consumer.now, *flow, request, Ok(reply));
+    // The publisher says nothing more of it, but the node knows.
+    consumer.pass(Duration::from_secs(1));
+    carry(&mut consumer, &mut producer);
+    producer.media(0, 0, b"sound", 960);
+    carry(&mut producer, &mut consumer);
+    consumer.settle();
+    consumer.pass(Duration::from_secs(2));
+    let heard = consumer.clients[client].1.answer.ssrcs[0][0];
+    let packets = consumer.rtcp(client);
+    let mut reports = packets.iter().filter_map(|packet| packet.as_any().downcast_ref::<SenderReport>());
+    let report = reports.find(|report| report.ssrc == heard).unwrap();
+    assert!(report.ntp_time.abs_diff(captured) < 5 << 32, "{}", report.ntp_time);
 }
 
 #[test]

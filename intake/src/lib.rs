@@ -1,10 +1,12 @@
 //! The consuming end of the media link: tracks of other nodes come in on one UDP socket ([`Receiver`]), each kept attached by a task of its
 //! own ([`Track`]) for as long as somebody wants it.
 
+mod lateness;
 mod receiver;
 mod throttle;
 mod track;
 
+pub use lateness::Lateness;
 pub use receiver::Receiver;
 pub use throttle::{Backoff, Throttle};
 pub use track::{Consumer, Failure, IntakeError, LinkContext, Track, Wants};

@@ -96,6 +96,11 @@ impl Transcoder {
         self.studio.iter().for_each(|studio| studio.watch(now));
         self.thread.iter().for_each(|thread| thread.watch(now));
         self.analysing.iter().for_each(|analysing| analysing.watch(now));
+        let sound = self.audio.as_ref().map(|input| input.source.captured());
+        let captured = self.video.as_ref().map(|input| input.source.captured()).or(sound);
+        let captured = captured.and_then(|captured| captured.get(now));
+        // What is made of one track belongs to the others that its publisher sends.
+        self.renditions.tracks().for_each(|(_, track)| track.set_captured(captured));
     }
 
     /// Where its outputs are.

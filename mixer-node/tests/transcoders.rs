@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::time::Instant;
+
+use kaigi_mixer_node::link::Captured;
 use kaigi_proto::v1::{self, mixer_event::Event};
 use support::{
     Consumer, MixerNode, Publisher, eventually,
@@ -68,6 +71,25 @@ async fn a_track_is_seen_in_other_codecs_and_sizes() {
     let places = [(120, 20), (120, 120), (120, 220)];
     eventually("bars", || square.size() == Some((240, 240)) && square.shows(places, [BLACK, RED, BLACK]))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_of_a_track_is_told_by_the_clock_of_its_publisher() {
+    let mut node = MixerNode::start().await;
+    let publisher = Publisher::start().await;
+    let a = publisher.publish("a", RED, 400.0);
+    // It goes years ahead: 2030.
+    let clock = Captured { came: Instant::now(), seconds: 4.1e9 };
+    publisher.tell_time(&a, clock);
+    let outputs = vec![video("other", "vp9", None, 0)];
+    let reply = node.control.set_transcoder(transcoder(1, &a.video, outputs)).await.unwrap().into_inner();
+    let tap = Tap::attach(output(&reply.outputs, "other")).await;
+    let off = || {
+        let (ntp, _) = tap.report()?;
+        Some(ntp as f64 / 4_294_967_296.0 - clock.at(Instant::now()))
+    };
+    // At first none had come of the publisher, and it was by this node's clock. The last one may be a second old.
+    eventually("reports by his clock", || off().is_some_and(|off| off.abs() < 1.5)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

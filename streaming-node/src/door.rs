@@ -1,5 +1,5 @@
 //! Where streams are pushed to. By RTMP encoders connect to one port for all, show a key, and what they send goes to the input that waits for
-//! it. By SRT each input has a port of its own, whose passphrase is the key.
+//! it. By SRT each input has a port of its own, whose passphrase is the key. Doors of a node that is to end are closed: who is inside stays.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,7 +7,7 @@ use std::{
     ops::RangeInclusive,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc as threads,
     },
     time::Duration,
@@ -57,6 +57,8 @@ pub struct Door {
     url: String,
     waiting: Mutex<HashMap<String, Waiting>>,
     serials: AtomicU64,
+    /// Nobody comes in any more.
+    closed: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ pub struct Ports {
     host: String,
     range: RangeInclusive<u16>,
     taken: Mutex<HashSet<u16>>,
+    closed: AtomicBool,
 }
 
 /// One of them, until dropped.
@@ -127,7 +130,8 @@ impl Door {
     /// Nobody is waited for yet.
     #[must_use]
     pub fn new(url: String) -> Arc<Self> {
-        Arc::new(Self { url, waiting: Mutex::default(), serials: AtomicU64::new(0) })
+        let (waiting, closed) = (Mutex::default(), CancellationToken::new());
+        Arc::new(Self { url, waiting, serials: AtomicU64::new(0), closed })
     }
 
     /// Waits for a key from now on; who waited for it before does no more.
@@ -140,13 +144,15 @@ impl Door {
         Expectation { door: Arc::clone(self), key: key.to_owned(), serial, handed }
     }
 
-    /// Lets encoders in until `stop`.
+    /// Lets encoders in until it is closed, after which the port is free for another process; who is in then stays until `stop`.
     pub async fn run(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                biased;
                 () = stop.cancelled() => return,
+                () = self.closed.cancelled() => return tracing::info!("encoders are let in no more"),
+                accepted = listener.accept() => accepted,
             };
             let (stream, from) = match accepted {
                 Ok(accepted) => accepted,
@@ -177,6 +183,9 @@ impl Door {
 
     /// Whoever waits for the key is handed what comes.
     fn claim(&self, key: &str) -> Result<mpsc::Sender<Tag>, PushError> {
+        if self.closed.is_cancelled() {
+            return Err(PushError::Refused("this server is about to end"));
+        }
         let waiting = self.waiting.lock();
         let waiting = waiting.get(key).ok_or(PushError::Refused("nobody waits for this stream key"))?;
         if Arc::strong_count(&waiting.busy) > 1 {
@@ -253,11 +262,23 @@ impl Door {
     }
 }
 
+impl Doors {
+    /// Nobody comes in from now on; who pushes already goes on.
+    pub fn close(&self) {
+        if let Some(door) = &self.rtmp {
+            door.closed.cancel();
+        }
+        if let Some(ports) = &self.srt {
+            ports.closed.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Ports {
     /// All are free.
     #[must_use]
     pub fn new(host: String, range: RangeInclusive<u16>) -> Arc<Self> {
-        Arc::new(Self { host, range, taken: Mutex::default() })
+        Arc::new(Self { host, range, taken: Mutex::default(), closed: AtomicBool::new(false) })
     }
 
     /// One that nobody has, if there is.
@@ -291,6 +312,15 @@ impl Inlet {
         match self {
             Self::Rtmp(expected) => expected.door.url.clone(),
             Self::Srt(port) => format!("srt://{}:{}", port.ports.host, port.number),
+        }
+    }
+
+    /// Whether nobody comes in any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Rtmp(expected) => expected.door.closed.is_cancelled(),
+            Self::Srt(port) => port.ports.closed.load(Ordering::Relaxed),
         }
     }
 }

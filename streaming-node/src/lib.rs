@@ -185,6 +185,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> R
     tokio::spawn(async move {
         shutdown.begun().await;
         health.set_ready(false);
+        draining.close_doors();
         shutdown.drained(limit, || draining.is_idle()).await;
     });
     serve(&node, listener, &args, &trust, stop).await?;

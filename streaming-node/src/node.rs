@@ -137,6 +137,11 @@ impl Node {
         self.outputs.lock().is_empty() && self.inputs.lock().is_empty()
     }
 
+    /// Lets no more encoders in; those that push go on.
+    pub fn close_doors(&self) {
+        self.doors.close();
+    }
+
     /// What recordings are to be stored elsewhere.
     #[must_use]
     pub fn outbox(&self) -> Option<&Outbox> {

@@ -169,6 +169,37 @@ mod tests {
     }
 
     #[test]
+    fn over_an_hour_they_stay_together_though_the_clocks_that_number_them_do_not() {
+        const SOUND: u32 = 48_000;
+        // Of a sound card that is fast by 200 millionths, and a camera that is slow by as much: 1.4 s in an hour.
+        let (fast, slow) = (1.0002, 0.9998);
+        let origin = Instant::now();
+        let (mut video, mut audio) = (TrackTime::new(origin, RATE), TrackTime::new(origin, SOUND));
+        let timestamp =
+            |captured: f64, rate: u32, error: f64| (captured * f64::from(rate) * error) as u64 as u32;
+        let (mut most, mut before) = (0.0_f64, Duration::ZERO);
+        for second in 0..3600_u32 {
+            for frame in 0..25 {
+                let captured = f64::from(second) + f64::from(frame) / 25.0;
+                let arrives = |ms: f64| origin + Duration::from_secs_f64(captured + ms / 1000.0);
+                let (sound, picture) = (timestamp(captured, SOUND, fast), timestamp(captured, RATE, slow));
+                let heard = audio.stamp(arrives(20.0), sound);
+                let seen = video.stamp(arrives(80.0), picture);
+                if second % 5 == 0 && frame == 0 {
+                    audio.report(ntp(1000.0 + captured), sound);
+                    video.report(ntp(1000.0 + captured), picture);
+                }
+                video.follow(&audio, seen.saturating_sub(before));
+                before = seen;
+                if captured > 0.1 {
+                    most = most.max((seen.as_secs_f64() - heard.as_secs_f64()).abs());
+                }
+            }
+        }
+        assert!(most < 0.005, "{most} s apart");
+    }
+
+    #[test]
     fn captures_by_different_clocks_are_left_as_they_came() {
         let origin = Instant::now();
         let (mut video, mut audio) = (TrackTime::new(origin, RATE), TrackTime::new(origin, 48_000));

@@ -26,7 +26,11 @@ use kaigi_streaming_node::{
 };
 use kaigi_supply::Outputs;
 use kaigi_worker::Channels;
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
 use tokio_util::sync::CancellationToken;
 
 /// A pipeline starts, and a machine may be busy.
@@ -443,6 +447,62 @@ async fn by_srt_the_key_is_the_passphrase_of_a_port_of_its_own() {
         }
         pushed.set_state(gst::State::Null).unwrap();
         assert_eq!(world.event().await.state(), v1::OutputState::Trouble);
+    }
+}
+
+/// What an encoder sends that shows a key: both its halves of the handshake, and `publish` (RTMP 5.2, 5.3.1, 7.2.2.6).
+fn publishing(key: &str) -> Vec<u8> {
+    let text = |text: &str| [&[2, 0, text.len() as u8], text.as_bytes()].concat();
+    let command = [text("publish"), vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 5], text(key)].concat();
+    let header = [3, 0, 0, 0, 0, 0, command.len() as u8, 20, 1, 0, 0, 0];
+    [&[3][..], &[0; 2 * 1536], &header, &command].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_door_lets_nobody_in_and_who_is_inside_stays() {
+    let (mut world, url) = open_door().await;
+    let address = url.trim_start_matches("rtmp://").trim_end_matches("/live").to_owned();
+    world.pull(&awaited());
+    let inside = encoder(&format!("{url}/{KEY}"), PLAIN);
+    assert_eq!(world.flows().await.len(), 2);
+    let mut video = world.attach("video");
+    // Has come before, and shows its key after.
+    let mut early = TcpStream::connect(&address).await.unwrap();
+    world.node.close_doors();
+    let closed = async { while TcpStream::connect(&address).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, closed).await.unwrap();
+    let _successor = TcpListener::bind(&address).await.expect("the port is free for the next process");
+    early.write_all(&publishing(KEY)).await.unwrap();
+    let mut answer = Vec::new();
+    let told = tokio::time::timeout(PATIENCE, early.read_to_end(&mut answer)).await.unwrap();
+    let said = String::from_utf8_lossy(&answer);
+    assert!(said.contains("this server is about to end"), "{told:?}: {said}");
+    tokio::task::spawn_blocking(move || video.packets(60)).await.unwrap();
+    inside.set_state(gst::State::Null).unwrap();
+    assert_eq!(world.event().await.state(), v1::OutputState::Trouble);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_port_lets_nobody_in_and_who_is_inside_stays() {
+    for is_inside in [true, false] {
+        let port = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port();
+        let srt = Some(Ports::new("127.0.0.1".into(), port..=port));
+        let mut world = world_with(Reach::Public, Doors { rtmp: None, srt });
+        world.pull(&v1::InputDescription { listen_protocol: "srt".into(), ..awaited() });
+        let url = format!("srt://127.0.0.1:{port}");
+        if is_inside {
+            let inside = caller(&url, KEY);
+            while world.event().await.state() != v1::OutputState::Active {}
+            let mut video = world.attach("video");
+            world.node.close_doors();
+            tokio::task::spawn_blocking(move || video.packets(60)).await.unwrap();
+            inside.set_state(gst::State::Null).unwrap();
+        } else {
+            world.node.close_doors();
+        }
+        assert_eq!(world.event().await.state(), v1::OutputState::Trouble);
+        let late = caller(&url, KEY);
+        assert!(tokio::task::spawn_blocking(move || is_refused(&late)).await.unwrap());
     }
 }
 

@@ -59,6 +59,12 @@ pub(crate) fn ntp(time: SystemTime) -> u64 {
     (since.as_secs().wrapping_add(NTP_OFFSET) << 32) | fraction
 }
 
+/// NTP time of seconds since 1900.
+#[must_use]
+pub(crate) fn ntp_of(seconds: f64) -> u64 {
+    (seconds * 4_294_967_296.0) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,4 +11,4 @@ pub use audience::{Attendance, Audience};
 pub use clock::MediaClock;
 pub use outputs::{AttachError, Outputs};
 pub use service::LinkService;
-pub use track::{OutputTrack, TrackDescription};
+pub use track::{Captured, OutputTrack, TrackDescription};

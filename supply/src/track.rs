@@ -20,7 +20,10 @@ use kaigi_proto::{
 };
 use parking_lot::Mutex;
 
-use crate::{Audience, MediaClock, clock::ntp};
+use crate::{
+    Audience, MediaClock,
+    clock::{ntp, ntp_of},
+};
 
 /// What a track is.
 #[derive(Clone, Debug)]
@@ -39,6 +42,23 @@ pub struct TrackDescription {
     pub audience: Arc<Audience>,
 }
 
+/// When what came in at a time was captured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Captured {
+    /// By this node's clock.
+    pub came: Instant,
+    /// By the clock of whoever captured it, in seconds since 1900.
+    pub seconds: f64,
+}
+
+impl Captured {
+    /// When that was captured which comes in at `now`.
+    #[must_use]
+    pub fn at(&self, now: Instant) -> f64 {
+        self.seconds + now.saturating_duration_since(self.came).as_secs_f64()
+    }
+}
+
 /// A produced track. Sending locks it for as long as its packets take to be protected and handed to the kernel.
 pub struct OutputTrack {
     description: TrackDescription,
@@ -49,6 +69,7 @@ pub struct OutputTrack {
     listeners: AtomicUsize,
     key_frame_wanted: AtomicBool,
     next_sequence: AtomicU16,
+    captured: Mutex<Option<Captured>>,
 }
 
 /// What was sent.
@@ -74,7 +95,14 @@ impl OutputTrack {
             listeners: AtomicUsize::new(0),
             key_frame_wanted: AtomicBool::new(false),
             next_sequence: AtomicU16::new(rand::random()),
+            captured: Mutex::default(),
         }
+    }
+
+    /// It is made of what somebody else captures, whose clock is told in place of this node's, so that it stays together with what else he
+    /// captures; `None`: by this node's clock.
+    pub fn set_captured(&self, captured: Option<Captured>) {
+        *self.captured.lock() = captured;
     }
 
     /// What it is.
@@ -179,7 +207,8 @@ impl OutputTrack {
     pub(crate) fn tick(&self, now: Instant) -> Vec<AttachmentId> {
         // Receivers bring sound and picture together by when both were captured.
         let timestamp = self.description.clock.timestamp_of_capture(now);
-        let wall = ntp(SystemTime::now());
+        let captured = *self.captured.lock();
+        let wall = captured.map_or_else(|| ntp(SystemTime::now()), |captured| ntp_of(captured.at(now)));
         let mut attachments = self.attachments.lock();
         let mut ended = Vec::new();
         attachments.retain_mut(|attachment| {

@@ -383,6 +383,17 @@ impl Forwarder {
         }
     }
 
+    /// Tells another node once more which NTP time an RTP timestamp stands for, as far as that is known.
+    pub fn repeat_report(&self, key: SinkKey, out: &mut impl Outlet) {
+        let Some(Sink { to: Destination::Link { to, .. }, source: Some(source), .. }) = self.sinks.get(key)
+        else {
+            return;
+        };
+        if let Some(reading) = self.sources.get(*source).and_then(|source| source.reported) {
+            out.link_report(*to, reading.ntp, reading.rtp);
+        }
+    }
+
     /// The sender report for a client's stream; `None` as long as there is nothing to report. The NTP time is that of whoever
     /// publishes, so that sound and picture of one publisher stay together.
     #[must_use]

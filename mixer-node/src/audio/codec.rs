@@ -34,6 +34,15 @@ impl AudioCodec {
             _ => None,
         }
     }
+
+    /// Hz of RTP timestamps. Of G.722 it is not that of its samples (RFC 3551 §4.5.2).
+    #[must_use]
+    pub fn clock_rate(self) -> u32 {
+        match self {
+            Self::Opus => 48_000,
+            Self::Pcmu | Self::Pcma | Self::G722 => 8000,
+        }
+    }
 }
 
 /// What can't be decoded.

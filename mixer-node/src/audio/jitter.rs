@@ -1,7 +1,7 @@
 //! A jitter buffer: packets in as they come, in order and one at a time out.
 //!
 //! It fills up to [`TARGET`] before it begins, then gives a packet whenever the mixer has used up the last one. Since both clocks
-//! drift, it begins anew when it ran dry for a while, and leaves out a packet when it has been too full for a while.
+//! drift, it begins anew when it ran dry for a while, and leaves out packets when it has been too full for a while.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ const MAX_DRY: u32 = 5;
 const NEW_START: i64 = 1000;
 /// Packets given over which the fill is watched: 2 s.
 const WATCH: u32 = 100;
-/// Packets left in the buffer, at the least, during all of [`WATCH`], above which one is left out: 80 ms.
+/// Packets left in the buffer, at the least, during all of [`WATCH`], from which on some are left out: 80 ms.
 const TOO_FULL: usize = 4;
 
 /// What is next to be played.
@@ -116,7 +116,7 @@ impl JitterBuffer {
         }
         *next = first + 1;
         let packet = self.waiting.remove(&first).unwrap_or_default();
-        if self.fullness.is_too_full(self.waiting.len()) {
+        for _ in 0..self.fullness.surplus(self.waiting.len()) {
             self.leave_one_out();
         }
         Next::Packet(packet)
@@ -165,15 +165,17 @@ impl JitterBuffer {
 }
 
 impl Watch {
-    fn is_too_full(&mut self, now: usize) -> bool {
+    /// How many packets too many there have been all the time: one where clocks drift, and many where the mixer stood still for a while, whose
+    /// sound would be late by so much from then on.
+    fn surplus(&mut self, now: usize) -> usize {
         self.least = self.least.min(now);
         self.left -= 1;
         if self.left > 0 {
-            return false;
+            return 0;
         }
-        let verdict = self.least >= TOO_FULL;
+        let surplus = (self.least + 1).saturating_sub(TOO_FULL);
         *self = Self::default();
-        verdict
+        surplus
     }
 }
 
@@ -280,6 +282,22 @@ mod tests {
             assert!(buffer.len() <= MAX_PACKETS);
         }
         assert_eq!(buffer.take(now + TARGET), packet(850));
+    }
+
+    #[test]
+    fn is_in_time_again_soon_after_the_mixer_stood_still() {
+        let mut buffer = JitterBuffer::default();
+        let mut now = Instant::now();
+        for sequence in 0..45 {
+            buffer.insert(sequence, payload(sequence), now);
+        }
+        now += TARGET;
+        for sequence in 45..45 + 2 * WATCH as u16 {
+            assert!(matches!(buffer.take(now), Next::Packet(_)));
+            buffer.insert(sequence, payload(sequence), now);
+            now += STEP;
+        }
+        assert!(buffer.len() <= TOO_FULL, "{} wait", buffer.len());
     }
 
     #[test]

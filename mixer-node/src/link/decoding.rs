@@ -6,18 +6,21 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt};
-use kaigi_intake::{Arrival, Consumer, IntakeError, Throttle, Wants};
+use kaigi_intake::{Arrival, Consumer, IntakeError, Lateness, Throttle, Wants};
+use kaigi_media::rtp::RtpHeader;
 use kaigi_proto::v1;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::no_decoder;
+use super::{captured::CaptureTime, no_decoder};
 use crate::video::{DecoderSignal, Fresh, VideoCodec, VideoDecoder};
 
 /// Without a first picture for this long, a key frame is asked for, again and again.
 const NO_FIRST_PICTURE: Duration = Duration::from_secs(1);
 /// The same for later ones. A still screen that is shared has a picture a second, and a decoder that misses something asks for itself.
 const NO_PICTURE: Duration = Duration::from_secs(4);
+/// Of RTP timestamps of pictures, in Hz.
+const CLOCK_RATE: u32 = 90_000;
 /// Longest wait for a decoder to start, which takes some milliseconds.
 const START: Duration = Duration::from_secs(2);
 
@@ -31,6 +34,8 @@ pub(super) struct Decoding {
     /// Once there is one.
     decoder: Mutex<Option<VideoDecoder>>,
     progress: Arc<Mutex<Progress>>,
+    lateness: Mutex<Lateness>,
+    captured: Arc<CaptureTime>,
 }
 
 /// How the decoding of an attachment goes.
@@ -44,9 +49,10 @@ struct Progress {
 }
 
 impl Decoding {
-    /// `urgent` is raised when something is to be asked of the producer.
-    pub(super) fn new(pictures: PictureSink, urgent: Arc<Notify>) -> Self {
-        Self { pictures, urgent, decoder: Mutex::default(), progress: Arc::default() }
+    /// `urgent` is raised when something is to be asked of the producer; `captured` is told when that was captured which comes.
+    pub(super) fn new(pictures: PictureSink, urgent: Arc<Notify>, captured: Arc<CaptureTime>) -> Self {
+        let lateness = Mutex::new(Lateness::new(CLOCK_RATE));
+        Self { pictures, urgent, decoder: Mutex::default(), progress: Arc::default(), lateness, captured }
     }
 }
 
@@ -91,7 +97,16 @@ impl Consumer for Decoding {
     }
 
     fn take(&self, arrival: Arrival, now: Instant) {
-        if let (Arrival::Packet(packet), Some(decoder)) = (arrival, &*self.decoder.lock()) {
+        let packet = match arrival {
+            Arrival::Packet(packet) => packet,
+            Arrival::SenderReport { ntp, rtp } => return self.lateness.lock().report(ntp, rtp),
+        };
+        if let Ok(header) = RtpHeader::parse(&packet)
+            && let Some(captured) = self.lateness.lock().packet(header.timestamp, now)
+        {
+            self.captured.set(now, captured);
+        }
+        if let Some(decoder) = &*self.decoder.lock() {
             decoder.push(packet, now);
         }
     }

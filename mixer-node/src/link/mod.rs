@@ -2,6 +2,7 @@
 //! ([`Outputs`], [`OutputTrack`]).
 
 mod audio;
+mod captured;
 mod decoding;
 mod layers;
 mod video;
@@ -9,9 +10,11 @@ mod video;
 use kaigi_intake::IntakeError;
 
 pub use audio::AudioSource;
+pub use captured::CaptureTime;
 pub use kaigi_intake::{Backoff, Failure, LinkContext, Receiver, Throttle};
 pub use kaigi_supply::{
-    AttachError, Attendance, Audience, LinkService, MediaClock, OutputTrack, Outputs, TrackDescription,
+    AttachError, Attendance, Audience, Captured, LinkService, MediaClock, OutputTrack, Outputs,
+    TrackDescription,
 };
 pub use layers::{Layers, Wish};
 pub use video::{LayeredTrack, Showing, VideoSources};

@@ -16,6 +16,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    captured::CaptureTime,
     decoding::{Decoding, PictureSink},
     layers::{Layers, Wish},
 };
@@ -111,6 +112,7 @@ impl VideoSource {
         layers.tell(track.sizes());
         let stage = Arc::new(Stage {
             slot: Arc::default(),
+            captured: Arc::default(),
             choice: Mutex::new(Choice { layers, wishes: BTreeMap::new(), shares: 0, last: None }),
             changed: Notify::new(),
         });
@@ -133,6 +135,8 @@ impl VideoSource {
 #[derive(Debug)]
 struct Stage {
     slot: Arc<FrameSlot>,
+    /// Of whichever layer comes: they are of one capture.
+    captured: Arc<CaptureTime>,
     choice: Mutex<Choice>,
     /// The choice may be another now.
     changed: Notify,
@@ -267,6 +271,12 @@ impl Showing {
         &self.source.stage.slot
     }
 
+    /// When that was captured which comes of it.
+    #[must_use]
+    pub fn captured(&self) -> &Arc<CaptureTime> {
+        &self.source.stage.captured
+    }
+
     /// Why it fails, if it does.
     #[must_use]
     pub fn failure(&self) -> Failure {
@@ -399,7 +409,8 @@ impl Driver {
                 let pictures: PictureSink =
                     Arc::new(move |frame, now| stage.take(layer, &frame, &fitting, now));
                 let urgent = Arc::new(Notify::new());
-                let decoding = Arc::new(Decoding::new(pictures, Arc::clone(&urgent)));
+                let captured = Arc::clone(&self.stage.captured);
+                let decoding = Arc::new(Decoding::new(pictures, Arc::clone(&urgent), captured));
                 self.attached.insert(layer, Track::start(&self.context, source, decoding, urgent));
             }
         }

@@ -18,8 +18,8 @@ use kaigi_media::rtp::{RtpHeader, write_header};
 use kaigi_mixer_node::{
     Args, init_gstreamer,
     link::{
-        AudioSource, LayeredTrack, LinkContext, MediaClock, OutputTrack, Outputs, Receiver, Showing,
-        TrackDescription, VideoSources, Wish,
+        AudioSource, Captured, LayeredTrack, LinkContext, MediaClock, OutputTrack, Outputs, Receiver,
+        Showing, TrackDescription, VideoSources, Wish,
     },
     run,
 };
@@ -252,6 +252,14 @@ impl Publisher {
         Layered { name: name.into(), layers: layers.collect() }
     }
 
+    /// The publisher's reports name times by a clock of his own, of which it is so late now, in seconds since 1900.
+    pub(crate) fn tell_time(&self, published: &Published, captured: Captured) {
+        for track in [&published.video, &published.audio] {
+            let id = TrackId::new(&track.track_id).unwrap();
+            self.outputs.track(&id).unwrap().set_captured(Some(captured));
+        }
+    }
+
     /// Ends all flows without a word, as a node that starts anew does; its tracks are published again afterwards.
     pub(crate) fn forget(&self, published: Published) {
         let Published { video, audio, .. } = &published;
@@ -348,6 +356,8 @@ fn show(raw: &str, track: &Arc<OutputTrack>, switch: &Switch) {
     let encoder = pipeline.by_name("encoder").unwrap();
     let sink = pipeline.by_name("sink").unwrap().downcast::<gstreamer_app::AppSink>().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
+    // Timestamps by the track's clock, as its sender reports are.
+    let mut picture = (0, 0);
     while !switch.ending.load(Ordering::Relaxed) {
         let paused = switch.paused.load(Ordering::Relaxed);
         if !paused && track.take_key_frame_request() {
@@ -357,7 +367,13 @@ fn show(raw: &str, track: &Arc<OutputTrack>, switch: &Switch) {
         if let Some(sample) = sink.try_pull_sample(gst::ClockTime::from_mseconds(100))
             && !paused
         {
-            track.send(&sample.buffer().unwrap().map_readable().unwrap(), Instant::now());
+            let mut packet = sample.buffer().unwrap().map_readable().unwrap().to_vec();
+            let own = RtpHeader::parse(&packet).unwrap().timestamp;
+            if own != picture.0 || picture.1 == 0 {
+                picture = (own, track.description().clock.timestamp_at(Instant::now()));
+            }
+            packet[4..8].copy_from_slice(&picture.1.to_be_bytes());
+            track.send(&packet, Instant::now());
         }
     }
     pipeline.set_state(gst::State::Null).unwrap();

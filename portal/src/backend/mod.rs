@@ -103,6 +103,18 @@ impl Backend {
         within(CLUSTER_TIMEOUT, "cluster.drain", call).await.map(|_| ())
     }
 
+    /// How many workers of a purpose could be given something new; at least one.
+    pub(crate) async fn can_fit(
+        &self,
+        purpose: Purpose,
+        isp: String,
+        region: String,
+    ) -> Result<u32, CallError> {
+        let message = kaigi_proto::v1::CanFitRequest { purpose: purpose.into(), isp, region };
+        let call = async { self.cluster.clone().can_fit(request(message, CLUSTER_TIMEOUT)).await };
+        Ok(within(CLUSTER_TIMEOUT, "cluster.canFit", call).await?.workers)
+    }
+
     /// The conference-agent that has the room, or is to have it.
     pub(crate) async fn schedule_room(
         &self,

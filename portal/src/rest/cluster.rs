@@ -7,13 +7,15 @@ use kaigi_proto::{
 };
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
+use tonic::Code;
 
 use super::{
     call::Call,
     error::RestError,
-    operation::{Answered, Operation, empty_response, json_response, service},
+    operation::{Answered, Operation, Place, empty_response, json_response, service},
 };
-use crate::backend::CLUSTER_TIMEOUT;
+use crate::backend::{CLUSTER_TIMEOUT, CallError};
 
 /// Load above which a process gets no new tasks, if it says none.
 const DEFAULT_MAX_LOAD: f64 = 0.85;
@@ -28,6 +30,13 @@ pub(super) fn operations() -> Vec<Operation> {
         service(Method::POST, "/cluster/nodes/{node}/drain", "drainNode", drain)
             .doc("cluster", "Have a process hand over what it has, and end")
             .more("By a super service. It gets no new tasks from then on; the list shows it as draining until it is gone. Kaigi's own."),
+        service(Method::GET, "/cluster/can-fit", "canFit", can_fit)
+            .doc("cluster", "Tell whether something new would find a process now")
+            .more("By a super service. Nothing is placed: others may take the room there is. Kaigi's own.")
+            .asks("purpose", "What kind of process it would need.", purposes())
+            .parameter(Place::Query, "isp", "The internet provider that has to be served.", json!({"type": "string"}))
+            .parameter(Place::Query, "region", "The region that should be served.", json!({"type": "string"}))
+            .gives::<Fit>(),
     ]
 }
 
@@ -52,6 +61,56 @@ async fn drain(call: Call) -> Answered {
         Err(error) if error.is_not_found() => Err(RestError::NodeNotFound),
         Err(error) => Err(error.into()),
     }
+}
+
+async fn can_fit(call: Call) -> Answered {
+    if !call.service.is_super {
+        return Err(RestError::Forbidden);
+    }
+    let named = call.query("purpose").unwrap_or_default();
+    let purpose = NodePurpose::ALL.into_iter().find(|purpose| purpose.name() == named);
+    let purpose = purpose.ok_or_else(|| {
+        let names = NodePurpose::ALL.map(NodePurpose::name).join(", ");
+        RestError::BadRequest(format!("purpose must be one of {names}"))
+    })?;
+    let wish = |name| call.query(name).unwrap_or_default();
+    let backend = &call.api.backend;
+    let refusal = match backend.can_fit(purpose.into(), wish("isp"), wish("region")).await {
+        Ok(nodes) => return Ok(json_response(Fit { fits: true, nodes, reason: None })),
+        Err(refusal) => refusal,
+    };
+    let is_answer = match &refusal {
+        CallError::Refused { code: Code::ResourceExhausted | Code::FailedPrecondition, .. } => true,
+        // None is there, or nobody who knows.
+        CallError::Refused { code: Code::Unavailable, .. } => {
+            let purpose = Purpose::from(purpose);
+            let takes = |worker: &Worker| worker.purpose() == purpose && !worker.draining;
+            !backend.workers(CLUSTER_TIMEOUT).await?.iter().any(takes)
+        }
+        CallError::Refused { .. }
+        | CallError::Timeout(_)
+        | CallError::Unreachable(_)
+        | CallError::Conflict => false,
+    };
+    if !is_answer {
+        return Err(refusal.into());
+    }
+    Ok(json_response(Fit { fits: false, nodes: 0, reason: Some(refusal.to_string()) }))
+}
+
+fn purposes() -> serde_json::Value {
+    json!({"type": "string", "enum": NodePurpose::ALL.map(NodePurpose::name)})
+}
+
+/// Whether something new would find a process.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Fit {
+    fits: bool,
+    /// How many could be given it.
+    nodes: u32,
+    /// Why none could.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 /// A process of the cluster.
@@ -83,7 +142,7 @@ struct Node {
     since: u64,
 }
 
-#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum NodePurpose {
     Portal,
@@ -91,6 +150,32 @@ enum NodePurpose {
     Access,
     Mixer,
     Streaming,
+}
+
+impl NodePurpose {
+    const ALL: [Self; 5] = [Self::Portal, Self::Conference, Self::Access, Self::Mixer, Self::Streaming];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Portal => "portal",
+            Self::Conference => "conference",
+            Self::Access => "access",
+            Self::Mixer => "mixer",
+            Self::Streaming => "streaming",
+        }
+    }
+}
+
+impl From<NodePurpose> for Purpose {
+    fn from(purpose: NodePurpose) -> Self {
+        match purpose {
+            NodePurpose::Portal => Self::Portal,
+            NodePurpose::Conference => Self::Conference,
+            NodePurpose::Access => Self::Access,
+            NodePurpose::Mixer => Self::Mixer,
+            NodePurpose::Streaming => Self::Streaming,
+        }
+    }
 }
 
 impl Node {

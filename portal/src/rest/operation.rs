@@ -68,6 +68,7 @@ pub(super) struct Parameter {
     pub(super) place: Place,
     pub(super) description: &'static str,
     pub(super) schema: serde_json::Value,
+    pub(super) required: bool,
 }
 
 /// What a success holds.
@@ -187,7 +188,18 @@ impl Operation {
         description: &'static str,
         schema: serde_json::Value,
     ) -> Self {
-        self.parameters.push(Parameter { name, place, description, schema });
+        self.parameters.push(Parameter { name, place, description, schema, required: false });
+        self
+    }
+
+    /// A part of the query without which the request is refused.
+    pub(super) fn asks(
+        mut self,
+        name: &'static str,
+        description: &'static str,
+        schema: serde_json::Value,
+    ) -> Self {
+        self.parameters.push(Parameter { name, place: Place::Query, description, schema, required: true });
         self
     }
 

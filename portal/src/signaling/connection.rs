@@ -31,6 +31,7 @@ use super::{
     delivery::Delivery,
     inbox::{Ack, Inbox, Incoming},
     login::{self, login},
+    parting::{Parting, Step, Traffic},
     receipts::{Entry, Receipts},
     relogin::relogin,
     room::{Caller, Membership},
@@ -42,10 +43,6 @@ use crate::protocol::{
 
 /// Events of the room that wait for the answer to a request; with more they are sent before it.
 const MAX_HELD: usize = 512;
-/// A connection that is to be handed over is quiet when nothing was asked for so long.
-const QUIET: Duration = Duration::from_millis(100);
-/// Longest wait for it to be quiet, and for its client to have everything.
-const HAND_OVER: Duration = Duration::from_millis(1500);
 /// Pause between attempts to disconnect a client whose queue is full. The library closes it anyway when a ping finds no place.
 const DISCONNECT_RETRY: Duration = Duration::from_millis(500);
 
@@ -61,6 +58,17 @@ enum End {
     Drop,
     /// The client is disconnected without a word: a failed or missing login, or it does not read.
     Disconnect,
+}
+
+/// Which requests are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// All.
+    Open,
+    /// Those that wait already.
+    Closing,
+    /// None: the connection is being broken, and nobody would have the answers.
+    Closed,
 }
 
 /// The actor.
@@ -79,6 +87,8 @@ pub(super) struct Connection {
     handed: u64,
     /// When something was asked last.
     asked: Instant,
+    /// Which requests are taken.
+    door: Door,
     /// While it has a place that it could not come back to.
     stays: Option<TaskTrackerToken>,
     _session: Option<Entry>,
@@ -120,6 +130,7 @@ impl Connection {
             receipts,
             handed: 0,
             asked: Instant::now(),
+            door: Door::Open,
             stays: None,
             _session: session,
             _place: place,
@@ -169,18 +180,20 @@ impl Connection {
         let mut acknowledge = tokio::time::interval(self.shared.limits.acknowledge_interval);
         acknowledge.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let handing_over = self.shared.ending.handing_over.clone();
-        let mut handed_over_since = None;
+        let mut parting = None;
         loop {
-            let look_again = match handed_over_since {
-                Some(since) => self.hand_over(since),
-                None => None,
+            let look_again = parting.and_then(|parting| self.hand_over(parting));
+            let takes = match self.door {
+                Door::Open => true,
+                Door::Closing => !self.requests.is_empty(),
+                Door::Closed => false,
             };
             let flow = tokio::select! {
                 biased;
                 () = self.closed.cancelled() => return End::Closed,
                 () = self.shared.stopping.cancelled() => return End::Drop,
                 event = next_event(&mut self.member) => self.tell(event),
-                request = self.requests.recv() => match request {
+                request = self.requests.recv(), if takes => match request {
                     Some(request) => self.handle(request).await,
                     None => return End::Closed,
                 },
@@ -195,8 +208,8 @@ impl Connection {
                     Flow::Continue(())
                 }
                 () = &mut idle, if self.member.is_none() => return End::Disconnect,
-                () = handing_over.cancelled(), if handed_over_since.is_none() => {
-                    handed_over_since = Some(Instant::now());
+                () = handing_over.cancelled(), if parting.is_none() => {
+                    parting = Some(Parting::begun(Instant::now()));
                     Flow::Continue(())
                 }
                 () = at(look_again) => Flow::Continue(()),
@@ -210,16 +223,25 @@ impl Connection {
         }
     }
 
-    /// Breaks the connection when nothing is on its way in either direction; when to look again. Who could not come back stays to the end.
-    fn hand_over(&self, since: Instant) -> Option<Instant> {
+    /// Breaks the connection when it is time; when to look again. Who could not come back stays to the end.
+    fn hand_over(&mut self, parting: Parting) -> Option<Instant> {
         let receipts = self.receipts.as_ref().filter(|_| self.stays.is_none())?;
-        let (now, give_up) = (Instant::now(), since + HAND_OVER);
-        let is_quiet = self.requests.is_empty() && self.asked + QUIET <= now && receipts.all_arrived();
-        if is_quiet || give_up <= now {
-            receipts.cut();
-            return None;
+        let (waiting, asked) = (!self.requests.is_empty(), self.asked);
+        let traffic = Traffic { waiting, asked, all_arrived: receipts.all_arrived() };
+        match parting.step(Instant::now(), traffic) {
+            Step::Wait(at) => Some(at),
+            Step::Close(at) => {
+                // What comes now is not done: the client learns of it with the connection's end.
+                self.door = Door::Closing;
+                self.requests.close();
+                Some(at)
+            }
+            Step::Break => {
+                receipts.cut();
+                self.door = Door::Closed;
+                None
+            }
         }
-        Some((now + QUIET).min(give_up))
     }
 
     async fn handle(&mut self, request: Incoming) -> Flow {

@@ -5,6 +5,7 @@ mod connection;
 mod delivery;
 mod inbox;
 mod login;
+mod parting;
 mod receipts;
 mod relogin;
 mod room;

@@ -3,11 +3,15 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
+    time::Duration,
 };
 
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
 use super::{PATIENCE, http};
@@ -237,6 +241,18 @@ impl Client {
                 return;
             }
             self.note(&packet);
+        }
+    }
+
+    /// Reads for that long, by WebSocket; whether the connection is still there then.
+    pub(crate) async fn listens(&mut self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        loop {
+            match timeout_at(end, self.receive()).await {
+                Ok(Some(packet)) => self.note(&packet),
+                Ok(None) => return false,
+                Err(_) => return true,
+            }
         }
     }
 

@@ -243,8 +243,11 @@ impl ClusterService for Cluster {
     async fn heartbeat(&self, _: Request<HeartbeatRequest>) -> Result<Response<HeartbeatReply>, Status> {
         Ok(Response::new(HeartbeatReply::default()))
     }
-    async fn can_fit(&self, _: Request<CanFitRequest>) -> Result<Response<CanFitReply>, Status> {
-        Err(Status::unimplemented("not asked"))
+    async fn can_fit(&self, request: Request<CanFitRequest>) -> Result<Response<CanFitReply>, Status> {
+        let CanFitRequest { purpose, isp, region } = request.into_inner();
+        self.asked("can_fit", json!([isp, region]))?;
+        let there = self.state().workers.iter().filter(|worker| worker.purpose == purpose).count();
+        Ok(Response::new(CanFitReply { workers: there.try_into().unwrap() }))
     }
 
     async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {

@@ -1,5 +1,7 @@
 //! A portal that is to end while clients are in rooms.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -57,6 +59,45 @@ async fn who_can_come_back_is_sent_to_another_portal_and_misses_nothing() {
         assert!(first.cluster.calls("leave").is_empty(), "nobody has left");
         first.over().await;
     }
+}
+
+#[tokio::test]
+async fn who_always_asks_has_every_answer_before_the_connection_breaks() {
+    for speech in [Speech::Eio3WebSocket, Speech::Eio4WebSocket] {
+        let mut house = House::new().await;
+        let mut client = Client::connect(house.http, speech).await;
+        assert_eq!(client.login(&house.token("aki").await).await.0, "ok");
+        house.shutdown.drain();
+        // Never quiet for long enough, and it does not matter: an ack that does not come fails this.
+        loop {
+            assert_eq!(client.request("unpublish", json!({"id": "0a"})).await.0, "ok", "{speech:?}");
+            if !client.listens(Duration::from_millis(40)).await {
+                break;
+            }
+        }
+        assert!(!client.order.iter().any(|packet| packet == "41" || packet == "drop"), "{:?}", client.order);
+        house.over().await;
+    }
+}
+
+#[tokio::test]
+async fn who_asks_without_end_is_answered_what_was_taken() {
+    let mut house = House::new().await;
+    let mut client = Client::connect(house.http, Speech::Eio4WebSocket).await;
+    assert_eq!(client.login(&house.token("aki").await).await.0, "ok");
+    house.shutdown.drain();
+    let mut asked = 0;
+    // There is always one more on its way.
+    while client.listens(Duration::from_millis(2)).await {
+        client.send_event("unpublish", &[json!({"id": "0a"})]).await;
+        asked += 1;
+    }
+    let answers = client.order.iter().filter(|packet| *packet == "ack").count() - 1;
+    let done = house.cluster.calls("unpublish").len();
+    assert!(answers > 0 && answers <= asked, "{answers} of {asked}");
+    assert_eq!(answers, done, "what was done was answered, and what was not answered was not done");
+    assert!(!client.order.iter().any(|packet| packet == "41" || packet == "drop"), "{:?}", client.order);
+    house.over().await;
 }
 
 #[tokio::test]

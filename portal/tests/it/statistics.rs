@@ -5,6 +5,7 @@ use kaigi_proto::v1::{
     SubscribedTrackStats, SubscriptionStats, TrackStats, VideoParameters, Worker,
 };
 use serde_json::{Value, json};
+use tonic::Status;
 
 use super::{
     House,
@@ -201,4 +202,36 @@ async fn a_process_is_drained_by_super_services() {
         (unknown.code(), &unknown.json()["error"]["message"]),
         ((404, 1001), &json!("Node not found"))
     );
+}
+
+#[tokio::test]
+async fn whether_something_new_would_find_a_process_is_told_to_super_services() {
+    let house = House::new().await;
+    let asked = "/cluster/can-fit?purpose=mixer&isp=a&region=b";
+    assert_eq!(house.rest("GET", asked, Value::Null).await.code(), (403, 1102));
+    let fits = house.rest_as(OTHER_SERVICE, "GET", asked, Value::Null).await.json();
+    assert_eq!(fits, json!({"fits": true, "nodes": 1}));
+    assert_eq!(house.cluster.calls("can_fit"), [json!(["a", "b"])]);
+
+    let refuse = |status: Status| house.cluster.state().refusals.insert("can_fit", status);
+    let none = |reason: &str| json!({"fits": false, "nodes": 0, "reason": reason});
+    for status in [Status::resource_exhausted("all in full load."), Status::failed_precondition("no match.")]
+    {
+        let reason = status.message().to_owned();
+        refuse(status);
+        assert_eq!(house.rest_as(OTHER_SERVICE, "GET", asked, Value::Null).await.json(), none(&reason));
+    }
+    refuse(Status::unavailable("none is there"));
+    let unknown = house.rest_as(OTHER_SERVICE, "GET", asked, Value::Null).await;
+    assert_eq!(unknown.code(), (500, 1301), "one is there, so something else is the matter");
+    house.cluster.state().workers.iter_mut().for_each(|worker| worker.draining = true);
+    assert_eq!(house.rest_as(OTHER_SERVICE, "GET", asked, Value::Null).await.json(), none("none is there"));
+
+    for wrong in ["/cluster/can-fit", "/cluster/can-fit?purpose=coffee"] {
+        assert_eq!(
+            house.rest_as(OTHER_SERVICE, "GET", wrong, Value::Null).await.code(),
+            (400, 1201),
+            "{wrong}"
+        );
+    }
 }

@@ -54,6 +54,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// A source that has flowed for this long was a success.
 const SETTLED: Duration = Duration::from_secs(10);
+/// Why nobody can push any more.
+const ENDING: &str = "this server is about to end";
 /// Between looks at the clock.
 const TICK: Duration = Duration::from_millis(50);
 /// Between key frames that are asked for.
@@ -250,7 +252,17 @@ impl Worker {
     fn inflow(&mut self) -> Option<Option<Inflow>> {
         let inflow = match &self.inlet {
             None => None,
-            Some(Inlet::Srt(port)) => Some(Inflow::Port(port.number())),
+            Some(Inlet::Srt(port)) => {
+                let number = port.number();
+                // The port is not opened once more: whoever pushes is to come elsewhere.
+                if self.is_closed() {
+                    self.teller.tell(v1::OutputState::Trouble, ENDING);
+                }
+                while self.is_closed() && !self.stop.load(Ordering::Relaxed) {
+                    self.wait(RETRY.0);
+                }
+                Some(Inflow::Port(number))
+            }
             Some(Inlet::Rtmp(expected)) => {
                 while self.pushed.is_none() && !self.stop.load(Ordering::Relaxed) {
                     self.pushed = expected.wait(TICK);
@@ -276,6 +288,9 @@ impl Worker {
             };
             if self.stop.load(Ordering::Relaxed) {
                 return End::Stopped;
+            }
+            if self.is_closed() && self.awaits(&progress) {
+                return End::Broken(ENDING.to_owned());
             }
             let now = Instant::now();
             match news {
@@ -325,6 +340,11 @@ impl Worker {
                 Judgement::Open => {}
             }
         }
+    }
+
+    /// Whether whoever does not push yet is let in no more.
+    fn is_closed(&self) -> bool {
+        self.inlet.as_ref().is_some_and(Inlet::is_closed)
     }
 
     /// Whether nobody pushes yet.

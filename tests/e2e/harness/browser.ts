@@ -168,11 +168,6 @@ export class Participant {
     return this.page.evaluate((l) => window.lab.publish(l), look);
   }
 
-  /** Publishes a picture and a sound that tell when they were made (`harness/lips.ts` reads them); the stream's id. */
-  publishClock(): Promise<string> {
-    return this.page.evaluate(() => window.lab.publishClock());
-  }
-
   /** Publishes a tone of that amplitude (1 is as loud as there is) alone; the stream's id. */
   speak(tone: number, amplitude: number): Promise<string> {
     return this.page.evaluate(([t, a]) => window.lab.speak(t, a), [tone, amplitude] as const);

@@ -1,12 +1,14 @@
-// How far apart sound and picture are in a file of what `publishClock` publishes.
+// How far apart sound and picture are in a file of what `WhipClient.clock` publishes.
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { times } from './media-file';
 
 const run = promisify(execFile);
 const RATE = 48_000;
-/** Samples among which one is loud in a click of 1 kHz. */
-const WINDOW = 48;
+/** Greys of a second. */
+const STEPS = 27;
+/** Pictures around a click, at least, for it to be looked at. */
+const LEAST = 5;
 
 export interface Lips {
   /** How long the sound comes before the picture, in ms: the mean, and the largest of those of each second. */
@@ -19,12 +21,13 @@ export interface Lips {
   seconds: number;
 }
 
-export async function lips(file: string): Promise<Lips> {
+/** Looks at a file, without so many seconds at its beginning. */
+export async function lips(file: string, without = 0): Promise<Lips> {
   const [pictures, clicks] = [await secondsOfPictures(file), await beginsOfClicks(file)];
-  const apart = clicks.flatMap((click): [number, number][] => {
+  const apart = clicks.filter((click) => click >= without).flatMap((click): [number, number][] => {
     // Pictures of the second around it: half a second of the one that it begins, and half of the one before.
     const near = pictures.filter(([at]) => Math.abs(at - click) < 0.5);
-    if (near.length < 5) return [];
+    if (near.length < LEAST) return [];
     const of = near.map(([, begun]) => wrapped(begun - click));
     return [[click, (of.reduce((sum, one) => sum + one, 0) / of.length) * 1000]];
   });
@@ -45,28 +48,27 @@ async function secondsOfPictures(file: string): Promise<[number, number][]> {
   const args = ['-v', 'error', '-i', file, '-an', '-vf', 'scale=1:1:flags=area,format=gray', '-fps_mode', 'passthrough', '-f', 'rawvideo', '-'];
   const { stdout } = await run('ffmpeg', args, { encoding: 'buffer', maxBuffer: 16 << 20 });
   const at = await times(file, 'v');
+  if (at.length !== stdout.length) throw new Error(`${stdout.length} pictures of ${at.length} packets`);
   const sorted = [...stdout].sort((a, b) => a - b);
   const [dark, light] = [sorted[Math.floor(sorted.length * 0.01)] ?? 0, sorted[Math.floor(sorted.length * 0.99)] ?? 0];
   if (light - dark < 50) throw new Error(`no clock is shown: greys from ${dark} to ${light}`);
   return [...stdout].flatMap((grey, i): [number, number][] => {
-    const part = (grey - dark) / (light - dark);
+    const step = Math.round(((grey - dark) / (light - dark)) * (STEPS - 1));
     const time = at[i];
-    // At its ends a second may be mistaken for its neighbour.
-    return time === undefined || part < 0.05 || part > 0.95 ? [] : [[time, time - part]];
+    return time === undefined ? [] : [[time, time - step / STEPS]];
   });
 }
 
 async function beginsOfClicks(file: string): Promise<number[]> {
-  const args = ['-v', 'error', '-c:a', 'libopus', '-i', file, '-vn', '-ac', '1', '-ar', String(RATE), '-af', 'aresample=async=1', '-f', 'f32le', '-'];
+  // By the file's own times, from 0 on: what is missing is filled in, and what a decoder has to leave out at the beginning is.
+  const args = ['-v', 'error', '-copyts', '-c:a', 'libopus', '-i', file, '-vn', '-ac', '1', '-ar', String(RATE), '-af', 'aresample=async=1:first_pts=0', '-f', 'f32le', '-'];
   const { stdout } = await run('ffmpeg', args, { encoding: 'buffer', maxBuffer: 512 << 20 });
   const samples = new Float32Array(stdout.buffer, stdout.byteOffset, Math.floor(stdout.byteLength / 4));
-  const [first = 0] = await times(file, 'a');
   const found: number[] = [];
   let loud = Number.NEGATIVE_INFINITY;
-  for (let at = 0; at + WINDOW <= samples.length; at += WINDOW) {
-    const peak = samples.subarray(at, at + WINDOW).reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
-    if (peak < 0.1) continue;
-    const time = first + at / RATE;
+  for (let at = 0; at < samples.length; at++) {
+    if (Math.abs(samples[at] ?? 0) < 0.1) continue;
+    const time = at / RATE;
     if (time - loud > 0.3) found.push(time);
     loud = time;
   }

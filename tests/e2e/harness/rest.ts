@@ -88,8 +88,8 @@ export class Rest {
   }
 
   /** The live workers of a purpose. */
-  async workers(purpose: string): Promise<{ id: string }[]> {
-    const all = await this.json<{ id: string; purpose: string }[]>('GET', '/cluster/nodes');
+  async workers(purpose: string): Promise<{ id: string; endpoint: string; publicAddress: string }[]> {
+    const all = await this.json<{ id: string; purpose: string; endpoint: string; publicAddress: string }[]>('GET', '/cluster/nodes');
     return all.filter((worker) => worker.purpose === purpose);
   }
 

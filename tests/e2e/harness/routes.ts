@@ -106,6 +106,7 @@ export const ROUTES: Route[] = [
   ...OF_STREAM_ENGINE.map(([method, path, body]) => route([method, `/v1.1/stream-engine${path}`, body])),
   route(['GET', '/cluster/nodes'], { superOnly: true }),
   route(['POST', '/cluster/nodes/{node}/drain'], { superOnly: true }),
+  route(['GET', '/cluster/can-fit'], { superOnly: true }),
   route(['GET', '/v1/events'], { filtered: true, endless: true }),
 ];
 

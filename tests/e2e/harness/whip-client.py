@@ -1,7 +1,12 @@
-"""A WHIP client of GStreamer (webrtcbin): VP8 and Opus of a colour and a tone, until it is told to end; then it ends its session.
+"""A WHIP client of GStreamer (webrtcbin): VP8 and Opus, until it is told to end; then it ends its session.
 
-usage: whip-client.py ENDPOINT TOKEN COLOUR TONE       COLOUR as 0xAARRGGBB, TONE in Hz
+usage: whip-client.py ENDPOINT TOKEN COLOUR TONE       a colour as 0xAARRGGBB, and a tone in Hz
+       whip-client.py ENDPOINT TOKEN clock LATE        what tells when it was made; pictures are sent LATE ms after their sound
+
+With each second of the clock the picture goes from dark grey to light grey, in 27 steps, and a click of 1 kHz and 20 ms begins it. When each
+picture and each sample is made is counted, and not measured: both begin together, to the sample.
 """
+import os
 import signal
 import sys
 import urllib.parse
@@ -14,11 +19,20 @@ gi.require_version("GstSdp", "1.0")
 gi.require_version("GstWebRTC", "1.0")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
 
-ENDPOINT, TOKEN, COLOUR, TONE = sys.argv[1:]
+ENDPOINT, TOKEN, LOOK, SOUND = sys.argv[1:]
+WIDTH, HEIGHT = 320, 240
+# Pictures a second of a clock: few rates of recordings go into it, so that theirs are made at all ages of its pictures.
+RATE = 27
+COLOUR = f"""videotestsrc is-live=true pattern=solid-color foreground-color={LOOK} ! video/x-raw,width={WIDTH},height={HEIGHT},framerate=15/1"""
+TONE = f"""audiotestsrc is-live=true freq={SOUND} volume=0.5"""
+# Made in time, as a camera makes them, and then held up.
+SHADES = f"""appsrc name=shades is-live=true format=time max-buffers=2 caps=video/x-raw,format=I420,width={WIDTH},height={HEIGHT},framerate={RATE}/1
+    ! identity sync=true ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 min-threshold-time={SOUND}000000"""
+CLICKS = """audiotestsrc is-live=true samplesperbuffer=480 wave=ticks freq=1000 sine-periods-per-tick=20 volume=0.5"""
+PICTURES, SOUNDS = (SHADES, CLICKS) if LOOK == "clock" else (COLOUR, TONE)
 LAUNCH = f"""webrtcbin name=peer bundle-policy=max-bundle
-    videotestsrc is-live=true pattern=solid-color foreground-color={COLOUR} ! video/x-raw,width=320,height=240,framerate=15/1
-    ! vp8enc deadline=1 keyframe-max-dist=30 ! rtpvp8pay ! application/x-rtp,media=video,encoding-name=VP8,payload=96 ! peer.
-    audiotestsrc is-live=true freq={TONE} volume=0.5 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! rtpopuspay
+    {PICTURES} ! vp8enc deadline=1 keyframe-max-dist=30 ! rtpvp8pay ! application/x-rtp,media=video,encoding-name=VP8,payload=96 ! peer.
+    {SOUNDS} ! audio/x-raw,rate=48000,channels=2 ! opusenc ! rtpopuspay
     ! application/x-rtp,media=audio,encoding-name=OPUS,payload=111 ! peer."""
 
 Gst.init(None)
@@ -28,6 +42,7 @@ for i in range(2):
     peer.emit("get-transceiver", i).set_property("direction", GstWebRTC.WebRTCRTPTransceiverDirection.SENDONLY)
 loop = GLib.MainLoop()
 session = None
+made = 0
 
 
 def request(method, url, **headers):
@@ -62,6 +77,17 @@ def publish():
     print(session, flush=True)
 
 
+def shade(source, _length):
+    """The next picture of a clock: of one grey, which tells the part of its second."""
+    global made
+    grey = 52 + round(152 * (made % RATE) / RATE)
+    picture = Gst.Buffer.new_wrapped(bytes([grey]) * (WIDTH * HEIGHT) + bytes([128]) * (WIDTH * HEIGHT // 2))
+    picture.pts = made * Gst.SECOND // RATE
+    picture.duration = Gst.SECOND // RATE
+    made += 1
+    source.emit("push-buffer", picture)
+
+
 def end(*_):
     if session:
         with urllib.request.urlopen(request("DELETE", session), timeout=10) as answer:
@@ -71,7 +97,19 @@ def end(*_):
 
 peer.connect("on-negotiation-needed", negotiate)
 peer.connect("notify::ice-gathering-state", gathered)
+if shades := pipeline.get_by_name("shades"):
+    shades.connect("need-data", shade)
 GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGTERM, end)
+pipeline.set_state(Gst.State.READY)
+# libnice checks the way no more once it has one, unless it is told to; the server waits for that (RFC 7675).
+ice = peer.get_property("ice-agent")
+nice = ice.get_property("agent")
+nice.set_property("keepalive-conncheck", True)
+# Its reports are to tell when things were captured, not when they are sent.
+peer.get_by_name("rtpbin").set_property("rtcp-sync-send-time", False)
 pipeline.set_state(Gst.State.PLAYING)
 loop.run()
 pipeline.set_state(Gst.State.NULL)
+sys.stdout.flush()
+# Python's bindings would free the agent once more.
+os._exit(0)

@@ -13,11 +13,20 @@ export class WhipClient {
   }
 
   /** Starts one, and waits until its session has begun. */
-  static async start(endpoint: string, token: string, { colour, tone }: Look): Promise<WhipClient> {
-    const script = fileURLToPath(new URL('whip-client.py', import.meta.url));
+  static start(endpoint: string, token: string, { colour, tone }: Look): Promise<WhipClient> {
     const shown = `0xff${colour.map((part) => part.toString(16).padStart(2, '0')).join('')}`;
+    return this.begin(endpoint, token, shown, tone);
+  }
+
+  /** One that publishes what tells when it was made, with pictures that are sent so many ms after their sound. */
+  static clock(endpoint: string, token: string, late = 0): Promise<WhipClient> {
+    return this.begin(endpoint, token, 'clock', late);
+  }
+
+  private static async begin(endpoint: string, token: string, look: string, sound: number): Promise<WhipClient> {
+    const script = fileURLToPath(new URL('whip-client.py', import.meta.url));
     // Debian's Python, which its GStreamer bindings are for.
-    const process = spawn('/usr/bin/python3', [script, endpoint, token, shown, String(tone)], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const process = spawn('/usr/bin/python3', [script, endpoint, token, look, String(sound)], { stdio: ['ignore', 'pipe', 'inherit'] });
     const client = new WhipClient(process);
     try {
       await until('the session has begun', () => client.#printed.includes('\n'));

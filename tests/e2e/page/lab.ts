@@ -1,7 +1,7 @@
 // Runs in the browser: publishes what is easy to recognise, and measures what arrives.
 import type { Look, Rgb } from '../harness/colours';
 import type * as Sdk from '../../../web/sdk/src/kaigi';
-import { Screen, clock, hum, paint, voice } from './media.js';
+import { Screen, hum, paint, voice } from './media.js';
 
 const { ConferenceClient, LocalStream } = (await import(new URL('/sdk/kaigi.js', location.href).href)) as typeof Sdk;
 
@@ -90,12 +90,6 @@ export class Lab {
   async publish(look: Look): Promise<string> {
     const stream = new MediaStream([hum(look.tone), paint(look.colour)]);
     this.#publication = await this.#client.publish(new LocalStream(stream));
-    return this.#publication.id;
-  }
-
-  /** Publishes a picture and a sound that tell when they were made. */
-  async publishClock(): Promise<string> {
-    this.#publication = await this.#client.publish(new LocalStream(clock()));
     return this.#publication.id;
   }
 

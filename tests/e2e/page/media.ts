@@ -59,37 +59,6 @@ export function voice(frequency: number, amplitude: number): { track: MediaStrea
   return { track, volume };
 }
 
-/**
- * A picture and a sound that tell when they were made: with each second of the clock the picture goes from dark grey to light grey, and a click of
- * 1 kHz and 60 ms begins it.
- */
-export function clock(): MediaStream {
-  const framerate = 30;
-  const canvas = document.createElement('canvas');
-  Object.assign(canvas, { width: WIDTH, height: HEIGHT });
-  const context = canvas.getContext('2d');
-  if (!context) throw new Error('no canvas');
-  const draw = (): void => {
-    context.fillStyle = `hsl(0 0% ${20 + (performance.now() % 1000) * 0.06}%)`;
-    context.fillRect(0, 0, WIDTH, HEIGHT);
-  };
-  draw();
-  setInterval(draw, 1000 / framerate);
-  const { track, volume } = voice(1000, 0);
-  // The clock of sounds stands still for some ms at times, which looks as if it had begun later.
-  let begun = Number.POSITIVE_INFINITY;
-  setInterval(() => {
-    begun = Math.min(begun, performance.now() / 1000 - audio.currentTime);
-  }, 7);
-  setInterval(() => {
-    const second = Math.ceil(performance.now() / 1000 + 0.2) - begun;
-    volume.gain.setValueAtTime(0.5, second);
-    volume.gain.setValueAtTime(0, second + 0.06);
-    begun += 0.001;
-  }, 1000);
-  return new MediaStream([track, ...canvas.captureStream(framerate).getVideoTracks()]);
-}
-
 /** Plays a stream, and looks and listens at it. */
 export class Screen {
   readonly #video: HTMLVideoElement;

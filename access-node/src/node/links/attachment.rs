@@ -130,7 +130,8 @@ impl Node {
         };
         for feedback in feedback {
             match feedback {
-                Feedback::Report => {}
+                // Whoever has just come can't wait for the publisher's next report, and one may have been lost.
+                Feedback::Report => self.forward.repeat_report(sink, &mut self.net),
                 Feedback::KeyFrameRequest => self.forward.key_frame_request(now, sink, &mut self.net),
                 Feedback::Nack(missing) => {
                     let repair = Repair::default();

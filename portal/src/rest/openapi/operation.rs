@@ -66,7 +66,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
             Place::Header => "header",
         };
         parameters.push(json!({
-            "name": parameter.name, "in": place, "required": false,
+            "name": parameter.name, "in": place, "required": parameter.required,
             "description": parameter.description, "schema": parameter.schema,
         }));
     }
