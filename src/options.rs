@@ -100,6 +100,9 @@ pub struct Options {
     /// Portals that run: with --http-port and --management-port and those after them [default: --replicas]
     #[arg(long, env = "KAIGI_PORTALS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub portals: Option<u16>,
+    /// Port on this machine's loopback of the RTP gateway's REST API; without it no gateway runs
+    #[arg(long, env = "KAIGI_GATEWAY_PORT", value_name = "PORT")]
+    pub gateway_port: Option<u16>,
 
     /// File only: what is passed on to the cluster-manager.
     #[arg(skip)]
@@ -119,6 +122,9 @@ pub struct Options {
     /// File only: what is passed on to the portal.
     #[arg(skip)]
     pub portal: ProcessOptions,
+    /// File only: what is passed on to the RTP gateway.
+    #[arg(skip)]
+    pub rtp_gateway: ProcessOptions,
 }
 
 /// What one process gets beside what all get.
@@ -243,12 +249,14 @@ impl Options {
             mixer_nodes: self.mixer_nodes.or(other.mixer_nodes),
             streaming_nodes: self.streaming_nodes.or(other.streaming_nodes),
             portals: self.portals.or(other.portals),
+            gateway_port: self.gateway_port.or(other.gateway_port),
             cluster_manager: self.cluster_manager.or(other.cluster_manager),
             conference_agent: self.conference_agent.or(other.conference_agent),
             access_node: self.access_node.or(other.access_node),
             mixer_node: self.mixer_node.or(other.mixer_node),
             streaming_node: self.streaming_node.or(other.streaming_node),
             portal: self.portal.or(other.portal),
+            rtp_gateway: self.rtp_gateway.or(other.rtp_gateway),
         }
     }
 
@@ -262,6 +270,7 @@ impl Options {
             Process::MixerNode => self.mixer_nodes,
             Process::StreamingNode => self.streaming_nodes,
             Process::Portal => self.portals,
+            Process::RtpGateway => Some(u16::from(self.gateway_port.is_some())),
         }
     }
 
@@ -275,6 +284,7 @@ impl Options {
             Process::MixerNode => &self.mixer_node,
             Process::StreamingNode => &self.streaming_node,
             Process::Portal => &self.portal,
+            Process::RtpGateway => &self.rtp_gateway,
         }
     }
 }

@@ -35,6 +35,8 @@ pub fn taken(settings: &Settings) -> Vec<PortTaken> {
     let address = settings.bind;
     let mut taken = Vec::new();
     for (flag, port) in settings.ports() {
+        // The gateway's API is for this machine.
+        let address = if flag == "--gateway-port" { Ipv4Addr::LOCALHOST.into() } else { address };
         if let Err(reason) = TcpListener::bind((address, port)) {
             taken.push(PortTaken { kind: "TCP", port, address, flag, reason });
         }

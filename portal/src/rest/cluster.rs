@@ -91,6 +91,7 @@ enum NodePurpose {
     Access,
     Mixer,
     Streaming,
+    Gateway,
 }
 
 impl Node {
@@ -103,6 +104,7 @@ impl Node {
             Purpose::Access => NodePurpose::Access,
             Purpose::Mixer => NodePurpose::Mixer,
             Purpose::Streaming => NodePurpose::Streaming,
+            Purpose::Gateway => NodePurpose::Gateway,
         };
         Some(Self {
             purpose,
