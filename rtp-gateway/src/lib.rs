@@ -1,8 +1,8 @@
 //! Devices that speak plain RTP, RTCP and UDP: a REST API (that of SkyWay's WebRTC gateway) by which they take part in conferences, and call
 //! and are called by other peers.
 //!
-//! Each connection is one WebRTC peer connection, a *leg*, with sockets for a device on its other side ([`leg`], [`media`]). Who the leg is
-//! with, and how the two agree, is its *far side* ([`connection`]): a room of the cluster, or another peer by the hub of peers ([`cluster`]).
+//! Each connection is one WebRTC peer connection, a *leg*, with sockets for a device on its other side (`leg`, `media`). Who the leg is
+//! with, and how the two agree, is its *far side* (`connection`): a room of the cluster, or another peer by the hub of peers (`cluster`).
 
 mod api;
 mod args;

@@ -36,6 +36,22 @@ struct Route {
     name: Option<String>,
     inbox: mpsc::Sender<Signal>,
     connection: Weak<dyn AsRef<Common> + Send + Sync>,
+    /// By what the other side's descriptions are known to be of one connection.
+    session: Option<String>,
+}
+
+impl Route {
+    /// Whether a signal is of this connection. A page that is opened anew has the name of the one before, and offers another session.
+    fn is_of(&mut self, signal: &Signal) -> bool {
+        let (Signal::Offer { sdp, .. } | Signal::Answer { sdp }) = signal else { return true };
+        let offered = session(sdp).map(str::to_owned);
+        let is_other =
+            matches!(signal, Signal::Offer { .. }) && self.session.is_some() && self.session != offered;
+        if !is_other {
+            self.session = offered;
+        }
+        !is_other
+    }
 }
 
 /// See the module's description.
@@ -100,11 +116,12 @@ impl Peer {
         to: &str,
         name: Option<String>,
         connection: Weak<dyn AsRef<Common> + Send + Sync>,
+        session: Option<String>,
     ) -> PeerWay {
         let (sender, inbox) = mpsc::channel(MAX_SIGNALS);
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.retain(|route| !route.inbox.is_closed());
-        routes.push(Route { remote: to.to_owned(), name: name.clone(), inbox: sender, connection });
+        routes.push(Route { remote: to.to_owned(), name: name.clone(), inbox: sender, connection, session });
         PeerWay {
             seat: self.seat.clone(),
             from: self.id.clone(),
@@ -117,8 +134,9 @@ impl Peer {
 
     /// Hands a signal to the connection that it is of; gives it back if there is none.
     fn deliver(&self, from: &str, wire: Wire) -> Option<Wire> {
-        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut with = routes.iter().rev().filter(|route| route.remote == from && !route.inbox.is_closed());
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut with =
+            routes.iter_mut().rev().filter(|route| route.remote == from && !route.inbox.is_closed());
         let route = match &wire.connection {
             Some(name) => with.find(|route| route.name.as_ref() == Some(name)),
             // A page has one connection with each peer, the one begun last.
@@ -126,10 +144,12 @@ impl Peer {
         };
         match route {
             Some(route) => {
-                if route.inbox.try_send(wire.signal).is_err() {
+                let is_of = route.is_of(&wire.signal);
+                let (passed, left) = if is_of { (wire.signal, None) } else { (Signal::Leave, Some(wire)) };
+                if route.inbox.try_send(passed).is_err() {
                     tracing::debug!(from, "a signal is lost");
                 }
-                None
+                left
             }
             None => Some(wire),
         }
@@ -201,7 +221,7 @@ fn take(gateway: &Arc<Gateway>, peer: &Arc<Peer>, from: &str, text: &str) {
         let new = MediaConnection::new(id.clone(), peer.service.id.clone(), common(), Some(Answer(answer)));
         let Some(new) = gateway.add_media_connection(new) else { return };
         let known: Arc<dyn AsRef<Common> + Send + Sync> = new.clone();
-        let way = peer.way(from, connection, Arc::downgrade(&known));
+        let way = peer.way(from, connection, Arc::downgrade(&known), session(&sdp).map(str::to_owned));
         tokio::spawn(ring(new, stage, Pending { way, offer: sdp, answer: answered }));
         peer.events.put(json!({"event": "CALL", "call_params": {"media_connection_id": id}}));
     } else if offered.data {
@@ -210,13 +230,32 @@ fn take(gateway: &Arc<Gateway>, peer: &Arc<Peer>, from: &str, text: &str) {
             DataConnection::new(id.clone(), peer.service.id.clone(), common(), Serialization::default());
         let Some(new) = gateway.add_data_connection(new) else { return };
         let known: Arc<dyn AsRef<Common> + Send + Sync> = new.clone();
-        let way = peer.way(from, connection, Arc::downgrade(&known));
+        let way = peer.way(from, connection, Arc::downgrade(&known), session(&sdp).map(str::to_owned));
         tokio::spawn(accept_data(new, stage, way, sdp));
         peer.events.put(json!({"event": "CONNECTION", "data_params": {"data_connection_id": id}}));
     }
 }
 
+/// The session that a description is of: the user's name and the id of its origin (RFC 8866 §5.2), which further offers have, too.
+fn session(sdp: &str) -> Option<&str> {
+    let origin = sdp.lines().find_map(|line| line.strip_prefix("o="))?;
+    let (end, _) = origin.match_indices(' ').nth(1)?;
+    Some(&origin[..end])
+}
+
 /// Unix time in seconds.
 pub(crate) fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_known_by_its_origin() {
+        let sdp = "v=0\r\no=- 4711 2 IN IP4 127.0.0.1\r\ns=-\r\n";
+        assert_eq!(session(sdp), Some("- 4711"));
+        assert_eq!(session("v=0\r\no=-\r\n"), None);
+    }
 }

@@ -158,7 +158,7 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, body: Body) -> R
             new.set_redirect(to);
         }
         let known: Arc<dyn AsRef<Common> + Send + Sync> = new.clone();
-        let way = peer.way(&options.target_id, Some(id.to_string()), Arc::downgrade(&known));
+        let way = peer.way(&options.target_id, Some(id.to_string()), Arc::downgrade(&known), None);
         tokio::spawn(connect_data(new, gateway.stage(peer.turn), plan, way));
         let params = json!({"data_connection_id": id, "data_port": data_port});
         Ok(done(StatusCode::ACCEPTED, "PEERS_CONNECT", params))

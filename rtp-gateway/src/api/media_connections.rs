@@ -106,7 +106,7 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, body: Body) -> R
             Some(wish) => Target::Room(wish),
             None => {
                 let known: Arc<dyn AsRef<Common> + Send + Sync> = new.clone();
-                Target::Peer(peer.way(&options.target_id, Some(id.to_string()), Arc::downgrade(&known)))
+                Target::Peer(peer.way(&options.target_id, Some(id.to_string()), Arc::downgrade(&known), None))
             }
         };
         tokio::spawn(call(new, gateway.stage(peer.turn), plan, target));

@@ -117,7 +117,12 @@ describe('a device and a page', () => {
         const counted = (await gateway.status(call)) as { statistics: { video: { received: number } } };
         return counted.statistics.video.received > 10;
       });
-      await gateway.hangUp(call);
+
+      // A page that is opened anew has nothing of the call before.
+      await page.close();
+      page = await Caller.open(browser, kaigi, 'garden', 'aiko');
+      await camera.event('CALL');
+      await gateway.event(`/media/connections/${call}/events`, 'CLOSE');
     } finally {
       await Promise.all([sender.stop(), watcher.stop(), page?.close()]);
     }
