@@ -93,7 +93,7 @@ fn programs(settings: &Settings) -> Check {
     };
     let missing: Vec<String> = Process::ALL
         .into_iter()
-        .filter(|process| !is_program(&settings.program(*process)))
+        .filter(|process| settings.count(*process) > 0 && !is_program(&settings.program(*process)))
         .map(Process::program)
         .collect();
     let dir = settings.bin_dir.display();

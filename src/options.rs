@@ -104,6 +104,9 @@ pub struct Options {
     /// machine: to try out on one what the death of one of several does [default: false]
     #[arg(long, env = "KAIGI_APART", value_name = "BOOL", action = ArgAction::Set)]
     pub apart: Option<bool>,
+    /// Port on this machine's loopback of the RTP gateway's REST API; without it no gateway runs
+    #[arg(long, env = "KAIGI_GATEWAY_PORT", value_name = "PORT")]
+    pub gateway_port: Option<u16>,
 
     /// File only: what is passed on to the cluster-manager.
     #[arg(skip)]
@@ -123,6 +126,9 @@ pub struct Options {
     /// File only: what is passed on to the portal.
     #[arg(skip)]
     pub portal: ProcessOptions,
+    /// File only: what is passed on to the RTP gateway.
+    #[arg(skip)]
+    pub rtp_gateway: ProcessOptions,
 }
 
 /// What one process gets beside what all get.
@@ -248,12 +254,14 @@ impl Options {
             streaming_nodes: self.streaming_nodes.or(other.streaming_nodes),
             portals: self.portals.or(other.portals),
             apart: self.apart.or(other.apart),
+            gateway_port: self.gateway_port.or(other.gateway_port),
             cluster_manager: self.cluster_manager.or(other.cluster_manager),
             conference_agent: self.conference_agent.or(other.conference_agent),
             access_node: self.access_node.or(other.access_node),
             mixer_node: self.mixer_node.or(other.mixer_node),
             streaming_node: self.streaming_node.or(other.streaming_node),
             portal: self.portal.or(other.portal),
+            rtp_gateway: self.rtp_gateway.or(other.rtp_gateway),
         }
     }
 
@@ -267,6 +275,7 @@ impl Options {
             Process::MixerNode => self.mixer_nodes,
             Process::StreamingNode => self.streaming_nodes,
             Process::Portal => self.portals,
+            Process::RtpGateway => Some(u16::from(self.gateway_port.is_some())),
         }
     }
 
@@ -280,6 +289,7 @@ impl Options {
             Process::MixerNode => &self.mixer_node,
             Process::StreamingNode => &self.streaming_node,
             Process::Portal => &self.portal,
+            Process::RtpGateway => &self.rtp_gateway,
         }
     }
 }

@@ -109,6 +109,7 @@ fn colour(process: Process) -> u8 {
         Process::MixerNode => 33,
         Process::StreamingNode => 31,
         Process::Portal => 34,
+        Process::RtpGateway => 94,
     }
 }
 

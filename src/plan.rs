@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
 
@@ -100,6 +100,11 @@ fn spec(
             }
         }
         Process::Portal => portal(settings, replica, &mut args),
+        Process::RtpGateway => {
+            let port = settings.gateway_port.unwrap_or_default();
+            args.put("--api-listen", SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string())
+                .put("--webrtc-address", settings.bind.to_string());
+        }
     }
     args.0.extend(own.args.iter().map(OsString::from));
     // By environment, not by argument: other users of the machine see arguments.

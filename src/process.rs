@@ -1,4 +1,4 @@
-//! The six processes that make a Kaigi.
+//! The processes that make a Kaigi.
 
 use std::borrow::Cow;
 
@@ -17,17 +17,20 @@ pub enum Process {
     StreamingNode,
     /// The edge for clients
     Portal,
+    /// Plain RTP and UDP; runs with --gateway-port only
+    RtpGateway,
 }
 
 impl Process {
     /// All of them, in the order in which they start.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ClusterManager,
         Self::ConferenceAgent,
         Self::AccessNode,
         Self::MixerNode,
         Self::StreamingNode,
         Self::Portal,
+        Self::RtpGateway,
     ];
 
     /// Its name in logs and in the configuration file.
@@ -40,6 +43,7 @@ impl Process {
             Self::MixerNode => "mixer-node",
             Self::StreamingNode => "streaming-node",
             Self::Portal => "portal",
+            Self::RtpGateway => "rtp-gateway",
         }
     }
 
@@ -53,6 +57,7 @@ impl Process {
             Self::MixerNode => "--mixer-nodes",
             Self::StreamingNode => "--streaming-nodes",
             Self::Portal => "--portals",
+            Self::RtpGateway => "--gateway-port",
         }
     }
 

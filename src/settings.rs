@@ -124,6 +124,8 @@ pub struct Settings {
     pub media_port: u16,
     /// Threads that forward media, and so media ports, of each access-node.
     pub media_workers: u16,
+    /// The RTP gateway's REST API (TCP, on the loopback), if there is a gateway.
+    pub gateway_port: Option<u16>,
     /// Where clients reach the media port; empty = at `bind`.
     pub announce: Vec<IpAddr>,
     /// What tokens name, if not what their buyers used.
@@ -183,6 +185,7 @@ impl Settings {
             media_workers: given.media_workers.unwrap_or_else(|| {
                 cores(options.count(Process::AccessNode).or(options.replicas).unwrap_or(1))
             }),
+            gateway_port: given.gateway_port,
             announce: given.announce.unwrap_or_default(),
             public_host: given.public_host.filter(|host| !host.is_empty()),
             tls: match (given.tls.unwrap_or_default(), given.tls_cert, given.tls_key) {
@@ -210,7 +213,7 @@ impl Settings {
         if self.options.replicas.is_some_and(|count| !(1..=MAX_REPLICAS).contains(&count)) {
             return Err(SettingsError::Replicas("--replicas"));
         }
-        for process in Process::ALL {
+        for process in Process::ALL.into_iter().filter(|process| *process != Process::RtpGateway) {
             if !(1..=MAX_REPLICAS).contains(&self.count(process)) {
                 return Err(SettingsError::Replicas(process.count_flag()));
             }
@@ -281,9 +284,13 @@ impl Settings {
             (0..self.media_workers)
                 .map(move |number| ("--media-port", self.address(node, first.saturating_add(number))))
         });
+        // The gateway's API is for this machine.
+        let gateway =
+            self.gateway_port.map(|port| ("--gateway-port", SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
         of_portals("--http-port", self.http_port)
             .chain(of_portals("--management-port", self.management_port))
             .chain(media)
+            .chain(gateway)
             .collect()
     }
 

@@ -25,7 +25,7 @@ use crate::{
 const OTHERS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Who stops with whom, in this order: first nobody comes in any more, then rooms and media end, and what all need ends last.
 const STOP_ORDER: [&[Process]; 3] = [
-    &[Process::Portal],
+    &[Process::Portal, Process::RtpGateway],
     &[Process::ConferenceAgent, Process::AccessNode, Process::MixerNode, Process::StreamingNode],
     &[Process::ClusterManager],
 ];
@@ -64,7 +64,7 @@ pub async fn up(
     let began = Instant::now();
     let missing: Vec<String> = Process::ALL
         .into_iter()
-        .filter(|process| !settings.program(*process).is_file())
+        .filter(|process| settings.count(*process) > 0 && !settings.program(*process).is_file())
         .map(Process::program)
         .collect();
     if !missing.is_empty() {

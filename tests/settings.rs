@@ -53,6 +53,17 @@ fn with_nothing_given_the_defaults_count() {
 }
 
 #[test]
+fn a_gateway_runs_where_its_port_is_given() {
+    let without = settings(&[]).unwrap();
+    assert!(without.replicas().all(|replica| replica.process != Process::RtpGateway));
+    let with = settings(&["--gateway-port", "8000", "--replicas", "2"]).unwrap();
+    assert_eq!(with.count(Process::RtpGateway), 1);
+    assert_eq!(with.ports().last(), Some(&("--gateway-port", 8000)));
+    let refused = settings(&["--gateway-port", "8080"]).unwrap_err();
+    assert_eq!(refused, SettingsError::SamePort("--http-port", "--gateway-port", 8080));
+}
+
+#[test]
 fn flags_win_over_the_file() {
     let file = file("http-port = 8081\nmedia-port = 10001\nannounce = [\"192.0.2.1\"]\nsample = false");
     let path = file.path().to_str().unwrap();

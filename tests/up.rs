@@ -138,7 +138,7 @@ fn write_program(path: &Path, text: &str) {
 }
 
 fn settings(dir: &Path) -> Settings {
-    let free: Vec<u16> = ports::free(3, &[]).unwrap().iter().map(std::net::SocketAddr::port).collect();
+    let free: Vec<u16> = ports::free(4, &[]).unwrap().iter().map(std::net::SocketAddr::port).collect();
     let options = Options {
         data_dir: Some(dir.join("data")),
         bin_dir: Some(dir.to_owned()),
@@ -147,6 +147,7 @@ fn settings(dir: &Path) -> Settings {
         management_port: Some(free[1]),
         media_port: Some(free[2]),
         media_workers: Some(1),
+        gateway_port: Some(free[3]),
         ..Options::default()
     };
     Settings::new(options, None).unwrap()

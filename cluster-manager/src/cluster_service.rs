@@ -199,7 +199,7 @@ impl Cluster for ClusterService {
                 Some(worker) => Some(worker),
                 None => self.successor_for(&task).await?,
             },
-            Purpose::Portal | Purpose::Access | Purpose::Mixer | Purpose::Streaming => {
+            Purpose::Portal | Purpose::Access | Purpose::Mixer | Purpose::Streaming | Purpose::Gateway => {
                 self.hub.lookup(purpose, &task)
             }
         };

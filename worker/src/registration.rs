@@ -34,6 +34,7 @@ pub fn new_worker_id(purpose: v1::Purpose) -> WorkerId {
         v1::Purpose::Access => "access",
         v1::Purpose::Mixer => "mixer",
         v1::Purpose::Streaming => "streaming",
+        v1::Purpose::Gateway => "gateway",
         v1::Purpose::Unspecified => "worker",
     };
     WorkerId::new(format!("{name}-{:016x}", rand::random::<u64>())).expect("hex and letters are allowed")

@@ -20,7 +20,9 @@ fn reserve_time(purpose: Purpose) -> Duration {
         // OWT's `schedule_reserve_time`. An agent that runs the room reports it long before.
         Purpose::Conference => Duration::from_secs(60),
         // These are released by whoever scheduled them; a day frees what a caller left behind when it died.
-        Purpose::Access | Purpose::Mixer | Purpose::Streaming => Duration::from_secs(24 * 3600),
+        Purpose::Access | Purpose::Mixer | Purpose::Streaming | Purpose::Gateway => {
+            Duration::from_secs(24 * 3600)
+        }
     }
 }
 

@@ -51,11 +51,14 @@ pub enum Purpose {
     Mixer,
     /// Recordings and broadcasts.
     Streaming,
+    /// Plain RTP and UDP.
+    Gateway,
 }
 
 impl Purpose {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Portal, Self::Conference, Self::Access, Self::Mixer, Self::Streaming];
+    pub const ALL: [Self; 6] =
+        [Self::Portal, Self::Conference, Self::Access, Self::Mixer, Self::Streaming, Self::Gateway];
 
     /// The name in options, logs and metrics.
     #[must_use]
@@ -66,6 +69,7 @@ impl Purpose {
             Self::Access => "access",
             Self::Mixer => "mixer",
             Self::Streaming => "streaming",
+            Self::Gateway => "gateway",
         }
     }
 
@@ -73,7 +77,7 @@ impl Purpose {
     #[must_use]
     pub fn is_matched(self) -> bool {
         match self {
-            Self::Portal | Self::Access | Self::Mixer | Self::Streaming => true,
+            Self::Portal | Self::Access | Self::Mixer | Self::Streaming | Self::Gateway => true,
             Self::Conference => false,
         }
     }
@@ -89,6 +93,7 @@ impl TryFrom<i32> for Purpose {
             Ok(v1::Purpose::Access) => Ok(Self::Access),
             Ok(v1::Purpose::Mixer) => Ok(Self::Mixer),
             Ok(v1::Purpose::Streaming) => Ok(Self::Streaming),
+            Ok(v1::Purpose::Gateway) => Ok(Self::Gateway),
             Ok(v1::Purpose::Unspecified) | Err(_) => Err(InvalidInput::Purpose(number)),
         }
     }
@@ -102,6 +107,7 @@ impl From<Purpose> for v1::Purpose {
             Purpose::Access => Self::Access,
             Purpose::Mixer => Self::Mixer,
             Purpose::Streaming => Self::Streaming,
+            Purpose::Gateway => Self::Gateway,
         }
     }
 }

@@ -209,6 +209,7 @@ impl Room {
             | v1::Purpose::Access
             | v1::Purpose::Conference
             | v1::Purpose::Portal
+            | v1::Purpose::Gateway
             | v1::Purpose::Unspecified => {}
         }
     }

@@ -150,10 +150,12 @@ enum NodePurpose {
     Access,
     Mixer,
     Streaming,
+    Gateway,
 }
 
 impl NodePurpose {
-    const ALL: [Self; 5] = [Self::Portal, Self::Conference, Self::Access, Self::Mixer, Self::Streaming];
+    const ALL: [Self; 6] =
+        [Self::Portal, Self::Conference, Self::Access, Self::Mixer, Self::Streaming, Self::Gateway];
 
     fn name(self) -> &'static str {
         match self {
@@ -162,6 +164,7 @@ impl NodePurpose {
             Self::Access => "access",
             Self::Mixer => "mixer",
             Self::Streaming => "streaming",
+            Self::Gateway => "gateway",
         }
     }
 }
@@ -174,6 +177,7 @@ impl From<NodePurpose> for Purpose {
             NodePurpose::Access => Self::Access,
             NodePurpose::Mixer => Self::Mixer,
             NodePurpose::Streaming => Self::Streaming,
+            NodePurpose::Gateway => Self::Gateway,
         }
     }
 }
@@ -188,6 +192,7 @@ impl Node {
             Purpose::Access => NodePurpose::Access,
             Purpose::Mixer => NodePurpose::Mixer,
             Purpose::Streaming => NodePurpose::Streaming,
+            Purpose::Gateway => NodePurpose::Gateway,
         };
         Some(Self {
             purpose,

@@ -55,7 +55,7 @@ function compare(printed: string, expected: string, words: Map<string, string>):
 }
 
 /** Runs a page of the documentation against a running Kaigi: what each block of shell prints has to be what stands below it. */
-export function checkPage(name: string, kaigi: Kaigi): void {
+export function checkPage(name: string, kaigi: Kaigi, more: Record<string, string> = {}): void {
   const all = examples(readFileSync(fileURLToPath(new URL(`../../../docs/${name}`, import.meta.url)), 'utf8'));
   expect(all.length).toBeGreaterThan(2);
   const env = {
@@ -64,6 +64,7 @@ export function checkPage(name: string, kaigi: Kaigi): void {
     KAIGI_URL: kaigi.url,
     KAIGI_MANAGEMENT_URL: kaigi.managementUrl,
     KAIGI_DATA_DIR: kaigi.dataDir,
+    ...more,
   };
   const printed = run(all, env);
   const words = new Map<string, string>();

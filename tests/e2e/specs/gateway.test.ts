@@ -1,0 +1,229 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Chromium, type Participant } from '../harness/browser';
+import { Caller } from '../harness/caller';
+import { BLUE, GREEN, RED, isNear } from '../harness/colours';
+import { checkPage } from '../harness/examples';
+import { Device, Gateway, type GatewayPeer, PictureReceiver, type Port, RtpSender, SoundReceiver, local } from '../harness/gateway';
+import { Kaigi } from '../harness/kaigi';
+import { freePort } from '../harness/live-server';
+import { hearsExactly } from '../harness/sound';
+import { until } from '../harness/until';
+
+const ALL = [RED, GREEN, BLUE];
+
+let kaigi: Kaigi;
+let browser: Chromium;
+let gateway: Gateway;
+let camera: GatewayPeer;
+let room: string;
+
+const video = (port: Port, more: object = {}): object => ({ band_width: 1500, codec: 'VP8', media_id: port.id, payload_type: 96, sampling_rate: 90_000, ...more });
+const audio = (port: Port): object => ({ band_width: 64, codec: 'OPUS', media_id: port.id, payload_type: 111, sampling_rate: 48_000 });
+
+beforeAll(async () => {
+  const port = await freePort();
+  kaigi = await Kaigi.start({ name: 'gateway', args: ['--gateway-port', String(port)], env: { KAIGI_GATEWAY_EVENT_TIMEOUT: '10' } });
+  browser = await Chromium.launch('gateway');
+  gateway = new Gateway(`http://127.0.0.1:${port}`);
+  await until('the gateway answers', async () => (await gateway.call('GET', '/openapi.json')).status === 200);
+  room = await kaigi.rest.createRoom('gateway', { autoMix: true });
+  camera = await until('the gateway makes peers', () => gateway.peer(kaigi.service.id, 'garden', 'camera'));
+});
+afterAll(async () => {
+  await browser?.close();
+  await kaigi?.stop();
+});
+
+describe('a device that sends RTP', () => {
+  it('is a participant with a stream that a browser sees and hears; another gets the mixed one by RTP', async () => {
+    const [picture, sound] = [await gateway.mediaPort(true), await gateway.mediaPort(false)];
+    const sender = new RtpSender(GREEN, picture.port, sound.port);
+    const [screen, speaker] = [await freePort(), await freePort()];
+    const [watcher, listener] = [new PictureReceiver(screen), new SoundReceiver(speaker)];
+    let guest: Participant | undefined;
+    try {
+      const constraints = { video: true, videoReceiveEnabled: false, audio: true, audioReceiveEnabled: false, video_params: video(picture), audio_params: audio(sound), metadata: { place: 'door' } };
+      const call = await camera.call(`room:${room}`, constraints);
+      await gateway.event(`/media/connections/${call}/events`, 'READY');
+      expect(await gateway.status(call)).toMatchObject({ open: true, remote_id: `room:${room}`, metadata: { place: 'door' } });
+      expect((await kaigi.rest.participants(room)).map(({ user }) => user)).toEqual(['camera']);
+
+      guest = await browser.open(kaigi, 'guest');
+      await guest.join(await kaigi.rest.token(room, 'guest', 'presenter'));
+      const stream = await until('a stream is there', async () => (await guest?.forwardStreams())?.[0]);
+      const subscription = await guest.subscribe(stream);
+      await until('the guest sees it', async () => isNear((await guest?.colour(subscription)) ?? [0, 0, 0], GREEN.colour));
+      await hearsExactly('the guest', (tones) => guest?.levels(subscription, tones) ?? Promise.resolve([]), [GREEN], ALL);
+
+      const display = await gateway.peer(kaigi.service.id, 'garden', 'display');
+      const wish = { video: false, videoReceiveEnabled: true, audio: false, audioReceiveEnabled: true };
+      const watched = await display.call(`room:${room}`, wish, { video: local(screen), audio: local(speaker) });
+      await gateway.event(`/media/connections/${watched}/events`, 'STREAM');
+      await watcher.sees(GREEN);
+      await hearsExactly('the device', (tones) => Promise.resolve(listener.levels(tones)), [GREEN], ALL);
+      expect(await gateway.call('POST', `/media/connections/${watched}/pli`, local(screen))).toEqual({ status: 201, json: {} });
+      const counted = (await gateway.status(watched)) as { statistics: { video: { received: number } } };
+      expect(counted.statistics.video.received).toBeGreaterThan(10);
+
+      await display.remove();
+      await until('its call is gone with the peer', async () => (await gateway.call('GET', `/media/connections/${watched}/status`)).status === 404);
+      expect((await gateway.call('DELETE', `/media/${picture.id}`)).status).toBe(403);
+      await gateway.hangUp(call);
+      await until('only the guest is in the room', async () => (await kaigi.rest.participants(room)).length === 1);
+      await until('its port is closed', async () => (await gateway.call('DELETE', `/media/${picture.id}`)).status === 404);
+    } finally {
+      await Promise.all([sender, watcher, listener].map((one) => one.stop()));
+      await guest?.close();
+    }
+  });
+
+  it('gets one stream of a conference, if it names it, and its call ends with that', async () => {
+    const screen = await freePort();
+    const watcher = new PictureReceiver(screen);
+    const guest = await browser.open(kaigi, 'guest');
+    try {
+      await guest.join(await kaigi.rest.token(room, 'guest', 'presenter'));
+      const stream = await guest.publish(RED);
+      const wish = { video: false, videoReceiveEnabled: true, audio: false, metadata: { stream, role: 'viewer' } };
+      const watched = await camera.call(`room:${room}`, wish, { video: local(screen) });
+      await watcher.sees(RED);
+      await guest.unpublish();
+      await gateway.event(`/media/connections/${watched}/events`, 'CLOSE');
+    } finally {
+      await guest.close();
+      await watcher.stop();
+    }
+  });
+});
+
+describe('a device and a page', () => {
+  it('see each other when the page has called', async () => {
+    const [picture, screen] = [await gateway.mediaPort(true), await freePort()];
+    const sound = await gateway.mediaPort(false);
+    const [sender, watcher] = [new RtpSender(BLUE, picture.port, sound.port), new PictureReceiver(screen)];
+    let page: Caller | undefined;
+    try {
+      page = await Caller.open(browser, kaigi, 'garden', 'aiko');
+      const { call_params: params } = (await camera.event('CALL')) as unknown as { call_params: { media_connection_id: string } };
+      const call = params.media_connection_id;
+      const constraints = { video: true, audio: true, video_params: video(picture), audio_params: audio(sound) };
+      const answer = await gateway.done('POST', `/media/connections/${call}/answer`, { constraints, redirect_params: { video: local(screen) } });
+      expect(answer).toEqual({ command_type: 'MEDIA_CONNECTION_ANSWER', params: { video_id: picture.id, audio_id: sound.id } });
+      await gateway.isOpen(call);
+      const caller = page;
+      const first = await until('the page shows it', async () => (await caller.frames('camera')) || undefined);
+      await until('its picture moves', async () => (await caller.frames('camera')) >= first + 10);
+      await until('the device gets the page’s picture', async () => {
+        const counted = (await gateway.status(call)) as { statistics: { video: { received: number } } };
+        return counted.statistics.video.received > 10;
+      });
+
+      // A page that is opened anew has nothing of the call before.
+      await page.close();
+      page = await Caller.open(browser, kaigi, 'garden', 'aiko');
+      await camera.event('CALL');
+      await gateway.event(`/media/connections/${call}/events`, 'CLOSE');
+    } finally {
+      await Promise.all([sender.stop(), watcher.stop(), page?.close()]);
+    }
+  });
+});
+
+/** An RTP packet, of VP8. */
+function packet(sequence: number, ssrc: number, payload: string): Buffer {
+  const header = Buffer.alloc(12);
+  header.writeUInt8(0x80, 0);
+  header.writeUInt8(0x80 | 96, 1);
+  header.writeUInt16BE(sequence, 2);
+  header.writeUInt32BE(sequence * 3000, 4);
+  header.writeUInt32BE(ssrc, 8);
+  return Buffer.concat([header, Buffer.from(payload)]);
+}
+
+describe('the page of the documentation', () => {
+  it('says what happens', () => checkPage('gateway.md', kaigi, { KAIGI_GATEWAY_URL: gateway.url }));
+});
+
+describe('two devices', () => {
+  let display: GatewayPeer;
+  const sender = 0x0a0b0c0d;
+
+  beforeAll(async () => {
+    display = await until('the name is free', () => gateway.peer(kaigi.service.id, 'garden', 'display'));
+  });
+
+  it('call each other, and ask each other for key frames', async () => {
+    const [from, feedback, to] = [await Device.open(), await Device.open(), await Device.open()];
+    try {
+      const [picture, rtcp, unused] = [await gateway.mediaPort(true), await gateway.rtcpPort(), await gateway.mediaPort(true)];
+      const constraints = { video: true, videoReceiveEnabled: false, audio: false, video_params: video(picture), metadata: { door: 1 } };
+      const call = await camera.call('display', constraints, { video_rtcp: local(feedback.port) });
+      const { call_params: params } = (await display.event('CALL')) as unknown as { call_params: { media_connection_id: string } };
+      const taken = params.media_connection_id;
+      expect(await gateway.status(taken)).toMatchObject({ open: false, remote_id: 'camera', metadata: { door: 1 } });
+      const wish = { video: false, videoReceiveEnabled: true, audio: false, video_params: video(unused, { payload_type: 100, rtcp_id: rtcp.id }) };
+      await gateway.done('POST', `/media/connections/${taken}/answer`, { constraints: wish, redirect_params: { video: local(to.port) } });
+      expect((await gateway.call('POST', `/media/connections/${taken}/answer`, { constraints: wish })).status).toBe(403);
+      await Promise.all([gateway.isOpen(call), gateway.isOpen(taken)]);
+
+      let sequence = 0;
+      await until('packets come through', () => {
+        from.send(packet((sequence += 1), sender, `picture ${sequence}`), picture.port);
+        return to.received.length > 5;
+      });
+      const [first, second] = to.received.slice(-2) as [Buffer, Buffer];
+      expect([first.readUInt8(1) & 0x7f, first.subarray(12).toString()]).toEqual([100, expect.stringMatching(/^picture \d+$/)]);
+      expect(second.readUInt16BE(2)).toBe(first.readUInt16BE(2) + 1);
+      expect(second.readUInt32BE(8)).toBe(first.readUInt32BE(8));
+
+      // PLI (RFC 4585 §6.3.1) to the gateway of the one is PLI at the device of the other.
+      const loss = Buffer.alloc(12);
+      loss.writeUInt32BE(0x81ce0002, 0);
+      await until('the sender is asked for a key frame', () => {
+        to.send(loss, rtcp.port);
+        from.send(packet((sequence += 1), sender, 'more'), picture.port);
+        return feedback.received.some((message) => message.readUInt8(1) === 206 && message.readUInt32BE(8) === sender);
+      });
+      await gateway.hangUp(call);
+      await gateway.event(`/media/connections/${taken}/events`, 'CLOSE');
+    } finally {
+      for (const device of [from, feedback, to]) device.close();
+    }
+  });
+
+  it('send each other datagrams, of which it is told how many went through', async () => {
+    const [one, other] = [await Device.open(), await Device.open()];
+    try {
+      const [near, far] = [await gateway.dataPort(), await gateway.dataPort()];
+      const options = { metadata: 'sensor 7', serialization: 'NONE', dcInit: { ordered: false, maxRetransmits: 0 } };
+      const body = { peer_id: camera.id, token: camera.token, options, target_id: 'display', params: { data_id: near.id }, redirect_params: local(one.port) };
+      const { params } = (await gateway.done('POST', '/data/connections', body)) as { params: { data_connection_id: string; data_port: number } };
+      expect(params.data_port).toBe(near.port);
+      const { data_params: offered } = (await display.event('CONNECTION')) as unknown as { data_params: { data_connection_id: string } };
+      const taken = offered.data_connection_id;
+      const put = { feed_params: { data_id: far.id }, redirect_params: local(other.port) };
+      expect(await gateway.done('PUT', `/data/connections/${taken}`, put)).toEqual({ command_type: 'DATA_CONNECTION_PUT', data_id: far.id });
+      await gateway.event(`/data/connections/${params.data_connection_id}/events`, 'OPEN');
+      await gateway.isOpen(taken);
+      expect(await gateway.status(taken)).toMatchObject({ remote_id: 'camera', reliable: false, type: 'DATA', metadata: { text: 'sensor 7' } });
+
+      await until('a datagram goes through', () => {
+        one.send('hello', near.port);
+        return other.received.length > 0;
+      });
+      await until('one comes back', () => {
+        other.send(Buffer.from([0, 255, 1]), far.port);
+        return one.received.length > 0;
+      });
+      expect([other.received[0]?.toString(), [...(one.received[0] ?? [])]]).toEqual(['hello', [0, 255, 1]]);
+      const counted = (await gateway.status(params.data_connection_id)) as { statistics: { sent: number; sent_bytes: number; received: number } };
+      const { sent, sent_bytes: bytes, received } = counted.statistics;
+      expect([bytes, sent > 0, received > 0]).toEqual([5 * sent, true, true]);
+      await gateway.hangUp(params.data_connection_id);
+      await gateway.event(`/data/connections/${taken}/events`, 'CLOSE');
+    } finally {
+      one.close();
+      other.close();
+    }
+  });
+});
