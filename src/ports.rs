@@ -39,9 +39,9 @@ pub fn taken(settings: &Settings) -> Vec<PortTaken> {
             taken.push(PortTaken { kind: "TCP", port, address, flag, reason });
         }
     }
-    for port in settings.media_ports() {
+    for (flag, port) in settings.datagram_ports() {
         if let Err(reason) = UdpSocket::bind((address, port)) {
-            taken.push(PortTaken { kind: "UDP", port, address, flag: "--media-port", reason });
+            taken.push(PortTaken { kind: "UDP", port, address, flag, reason });
         }
     }
     taken

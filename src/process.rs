@@ -1,4 +1,4 @@
-//! The six processes that make a Kaigi.
+//! The processes that make a Kaigi.
 
 use std::borrow::Cow;
 
@@ -15,18 +15,21 @@ pub enum Process {
     MixerNode,
     /// Recordings and broadcasts
     StreamingNode,
+    /// Relays for clients in closed networks; runs only if it is wanted
+    TurnServer,
     /// The edge for clients
     Portal,
 }
 
 impl Process {
     /// All of them, in the order in which they start.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ClusterManager,
         Self::ConferenceAgent,
         Self::AccessNode,
         Self::MixerNode,
         Self::StreamingNode,
+        Self::TurnServer,
         Self::Portal,
     ];
 
@@ -39,6 +42,7 @@ impl Process {
             Self::AccessNode => "access-node",
             Self::MixerNode => "mixer-node",
             Self::StreamingNode => "streaming-node",
+            Self::TurnServer => "turn-server",
             Self::Portal => "portal",
         }
     }
@@ -52,6 +56,7 @@ impl Process {
             Self::AccessNode => "--access-nodes",
             Self::MixerNode => "--mixer-nodes",
             Self::StreamingNode => "--streaming-nodes",
+            Self::TurnServer => "--turn-port",
             Self::Portal => "--portals",
         }
     }

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     options::{LogFormat, Options, ProcessOptions, TlsMode},
     process::{Process, Replica},
+    turn::{Encrypted, Turn, TurnSecret},
 };
 
 /// Most processes of a kind on one machine.
@@ -42,6 +43,15 @@ pub enum SettingsError {
     /// Certificate or key for another mode, in which they would go unused.
     #[error("--tls-cert and --tls-key are for --tls files only")]
     TlsFilesUnused,
+    /// What belongs to a TURN server that does not run.
+    #[error("{0} is for the TURN server of --turn-port")]
+    NoTurnServer(&'static str),
+    /// TURN over TLS without a certificate.
+    #[error("--turns-port needs a certificate: --tls self-signed, or --tls-cert and --tls-key")]
+    TurnsWithoutCertificate,
+    /// A secret that is none.
+    #[error("--turn-secret is empty")]
+    EmptyTurnSecret,
     /// Two seal keys.
     #[error("--seal-key and --seal-key-file are both given: one of them is the key")]
     TwoSealKeys,
@@ -125,6 +135,10 @@ pub struct Settings {
     pub public_host: Option<String>,
     /// Encryption of signaling and management.
     pub tls: Tls,
+    /// A TURN server of its own.
+    pub turn: Option<Turn>,
+    /// What credentials for TURN servers are made by, if it is given.
+    pub turn_secret: Option<TurnSecret>,
     /// The built web pages, if there are any.
     pub web_root: Option<PathBuf>,
     /// Folder of recordings.
@@ -157,6 +171,26 @@ impl Settings {
         let bin_dir =
             given.bin_dir.or_else(|| program_dir.map(Path::to_owned)).ok_or(SettingsError::NoBinDir)?;
         let data_dir = given.data_dir.unwrap_or_else(default_data_dir);
+        let names_files = given.tls_cert.is_some() || given.tls_key.is_some();
+        let files = given.tls_cert.zip(given.tls_key);
+        let certificate = match given.tls.unwrap_or_default() {
+            TlsMode::SelfSigned => Some((data_dir.join("portal-cert.pem"), data_dir.join("portal-key.pem"))),
+            TlsMode::Off | TlsMode::Files => files.clone(),
+        };
+        let turn = match (given.turn_port, given.turns_port, given.turn_host.filter(|host| !host.is_empty()))
+        {
+            (Some(port), turns_port, host) => {
+                let encrypted = turns_port.map(|port| match certificate {
+                    Some((cert, key)) => Ok(Encrypted { port, cert, key }),
+                    None => Err(SettingsError::TurnsWithoutCertificate),
+                });
+                Some(Turn { port, encrypted: encrypted.transpose()?, host })
+            }
+            (None, Some(_), _) => return Err(SettingsError::NoTurnServer("--turns-port")),
+            (None, None, Some(_)) => return Err(SettingsError::NoTurnServer("--turn-host")),
+            (None, None, None) => None,
+        };
+        let is_for_turns = turn.as_ref().is_some_and(|turn| turn.encrypted.is_some());
         let settings = Self {
             redis: given.redis,
             seal_key: match (given.seal_key_file, given.seal_key) {
@@ -174,13 +208,16 @@ impl Settings {
             }),
             announce: given.announce.unwrap_or_default(),
             public_host: given.public_host.filter(|host| !host.is_empty()),
-            tls: match (given.tls.unwrap_or_default(), given.tls_cert, given.tls_key) {
-                (TlsMode::Off, None, None) => Tls::Off,
-                (TlsMode::SelfSigned, None, None) => Tls::SelfSigned,
-                (TlsMode::Files, Some(cert), Some(key)) => Tls::Files { cert, key },
-                (TlsMode::Files, _, _) => return Err(SettingsError::TlsFilesMissing),
-                (TlsMode::Off | TlsMode::SelfSigned, _, _) => return Err(SettingsError::TlsFilesUnused),
+            tls: match (given.tls.unwrap_or_default(), files) {
+                (TlsMode::Off, None) if !names_files => Tls::Off,
+                (TlsMode::Off, Some(_)) if is_for_turns => Tls::Off,
+                (TlsMode::SelfSigned, None) if !names_files => Tls::SelfSigned,
+                (TlsMode::Files, Some((cert, key))) => Tls::Files { cert, key },
+                (TlsMode::Files, _) => return Err(SettingsError::TlsFilesMissing),
+                (TlsMode::Off | TlsMode::SelfSigned, _) => return Err(SettingsError::TlsFilesUnused),
             },
+            turn,
+            turn_secret: given.turn_secret.map(TurnSecret::given).transpose()?,
             recordings: given.recordings.unwrap_or_else(|| data_dir.join("recordings")),
             data_dir,
             web_root: given.web_root.or_else(|| find_web_root(&bin_dir)),
@@ -199,7 +236,7 @@ impl Settings {
         if self.options.replicas.is_some_and(|count| !(1..=MAX_REPLICAS).contains(&count)) {
             return Err(SettingsError::Replicas("--replicas"));
         }
-        for process in Process::ALL {
+        for process in Process::ALL.into_iter().filter(|process| *process != Process::TurnServer) {
             if !(1..=MAX_REPLICAS).contains(&self.count(process)) {
                 return Err(SettingsError::Replicas(process.count_flag()));
             }
@@ -214,6 +251,7 @@ impl Settings {
     #[must_use]
     pub fn count(&self, process: Process) -> u16 {
         let general = match process {
+            Process::TurnServer => return self.turn.as_ref().map_or(0, |_| 1),
             Process::ClusterManager if self.redis.is_none() => None,
             _ => self.options.replicas,
         };
@@ -260,7 +298,14 @@ impl Settings {
         let signaling = of_portals("--http-port", self.http_port)
             .chain(of_portals("--management-port", self.management_port));
         let media = self.media_ports().map(|port| ("--media-port", port));
-        signaling.chain(media).collect()
+        let turn = self.turn.iter().flat_map(Turn::ports);
+        signaling.chain(media).chain(turn).collect()
+    }
+
+    /// Those of them that are taken by UDP as well, by their flags.
+    pub fn datagram_ports(&self) -> impl Iterator<Item = (&'static str, u16)> {
+        let media = self.media_ports().map(|port| ("--media-port", port));
+        media.chain(self.turn.iter().map(|turn| ("--turn-port", turn.port)))
     }
 
     /// The ports for media, of all access-nodes.
