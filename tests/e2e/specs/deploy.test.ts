@@ -61,7 +61,7 @@ beforeAll(() => {
   expect(existsSync(PYTHON), 'scripts/setup.sh --test brings it').toBe(true);
   deploy = render(DEPLOY);
   const run = known(PROGRAM, 'run');
-  for (const name of PROCESSES) ofProcess.set(name, new Set([...known(program(name)), ...run]));
+  for (const name of [...PROCESSES, 'turn-server']) ofProcess.set(name, new Set([...known(program(name)), ...run]));
 });
 
 describe('Kubernetes', () => {
