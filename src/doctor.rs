@@ -78,6 +78,7 @@ pub async fn examine(settings: &Settings) -> Vec<Check> {
     checks.extend([plugins(settings).await, web_pages(settings), open_files()]);
     checks.extend(tls(settings));
     checks.extend(seal_key(settings));
+    checks.extend(turn(settings));
     checks
 }
 
@@ -142,7 +143,7 @@ fn public_ports(settings: &Settings, runs: bool) -> Vec<Check> {
             ports.map(|port| port.to_string()).collect::<Vec<_>>().join(", ")
         };
         let tcp = list(&mut settings.ports().into_iter().map(|(_, port)| port));
-        let udp = list(&mut settings.media_ports());
+        let udp = list(&mut settings.datagram_doors().map(|(_, door)| door.port()));
         let found = format!("TCP {tcp} and UDP {udp} are free on {}", settings.bind);
         return vec![Check::good(SUBJECT, found)];
     }
@@ -223,9 +224,33 @@ fn seal_key(settings: &Settings) -> Option<Check> {
     })
 }
 
+/// Where clients look for the TURN server: an address that only this machine has is none for others.
+fn turn(settings: &Settings) -> Option<Check> {
+    const SUBJECT: &str = "TURN server";
+    let turn = settings.turn.as_ref()?;
+    let host = turn.host(settings);
+    let found = format!("clients are told {}", turn.urls(settings).join(", "));
+    let own: Option<std::net::IpAddr> = host.parse().ok();
+    let near = own.is_some_and(|own| own.is_loopback()) || host == "localhost";
+    Some(match near && !settings.bind.is_loopback() {
+        true => Check::poor(
+            SUBJECT,
+            found,
+            "no other machine finds it there: name it by --turn-host or --announce",
+        ),
+        false => Check::good(SUBJECT, found),
+    })
+}
+
 fn tls(settings: &Settings) -> Vec<Check> {
     const SUBJECT: &str = "certificate";
-    let Tls::Files { cert, key } = &settings.tls else { return Vec::new() };
+    let turn = settings.turn.as_ref().and_then(|turn| turn.encrypted.as_ref());
+    let (cert, key) = match (&settings.tls, turn) {
+        (Tls::Files { cert, key }, _) => (cert, key),
+        (Tls::Off, Some(turn)) => (&turn.cert, &turn.key),
+        // Made at the first start.
+        (Tls::SelfSigned, _) | (Tls::Off, None) => return Vec::new(),
+    };
     let unreadable =
         |path: &Path| std::fs::read(path).err().map(|error| format!("{}: {error}", path.display()));
     let problems: Vec<String> = [cert, key].into_iter().filter_map(|path| unreadable(path)).collect();

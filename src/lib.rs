@@ -24,4 +24,5 @@ pub mod readiness;
 pub mod run;
 pub mod service;
 pub mod settings;
+pub mod turn;
 pub mod up;

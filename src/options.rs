@@ -54,12 +54,28 @@ pub struct Options {
     /// Encryption of the HTTP and management ports [default: off]
     #[arg(long, env = "KAIGI_TLS", value_enum)]
     pub tls: Option<TlsMode>,
-    /// Certificate chain (PEM) for --tls files
+    /// Certificate chain (PEM) for --tls files, and for --turns-port
     #[arg(long, env = "KAIGI_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
-    /// Private key (PEM) for --tls files
+    /// Private key (PEM) for --tls files, and for --turns-port
     #[arg(long, env = "KAIGI_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
+    /// UDP and TCP port of a TURN and STUN server of its own, usually 3478, for clients whose networks let nothing else through
+    /// [default: there is none]
+    #[arg(long, env = "KAIGI_TURN_PORT", value_name = "PORT")]
+    pub turn_port: Option<u16>,
+    /// TCP port of that server for TURN over TLS, usually 5349 or 443, with the certificate of --tls, or --tls-cert and --tls-key
+    /// [default: none]
+    #[arg(long, env = "KAIGI_TURNS_PORT", value_name = "PORT")]
+    pub turns_port: Option<u16>,
+    /// Host name or address under which clients reach that server [default: the first of --announce, --public-host, --bind, or
+    /// the address from which this machine reaches others]
+    #[arg(long, env = "KAIGI_TURN_HOST", value_name = "HOST")]
+    pub turn_host: Option<String>,
+    /// Secret by which credentials for TURN servers are made, its own and others [default: turn.secret in the data directory, made at
+    /// the first start with --turn-port]
+    #[arg(long, env = "KAIGI_TURN_SECRET", value_name = "TEXT", hide_env_values = true)]
+    pub turn_secret: Option<String>,
     /// Directory of the built web pages [default: web/dist here, or beside the programs]
     #[arg(long, env = "KAIGI_WEB_ROOT", value_name = "DIR")]
     pub web_root: Option<PathBuf>,
@@ -123,6 +139,9 @@ pub struct Options {
     /// File only: what is passed on to the streaming-node.
     #[arg(skip)]
     pub streaming_node: ProcessOptions,
+    /// File only: what is passed on to the turn-server.
+    #[arg(skip)]
+    pub turn_server: ProcessOptions,
     /// File only: what is passed on to the portal.
     #[arg(skip)]
     pub portal: ProcessOptions,
@@ -240,6 +259,10 @@ impl Options {
             tls: self.tls.or(other.tls),
             tls_cert: self.tls_cert.or(other.tls_cert),
             tls_key: self.tls_key.or(other.tls_key),
+            turn_port: self.turn_port.or(other.turn_port),
+            turns_port: self.turns_port.or(other.turns_port),
+            turn_host: self.turn_host.or(other.turn_host),
+            turn_secret: self.turn_secret.or(other.turn_secret),
             web_root: self.web_root.or(other.web_root),
             sample: self.sample.or(other.sample),
             recordings: self.recordings.or(other.recordings),
@@ -260,6 +283,7 @@ impl Options {
             access_node: self.access_node.or(other.access_node),
             mixer_node: self.mixer_node.or(other.mixer_node),
             streaming_node: self.streaming_node.or(other.streaming_node),
+            turn_server: self.turn_server.or(other.turn_server),
             portal: self.portal.or(other.portal),
             rtp_gateway: self.rtp_gateway.or(other.rtp_gateway),
         }
@@ -274,6 +298,7 @@ impl Options {
             Process::AccessNode => self.access_nodes,
             Process::MixerNode => self.mixer_nodes,
             Process::StreamingNode => self.streaming_nodes,
+            Process::TurnServer => Some(u16::from(self.turn_port.is_some())),
             Process::Portal => self.portals,
             Process::RtpGateway => Some(u16::from(self.gateway_port.is_some())),
         }
@@ -288,6 +313,7 @@ impl Options {
             Process::AccessNode => &self.access_node,
             Process::MixerNode => &self.mixer_node,
             Process::StreamingNode => &self.streaming_node,
+            Process::TurnServer => &self.turn_server,
             Process::Portal => &self.portal,
             Process::RtpGateway => &self.rtp_gateway,
         }

@@ -108,6 +108,7 @@ fn colour(process: Process) -> u8 {
         Process::AccessNode => 32,
         Process::MixerNode => 33,
         Process::StreamingNode => 31,
+        Process::TurnServer => 96,
         Process::Portal => 34,
         Process::RtpGateway => 94,
     }

@@ -10,13 +10,16 @@ use crate::{
     ports::{self, NoFreePorts},
     process::{Process, Replica},
     settings::{SealKey, Settings, Tls},
+    turn::{self, Encrypted, TurnSecret},
 };
 
 /// Bytes of the cluster secret.
 const SECRET_BYTES: usize = 32;
 
 /// Variables of the launcher's own environment that only the cluster-manager is to see.
-const CREDENTIALS: [&str; 2] = ["KAIGI_REDIS", "KAIGI_SEAL_KEY"];
+const CREDENTIALS: [&str; 3] = ["KAIGI_REDIS", "KAIGI_SEAL_KEY", TURN_SECRET];
+/// The one that only portals and the TURN server are to see.
+const TURN_SECRET: &str = "KAIGI_TURN_SECRET";
 
 /// One process, ready to be started any number of times with the same addresses.
 #[derive(Clone, Debug)]
@@ -35,11 +38,11 @@ pub struct Spec {
     pub health: SocketAddr,
 }
 
-/// All of them, with internal ports that are free now and a new cluster secret.
+/// All of them, with internal ports that are free now and a new cluster secret. `turn` makes credentials for TURN servers.
 ///
 /// # Errors
 /// If there are no free ports.
-pub fn plan(settings: &Settings) -> Result<Vec<Spec>, NoFreePorts> {
+pub fn plan(settings: &Settings, turn: Option<&TurnSecret>) -> Result<Vec<Spec>, NoFreePorts> {
     let reserved = settings.ports();
     let reserved: Vec<u16> = reserved.into_iter().map(|(_, port)| port).collect();
     let replicas: Vec<Replica> = settings.replicas().collect();
@@ -58,7 +61,13 @@ pub fn plan(settings: &Settings) -> Result<Vec<Spec>, NoFreePorts> {
     let cluster = managers.map(|listen| format!("http://{listen}")).collect::<Vec<_>>().join(",");
     let specs = replicas.into_iter().zip(listens).zip(healths);
     Ok(specs
-        .map(|((replica, listen), health)| spec(settings, replica, *listen, *health, &cluster, &secret))
+        .map(|((replica, listen), health)| {
+            let mut spec = spec(settings, replica, *listen, *health, &cluster, &secret);
+            let turn = turn.filter(|_| matches!(replica.process, Process::Portal | Process::TurnServer));
+            // Before what was given for the process.
+            spec.env.splice(0..0, turn.map(|turn| (TURN_SECRET.into(), turn.text().into())));
+            spec
+        })
         .collect())
 }
 
@@ -73,8 +82,12 @@ fn spec(
     let process = replica.process;
     let own = settings.process(process);
     let mut args = Args::default();
-    args.put("--listen", listen.to_string()).put("--health-listen", health.to_string());
-    if process != Process::ClusterManager {
+    if process != Process::TurnServer {
+        args.put("--listen", listen.to_string());
+    }
+    args.put("--health-listen", health.to_string());
+    // The TURN server knows none of the others.
+    if !matches!(process, Process::ClusterManager | Process::TurnServer) {
         args.put("--cluster", cluster);
     }
     match process {
@@ -99,6 +112,7 @@ fn spec(
                 args.put("--announce", announce.join(","));
             }
         }
+        Process::TurnServer => turn_server(settings, &mut args),
         Process::Portal => portal(settings, replica, &mut args),
         Process::RtpGateway => {
             let port = settings.gateway_port.unwrap_or_default();
@@ -114,7 +128,7 @@ fn spec(
         ("KAIGI_LOG".into(), own.log.as_ref().unwrap_or(&settings.log).into()),
         ("KAIGI_LOG_FORMAT".into(), settings.log_format.name().into()),
     ];
-    let without_env: &[_] = if process == Process::ClusterManager { &[] } else { &CREDENTIALS };
+    let without_env: &[_] = if process == Process::ClusterManager { &[TURN_SECRET] } else { &CREDENTIALS };
     if process == Process::ClusterManager {
         env.extend(settings.redis.as_ref().map(|redis| ("KAIGI_REDIS".into(), redis.into())));
         if let SealKey::Given(key) = &settings.seal_key {
@@ -124,6 +138,10 @@ fn spec(
     // By environment, so that an argument given for the process counts before it.
     if process == Process::AccessNode {
         env.push(("KAIGI_MEDIA_WORKERS".into(), settings.media_workers.to_string().into()));
+    }
+    // Likewise.
+    if let (Process::Portal, Some(turn)) = (process, &settings.turn) {
+        env.push(("KAIGI_OWN_ICE_SERVERS".into(), turn.urls(settings).join(",").into()));
     }
     env.extend(own.env.iter().map(|(name, value)| (name.into(), value.into())));
     Spec { replica, program: settings.program(process), args: args.0, without_env, env, health }
@@ -160,6 +178,23 @@ fn portal(settings: &Settings, replica: Replica, args: &mut Args) {
     }
 }
 
+fn turn_server(settings: &Settings, args: &mut Args) {
+    let Some(turn) = &settings.turn else { return };
+    args.put("--bind", settings.bind.to_string()).put("--port", turn.port.to_string());
+    if let Some(Encrypted { port, cert, key }) = &turn.encrypted {
+        args.put("--tls-port", port.to_string()).put("--tls-cert", cert).put("--tls-key", key);
+    }
+    if !settings.announce.is_empty() {
+        let announce: Vec<String> = settings.announce.iter().map(IpAddr::to_string).collect();
+        args.put("--announce", announce.join(","));
+    }
+    args.put("--allow-peers", turn::own_peers(settings).join(","));
+    let near = turn::near_peers(settings);
+    if !near.is_empty() {
+        args.put("--near-peers", near.join(","));
+    }
+}
+
 #[derive(Default)]
 struct Args(Vec<OsString>);
 
@@ -178,7 +213,8 @@ mod tests {
     fn planned(toml: &str) -> Vec<Spec> {
         let mut options: Options = toml::from_str(toml).unwrap();
         options.bin_dir = Some("/bin".into());
-        plan(&Settings::new(options, None).unwrap()).unwrap()
+        let settings = Settings::new(options, None).unwrap();
+        plan(&settings, settings.turn_secret.as_ref()).unwrap()
     }
 
     fn value(spec: &Spec, flag: &str) -> Option<String> {
@@ -265,6 +301,53 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_server_reaches_the_media_ports_and_shares_its_secret_with_the_portals() {
+        assert!(!planned("").iter().any(|spec| spec.replica.process == Process::TurnServer));
+        let specs = planned(
+            r#"
+            announce = ["203.0.113.7", "2001:db8::7"]
+            media-port = 10000
+            media-workers = 2
+            access-nodes = 2
+            turn-port = 3478
+            turns-port = 443
+            turn-host = "turn.example.org"
+            turn-secret = "shared"
+            tls = "self-signed"
+            data-dir = "/d"
+            "#,
+        );
+        let of = |process| specs.iter().find(|spec| spec.replica.process == process).unwrap();
+        let (turn, portal, access) = (of(Process::TurnServer), of(Process::Portal), of(Process::AccessNode));
+        assert_eq!(value(turn, "--announce").unwrap(), "203.0.113.7,2001:db8::7");
+        assert_eq!(
+            value(turn, "--allow-peers").unwrap(),
+            "203.0.113.7:10000-10003,[2001:db8::7]:10000-10003"
+        );
+        assert_eq!(value(turn, "--near-peers").unwrap(), "203.0.113.7=127.0.0.1");
+        assert_eq!(
+            (value(turn, "--tls-port").unwrap(), value(turn, "--tls-cert").unwrap()),
+            ("443".into(), "/d/portal-cert.pem".into())
+        );
+        assert_eq!((value(turn, "--listen"), value(turn, "--cluster")), (None, None));
+        assert_eq!(
+            (variable(turn, "KAIGI_TURN_SECRET"), variable(portal, "KAIGI_TURN_SECRET")),
+            ("shared".into(), "shared".into())
+        );
+        assert!(!access.env.iter().any(|(name, _)| name == "KAIGI_TURN_SECRET"));
+        assert_eq!(
+            variable(portal, "KAIGI_OWN_ICE_SERVERS"),
+            "stun:turn.example.org:3478,turn:turn.example.org:3478?transport=udp,turn:turn.example.org:3478?transport=tcp,turns:turn.example.org:443?transport=tcp"
+        );
+        let open = planned("turn-port = 3478\nmedia-workers = 1");
+        let turn = open.iter().find(|spec| spec.replica.process == Process::TurnServer).unwrap();
+        assert_eq!(
+            (value(turn, "--allow-peers").unwrap(), value(turn, "--near-peers")),
+            ("local:10000-10000".into(), None)
+        );
+    }
+
+    #[test]
     fn settings_reach_the_process_that_they_are_for() {
         let specs = planned(
             r#"
@@ -290,7 +373,7 @@ mod tests {
         assert!(!specs[0].args.iter().any(|arg| arg.to_string_lossy().contains("hidden")));
         for other in &specs[1..] {
             assert!(!other.env.iter().any(|(_, value)| value.to_string_lossy().contains("hidden")));
-            assert_eq!(other.without_env, ["KAIGI_REDIS", "KAIGI_SEAL_KEY"]);
+            assert_eq!(other.without_env, ["KAIGI_REDIS", "KAIGI_SEAL_KEY", "KAIGI_TURN_SECRET"]);
         }
         let by_file = planned("seal-key-file = \"/etc/kaigi/seal.key\"");
         assert_eq!(value(&by_file[0], "--seal-key-file").unwrap(), "/etc/kaigi/seal.key");

@@ -8,9 +8,6 @@ use crate::settings::Settings;
 /// system takes ports for outgoing connections, so that a process that restarts finds its port still free.
 const INTERNAL: std::ops::Range<u16> = 20_000..32_000;
 
-/// The flag of the ports that are of UDP, too.
-const MEDIA: &str = "--media-port";
-
 /// A port for clients can't be had.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind} port {port} on {address} ({flag}): {reason}")]
@@ -36,16 +33,16 @@ pub struct NoFreePorts(usize);
 #[must_use]
 pub fn taken(settings: &Settings) -> Vec<PortTaken> {
     let mut taken = Vec::new();
+    let mut try_one = |kind, (flag, door): (_, SocketAddr), bound: std::io::Result<()>| {
+        if let Err(reason) = bound {
+            taken.push(PortTaken { kind, port: door.port(), address: door.ip(), flag, reason });
+        }
+    };
     for (flag, door) in settings.doors() {
-        let (address, port) = (door.ip(), door.port());
-        if let Err(reason) = TcpListener::bind(door) {
-            taken.push(PortTaken { kind: "TCP", port, address, flag, reason });
-        }
-        if flag == MEDIA
-            && let Err(reason) = UdpSocket::bind(door)
-        {
-            taken.push(PortTaken { kind: "UDP", port, address, flag, reason });
-        }
+        try_one("TCP", (flag, door), TcpListener::bind(door).map(drop));
+    }
+    for (flag, door) in settings.datagram_doors() {
+        try_one("UDP", (flag, door), UdpSocket::bind(door).map(drop));
     }
     taken
 }

@@ -15,6 +15,8 @@ pub enum Process {
     MixerNode,
     /// Recordings and broadcasts
     StreamingNode,
+    /// Relays for clients in closed networks; runs only if it is wanted
+    TurnServer,
     /// The edge for clients
     Portal,
     /// Plain RTP and UDP; runs with --gateway-port only
@@ -23,15 +25,22 @@ pub enum Process {
 
 impl Process {
     /// All of them, in the order in which they start.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ClusterManager,
         Self::ConferenceAgent,
         Self::AccessNode,
         Self::MixerNode,
         Self::StreamingNode,
+        Self::TurnServer,
         Self::Portal,
         Self::RtpGateway,
     ];
+
+    /// Whether it runs only where its port is given, and then once.
+    #[must_use]
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::TurnServer | Self::RtpGateway)
+    }
 
     /// Its name in logs and in the configuration file.
     #[must_use]
@@ -42,6 +51,7 @@ impl Process {
             Self::AccessNode => "access-node",
             Self::MixerNode => "mixer-node",
             Self::StreamingNode => "streaming-node",
+            Self::TurnServer => "turn-server",
             Self::Portal => "portal",
             Self::RtpGateway => "rtp-gateway",
         }
@@ -56,6 +66,7 @@ impl Process {
             Self::AccessNode => "--access-nodes",
             Self::MixerNode => "--mixer-nodes",
             Self::StreamingNode => "--streaming-nodes",
+            Self::TurnServer => "--turn-port",
             Self::Portal => "--portals",
             Self::RtpGateway => "--gateway-port",
         }

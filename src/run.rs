@@ -131,7 +131,8 @@ impl Run {
             }
             env.push((name, value(&file)?.into()));
         }
-        if !is(Process::ClusterManager) {
+        // The TURN server knows none of the others.
+        if !is(Process::ClusterManager) && !is(Process::TurnServer) {
             let (host, link) = match (self.internal_host, self.link_address) {
                 (Some(host), Some(link)) => (host, link),
                 (host, link) => {

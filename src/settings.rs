@@ -8,10 +8,13 @@ use std::{
 use crate::{
     options::{LogFormat, Options, ProcessOptions, TlsMode},
     process::{Process, Replica},
+    turn::{Encrypted, Turn, TurnSecret},
 };
 
 /// Most processes of a kind on one machine.
 const MAX_REPLICAS: u16 = 16;
+/// Flags of the ports that are taken by UDP as well as by TCP.
+const BY_UDP: [&str; 2] = ["--media-port", "--turn-port"];
 
 /// A combination of settings that can't work.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -45,6 +48,15 @@ pub enum SettingsError {
     /// Certificate or key for another mode, in which they would go unused.
     #[error("--tls-cert and --tls-key are for --tls files only")]
     TlsFilesUnused,
+    /// What belongs to a TURN server that does not run.
+    #[error("{0} is for the TURN server of --turn-port")]
+    NoTurnServer(&'static str),
+    /// TURN over TLS without a certificate.
+    #[error("--turns-port needs a certificate: --tls self-signed, or --tls-cert and --tls-key")]
+    TurnsWithoutCertificate,
+    /// A secret that is none.
+    #[error("--turn-secret is empty")]
+    EmptyTurnSecret,
     /// Two seal keys.
     #[error("--seal-key and --seal-key-file are both given: one of them is the key")]
     TwoSealKeys,
@@ -132,6 +144,10 @@ pub struct Settings {
     pub public_host: Option<String>,
     /// Encryption of signaling and management.
     pub tls: Tls,
+    /// A TURN server of its own.
+    pub turn: Option<Turn>,
+    /// What credentials for TURN servers are made by, if it is given.
+    pub turn_secret: Option<TurnSecret>,
     /// The built web pages, if there are any.
     pub web_root: Option<PathBuf>,
     /// Folder of recordings.
@@ -169,6 +185,26 @@ impl Settings {
             return Err(SettingsError::ApartAndBound(bind));
         }
         let everywhere = if apart { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+        let names_files = given.tls_cert.is_some() || given.tls_key.is_some();
+        let files = given.tls_cert.zip(given.tls_key);
+        let certificate = match given.tls.unwrap_or_default() {
+            TlsMode::SelfSigned => Some((data_dir.join("portal-cert.pem"), data_dir.join("portal-key.pem"))),
+            TlsMode::Off | TlsMode::Files => files.clone(),
+        };
+        let turn = match (given.turn_port, given.turns_port, given.turn_host.filter(|host| !host.is_empty()))
+        {
+            (Some(port), turns_port, host) => {
+                let encrypted = turns_port.map(|port| match certificate {
+                    Some((cert, key)) => Ok(Encrypted { port, cert, key }),
+                    None => Err(SettingsError::TurnsWithoutCertificate),
+                });
+                Some(Turn { port, encrypted: encrypted.transpose()?, host })
+            }
+            (None, Some(_), _) => return Err(SettingsError::NoTurnServer("--turns-port")),
+            (None, None, Some(_)) => return Err(SettingsError::NoTurnServer("--turn-host")),
+            (None, None, None) => None,
+        };
+        let is_for_turns = turn.as_ref().is_some_and(|turn| turn.encrypted.is_some());
         let settings = Self {
             redis: given.redis,
             seal_key: match (given.seal_key_file, given.seal_key) {
@@ -188,13 +224,16 @@ impl Settings {
             gateway_port: given.gateway_port,
             announce: given.announce.unwrap_or_default(),
             public_host: given.public_host.filter(|host| !host.is_empty()),
-            tls: match (given.tls.unwrap_or_default(), given.tls_cert, given.tls_key) {
-                (TlsMode::Off, None, None) => Tls::Off,
-                (TlsMode::SelfSigned, None, None) => Tls::SelfSigned,
-                (TlsMode::Files, Some(cert), Some(key)) => Tls::Files { cert, key },
-                (TlsMode::Files, _, _) => return Err(SettingsError::TlsFilesMissing),
-                (TlsMode::Off | TlsMode::SelfSigned, _, _) => return Err(SettingsError::TlsFilesUnused),
+            tls: match (given.tls.unwrap_or_default(), files) {
+                (TlsMode::Off, None) if !names_files => Tls::Off,
+                (TlsMode::Off, Some(_)) if is_for_turns => Tls::Off,
+                (TlsMode::SelfSigned, None) if !names_files => Tls::SelfSigned,
+                (TlsMode::Files, Some((cert, key))) => Tls::Files { cert, key },
+                (TlsMode::Files, _) => return Err(SettingsError::TlsFilesMissing),
+                (TlsMode::Off | TlsMode::SelfSigned, _) => return Err(SettingsError::TlsFilesUnused),
             },
+            turn,
+            turn_secret: given.turn_secret.map(TurnSecret::given).transpose()?,
             recordings: given.recordings.unwrap_or_else(|| data_dir.join("recordings")),
             data_dir,
             web_root: given.web_root.or_else(|| find_web_root(&bin_dir)),
@@ -213,7 +252,7 @@ impl Settings {
         if self.options.replicas.is_some_and(|count| !(1..=MAX_REPLICAS).contains(&count)) {
             return Err(SettingsError::Replicas("--replicas"));
         }
-        for process in Process::ALL.into_iter().filter(|process| *process != Process::RtpGateway) {
+        for process in Process::ALL.into_iter().filter(|process| !process.is_optional()) {
             if !(1..=MAX_REPLICAS).contains(&self.count(process)) {
                 return Err(SettingsError::Replicas(process.count_flag()));
             }
@@ -287,11 +326,19 @@ impl Settings {
         // The gateway's API is for this machine.
         let gateway =
             self.gateway_port.map(|port| ("--gateway-port", SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
+        let turn = self.turn.iter().flat_map(Turn::ports);
+        let turn = turn.map(|(flag, port)| (flag, SocketAddr::from((self.bind, port))));
         of_portals("--http-port", self.http_port)
             .chain(of_portals("--management-port", self.management_port))
             .chain(media)
             .chain(gateway)
+            .chain(turn)
             .collect()
+    }
+
+    /// Those of them that are taken by UDP as well.
+    pub fn datagram_doors(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        self.doors().into_iter().filter(|(flag, _)| BY_UDP.contains(flag))
     }
 
     /// The ports for media, of all access-nodes.

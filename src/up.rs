@@ -19,6 +19,7 @@ use crate::{
     process::Process,
     readiness::wait_until_ready,
     settings::Settings,
+    turn::SecretError,
 };
 
 /// How long after the portal the others may become ready before it is said without them.
@@ -26,7 +27,13 @@ const OTHERS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Who stops with whom, in this order: first nobody comes in any more, then rooms and media end, and what all need ends last.
 const STOP_ORDER: [&[Process]; 3] = [
     &[Process::Portal, Process::RtpGateway],
-    &[Process::ConferenceAgent, Process::AccessNode, Process::MixerNode, Process::StreamingNode],
+    &[
+        Process::ConferenceAgent,
+        Process::AccessNode,
+        Process::MixerNode,
+        Process::StreamingNode,
+        Process::TurnServer,
+    ],
     &[Process::ClusterManager],
 ];
 
@@ -47,6 +54,9 @@ pub enum UpError {
     /// Ports for clients are taken.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     PortsTaken(Vec<PortTaken>),
+    /// The secret of its TURN server.
+    #[error(transparent)]
+    TurnSecret(#[from] SecretError),
     /// Internal ports are.
     #[error(transparent)]
     NoFreePorts(#[from] NoFreePorts),
@@ -75,7 +85,8 @@ pub async fn up(
     if !taken.is_empty() {
         return Err(UpError::PortsTaken(taken));
     }
-    let specs = plan(settings)?;
+    let secret = settings.turn_secret()?;
+    let specs = plan(settings, secret.as_ref())?;
 
     let mut processes = Processes::new(output.clone());
     let start = async {

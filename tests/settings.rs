@@ -157,10 +157,52 @@ fn what_can_not_work_is_refused() {
     assert_eq!(refused(&["--tls", "files", "--tls-key", "k"]), SettingsError::TlsFilesMissing);
     assert_eq!(refused(&["--tls-cert", "c"]), SettingsError::TlsFilesUnused);
     assert_eq!(refused(&["--seal-key", "k", "--seal-key-file", "f"]), SettingsError::TwoSealKeys);
+    assert_eq!(refused(&["--turns-port", "443"]), SettingsError::NoTurnServer("--turns-port"));
+    assert_eq!(refused(&["--turn-host", "turn.example"]), SettingsError::NoTurnServer("--turn-host"));
+    assert_eq!(
+        refused(&["--turn-port", "3478", "--turns-port", "443"]),
+        SettingsError::TurnsWithoutCertificate
+    );
+    assert_eq!(refused(&["--turn-secret", ""]), SettingsError::EmptyTurnSecret);
+    assert_eq!(refused(&["--turn-port", "0"]), SettingsError::PortZero("--turn-port"));
+    assert_eq!(
+        refused(&["--turn-port", "3000"]),
+        SettingsError::SamePort("--management-port", "--turn-port", 3000)
+    );
+    assert_eq!(
+        refused(&["--turn-port", "1", "--tls-cert", "c", "--tls-key", "k"]),
+        SettingsError::TlsFilesUnused
+    );
     let tls =
         settings(&["--tls", "files", "--tls-key", "k", "--tls-cert", "c", "--bind", "192.0.2.1"]).unwrap();
     assert_eq!(tls.tls, Tls::Files { cert: "c".into(), key: "k".into() });
     assert_eq!(tls.url(), "https://192.0.2.1:8080/");
+}
+
+#[test]
+fn a_turn_server_runs_if_it_has_a_port_and_encrypts_with_what_there_is() {
+    assert_eq!(settings(&[]).unwrap().count(Process::TurnServer), 0);
+    let encrypted = |args: &[&str]| {
+        let args =
+            [&["--turn-port", "3478", "--turns-port", "443", "--data-dir", "/d", "--replicas", "3"], args]
+                .concat();
+        let settings = settings(&args).unwrap();
+        assert_eq!(settings.count(Process::TurnServer), 1);
+        assert!(settings.ports().ends_with(&[("--turn-port", 3478), ("--turns-port", 443)]));
+        let by_udp = settings.datagram_doors().last().map(|(flag, door)| (flag, door.port()));
+        assert_eq!(by_udp, Some(("--turn-port", 3478)));
+        let encrypted = settings.turn.unwrap().encrypted.unwrap();
+        (settings.tls, encrypted.cert, encrypted.key)
+    };
+    let files = ["--tls-cert", "c", "--tls-key", "k"];
+    let (cert, key) = (PathBuf::from("c"), PathBuf::from("k"));
+    assert_eq!(encrypted(&files), (Tls::Off, cert.clone(), key.clone()));
+    let both = Tls::Files { cert: cert.clone(), key: key.clone() };
+    assert_eq!(encrypted(&[&["--tls", "files"][..], &files].concat()), (both, cert, key));
+    assert_eq!(
+        encrypted(&["--tls", "self-signed"]),
+        (Tls::SelfSigned, "/d/portal-cert.pem".into(), "/d/portal-key.pem".into())
+    );
 }
 
 #[test]
@@ -174,6 +216,7 @@ fn the_example_file_holds_the_defaults_and_names_every_setting() {
         conference_agent: defaults.conference_agent.clone(),
         access_node: defaults.access_node.clone(),
         mixer_node: defaults.mixer_node.clone(),
+        turn_server: defaults.turn_server.clone(),
         portal: defaults.portal.clone(),
         ..options
     };

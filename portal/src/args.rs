@@ -44,6 +44,9 @@ pub struct Args {
     /// and with --turn-secret turn:HOST:PORT
     #[arg(long, env = "KAIGI_ICE_SERVERS", value_delimiter = ',', hide_env_values = true)]
     pub ice_servers: Vec<IceServer>,
+    /// Likewise, those of the TURN server that the launcher runs: told after the others
+    #[arg(long, env = "KAIGI_OWN_ICE_SERVERS", value_delimiter = ',', hide_env_values = true)]
+    pub own_ice_servers: Vec<IceServer>,
     /// Secret shared with the TURN servers that have no user above (coturn's static-auth-secret): each client gets credentials of its own
     #[arg(long, env = "KAIGI_TURN_SECRET", hide_env_values = true)]
     pub turn_secret: Option<TurnSecret>,

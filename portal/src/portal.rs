@@ -169,7 +169,8 @@ impl Portal {
         };
         let stopping = CancellationToken::new();
         let lifetime = Duration::from_secs(args.turn_lifetime);
-        let ice_servers = IceServers::new(&args.ice_servers, args.turn_secret.clone(), lifetime)?;
+        let told = [&args.ice_servers[..], &args.own_ice_servers].concat();
+        let ice_servers = IceServers::new(&told, args.turn_secret.clone(), lifetime)?;
         let signaling = Signaling::new(
             backend.clone(),
             worker_id.to_string(),

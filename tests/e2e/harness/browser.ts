@@ -7,6 +7,7 @@ import type { PublishTrackOptions, VideoSubscribeOptions } from '../../../web/sd
 import type { Arrived, FirstFrame, Lab, Sent, Speaking, SubscribeWish } from '../page/lab';
 import type { Look, Rgb } from './colours';
 import { ARTIFACTS, type Kaigi } from './kaigi';
+import { type Network, type Way, confine } from './network';
 import { Picture } from './picture';
 import { RawPage } from './raw';
 import { PATIENCE, SLACK } from './until';
@@ -47,6 +48,7 @@ export async function script(name: string): Promise<string> {
 declare global {
   interface Window {
     lab: Lab;
+    ways: () => Promise<Way[]>;
   }
 }
 
@@ -83,10 +85,10 @@ export class Chromium {
 
   /**
    * A bare page that has nothing but the SDK and means to look at what arrives (`page/lab.ts`). With `recovers` it gets over
-   * failures as the SDK does by itself; otherwise its first failure is the end.
+   * failures as the SDK does by itself; otherwise its first failure is the end. `network` is what its media may go through.
    */
-  async open(kaigi: Kaigi, who: string, { recovers = false } = {}): Promise<Participant> {
-    return new Participant(await this.bare(kaigi, who, 'lab', { query: recovers ? '?recovers' : '' }), who);
+  async open(kaigi: Kaigi, who: string, { recovers = false, network }: { recovers?: boolean; network?: Network } = {}): Promise<Participant> {
+    return new Participant(await this.bare(kaigi, who, 'lab', { query: recovers ? '?recovers' : '', network }), who);
   }
 
   /** A bare page that speaks the protocol by hand (`page/raw.ts`), with a Socket.IO client of that generation. */
@@ -112,9 +114,10 @@ export class Chromium {
     kaigi: Kaigi,
     who: string,
     module: 'lab' | 'raw' | 'sealed' | 'whip',
-    { generation, query = '' }: { generation?: 2 | 3 | 4; query?: string },
+    { generation, query = '', network }: { generation?: 2 | 3 | 4; query?: string; network?: Network | undefined },
   ): Promise<Page> {
     const page = await this.logged(who, {});
+    if (network) await page.addInitScript(confine, network);
     await page.route(`${kaigi.url}/bare/*.js`, async (route) => {
       const name = path.basename(new URL(route.request().url()).pathname, '.js');
       await route.fulfill({ contentType: 'text/javascript', body: await script(name) });
@@ -219,6 +222,11 @@ export class Participant {
 
   pause(subscription: string, paused: boolean): Promise<void> {
     return this.page.evaluate(([s, p]) => window.lab.pause(s, p), [subscription, paused] as const);
+  }
+
+  /** By which ways its media go, if its network was named. */
+  ways(): Promise<Way[]> {
+    return this.page.evaluate(() => window.ways());
   }
 
   /** All messages so far, in the order in which they came. */

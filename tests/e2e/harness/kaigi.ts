@@ -25,6 +25,8 @@ export interface StartOptions {
   dataDir?: string;
   /** `https` where TLS is switched on by the arguments. */
   scheme?: 'http' | 'https';
+  /** Where clients connect; default: 127.0.0.1, where it has to be reached in any case. */
+  bind?: string;
   /** Further arguments for `kaigi up`. */
   args?: string[];
   /** Further environment variables, which all processes inherit. */
@@ -46,7 +48,7 @@ export class Kaigi {
   ) {}
 
   /** Starts `kaigi up` on free ports and waits until it is ready. */
-  static async start({ name, dataDir, scheme = 'http', args = [], env = {} }: StartOptions): Promise<Kaigi> {
+  static async start({ name, dataDir, scheme = 'http', bind = '127.0.0.1', args = [], env = {} }: StartOptions): Promise<Kaigi> {
     const data = dataDir ?? newDataDir();
     const ports = await freePorts();
     mkdirSync(ARTIFACTS, { recursive: true });
@@ -54,7 +56,7 @@ export class Kaigi {
     const log = openSync(logFile, 'w');
     const flags = {
       '--data-dir': data,
-      '--bind': '127.0.0.1',
+      '--bind': bind,
       '--http-port': String(ports.http),
       '--management-port': String(ports.management),
       '--media-port': String(ports.media),
