@@ -1,6 +1,7 @@
 //! Offer and answer over HTTP: who sends an offer gets his own picture and sound back, the picture through a filter if he wants, and answers on
 //! his data channels. A session is a participant with one publication and one subscription of it on the same transport; this portal holds it.
 
+mod calls;
 mod chat;
 mod error;
 mod fold;

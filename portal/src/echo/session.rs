@@ -3,14 +3,9 @@
 
 use std::time::Duration;
 
-use kaigi_proto::{
-    ids::RoomId,
-    v1::{
-        ControlRequest, DataSource, EgressMedia, JoinEvent, KindFlags, MediaKind, Progress, PublishRequest,
-        PublishTrack, RoomStatsRequest, SessionReply, StartAnalyticsRequest, SubscribeRequest,
-        SubscribeTrack, SubscriptionUpdate, TrackUpdate, control_request::Operation, join_event, progress,
-        signal_request, stream_event,
-    },
+use kaigi_proto::v1::{
+    EgressMedia, JoinEvent, KindFlags, MediaKind, Progress, StartAnalyticsRequest, SubscriptionUpdate,
+    TrackUpdate, control_request::Operation, join_event, progress, signal_request, stream_event,
 };
 use tokio::{
     sync::mpsc,
@@ -21,15 +16,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Transform,
+    calls::{control, publish, published, subscribe},
     chat::{Chat, Saying},
     error::EchoError,
-    fold::{Line, Unfolded},
+    fold::Unfolded,
     place,
     sessions::Slot,
 };
 use crate::{
-    backend::{Backend, CallError, Events, Newcomer, ROOM_TIMEOUT, Seated},
-    ident::{new_participant_id, new_request_id},
+    backend::{Backend, CallError, Events, Newcomer, Seated},
+    ident::new_participant_id,
     signaling::Signaling,
     whip::{Seat, all_flow},
 };
@@ -66,11 +62,11 @@ impl From<End> for EchoError {
 
 /// What the room calls what the session is made of.
 #[derive(Clone, Debug)]
-struct Ids {
-    transport: String,
-    publication: String,
+pub(super) struct Ids {
+    pub(super) transport: String,
+    pub(super) publication: String,
     /// If anything is had back.
-    subscription: Option<String>,
+    pub(super) subscription: Option<String>,
 }
 
 /// What concerns a session of what a room tells.
@@ -312,13 +308,6 @@ impl Silence {
     }
 }
 
-/// How many packets the client of a publication has sent.
-async fn published(backend: &Backend, room: &RoomId, stream: &str) -> Option<u64> {
-    let wanted = RoomStatsRequest { stream_id: stream.to_owned(), ..RoomStatsRequest::default() };
-    let stats = backend.room_stats(wanted, room).await.ok()??;
-    Some(stats.streams.iter().flat_map(|stream| &stream.tracks).map(|track| track.packets).sum())
-}
-
 /// Has a stream filtered, and what comes of it had back in place of it.
 async fn filter(
     backend: Backend,
@@ -337,66 +326,6 @@ async fn filter(
     let update = SubscriptionUpdate { audio: None, video: Some(video) };
     control(&seat, &subscription, Operation::Update(update)).await?;
     control(&seat, &subscription, Operation::Play(KindFlags { audio: false, video: true })).await
-}
-
-async fn publish(seat: &Seat, lines: &[Line]) -> Result<(Ids, Option<DataSource>), CallError> {
-    let track = |line: &Line| PublishTrack {
-        kind: line.kind.into(),
-        mid: line.mid.clone(),
-        source: if line.kind == MediaKind::Audio { "mic" } else { "camera" }.to_owned(),
-    };
-    let message = PublishRequest {
-        room_id: seat.room.to_string(),
-        participant_id: seat.participant.to_string(),
-        tracks: lines.iter().map(track).collect(),
-        data: true,
-        any_label: true,
-        request_id: new_request_id(),
-        ..PublishRequest::default()
-    };
-    let call =
-        seat.conference.call(ROOM_TIMEOUT, "conference.publish", message, |mut room, request| async move {
-            room.publish(request).await
-        });
-    let SessionReply { session_id, transport_id, data } = call.await?;
-    Ok((Ids { transport: transport_id, publication: session_id, subscription: None }, data))
-}
-
-/// Subscribes what is published; gives the subscription's id.
-async fn subscribe(seat: &Seat, ids: &Ids, lines: &[Line]) -> Result<String, CallError> {
-    let track = |line: &Line| SubscribeTrack {
-        kind: line.kind.into(),
-        mid: line.mid.clone(),
-        from: ids.publication.clone(),
-        ..SubscribeTrack::default()
-    };
-    let message = SubscribeRequest {
-        room_id: seat.room.to_string(),
-        participant_id: seat.participant.to_string(),
-        tracks: lines.iter().map(track).collect(),
-        transport_id: ids.transport.clone(),
-        request_id: new_request_id(),
-        ..SubscribeRequest::default()
-    };
-    let call =
-        seat.conference.call(ROOM_TIMEOUT, "conference.subscribe", message, |mut room, request| async move {
-            room.subscribe(request).await
-        });
-    Ok(call.await?.session_id)
-}
-
-async fn control(seat: &Seat, subscription: &str, operation: Operation) -> Result<(), CallError> {
-    let message = ControlRequest {
-        room_id: seat.room.to_string(),
-        participant_id: seat.participant.to_string(),
-        id: subscription.to_owned(),
-        operation: Some(operation),
-    };
-    let call =
-        seat.conference.call(ROOM_TIMEOUT, "conference.control", message, |mut room, request| async move {
-            room.control_subscription(request).await
-        });
-    call.await.map(|_| ())
 }
 
 /// Sends the offer and waits for the answer.
