@@ -86,7 +86,7 @@ impl Init {
             return Err(Problem::input("options.dcInit", message));
         }
         let id = number("id", self.id)?.filter(|_| self.negotiated);
-        if self.negotiated && !id.is_some_and(|id| id < u16::MAX) {
+        if self.negotiated && id.is_none_or(|id| id == u16::MAX) {
             return Err(Problem::input("options.dcInit.id", "a negotiated channel has an id, 0 to 65534"));
         }
         if self.protocol.len() > 255 {

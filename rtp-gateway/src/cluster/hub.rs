@@ -1,6 +1,6 @@
 //! A peer's seat at the hub, kept through the hub's absences: a stream that breaks is opened again under the same seat.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kaigi_proto::v1::{EnterPeerRoomRequest, PeerEvent, PeerSpace, SendToPeerRequest, peer_event::Event};
 use tokio::{sync::mpsc, time::Instant};
@@ -30,8 +30,8 @@ pub(crate) enum HubNews {
 /// A seat among the peers of one room. Cheap to clone; it is given up when what it was entered with is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Seat {
-    cluster: Cluster,
-    seat: EnterPeerRoomRequest,
+    cluster: Arc<Cluster>,
+    seat: Arc<EnterPeerRoomRequest>,
 }
 
 impl Seat {
@@ -51,7 +51,7 @@ impl Seat {
             seat: hex::encode(rand::random::<[u8; 16]>()),
             replace: false,
         };
-        let seat = Self { cluster, seat };
+        let seat = Self { cluster: Arc::new(cluster), seat: Arc::new(seat) };
         let events = seat.open().await?;
         let (to, news) = mpsc::channel(MAX_WAITING);
         tokio::spawn(seat.clone().follow(events, to));
@@ -63,7 +63,7 @@ impl Seat {
     /// # Errors
     /// If nobody of that name is there, or the hub is away.
     pub(crate) async fn send(&self, to: &str, text: String) -> Result<(), CallError> {
-        let EnterPeerRoomRequest { space, room, peer, seat, .. } = self.seat.clone();
+        let EnterPeerRoomRequest { space, room, peer, seat, .. } = (*self.seat).clone();
         let message = SendToPeerRequest { space, room, from: peer, seat, to: to.to_owned(), text };
         let call = async { self.cluster.peers.clone().send(request(message, CLUSTER_TIMEOUT)).await };
         within(CLUSTER_TIMEOUT, call).await.map(|_| ())
@@ -71,7 +71,7 @@ impl Seat {
 
     async fn open(&self) -> Result<Streaming<PeerEvent>, CallError> {
         // Without a deadline of its own, which would be the stream's.
-        let call = async { self.cluster.peers.clone().enter(self.seat.clone()).await };
+        let call = async { self.cluster.peers.clone().enter((*self.seat).clone()).await };
         let mut events = within(CLUSTER_TIMEOUT, call).await?;
         match tokio::time::timeout(CLUSTER_TIMEOUT, events.message()).await {
             Ok(first) => match first?.and_then(|event| event.event) {

@@ -150,11 +150,7 @@ impl Format {
 
     /// The same with its payload type.
     pub(crate) fn parameters(self) -> RTCRtpCodecParameters {
-        RTCRtpCodecParameters {
-            rtp_codec: self.rtc(),
-            payload_type: self.payload_type,
-            ..RTCRtpCodecParameters::default()
-        }
+        RTCRtpCodecParameters { rtp_codec: self.rtc(), payload_type: self.payload_type }
     }
 }
 
