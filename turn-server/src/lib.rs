@@ -41,7 +41,7 @@ pub enum RunError {
 /// # Errors
 /// See [`RunError`].
 pub async fn run(args: Args, health: Health, shutdown: Shutdown) -> Result<(), RunError> {
-    let listeners = Listeners::bind(&args).await?;
+    let listeners = Listeners::bind(&args)?;
     let crypto = rtc_stun::crypto::default_provider().map_err(|error| RunError::Crypto(error.to_string()))?;
     let server = HealthServer::bind(args.health_listen, health.clone()).await.map_err(RunError::Health)?;
     let serving = tokio::spawn(server.run());

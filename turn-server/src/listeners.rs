@@ -73,7 +73,7 @@ impl Listeners {
     ///
     /// # Errors
     /// If a port is taken, or not allowed.
-    pub async fn bind(args: &Args) -> Result<Self, ListenError> {
+    pub fn bind(args: &Args) -> Result<Self, ListenError> {
         let mut all =
             Self { datagrams: Vec::new(), streams: Vec::new(), encrypted: Vec::new(), certificate: None };
         let both = args.bind == IpAddr::V6(Ipv6Addr::UNSPECIFIED);

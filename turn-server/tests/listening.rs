@@ -77,7 +77,7 @@ impl Running {
             &allowed,
         ];
         let args = Args::try_parse_from([&fixed[..], more].concat()).unwrap();
-        let listeners = Listeners::bind(&args).await.unwrap();
+        let listeners = Listeners::bind(&args).unwrap();
         let places = listeners.places().iter().map(|place| (place.way, place.address)).collect();
         let shutdown = Shutdown::default();
         let task =

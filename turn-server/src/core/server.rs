@@ -243,7 +243,7 @@ impl Server {
                 let [peer] = message::peers(&message).ok()?[..] else { return None };
                 let payload = message::attribute(&message, ATTR_DATA)?;
                 if message::unknown(&message).is_empty() {
-                    self.to_peer(flow, peer, payload, now);
+                    self.send_to_peer(flow, peer, payload, now);
                 }
             }
             // Keepalives (RFC 8489 §6), and answers to what was never asked.
@@ -257,13 +257,13 @@ impl Server {
         let payload = rest.get(..usize::from(u16::from_be_bytes([l0, l1])))?;
         let channel = Channel::new(u16::from_be_bytes([n0, n1]))?;
         match self.allocations.get(&flow).and_then(|own| own.peer_of(channel, now.instant)) {
-            Some(peer) => self.to_peer(flow, peer, payload, now),
+            Some(peer) => self.send_to_peer(flow, peer, payload, now),
             None => self.counters.not_permitted += 1,
         }
         Some(())
     }
 
-    fn to_peer(&mut self, flow: Flow, peer: SocketAddr, payload: &[u8], now: Now) {
+    fn send_to_peer(&mut self, flow: Flow, peer: SocketAddr, payload: &[u8], now: Now) {
         let Some(own) = self.allocations.get_mut(&flow) else { return };
         // A user of this server is a peer by his relayed address, which only he has.
         let user = self.relayed.get(&peer).copied();
