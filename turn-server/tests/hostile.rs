@@ -73,7 +73,7 @@ fn messages_that_are_cut_or_changed_bring_nothing_about() {
     }
     // Nothing but what was signed counted.
     let id = stage.opened[0];
-    stage.from_peer(id, "8.8.8.8:5", b"hello");
+    stage.peer_says(id, "8.8.8.8:5", b"hello");
     assert_eq!((stage.to_clients.len(), stage.server.allocations(), stage.closed.len()), (0, 1, 0));
 }
 
@@ -145,7 +145,7 @@ fn what_stands_behind_a_signature_does_not_count() {
     peer("8.8.4.4:5").add_to(&mut message).unwrap();
     stage.say(aki.flow, &message.raw);
     stage.to_clients.clear();
-    stage.from_peer(id, "8.8.4.4:5", b"smuggled in");
+    stage.peer_says(id, "8.8.4.4:5", b"smuggled in");
     assert_eq!(stage.to_clients, []);
 }
 

@@ -217,7 +217,7 @@ fn peers_beyond_the_public_internet_are_refused() {
     let mut stage = Stage::new(&settings);
     let mut aki = Client::new(1, "aki");
     aki.allocate(&mut stage).unwrap();
-    let forbidden: [fn() -> Vec<Box<dyn rtc_stun::message::Setter>>; 9] = [
+    let forbidden: [support::Attributes; 9] = [
         || vec![peer("127.0.0.1:5")],
         || vec![peer("10.0.0.1:5")],
         || vec![peer("192.168.0.1:5")],
@@ -259,17 +259,17 @@ fn peers_are_heard_and_sent_to_while_they_are_permitted() {
     let mut stage = stage();
     let mut aki = Client::new(1, "aki");
     let id = aki.allocate(&mut stage).unwrap();
-    stage.from_peer(id, "8.8.8.8:5", b"early");
+    stage.peer_says(id, "8.8.8.8:5", b"early");
     assert_eq!(stage.to_clients, []);
     aki.permit(&mut stage, || vec![peer("8.8.8.8:0"), peer("8.8.4.4:0")]).unwrap();
     send(&mut stage, aki.flow, "8.8.8.8:5");
     assert_eq!(stage.to_peers.pop(), Some((id, at("8.8.8.8:5"), b"hello".to_vec())));
-    stage.from_peer(id, "8.8.4.4:9", b"hi");
+    stage.peer_says(id, "8.8.4.4:9", b"hi");
     let told = stage.answer().unwrap();
     assert_eq!((told.get(ATTR_DATA).unwrap(), told.typ.class), (b"hi".to_vec(), CLASS_INDICATION));
     stage.after(301);
     send(&mut stage, aki.flow, "8.8.8.8:5");
-    stage.from_peer(id, "8.8.4.4:9", b"late");
+    stage.peer_says(id, "8.8.4.4:9", b"late");
     assert_eq!((stage.to_peers.len(), stage.to_clients.len()), (0, 0));
 }
 
@@ -284,7 +284,7 @@ fn a_channel_is_used_both_ways_and_filled_up_in_streams() {
         client.bind(&mut stage, || vec![channel(0x4001), peer("8.8.8.8:5")]).unwrap();
         stage.say(client.flow, &[0x40, 1, 0, 3, 1, 2, 3, 0]);
         assert_eq!(stage.to_peers.pop(), Some((id, at("8.8.8.8:5"), vec![1, 2, 3])));
-        stage.from_peer(id, "8.8.8.8:5", b"hi");
+        stage.peer_says(id, "8.8.8.8:5", b"hi");
         assert_eq!(stage.to_clients.pop(), Some((client.flow, frame)));
         stage.say(client.flow, &[0x40, 2, 0, 0]);
         assert_eq!(stage.to_peers, [], "a channel that is not bound");
@@ -308,9 +308,9 @@ fn a_near_peer_is_sent_to_where_it_is_and_heard_under_its_name() {
     aki.bind(&mut stage, || vec![channel(0x4000), peer("203.0.113.8:10000")]).unwrap();
     stage.say(aki.flow, &[0x40, 0, 0, 1, 7]);
     assert_eq!(stage.to_peers.pop(), Some((id, at("127.0.0.1:10000"), vec![7])));
-    stage.from_peer(id, "127.0.0.1:10000", b"hi!!");
+    stage.peer_says(id, "127.0.0.1:10000", b"hi!!");
     assert_eq!(stage.to_clients.pop(), Some((aki.flow, vec![0x40, 0, 0, 4, b'h', b'i', b'!', b'!'])));
-    stage.from_peer(id, "127.0.0.1:3000", b"not its port");
+    stage.peer_says(id, "127.0.0.1:3000", b"not its port");
     assert_eq!(stage.to_clients, []);
 }
 
@@ -340,7 +340,7 @@ fn what_is_beyond_the_rate_is_dropped() {
     let datagram = [&[0x40, 0, 0x03, 0xe8][..], &[7; 1000]].concat();
     for _ in 0..100 {
         stage.say(aki.flow, &datagram);
-        stage.from_peer(id, "8.8.8.8:5", &[7; 1000]);
+        stage.peer_says(id, "8.8.8.8:5", &[7; 1000]);
     }
     assert_eq!((stage.to_peers.len(), stage.to_clients.len()), (10, 10), "a second's");
     assert_eq!(stage.server.counters().over_rate, 180);

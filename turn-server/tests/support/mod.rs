@@ -1,6 +1,7 @@
 //! A client that says what the tests want, also what no good client would.
 #![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
 #![allow(clippy::unwrap_used, reason = "a failing test says where")]
+#![allow(clippy::unwrap_or_default, reason = "a new transaction id is by chance, the default one is 0")]
 
 use std::{
     net::SocketAddr,
@@ -34,6 +35,9 @@ use rtc_turn::proto::{lifetime::Lifetime, peeraddr::PeerAddress};
 pub const BEGIN: u64 = 1_700_000_000;
 pub const SECRET: &str = "north";
 pub const REALM: &str = "kaigi.test";
+
+/// Makes what a request has beside the user.
+pub type Attributes = fn() -> Vec<Box<dyn Setter>>;
 
 pub fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -143,7 +147,7 @@ impl Stage {
         self.put_out();
     }
 
-    pub fn from_peer(&mut self, id: AllocationId, from: &str, payload: &[u8]) {
+    pub fn peer_says(&mut self, id: AllocationId, from: &str, payload: &[u8]) {
         self.server.handle_peer(id, at(from), payload, self.time());
         self.put_out();
     }
@@ -242,12 +246,7 @@ impl Client {
     }
 
     /// Asks, once more with the nonce that it is given, and tells how that ended.
-    pub fn ask(
-        &mut self,
-        stage: &mut Stage,
-        method: Method,
-        attributes: fn() -> Vec<Box<dyn Setter>>,
-    ) -> Result<Message, u16> {
+    pub fn ask(&mut self, stage: &mut Stage, method: Method, attributes: Attributes) -> Result<Message, u16> {
         for _ in 0..2 {
             let request = self.sign(stage, method, attributes());
             stage.say(self.flow, &request);
@@ -270,11 +269,11 @@ impl Client {
         self.ask(stage, METHOD_REFRESH, Vec::new)
     }
 
-    pub fn permit(&mut self, stage: &mut Stage, attributes: fn() -> Vec<Box<dyn Setter>>) -> Result<(), u16> {
+    pub fn permit(&mut self, stage: &mut Stage, attributes: Attributes) -> Result<(), u16> {
         self.ask(stage, METHOD_CREATE_PERMISSION, attributes).map(drop)
     }
 
-    pub fn bind(&mut self, stage: &mut Stage, attributes: fn() -> Vec<Box<dyn Setter>>) -> Result<(), u16> {
+    pub fn bind(&mut self, stage: &mut Stage, attributes: Attributes) -> Result<(), u16> {
         self.ask(stage, METHOD_CHANNEL_BIND, attributes).map(drop)
     }
 }
