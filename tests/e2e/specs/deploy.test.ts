@@ -136,8 +136,8 @@ describe('what processes are given', () => {
     expect(process).toBe(OPTIONAL.at(-1));
   });
 
-  it('is known to one of them, in the guide', () => {
-    const guide = readFileSync(path.join(PROJECT, 'docs/deployment.md'), 'utf8');
+  it.each(['deployment', 'turn'])('is known to one of them, in the guide: %s', (page) => {
+    const guide = readFileSync(path.join(PROJECT, `docs/${page}.md`), 'utf8');
     const all = new Set([...ofUp, ...[...ofProcess.values()].flatMap((each) => [...each])]);
     // Of the manifests themselves.
     const manifests = ['compose.yaml', 'stack.yaml'].map((name) => readFileSync(path.join(DEPLOY, name), 'utf8')).join();

@@ -127,6 +127,29 @@ describe('a device and a page', () => {
       await Promise.all([sender.stop(), watcher.stop(), page?.close()]);
     }
   });
+
+  it('see each other when the device has called', async () => {
+    const [picture, sound, screen] = [await gateway.mediaPort(true), await gateway.mediaPort(false), await freePort()];
+    const [sender, watcher] = [new RtpSender(GREEN, picture.port, sound.port), new PictureReceiver(screen)];
+    const page = await Caller.open(browser, kaigi, 'yard', 'chiyo');
+    try {
+      await page.state(/^Connected$/);
+      const bell = await gateway.peer(kaigi.service.id, 'yard', 'bell');
+      const constraints = { video: true, audio: true, video_params: video(picture), audio_params: audio(sound) };
+      const call = await bell.call('chiyo', constraints, { video: local(screen) });
+      await gateway.isOpen(call);
+      const first = await until('the page shows it', async () => (await page.frames('bell')) || undefined);
+      await until('its picture moves', async () => (await page.frames('bell')) >= first + 10);
+      await until('the device gets the page’s picture', async () => {
+        const counted = (await gateway.status(call)) as { statistics: { video: { received: number } } };
+        return counted.statistics.video.received > 10;
+      });
+      await bell.remove();
+      await page.hasNoTileOf('bell');
+    } finally {
+      await Promise.all([sender.stop(), watcher.stop(), page.close()]);
+    }
+  });
 });
 
 /** An RTP packet, of VP8. */

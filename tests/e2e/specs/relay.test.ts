@@ -1,7 +1,9 @@
 // A Kaigi behind NAT, at whose address nothing is reached but its TURN server.
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Chromium } from '../harness/browser';
 import { BLUE, GREEN, RED, isNear } from '../harness/colours';
+import { checkPage } from '../harness/examples';
 import { request } from '../harness/http';
 import { Kaigi } from '../harness/kaigi';
 import { freePort } from '../harness/live-server';
@@ -64,4 +66,6 @@ describe('a Kaigi with a TURN server of its own', () => {
       await Promise.all(there.map(({ page }) => page.close()));
     }
   });
+
+  it('is as the page of the documentation says', () => checkPage('turn.md', kaigi, { CURL_CA_BUNDLE: path.join(kaigi.dataDir, 'portal-cert.pem') }));
 });
