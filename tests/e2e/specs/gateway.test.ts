@@ -40,7 +40,10 @@ describe('a device that sends RTP', () => {
     const sender = new RtpSender(GREEN, picture.port, sound.port);
     const [screen, speaker] = [await freePort(), await freePort()];
     const [watcher, listener] = [new PictureReceiver(screen), new SoundReceiver(speaker)];
+    // Of its own, as it is looked at who is there.
+    const room = await kaigi.rest.createRoom('device', { autoMix: true });
     let guest: Participant | undefined;
+    let display: GatewayPeer | undefined;
     try {
       const constraints = { video: true, videoReceiveEnabled: false, audio: true, audioReceiveEnabled: false, video_params: video(picture), audio_params: audio(sound), metadata: { place: 'door' } };
       const call = await camera.call(`room:${room}`, constraints);
@@ -55,17 +58,20 @@ describe('a device that sends RTP', () => {
       await until('the guest sees it', async () => isNear((await guest?.colour(subscription)) ?? [0, 0, 0], GREEN.colour));
       await hearsExactly('the guest', (tones) => guest?.levels(subscription, tones) ?? Promise.resolve([]), [GREEN], ALL);
 
-      const display = await gateway.peer(kaigi.service.id, 'garden', 'display');
+      display = await gateway.peer(kaigi.service.id, 'garden', 'monitor');
       const wish = { video: false, videoReceiveEnabled: true, audio: false, audioReceiveEnabled: true };
       const watched = await display.call(`room:${room}`, wish, { video: local(screen), audio: local(speaker) });
       await gateway.event(`/media/connections/${watched}/events`, 'STREAM');
       await watcher.sees(GREEN);
       await hearsExactly('the device', (tones) => Promise.resolve(listener.levels(tones)), [GREEN], ALL);
       expect(await gateway.call('POST', `/media/connections/${watched}/pli`, local(screen))).toEqual({ status: 201, json: {} });
-      const counted = (await gateway.status(watched)) as { statistics: { video: { received: number } } };
-      expect(counted.statistics.video.received).toBeGreaterThan(10);
+      await until('what is received is counted', async () => {
+        const counted = (await gateway.status(watched)) as { statistics: { video: { received: number } } };
+        return counted.statistics.video.received > 10;
+      });
 
       await display.remove();
+      display = undefined;
       await until('its call is gone with the peer', async () => (await gateway.call('GET', `/media/connections/${watched}/status`)).status === 404);
       expect((await gateway.call('DELETE', `/media/${picture.id}`)).status).toBe(403);
       await gateway.hangUp(call);
@@ -73,6 +79,7 @@ describe('a device that sends RTP', () => {
       await until('its port is closed', async () => (await gateway.call('DELETE', `/media/${picture.id}`)).status === 404);
     } finally {
       await Promise.all([sender, watcher, listener].map((one) => one.stop()));
+      await display?.remove();
       await guest?.close();
     }
   });
@@ -132,9 +139,10 @@ describe('a device and a page', () => {
     const [picture, sound, screen] = [await gateway.mediaPort(true), await gateway.mediaPort(false), await freePort()];
     const [sender, watcher] = [new RtpSender(GREEN, picture.port, sound.port), new PictureReceiver(screen)];
     const page = await Caller.open(browser, kaigi, 'yard', 'chiyo');
+    let bell: GatewayPeer | undefined;
     try {
       await page.state(/^Connected$/);
-      const bell = await gateway.peer(kaigi.service.id, 'yard', 'bell');
+      bell = await gateway.peer(kaigi.service.id, 'yard', 'bell');
       const constraints = { video: true, audio: true, video_params: video(picture), audio_params: audio(sound) };
       const call = await bell.call('chiyo', constraints, { video: local(screen) });
       await gateway.isOpen(call);
@@ -145,9 +153,10 @@ describe('a device and a page', () => {
         return counted.statistics.video.received > 10;
       });
       await bell.remove();
+      bell = undefined;
       await page.hasNoTileOf('bell');
     } finally {
-      await Promise.all([sender.stop(), watcher.stop(), page.close()]);
+      await Promise.all([sender.stop(), watcher.stop(), bell?.remove(), page.close()]);
     }
   });
 });
