@@ -235,6 +235,11 @@ export class Device {
     this.socket.send(message, port, '127.0.0.1');
   }
 
+  /** Sends all that comes to a port. */
+  answers(port: number): void {
+    this.socket.on('message', (message) => this.send(message, port));
+  }
+
   close(): void {
     this.socket.close();
   }

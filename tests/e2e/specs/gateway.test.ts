@@ -10,6 +10,8 @@ import { hearsExactly } from '../harness/sound';
 import { until } from '../harness/until';
 
 const ALL = [RED, GREEN, BLUE];
+/** Datagrams of a device: so many every 10 ms, as often. */
+const [A_TURN, TURNS] = [10, 200];
 
 let kaigi: Kaigi;
 let browser: Chromium;
@@ -251,6 +253,31 @@ describe('two devices', () => {
       const counted = (await gateway.status(params.data_connection_id)) as { statistics: { sent: number; sent_bytes: number; received: number } };
       const { sent, sent_bytes: bytes, received } = counted.statistics;
       expect([bytes, sent > 0, received > 0]).toEqual([5 * sent, true, true]);
+
+      // As a sensor that has much to say, and the other side says back what it hears.
+      const before = { there: other.received.length, back: one.received.length };
+      other.answers(far.port);
+      const began = performance.now();
+      for (let turn = 0; turn < TURNS; turn += 1) {
+        for (let n = 0; n < A_TURN; n += 1) one.send(Buffer.alloc(200, n), near.port);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      const took = (performance.now() - began) / 1000;
+      let back = 0;
+      await until('no more come', async () => {
+        const now = one.received.length;
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        back = one.received.length;
+        return back === now;
+      });
+      const [all, there] = [TURNS * A_TURN, other.received.length - before.there];
+      back -= before.back;
+      console.log(`${all} datagrams of 200 bytes, ${Math.round(all / took)} a second: ${all - there} lost there, ${there - back} on the way back`);
+      const end = (await gateway.status(params.data_connection_id)) as { statistics: { sent: number; sending_lost: number; received: number } };
+      expect(end.statistics.sent + end.statistics.sending_lost - sent).toBeGreaterThanOrEqual(there);
+      expect(end.statistics.received - received).toBeGreaterThanOrEqual(back);
+      expect(there).toBeGreaterThan(0.5 * all);
+      expect(back).toBeGreaterThan(0.5 * there);
       await gateway.hangUp(params.data_connection_id);
       await gateway.event(`/data/connections/${taken}/events`, 'CLOSE');
     } finally {
