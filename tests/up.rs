@@ -193,10 +193,9 @@ async fn it_starts_in_order_tells_when_it_is_ready_and_stops_in_order() {
     assert!(log.contains("access-node      | complained by kaigi-access-node\n"), "{log}");
     let ended = fs::read_to_string(dir.path().join("ended")).unwrap();
     let ended: Vec<&str> = ended.lines().collect();
-    assert_eq!(
-        (ended.len(), ended[0], ended[ended.len() - 1]),
-        (running().count(), "kaigi-portal", "kaigi-cluster-manager")
-    );
+    assert_eq!((ended.len(), ended[ended.len() - 1]), (running().count(), "kaigi-cluster-manager"));
+    // They let people in, and end together.
+    assert!(["kaigi-portal", "kaigi-rtp-gateway"].contains(&ended[0]), "{ended:?}");
     assert!(pids.iter().all(|pid| !is_running(pid)));
 }
 

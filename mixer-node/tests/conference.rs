@@ -148,7 +148,6 @@ async fn configured_pictures_are_shown_where_the_view_has_them() {
         image::RgbImage::from_pixel(64, 64, image::Rgb(rgb)).save(directory.join(name)).unwrap();
     }
     let mut node = MixerNode::start_with(&[format!("--pictures={}", directory.display())]).await;
-    std::fs::remove_dir_all(&directory).unwrap();
     let muted = |stream: &str, name: &str| v1::ViewInput {
         stream_id: stream.into(),
         owner: "p".into(),
@@ -163,6 +162,8 @@ async fn configured_pictures_are_shown_where_the_view_has_them() {
         view
     };
     let reply = node.control.set_view(pictured(1, |_| {})).await.unwrap().into_inner();
+    // It listens before it has read them, and answers after that.
+    std::fs::remove_dir_all(&directory).unwrap();
     let consumer = Consumer::start();
     let screen = consumer.watch(&reply.video.unwrap());
     // Beside the letters, within the discs of initials and within pictures.

@@ -466,13 +466,17 @@ async fn a_closed_door_lets_nobody_in_and_who_is_inside_stays() {
     let inside = encoder(&format!("{url}/{KEY}"), PLAIN);
     assert_eq!(world.flows().await.len(), 2);
     let mut video = world.attach("video");
-    // Has come before, and shows its key after.
+    // Has come before (it is spoken to), and shows its key after.
     let mut early = TcpStream::connect(&address).await.unwrap();
+    let publishing = publishing(KEY);
+    let (greeting, rest) = publishing.split_at(1 + 1536);
+    early.write_all(greeting).await.unwrap();
+    early.read_u8().await.unwrap();
     world.node.close_doors();
     let closed = async { while TcpStream::connect(&address).await.is_ok() {} };
     tokio::time::timeout(PATIENCE, closed).await.unwrap();
     let _successor = TcpListener::bind(&address).await.expect("the port is free for the next process");
-    early.write_all(&publishing(KEY)).await.unwrap();
+    early.write_all(rest).await.unwrap();
     let mut answer = Vec::new();
     let told = tokio::time::timeout(PATIENCE, early.read_to_end(&mut answer)).await.unwrap();
     let said = String::from_utf8_lossy(&answer);
