@@ -8,6 +8,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use kaigi_access_node::transport::{CONSENT_TIMEOUT, ConnectionId, Path, Peer, RESTART_GRACE};
 use kaigi_proto::v1::{self, access_event::Event};
+use rtc_rtcp::receiver_report::ReceiverReport;
 use support::{world::*, *};
 
 /// The numbers of the pictures that the subscriber (client 1) got since the last time.
@@ -136,6 +137,33 @@ fn a_client_that_comes_back_in_time_goes_on_and_is_sent_nothing_meanwhile() {
     assert!(failures(&world).is_empty());
     stay(&mut world, CONSENT_TIMEOUT + RESTART_GRACE + Duration::from_secs(5));
     assert_eq!(failures(&world), ["transport1"], "whoever does not come back is gone");
+}
+
+#[test]
+fn a_client_that_checks_its_way_no_more_is_there_as_long_as_its_packets_come() {
+    let mut world = World::conference();
+    world.media(0, 1, &vp8(true, 1), 3000);
+    let forever = 2 * (CONSENT_TIMEOUT + RESTART_GRACE);
+    let end = world.now + forever;
+    let mut sent = 1;
+    while world.now < end {
+        world.pass(Duration::from_secs(5));
+        sent += 1;
+        // The publisher's packets, and reports of the subscriber.
+        world.media(0, 1, &vp8(false, sent), 3000);
+        world.send_rtcp(1, &[Box::new(ReceiverReport::default())]);
+    }
+    assert!(failures(&world).is_empty());
+    assert_eq!(got(&mut world), (1..=sent).collect::<Vec<_>>());
+
+    // What somebody else sends once more from there shows nothing.
+    let packet = world.clients[0].1.media(1, &vp8(false, sent + 1), 3000, 0);
+    let end = world.now + CONSENT_TIMEOUT + RESTART_GRACE + Duration::from_secs(5);
+    while world.now < end {
+        world.pass(Duration::from_secs(5));
+        world.send(0, &packet);
+    }
+    assert!(failures(&world).contains(&"transport0"));
 }
 
 #[test]

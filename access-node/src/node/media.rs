@@ -21,7 +21,7 @@ use crate::{
     ids::{Mid, Rid},
     keys::{SourceKey, TransportKey},
     protect::Protection,
-    transport::{Class, Path, Srtp, classify, stun_user_name},
+    transport::{Class, Path, Peer, Srtp, classify, stun_user_name},
 };
 
 /// Most report blocks of one receiver report (RFC 3550 §6.4.2: the count has five bits).
@@ -44,9 +44,9 @@ impl Node {
                     return;
                 };
                 match class {
-                    Class::Dtls => self.handle_dtls(now, key, bytes),
-                    Class::Media if is_rtcp(bytes) => self.handle_rtcp(now, key, bytes),
-                    Class::Media | Class::Stun => self.handle_rtp(now, key, bytes),
+                    Class::Dtls => self.handle_dtls(now, key, &path.peer, bytes),
+                    Class::Media if is_rtcp(bytes) => self.handle_rtcp(now, key, &path.peer, bytes),
+                    Class::Media | Class::Stun => self.handle_rtp(now, key, &path.peer, bytes),
                 }
             }
             None => self.net.counters.strangers += 1,
@@ -114,12 +114,13 @@ impl Node {
         self.net.schedule(key);
     }
 
-    fn handle_dtls(&mut self, now: Instant, key: TransportKey, bytes: &[u8]) {
+    fn handle_dtls(&mut self, now: Instant, key: TransportKey, from: &Peer, bytes: &[u8]) {
         let Some(transport) = self.net.transports.get_mut(key) else { return };
         let Some(dtls) = &mut transport.dtls else { return };
         let was_complete = dtls.is_complete();
         let result = dtls.read(now, bytes);
         match result {
+            Ok(None) if dtls.has_packet() => transport.ice.authenticated(now, from),
             Ok(None) => {}
             Ok(Some(keys)) => {
                 match Srtp::new(&keys, self.config.certificate.provider().crypto()) {
@@ -157,14 +158,17 @@ impl Node {
         }
     }
 
-    fn handle_rtp(&mut self, now: Instant, key: TransportKey, bytes: &[u8]) {
+    fn handle_rtp(&mut self, now: Instant, key: TransportKey, from: &Peer, bytes: &[u8]) {
         let Some(transport) = self.net.transports.get_mut(key) else { return };
         let Some(srtp) = &mut transport.srtp else { return };
         self.net.counters.packets_in += 1;
         self.net.counters.bytes_in += bytes.len() as u64;
         let mut plain = std::mem::take(&mut self.plain);
         match srtp.unprotect_rtp_into(bytes, &mut plain) {
-            Ok(()) => self.handle_plain_rtp(now, key, &mut plain),
+            Ok(()) => {
+                transport.ice.authenticated(now, from);
+                self.handle_plain_rtp(now, key, &mut plain);
+            }
             Err(error) => {
                 tracing::trace!(%error, "RTP dropped");
                 self.net.counters.malformed += 1;
@@ -311,13 +315,14 @@ impl Node {
         Some((original, header))
     }
 
-    fn handle_rtcp(&mut self, now: Instant, key: TransportKey, bytes: &[u8]) {
+    fn handle_rtcp(&mut self, now: Instant, key: TransportKey, from: &Peer, bytes: &[u8]) {
         let Some(transport) = self.net.transports.get_mut(key) else { return };
         let Some(srtp) = &mut transport.srtp else { return };
         let Ok(plain) = srtp.unprotect_rtcp(bytes) else {
             self.net.counters.malformed += 1;
             return;
         };
+        transport.ice.authenticated(now, from);
         for packet in walk(&plain) {
             match packet {
                 Rtcp::SenderReport { ssrc, ntp, rtp, blocks } => {

@@ -250,6 +250,12 @@ impl Dtls {
         Ok(keys)
     }
 
+    /// Whether there was a packet in the datagram that was read last: one that only the peer can have made, and that was not read before.
+    #[must_use]
+    pub fn has_packet(&self) -> bool {
+        !self.packets.is_empty()
+    }
+
     /// The next packet in the datagram that was read last.
     pub fn poll_packet(&mut self) -> Option<BytesMut> {
         self.packets.pop_front()

@@ -1,5 +1,6 @@
 //! ICE-lite (RFC 8445 §2.5): the node has fixed host candidates, answers checks and lets the client choose. It keeps no candidates of
-//! the client: an address is good when an authenticated check came from it.
+//! the client: an address is good when an authenticated check came from it. Once it is, packets that only the client can have made
+//! show as well as checks do that it is there: some agents check no more once they have a way.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,9 @@ use rtc_stun::{
     xoraddr::XorMappedAddress,
 };
 
-use super::{Path, stun_user_name};
+use super::{Path, Peer, stun_user_name};
 
-/// Nothing is sent to a client from which no check came for that long (consent, RFC 7675 §5.1).
+/// Nothing is sent to a client from which neither a check nor an authenticated packet came for that long (consent, RFC 7675 §5.1).
 pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connected transport fails that much later, so that a client that found out about as late as the node that its network is another
 /// one can still restart ICE. Costs nothing but the transport's memory, as nothing is sent.
@@ -68,10 +69,11 @@ pub struct IceLite {
     peers: Vec<Known>,
     selected: Option<Path>,
     nominated: bool,
-    last_check: Instant,
+    /// When the client last showed that it wants what is sent there.
+    last_consent: Instant,
     /// When the client last showed by signaling that it is there.
     last_signal: Instant,
-    /// Whether the last check is recent enough to send anything.
+    /// Whether that is recent enough to send anything.
     consent: bool,
 }
 
@@ -86,7 +88,7 @@ impl IceLite {
             peers: Vec::new(),
             selected: None,
             nominated: false,
-            last_check: now,
+            last_consent: now,
             last_signal: now,
             consent: true,
         }
@@ -131,24 +133,34 @@ impl IceLite {
     #[must_use]
     pub fn expires_at(&self) -> Instant {
         let grace = if self.nominated { RESTART_GRACE } else { Duration::ZERO };
-        (self.last_check + grace).max(self.last_signal) + CONSENT_TIMEOUT
+        (self.last_consent + grace).max(self.last_signal) + CONSENT_TIMEOUT
     }
 
     /// When [`Self::handle_timeout`] is due.
     #[must_use]
     pub fn next_timeout(&self) -> Instant {
         let may_send = self.consent && self.selected.is_some();
-        if may_send { self.last_check + CONSENT_TIMEOUT } else { self.expires_at() }
+        if may_send { self.last_consent + CONSENT_TIMEOUT } else { self.expires_at() }
     }
 
     /// Sees whether the client still consents to what it is sent.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.consent = now < self.last_check + CONSENT_TIMEOUT;
+        self.consent = now < self.last_consent + CONSENT_TIMEOUT;
     }
 
     /// The client has shown by signaling that it is there, which is no consent to be sent anything.
     pub fn heard(&mut self, now: Instant) {
         self.last_signal = now;
+    }
+
+    /// A packet came from `peer` that the client made, and not before: it passed the authentication and replay protection of SRTP, SRTCP
+    /// or DTLS. Whoever sends such from the selected address is there, also if it checks no more. From elsewhere it means nothing:
+    /// only a check tells a way from a detour.
+    pub fn authenticated(&mut self, now: Instant, peer: &Peer) {
+        if self.selected.is_some_and(|selected| selected.peer == *peer) {
+            self.last_consent = now;
+            self.consent = true;
+        }
     }
 
     /// An address is gone (its TCP connection closed).
@@ -193,7 +205,7 @@ impl IceLite {
             let response = respond(&request, BINDING_ERROR, Box::new(conflict), &password, crypto)?;
             return Ok(Checked { response, forgotten: None, retired: None });
         }
-        self.last_check = now;
+        self.last_consent = now;
         self.consent = true;
         self.peers.retain(|known| known.path.peer != path.peer);
         let forgotten = (self.peers.len() >= MAX_PEERS).then(|| {
@@ -352,6 +364,28 @@ mod tests {
         assert_eq!(agent.expires_at(), now + CONSENT_TIMEOUT);
         check(&mut agent, later, path(1), &request("secret-password", vec![])).unwrap();
         assert_eq!(agent.expires_at(), later + CONSENT_TIMEOUT);
+    }
+
+    #[test]
+    fn consent_lasts_from_the_last_authenticated_packet_of_the_selected_address() {
+        let (mut agent, now) = agent();
+        agent.authenticated(now + Duration::from_secs(1), &path(1).peer);
+        assert_eq!(agent.expires_at(), now + CONSENT_TIMEOUT, "no address is selected");
+        check(&mut agent, now, path(1), &request("secret-password", vec![Flag(ATTR_USE_CANDIDATE, &[])]))
+            .unwrap();
+        check(&mut agent, now, path(2), &request("secret-password", vec![])).unwrap();
+        let later = now + Duration::from_secs(20);
+        agent.authenticated(later, &path(2).peer);
+        assert_eq!(agent.next_timeout(), now + CONSENT_TIMEOUT, "from another way");
+        agent.authenticated(later, &path(1).peer);
+        assert_eq!(agent.next_timeout(), later + CONSENT_TIMEOUT);
+        agent.handle_timeout(now + CONSENT_TIMEOUT);
+        assert_eq!(agent.selected(), Some(path(1)));
+
+        agent.handle_timeout(later + CONSENT_TIMEOUT);
+        assert_eq!(agent.selected(), None);
+        agent.authenticated(later + CONSENT_TIMEOUT, &path(1).peer);
+        assert_eq!(agent.selected(), Some(path(1)), "it is heard again");
     }
 
     #[test]

@@ -101,10 +101,6 @@ if shades := pipeline.get_by_name("shades"):
     shades.connect("need-data", shade)
 GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGTERM, end)
 pipeline.set_state(Gst.State.READY)
-# libnice checks the way no more once it has one, unless it is told to; the server waits for that (RFC 7675).
-ice = peer.get_property("ice-agent")
-nice = ice.get_property("agent")
-nice.set_property("keepalive-conncheck", True)
 # Its reports are to tell when things were captured, not when they are sent.
 peer.get_by_name("rtpbin").set_property("rtcp-sync-send-time", False)
 pipeline.set_state(Gst.State.PLAYING)

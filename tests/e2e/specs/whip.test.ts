@@ -5,6 +5,7 @@ import { BLUE, GREEN, RED, isNear } from '../harness/colours';
 import { checkPage } from '../harness/examples';
 import { request } from '../harness/http';
 import { Kaigi } from '../harness/kaigi';
+import { LibDataChannelClient } from '../harness/libdatachannel';
 import { hearsExactly } from '../harness/sound';
 import { until } from '../harness/until';
 import type { WhipPage } from '../harness/whip';
@@ -116,6 +117,21 @@ describe('GStreamer', () => {
     await player.receives(played, GREEN, ALL);
     expect(await client.end()).toEqual([expect.stringContaining(`${whip()}/`), '200']);
     await player.isGone(played);
+    await isEmpty();
+  });
+});
+
+describe('libdatachannel, by which OBS does', () => {
+  it('publishes H.264 and Opus by WHIP, and ends its session', async () => {
+    const client = await LibDataChannelClient.start(whip(), await token('OBS'), BLUE);
+    try {
+      const played = await player.call('play', whep(await published()), await token('player', 'viewer'));
+      await player.receives(played, BLUE, ALL);
+      expect(await client.end()).toBe(200);
+      await player.isGone(played);
+    } finally {
+      client.free();
+    }
     await isEmpty();
   });
 });
