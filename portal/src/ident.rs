@@ -20,11 +20,6 @@ pub(crate) fn new_participant_id() -> ParticipantId {
     ParticipantId::new(id).expect("letters and digits are allowed")
 }
 
-/// What a request that must not be done twice is called.
-pub(crate) fn new_request_id() -> String {
-    hex::encode(rand::random::<[u8; 12]>())
-}
-
 /// A new token's id: 24 hex characters that can't be guessed.
 pub(crate) fn new_token_id() -> String {
     hex::encode(rand::random::<[u8; 12]>())

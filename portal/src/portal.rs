@@ -219,7 +219,7 @@ impl Portal {
         let load = LoadGauge::default();
         let leaving = CancellationToken::new();
         tokio::spawn(process_cpu_load(load.clone(), leaving.clone()));
-        tokio::spawn(backend.clone().forget_the_dead(leaving.clone()));
+        tokio::spawn(backend.rooms.clone().forget_the_dead(leaving.clone()));
         let published = backend.event_publisher(worker_id.clone());
         let all_done = CancellationToken::new();
         let published = tokio::spawn(published.run(all_done.clone()));

@@ -57,6 +57,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
     let worker_id = new_worker_id(Purpose::Gateway);
     let cluster = Cluster::new(channels, to_cluster, worker_id.to_string());
     let load = LoadGauge::default();
+    let rooms = cluster.rooms.clone();
     let registration = Registration {
         cluster: cluster.manager(),
         worker: args.worker.describe(&worker_id, Purpose::Gateway, String::new()),
@@ -70,6 +71,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
 
     tokio::spawn(health_server.run());
     tokio::spawn(process_cpu_load(load, stop.clone()));
+    tokio::spawn(rooms.forget_the_dead(stop.clone()));
     let ready = health.clone();
     let registered = tokio::spawn(registration.run(stop.clone(), move || ready.set_ready(true)));
     let draining = gateway.clone();

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use kaigi_room_client::{PeerNews, PeerSeat};
 use serde_json::{Value, json};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -13,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cluster::{HubNews, Seat, Service},
+    cluster::Service,
     connection::{
         Answer, Common, DataConnection, MediaConnection, PeerWay, Pending, Serialization, Signal, Wire,
         accept_data, ring,
@@ -64,7 +65,7 @@ pub(crate) struct Peer {
     pub(crate) turn: bool,
     pub(crate) events: Mailbox,
     pub(crate) stop: CancellationToken,
-    seat: Seat,
+    seat: PeerSeat,
     routes: Mutex<Vec<Route>>,
     /// When its credential ends.
     expires: watch::Sender<Option<Instant>>,
@@ -81,7 +82,7 @@ impl Peer {
         id: String,
         service: Service,
         turn: bool,
-        seat: Seat,
+        seat: PeerSeat,
         good_for: Option<Duration>,
         stop: CancellationToken,
     ) -> Self {
@@ -168,7 +169,7 @@ impl Peer {
 }
 
 /// Follows what a peer is told, to its end.
-pub(crate) async fn serve(gateway: Arc<Gateway>, peer: Arc<Peer>, mut news: mpsc::Receiver<HubNews>) {
+pub(crate) async fn serve(gateway: Arc<Gateway>, peer: Arc<Peer>, mut news: mpsc::Receiver<PeerNews>) {
     let mut expires = peer.expires.subscribe();
     let mut warned = false;
     let error = loop {
@@ -178,9 +179,10 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, peer: Arc<Peer>, mut news: mpsc
             biased;
             () = peer.stop.cancelled() => break None,
             told = news.recv() => match told {
-                Some(HubNews::Message { from, text }) => take(&gateway, &peer, &from, &text),
-                Some(HubNews::Left(who)) => peer.left(&who),
-                Some(HubNews::Lost) | None => break Some("SERVER_DISCONNECTED"),
+                Some(PeerNews::Message { from, text }) => take(&gateway, &peer, &from, &text),
+                Some(PeerNews::Left(who)) => peer.left(&who),
+                Some(PeerNews::Joined(_) | PeerNews::Back(_)) => {}
+                Some(PeerNews::Replaced | PeerNews::Lost) | None => break Some("SERVER_DISCONNECTED"),
             },
             _ = expires.changed() => warned = false,
             () = at(warning) => {

@@ -19,7 +19,7 @@ impl Backend {
         room: &RoomId,
         wanted: StartAnalyticsRequest,
     ) -> Result<Analytics, CallError> {
-        let agent = self.schedule_room(room, "", "").await?;
+        let agent = self.rooms.schedule(room, "", "").await?;
         let call =
             agent.call(START_TIMEOUT, "conference.startAnalytics", wanted, |mut agent, request| async move {
                 agent.start_analytics(request).await
@@ -40,7 +40,7 @@ impl Backend {
 
     /// Those of the room; `None` if it is not running.
     pub(crate) async fn analytics(&self, room: &RoomId) -> Result<Option<Vec<Analytics>>, CallError> {
-        let Some(agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let Some(agent) = self.rooms.lookup(room).await? else { return Ok(None) };
         let message = RoomRequest { room_id: room.to_string() };
         let call =
             agent.call(ROOM_TIMEOUT, "conference.listAnalytics", message, |mut agent, request| async move {

@@ -7,8 +7,7 @@ use kaigi_proto::{
     v1::{Egress, EgressRequest, RoomRequest, StartEgressRequest, UpdateEgressRequest},
 };
 
-use super::{Backend, CallError, ROOM_TIMEOUT, rooms::if_running};
-use crate::ident::new_request_id;
+use super::{Backend, CallError, ROOM_TIMEOUT, new_request_id, rooms::if_running};
 
 /// Longest wait for an output to be taken, or for its files to be complete; the room itself may have to be started.
 const EGRESS_TIMEOUT: Duration = Duration::from_secs(12);
@@ -20,7 +19,7 @@ impl Backend {
         room: &RoomId,
         wanted: StartEgressRequest,
     ) -> Result<Egress, CallError> {
-        let agent = self.schedule_room(room, "", "").await?;
+        let agent = self.rooms.schedule(room, "", "").await?;
         let wanted = StartEgressRequest { request_id: new_request_id(), ..wanted };
         let call =
             agent.call(EGRESS_TIMEOUT, "conference.startEgress", wanted, |mut agent, request| async move {
@@ -57,7 +56,7 @@ impl Backend {
 
     /// Those of the room; `None` if it is not running.
     pub(crate) async fn egresses(&self, room: &RoomId) -> Result<Option<Vec<Egress>>, CallError> {
-        let Some(agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let Some(agent) = self.rooms.lookup(room).await? else { return Ok(None) };
         let message = RoomRequest { room_id: room.to_string() };
         let call =
             agent.call(ROOM_TIMEOUT, "conference.listEgresses", message, |mut agent, request| async move {

@@ -7,8 +7,7 @@ use kaigi_proto::{
     v1::{Ingest, RoomRequest, StartIngestRequest, Stream},
 };
 
-use super::{Backend, CallError, ROOM_TIMEOUT, rooms::if_running};
-use crate::ident::new_request_id;
+use super::{Backend, CallError, ROOM_TIMEOUT, new_request_id, rooms::if_running};
 
 /// Longest wait for a stream to flow: a little more than rooms wait; the room itself may have to be started.
 const INGEST_TIMEOUT: Duration = Duration::from_secs(48);
@@ -20,7 +19,7 @@ impl Backend {
         room: &RoomId,
         wanted: StartIngestRequest,
     ) -> Result<Stream, CallError> {
-        let agent = self.schedule_room(room, "", "").await?;
+        let agent = self.rooms.schedule(room, "", "").await?;
         let wanted = StartIngestRequest { request_id: new_request_id(), ..wanted };
         let call =
             agent.call(INGEST_TIMEOUT, "conference.startIngest", wanted, |mut agent, request| async move {
@@ -35,7 +34,7 @@ impl Backend {
         room: &RoomId,
         wanted: StartIngestRequest,
     ) -> Result<Ingest, CallError> {
-        let agent = self.schedule_room(room, "", "").await?;
+        let agent = self.rooms.schedule(room, "", "").await?;
         let wanted = StartIngestRequest { request_id: new_request_id(), ..wanted };
         let call =
             agent.call(ROOM_TIMEOUT, "conference.listenIngest", wanted, |mut agent, request| async move {
@@ -46,7 +45,7 @@ impl Backend {
 
     /// Those of the room; `None` if it is not running.
     pub(crate) async fn ingests(&self, room: &RoomId) -> Result<Option<Vec<Ingest>>, CallError> {
-        let Some(agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let Some(agent) = self.rooms.lookup(room).await? else { return Ok(None) };
         let message = RoomRequest { room_id: room.to_string() };
         let call =
             agent.call(ROOM_TIMEOUT, "conference.listIngests", message, |mut agent, request| async move {

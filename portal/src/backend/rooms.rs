@@ -8,13 +8,14 @@ use kaigi_proto::{
     },
 };
 
-use super::{Backend, CallError, ROOM_TIMEOUT, RoomAgent};
-use crate::ident::new_request_id;
+use kaigi_room_client::RoomAgent;
+
+use super::{Backend, CallError, ROOM_TIMEOUT, new_request_id};
 
 impl Backend {
     /// Who is in the room; `None` if it is not running.
     pub(crate) async fn participants(&self, room: &RoomId) -> Result<Option<Vec<Participant>>, CallError> {
-        let Some(agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let Some(agent) = self.rooms.lookup(room).await? else { return Ok(None) };
         let message = RoomRequest { room_id: room.to_string() };
         let call = agent.call(
             ROOM_TIMEOUT,
@@ -28,7 +29,7 @@ impl Backend {
 
     /// The streams of the room; `None` if it is not running.
     pub(crate) async fn streams(&self, room: &RoomId) -> Result<Option<Vec<Stream>>, CallError> {
-        let Some(agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let Some(agent) = self.rooms.lookup(room).await? else { return Ok(None) };
         let message = RoomRequest { room_id: room.to_string() };
         let call =
             agent.call(ROOM_TIMEOUT, "conference.listStreams", message, |mut agent, request| async move {
@@ -98,7 +99,7 @@ impl Backend {
         wanted: RoomStatsRequest,
         room: &RoomId,
     ) -> Result<Option<RoomStatsReply>, CallError> {
-        let Some(agent) = self.lookup_room(room).await? else { return Ok(None) };
+        let Some(agent) = self.rooms.lookup(room).await? else { return Ok(None) };
         let message = RoomStatsRequest { room_id: room.to_string(), ..wanted };
         let call =
             agent.call(ROOM_TIMEOUT, "conference.roomStats", message, |mut agent, request| async move {
@@ -124,7 +125,7 @@ impl Backend {
 
     /// Ends a room, if it is running.
     pub(crate) async fn destroy_room(&self, room: &RoomId) -> Result<(), CallError> {
-        let Some(agent) = self.lookup_room(room).await? else { return Ok(()) };
+        let Some(agent) = self.rooms.lookup(room).await? else { return Ok(()) };
         let message = RoomRequest { room_id: room.to_string() };
         let call =
             agent.call(ROOM_TIMEOUT, "conference.destroyRoom", message, |mut agent, request| async move {
@@ -134,7 +135,7 @@ impl Backend {
     }
 
     pub(super) async fn running_room(&self, room: &RoomId) -> Result<RoomAgent, CallError> {
-        self.lookup_room(room).await?.ok_or_else(|| CallError::Refused {
+        self.rooms.lookup(room).await?.ok_or_else(|| CallError::Refused {
             code: tonic::Code::NotFound,
             message: "Room is not active".to_owned(),
         })

@@ -3,63 +3,26 @@
 use kaigi_proto::{
     ids::RoomId,
     v1::{
-        ControlRequest, DataSource, MediaKind, PublishRequest, PublishTrack, RoomStatsRequest, SessionReply,
-        SubscribeRequest, SubscribeTrack, control_request::Operation,
+        ControlRequest, DataSource, PublishRequest, RoomStatsRequest, SessionReply, SubscribeRequest,
+        control_request::Operation,
     },
 };
+use kaigi_room_client::{Line, Seat};
 
-use super::{fold::Line, session::Ids};
-use crate::{
-    backend::{Backend, CallError, ROOM_TIMEOUT},
-    ident::new_request_id,
-    whip::Seat,
-};
+use super::session::Ids;
+use crate::backend::{Backend, CallError, ROOM_TIMEOUT};
 
 /// Publishes what the client sends; gives what the room calls it, and where its data are exchanged.
 pub(super) async fn publish(seat: &Seat, lines: &[Line]) -> Result<(Ids, Option<DataSource>), CallError> {
-    let track = |line: &Line| PublishTrack {
-        kind: line.kind.into(),
-        mid: line.mid.clone(),
-        source: if line.kind == MediaKind::Audio { "mic" } else { "camera" }.to_owned(),
-    };
-    let message = PublishRequest {
-        room_id: seat.room.to_string(),
-        participant_id: seat.participant.to_string(),
-        tracks: lines.iter().map(track).collect(),
-        data: true,
-        any_label: true,
-        request_id: new_request_id(),
-        ..PublishRequest::default()
-    };
-    let call =
-        seat.conference.call(ROOM_TIMEOUT, "conference.publish", message, |mut room, request| async move {
-            room.publish(request).await
-        });
-    let SessionReply { session_id, transport_id, data } = call.await?;
+    let with_data = PublishRequest { data: true, any_label: true, ..PublishRequest::default() };
+    let SessionReply { session_id, transport_id, data } = seat.publish(lines, with_data).await?;
     Ok((Ids { transport: transport_id, publication: session_id, subscription: None }, data))
 }
 
 /// Subscribes what is published; gives the subscription's id.
 pub(super) async fn subscribe(seat: &Seat, ids: &Ids, lines: &[Line]) -> Result<String, CallError> {
-    let track = |line: &Line| SubscribeTrack {
-        kind: line.kind.into(),
-        mid: line.mid.clone(),
-        from: ids.publication.clone(),
-        ..SubscribeTrack::default()
-    };
-    let message = SubscribeRequest {
-        room_id: seat.room.to_string(),
-        participant_id: seat.participant.to_string(),
-        tracks: lines.iter().map(track).collect(),
-        transport_id: ids.transport.clone(),
-        request_id: new_request_id(),
-        ..SubscribeRequest::default()
-    };
-    let call =
-        seat.conference.call(ROOM_TIMEOUT, "conference.subscribe", message, |mut room, request| async move {
-            room.subscribe(request).await
-        });
-    Ok(call.await?.session_id)
+    let there = SubscribeRequest { transport_id: ids.transport.clone(), ..SubscribeRequest::default() };
+    Ok(seat.subscribe(&ids.publication, lines, there).await?.session_id)
 }
 
 /// Changes what is had back.

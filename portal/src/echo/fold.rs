@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use kaigi_proto::v1::MediaKind;
+use kaigi_room_client::Line;
 
 use crate::whip::{Offer, OfferError};
 
@@ -18,13 +19,6 @@ pub(super) enum FoldError {
     NotBundled,
     #[error("The offer has nothing to send: no sound, no picture, no data channel")]
     Nothing,
-}
-
-/// A track as it is published or had back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) kind: MediaKind,
-    pub(super) mid: String,
 }
 
 /// An offer of m-lines that go one way.

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use kaigi_proto::v1::{
-    EgressMedia, JoinEvent, KindFlags, MediaKind, Progress, StartAnalyticsRequest, SubscriptionUpdate,
-    TrackUpdate, control_request::Operation, join_event, progress, signal_request, stream_event,
+    EgressMedia, KindFlags, MediaKind, Progress, StartAnalyticsRequest, SubscriptionUpdate, TrackUpdate,
+    control_request::Operation, join_event, progress, stream_event,
 };
+use kaigi_room_client::{Events, Seat, Seated};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -24,14 +25,11 @@ use super::{
     sessions::Slot,
 };
 use crate::{
-    backend::{Backend, CallError, Events, Newcomer, Seated},
-    ident::new_participant_id,
+    backend::{Backend, CallError},
     signaling::Signaling,
-    whip::{Seat, all_flow},
+    whip::all_flow,
 };
 
-/// Longest wait for an answer to an offer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
 /// A session from whose client nothing comes for so long ends, be it connected or not.
 const IDLE: Duration = Duration::from_secs(60);
 /// How often it is looked whether something comes.
@@ -72,7 +70,6 @@ pub(super) struct Ids {
 /// What concerns a session of what a room tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum News {
-    Answer(String),
     /// A stream is there: its own, or what is made of it, or anybody's.
     Come(String),
     /// What is had back is negotiated.
@@ -84,10 +81,12 @@ impl Ids {
     fn news(&self, event: Option<join_event::Event>) -> Option<News> {
         use join_event::Event;
         let is_ours = |id: &str| id == self.publication || Some(id) == self.subscription.as_deref();
-        match event? {
+        let Some(event) = event else {
+            return Some(News::End(End::Dropped("The room is gone".to_owned())));
+        };
+        match event {
             Event::Progress(Progress { transport_id, progress }) if transport_id == self.transport => {
                 match progress? {
-                    progress::Progress::Answer(answer) => Some(News::Answer(answer)),
                     progress::Progress::SessionReady(id) if Some(&id) == self.subscription.as_ref() => {
                         Some(News::Back)
                     }
@@ -95,7 +94,9 @@ impl Ids {
                         Some(News::End(End::Failed(error.reason)))
                     }
                     progress::Progress::TransportError(why) => Some(News::End(End::Failed(why))),
-                    progress::Progress::SessionError(_)
+                    // Restarts are not offered.
+                    progress::Progress::Answer(_)
+                    | progress::Progress::SessionError(_)
                     | progress::Progress::SessionReady(_)
                     | progress::Progress::TransportMoving(_)
                     | progress::Progress::TransportReady(_) => None,
@@ -160,16 +161,8 @@ impl Session {
     ) -> Result<(Self, String), EchoError> {
         let backend = signaling.backend.clone();
         let room = place::ensure(&backend, slot).await?;
-        let participant = new_participant_id();
-        let newcomer = Newcomer {
-            room: &room,
-            participant: &participant,
-            record: &place::guest(&room),
-            portal: &signaling.worker_id,
-            window: Duration::ZERO,
-        };
-        let Seated { conference, mut events, .. } = backend.join(newcomer).await?;
-        let seat = Seat { room: room.clone(), participant: participant.clone(), conference };
+        let Seated { seat, mut events, .. } =
+            signaling.join(&room, &place::guest(&room), Duration::ZERO).await?;
         let begun = async {
             let (mut ids, data) = publish(&seat, &offer.sends).await?;
             let chat = Chat::open(&backend, &data.unwrap_or_default()).await?;
@@ -182,9 +175,12 @@ impl Session {
                 }
                 ids.subscription = Some(back);
             }
-            let answer = ask(&seat, &mut events, &ids, &offer.text).await?;
-            let mids = offer.sends.iter().chain(&offer.receives).map(|line| line.mid.clone());
-            let flows = all_flow(&answer, &mids.collect::<Vec<_>>());
+            let otherwise = |told| match ids.news(told)? {
+                News::End(end) => Some(EchoError::from(end)),
+                News::Come(_) | News::Back => None,
+            };
+            let answer = seat.offer(&mut events, &ids.transport, offer.text.clone(), otherwise).await?;
+            let flows = all_flow(&answer, offer.sends.iter().chain(&offer.receives));
             let answer = offer.fold(&answer).filter(|_| flows).ok_or(EchoError::NoFormat)?;
             let transform = if has_picture { transform } else { Transform::None };
             Ok((ids, chat, transform, answer))
@@ -219,8 +215,8 @@ impl Session {
                 () = stopping.cancelled() => break None,
                 event = self.events.next() => {
                     let news = match event {
-                        Ok(Some(event)) => self.ids.news(event.event),
-                        Ok(None) | Err(_) => Some(News::End(End::Dropped("The room is gone".to_owned()))),
+                        Ok(Some(event)) => event.event.and_then(|event| self.ids.news(Some(event))),
+                        Ok(None) | Err(_) => self.ids.news(None),
                     };
                     match news {
                         Some(News::End(end)) => break Some(end),
@@ -229,8 +225,7 @@ impl Session {
                             self.is_back = true;
                             self.filter();
                         }
-                        // Restarts are not offered.
-                        Some(News::Answer(_)) | None => {}
+                        None => {}
                     }
                 }
                 goes_on = self.chat.step(&mut sayings) => if !goes_on { break Some(End::Data) },
@@ -328,23 +323,6 @@ async fn filter(
     control(&seat, &subscription, Operation::Play(KindFlags { audio: false, video: true })).await
 }
 
-/// Sends the offer and waits for the answer.
-async fn ask(seat: &Seat, events: &mut Events, ids: &Ids, offer: &str) -> Result<String, EchoError> {
-    let give_up = Instant::now() + ANSWER_TIMEOUT;
-    seat.signal(&ids.transport, signal_request::Signal::Offer(offer.to_owned())).await?;
-    loop {
-        let event = tokio::time::timeout_at(give_up, events.next()).await;
-        let event: Option<JoinEvent> =
-            event.map_err(|_| CallError::Timeout("conference.signal"))?.unwrap_or_default();
-        let Some(event) = event else { return Err(End::Dropped("the room is gone".to_owned()).into()) };
-        match ids.news(event.event) {
-            Some(News::Answer(answer)) => return Ok(answer),
-            Some(News::End(end)) => return Err(end.into()),
-            Some(News::Come(_) | News::Back) | None => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use kaigi_proto::v1::{Dropped, RemovedStream, SessionError, Stream, StreamEvent};
@@ -402,6 +380,6 @@ mod tests {
     fn what_is_had_back_is_ready_when_the_room_says_so() {
         assert_eq!(progress("t", progress::Progress::SessionReady("s".into())), Some(News::Back));
         assert_eq!(progress("t", progress::Progress::SessionReady("p".into())), None);
-        assert_eq!(progress("t", progress::Progress::Answer("a".into())), Some(News::Answer("a".into())));
+        assert_eq!(progress("t", progress::Progress::Answer("a".into())), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use axum::extract::ConnectInfo;
 use kaigi_proto::v1::PeerSpace;
+use kaigi_room_client::{PeerEntered, PeerNews, PeerSeat};
 use serde_json::{Value, json};
 use socketioxide::extract::SocketRef;
 use tokio::{
@@ -17,7 +18,6 @@ use super::{
 };
 use crate::{
     backend::CallError,
-    peers::{Link, News},
     signaling::{Ack, Inbox, Incoming, Place},
     web::RateLimit,
 };
@@ -42,7 +42,8 @@ enum End {
 #[derive(Debug)]
 struct Client {
     uid: String,
-    link: Link,
+    seat: PeerSeat,
+    news: mpsc::Receiver<PeerNews>,
 }
 
 /// The actor.
@@ -112,17 +113,17 @@ impl Connection {
         }
     }
 
-    fn tell(&mut self, news: News) -> Option<End> {
+    fn tell(&mut self, news: PeerNews) -> Option<End> {
         match news {
-            News::Message { text, .. } => {
+            PeerNews::Message { text, .. } => {
                 let message = protocol::incoming(&text)?;
                 // One for whom there is no more place does not read.
                 self.socket.emit("owt-message", &message).is_err().then_some(End::Disconnect)
             }
-            News::Replaced => Some(End::Replaced),
+            PeerNews::Replaced => Some(End::Replaced),
             // Clients come back by themselves.
-            News::Lost => Some(End::Disconnect),
-            News::Back(_) | News::Joined(_) | News::Left(_) => None,
+            PeerNews::Lost => Some(End::Disconnect),
+            PeerNews::Back(_) | PeerNews::Joined(_) | PeerNews::Left(_) => None,
         }
     }
 
@@ -162,22 +163,21 @@ impl Connection {
 
     async fn enter(&self, token: &Value) -> Result<Client, Code> {
         let uid = self.peers.uid(token).await?;
-        let backend = self.peers.signaling.backend.clone();
-        match Link::open(backend, PeerSpace::Directory, "", &uid, true).await {
-            Ok((link, _)) => Ok(Client { uid, link }),
+        match self.peers.signaling.backend.peers.enter(PeerSpace::Directory, "", &uid, true).await {
+            Ok(PeerEntered { seat, news, .. }) => Ok(Client { uid, seat, news }),
             Err(CallError::Refused { .. }) => Err(Code::ServerUnknown),
             Err(_) => Err(Code::ServerUnavailable),
         }
     }
 
     async fn pass_on(&mut self, data: Value, ack: Ack) -> Option<End> {
-        let Some(Client { uid, link }) = &self.client else {
+        let Some(Client { uid, seat, .. }) = &self.client else {
             ack.plain(Some(&Code::AuthUnknown.value()));
             return Some(End::Disconnect);
         };
         let outcome = match Outgoing::read(data, uid) {
             Ok(Outgoing { to, text }) => {
-                let sent = link.send(&to, text).await;
+                let sent = seat.send(&to, text).await;
                 sent.map_err(|error| match error {
                     CallError::Refused { .. } => Code::TargetUnreachable,
                     _ => Code::ServerUnavailable,
@@ -191,9 +191,9 @@ impl Connection {
 }
 
 /// What the client's seat tells; never, if it has none. Cancel-safe.
-async fn next(client: &mut Option<Client>) -> News {
+async fn next(client: &mut Option<Client>) -> PeerNews {
     match client {
-        Some(client) => client.link.news.recv().await.unwrap_or(News::Lost),
+        Some(client) => client.news.recv().await.unwrap_or(PeerNews::Lost),
         None => std::future::pending().await,
     }
 }

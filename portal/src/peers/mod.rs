@@ -1,7 +1,6 @@
 //! Peer-to-peer rooms: signaling by WebSocket for pages that send media to each other. Who is there is known to the hub, which all portals
 //! share; a portal passes on.
 
-mod link;
 mod message;
 mod roster;
 mod socket;
@@ -29,8 +28,6 @@ use crate::{
 };
 use message::PeerError;
 use socket::Peer;
-
-pub(crate) use link::{Link, News};
 
 /// Who may enter rooms of peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -151,7 +148,7 @@ async fn connect(
 /// `GET /webrtc/rooms`
 async fn list_rooms(State(peers): State<Peers>, headers: HeaderMap) -> Result<Json<Value>, ListError> {
     let grant = peers.grant(bearer(&headers)).await?;
-    let rooms = peers.signaling.backend.peer_rooms().await?;
+    let rooms = peers.signaling.backend.peers.rooms().await?;
     let seen = rooms.into_iter().filter(|room| grant.covers(&room.room, None));
     let rooms: Vec<Value> = seen.map(|room| json!({"room_id": room.room, "peers": room.peers})).collect();
     Ok(Json(json!({ "rooms": rooms })))
@@ -169,7 +166,7 @@ async fn list_peers(
     if !peers.grant(bearer(&headers)).await?.covers(&room, None) {
         return Err(PeerError::Unauthorized.into());
     }
-    let there = peers.signaling.backend.peers_in(&room).await?;
+    let there = peers.signaling.backend.peers.peers_in(&room).await?;
     Ok(Json(json!({ "room_id": room, "peers": there })))
 }
 

@@ -6,6 +6,7 @@ use futures::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use kaigi_proto::v1::PeerSpace;
+use kaigi_room_client::{PeerEntered, PeerNews, PeerSeat};
 use tokio::time::Instant;
 use tokio_tungstenite::{
     WebSocketStream,
@@ -17,7 +18,6 @@ use tokio_tungstenite::{
 use tonic::Code;
 
 use super::{
-    link::{Link, News},
     message::{self, Outgoing, PeerError, is_name},
     roster::Roster,
 };
@@ -98,9 +98,9 @@ impl Peer {
         if !is_name(&self.room) || !is_name(&self.name) {
             return Err(End::Refused(PeerError::InvalidName));
         }
-        let backend = self.signaling.backend.clone();
-        let opened = Link::open(backend, PeerSpace::Rooms, &self.room, &self.name, false).await;
-        let (mut link, peers) = opened.map_err(|error| End::Refused(refusal(&error)))?;
+        let hub = &self.signaling.backend.peers;
+        let entered = hub.enter(PeerSpace::Rooms, &self.room, &self.name, false).await;
+        let PeerEntered { seat, mut news, peers } = entered.map_err(|error| End::Refused(refusal(&error)))?;
         tracing::info!("peer enters");
         put(socket, message::existing_peers(&peers)).await?;
         let mut roster = Roster::new(&peers);
@@ -114,7 +114,7 @@ impl Peer {
                 biased;
                 () = self.signaling.ending.handing_over.cancelled() => return Err(End::Stopping),
                 () = self.signaling.stopping.cancelled() => return Err(End::Stopping),
-                news = link.news.recv() => self.tell(socket, &mut roster, news.unwrap_or(News::Lost)).await?,
+                told = news.recv() => self.tell(socket, &mut roster, told.unwrap_or(PeerNews::Lost)).await?,
                 received = socket.next() => {
                     let received = received.ok_or(End::Gone)??;
                     silent_until = Instant::now() + limits.ping_interval + limits.ping_timeout;
@@ -122,7 +122,7 @@ impl Peer {
                         Message::Text(_) | Message::Binary(_) if !limit.allows((), std::time::Instant::now()) => {
                             return Err(End::Refused(PeerError::TooFast));
                         }
-                        Message::Text(text) => self.pass_on(socket, &link, &text).await?,
+                        Message::Text(text) => self.pass_on(socket, &seat, &text).await?,
                         Message::Binary(_) => put(socket, PeerError::Malformed.text(None)).await?,
                         Message::Close(_) => return Err(End::Gone),
                         Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
@@ -139,26 +139,26 @@ impl Peer {
         }
     }
 
-    async fn tell(&self, socket: &mut Socket, roster: &mut Roster, news: News) -> Result<(), End> {
+    async fn tell(&self, socket: &mut Socket, roster: &mut Roster, news: PeerNews) -> Result<(), End> {
         match news {
-            News::Joined(peer) if roster.joined(&peer) => put(socket, message::peer_joined(&peer)).await,
-            News::Left(peer) if roster.left(&peer) => put(socket, message::peer_left(&peer)).await,
-            News::Joined(_) | News::Left(_) => Ok(()),
-            News::Message { text, .. } => put(socket, text).await,
-            News::Back(peers) => {
+            PeerNews::Joined(peer) if roster.joined(&peer) => put(socket, message::peer_joined(&peer)).await,
+            PeerNews::Left(peer) if roster.left(&peer) => put(socket, message::peer_left(&peer)).await,
+            PeerNews::Joined(_) | PeerNews::Left(_) => Ok(()),
+            PeerNews::Message { text, .. } => put(socket, text).await,
+            PeerNews::Back(peers) => {
                 for peer in roster.back(std::time::Instant::now(), peers) {
                     put(socket, message::peer_joined(&peer)).await?;
                 }
                 Ok(())
             }
-            News::Replaced => Err(End::Refused(PeerError::NameTaken)),
-            News::Lost => Err(End::Refused(PeerError::Unavailable)),
+            PeerNews::Replaced => Err(End::Refused(PeerError::NameTaken)),
+            PeerNews::Lost => Err(End::Refused(PeerError::Unavailable)),
         }
     }
 
-    async fn pass_on(&self, socket: &mut Socket, link: &Link, text: &str) -> Result<(), End> {
+    async fn pass_on(&self, socket: &mut Socket, seat: &PeerSeat, text: &str) -> Result<(), End> {
         let (error, to) = match Outgoing::read(text, &self.name) {
-            Ok(Outgoing { to, text }) => match link.send(&to, text).await {
+            Ok(Outgoing { to, text }) => match seat.send(&to, text).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_not_found() => (PeerError::UnknownPeer, Some(to)),
                 Err(_) => (PeerError::Unavailable, Some(to)),

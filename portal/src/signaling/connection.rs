@@ -334,8 +334,8 @@ impl Connection {
 
     fn enter(&mut self, mut member: Membership, how: &str) {
         let span = tracing::Span::current();
-        span.record("room", member.room.as_str());
-        span.record("participant", member.participant.as_str());
+        span.record("room", member.place.room.as_str());
+        span.record("participant", member.place.participant.as_str());
         tracing::info!(protocol = member.version.name(), "{how}");
         member.acknowledge();
         let may_return = member.reconnectable && !self.shared.reconnection.window.is_zero();

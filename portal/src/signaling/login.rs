@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use kaigi_proto::{ids::RoomId, v1::Joined};
+use kaigi_room_client::Seated;
 use serde_json::{Value, json};
 
 use super::{Signaling, delivery::Delivery, room::Membership};
 use crate::{
-    backend::{CallError, Newcomer, Seated},
+    backend::CallError,
     clock::UnixMillis,
-    ident::new_participant_id,
     protocol::{OWN_SDK, Version, notification},
     ticket::{Holder, Ticket},
     token::{LoginToken, TokenError, TokenRecord},
@@ -56,22 +56,12 @@ pub(super) async fn login(
     record.check_age(UnixMillis::now())?;
     let room = RoomId::new(&record.room).map_err(|_| LoginError::Room)?;
 
-    let participant = new_participant_id();
     let window = if reconnectable { shared.reconnection.window } else { Duration::ZERO };
-    let newcomer = Newcomer {
-        room: &room,
-        participant: &participant,
-        record: &record,
-        portal: &shared.worker_id,
-        window,
-    };
-    let Seated { conference, events, joined } = shared.backend.join(newcomer).await?;
+    let Seated { seat: place, events, joined } = shared.join(&room, &record, window).await?;
     let membership = Membership {
         version,
-        room,
-        seat: shared.seats.take(participant.clone()),
-        participant,
-        conference,
+        seat: shared.seats.take(place.participant.clone()),
+        place,
         events,
         reconnectable,
         delivery,
@@ -129,11 +119,11 @@ fn answer(membership: &Membership, record: &TokenRecord, joined: &Joined, ticket
     let shown = joined.streams.iter().filter(|stream| version.shows(stream));
     let streams: Vec<_> = shown.map(|stream| version.stream_info(stream)).collect();
     let mut answer = json!({
-        "id": membership.participant,
+        "id": membership.place.participant,
         "user": record.user,
         "role": record.role,
         "permission": notification::permission(joined.permission.as_ref()),
-        "room": { "id": membership.room, "views": joined.views, "participants": participants, "streams": streams },
+        "room": { "id": membership.place.room, "views": joined.views, "participants": participants, "streams": streams },
     });
     if let Some(ticket) = ticket {
         answer["reconnectionTicket"] = ticket.into();

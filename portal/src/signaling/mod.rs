@@ -19,6 +19,8 @@ use std::{
     time::Duration,
 };
 
+use kaigi_proto::ids::RoomId;
+use kaigi_room_client::{Newcomer, Seated};
 use socketioxide::{
     ParserConfig, SocketIo, SocketIoBuilder,
     adapter::LocalAdapter,
@@ -28,7 +30,12 @@ use socketioxide::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{backend::Backend, ice_servers::IceServers};
+use crate::{
+    backend::{Backend, CallError},
+    ice_servers::IceServers,
+    ident::new_participant_id,
+    token::TokenRecord,
+};
 use connection::Connection;
 pub(crate) use inbox::{Ack, Inbox, Incoming};
 use receipts::{ReceiptLayer, Sessions};
@@ -139,6 +146,26 @@ impl Signaling {
             sessions: Sessions::default(),
             seats: Seats::default(),
         }
+    }
+
+    /// Takes a place in a room for whom a token stands for; kept for `window` while its stream of events is broken.
+    pub(crate) async fn join(
+        &self,
+        room: &RoomId,
+        record: &TokenRecord,
+        window: Duration,
+    ) -> Result<Seated, CallError> {
+        let newcomer = Newcomer {
+            room,
+            participant: &new_participant_id(),
+            user: &record.user.to_string(),
+            role: &record.role,
+            isp: &record.isp,
+            region: &record.region,
+            worker: &self.worker_id,
+            window,
+        };
+        self.backend.rooms.join(newcomer).await
     }
 
     /// One of the connections that this portal may have at a time, if there is one left.

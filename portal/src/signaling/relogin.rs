@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kaigi_proto::v1::{JoinEvent, ResumeRequest};
+use kaigi_room_client::{Events, RoomAgent, Seat};
 use serde_json::Value;
 use tokio::time::Instant;
 use tonic::Streaming;
@@ -14,7 +15,7 @@ use super::{
     room::{Membership, Used},
 };
 use crate::{
-    backend::{CallError, Events, RoomAgent},
+    backend::CallError,
     clock::UnixMillis,
     ticket::{Holder, Ticket, TicketError},
 };
@@ -59,7 +60,7 @@ pub(super) async fn relogin(
     if shared.reconnection.window.is_zero() {
         return Err(ReloginError::NotAllowed);
     }
-    match shared.backend.lookup_room(&holder.room).await {
+    match shared.backend.rooms.lookup(&holder.room).await {
         Ok(Some(_)) => {}
         Ok(None) => return Err(ReloginError::Gone),
         // It is looked for again.
@@ -84,9 +85,7 @@ pub(super) async fn relogin(
     let events = Events::new(conference.clone(), events, &room, &participant, shared.worker_id.clone(), 0);
     let member = Membership {
         version,
-        room,
-        participant,
-        conference,
+        place: Seat { room, participant, conference },
         events,
         reconnectable: true,
         delivery,
@@ -120,7 +119,7 @@ async fn attempt(
     holder: &Holder,
     (after_seq, exact): (u64, bool),
 ) -> Result<(RoomAgent, Streaming<JoinEvent>), ReloginError> {
-    let agent = shared.backend.lookup_room(&holder.room).await?.ok_or(ReloginError::Gone)?;
+    let agent = shared.backend.rooms.lookup(&holder.room).await?.ok_or(ReloginError::Gone)?;
     let mut conference = agent.located().conference;
     let request = ResumeRequest {
         room_id: holder.room.to_string(),

@@ -2,20 +2,16 @@
 
 use std::time::Instant;
 
-use kaigi_proto::{
-    ids::{ParticipantId, RoomId},
-    v1::{
-        AcknowledgeRequest, ControlRequest, EndSessionRequest, PublishRequest, RemovedCandidates,
-        SessionReply, SignalRequest, SubscribeRequest, TextRequest, control_request::Operation,
-        signal_request,
-    },
+use kaigi_proto::v1::{
+    AcknowledgeRequest, ControlRequest, EndSessionRequest, PublishRequest, RemovedCandidates, SessionReply,
+    SignalRequest, SubscribeRequest, TextRequest, control_request::Operation, signal_request,
 };
+use kaigi_room_client::{Events, RoomAgent, Seat};
 use serde_json::{Value, json};
 
-use super::{Signaling, delivery::Delivery, receipts::Receipts, seats::Seat};
+use super::{Signaling, delivery::Delivery, receipts::Receipts, seats::Seat as Delivered};
 use crate::{
-    backend::{CallError, Events, ROOM_TIMEOUT, RoomAgent, leave_room},
-    ident::new_request_id,
+    backend::{CallError, ROOM_TIMEOUT, new_request_id},
     protocol::{
         Version, control,
         request::{self as parse, Receiver, RequestError, Signal},
@@ -28,14 +24,12 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Membership {
     pub(super) version: Version,
-    pub(super) room: RoomId,
-    pub(super) participant: ParticipantId,
-    pub(super) conference: RoomAgent,
+    pub(super) place: Seat,
     pub(super) events: Events,
     /// Whether this client gets reconnection tickets.
     pub(super) reconnectable: bool,
     pub(super) delivery: Delivery,
-    pub(super) seat: Seat,
+    pub(super) seat: Delivered,
     /// The ticket that the client came back with, until it has shown that it is back.
     pub(super) used_ticket: Option<Used>,
 }
@@ -63,15 +57,19 @@ impl Membership {
     pub(super) fn caller(&self) -> Caller {
         Caller {
             version: self.version,
-            room: self.room.to_string(),
-            participant: self.participant.to_string(),
-            conference: self.conference.clone(),
+            room: self.place.room.to_string(),
+            participant: self.place.participant.to_string(),
+            conference: self.place.conference.clone(),
         }
     }
 
     /// Whom a ticket for this place is for.
     pub(super) fn holder(&self) -> Holder {
-        Holder { participant: self.participant.clone(), room: self.room.clone(), version: self.version }
+        Holder {
+            participant: self.place.participant.clone(),
+            room: self.place.room.clone(),
+            version: self.version,
+        }
     }
 
     /// What the client has for sure, as its receipts say.
@@ -100,7 +98,7 @@ impl Membership {
         if self.reconnectable
             && let Some(seq) = self.delivery.news(Instant::now())
         {
-            tokio::spawn(acknowledge(self.conference.clone(), self.holder(), seq, false));
+            tokio::spawn(acknowledge(self.place.conference.clone(), self.holder(), seq, false));
         }
     }
 
@@ -112,12 +110,12 @@ impl Membership {
         }
         let delivered = self.delivery.delivered(now);
         let exact = self.delivery.is_receipted();
-        acknowledge(self.conference.clone(), self.holder(), delivered, exact).await;
+        acknowledge(self.place.conference.clone(), self.holder(), delivered, exact).await;
     }
 
     /// Gives the place up.
     pub(super) async fn leave(self) {
-        leave_room(&self.conference, &self.room, &self.participant).await;
+        self.place.leave().await;
     }
 }
 

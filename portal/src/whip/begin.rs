@@ -4,20 +4,17 @@ use std::time::Duration;
 
 use kaigi_proto::{
     ids::{RoomId, StreamId},
-    v1::{MediaKind, PublishRequest, PublishTrack, SessionReply, Stream, SubscribeRequest, SubscribeTrack},
+    v1::{MediaKind, PublishRequest, SessionReply, Stream, SubscribeRequest},
 };
+use kaigi_room_client::{Line, Seat, Seated};
 
 use super::{
     Doors,
     admission::Admission,
     error::WhipError,
     fragment::all_flow,
-    offer::{Offer, Section},
-    session::{Ids, Seat, Session},
-};
-use crate::{
-    backend::{Newcomer, ROOM_TIMEOUT, Seated},
-    ident::{new_participant_id, new_request_id},
+    offer::Offer,
+    session::{Ids, Session},
 };
 
 /// What a client wants of a room.
@@ -36,29 +33,21 @@ pub(super) async fn begin(
     room: &RoomId,
     wish: Wish<'_>,
     offer: Offer,
-    sections: Vec<Section>,
+    lines: Vec<Line>,
     admission: &Admission,
 ) -> Result<(Session, String), WhipError> {
-    let participant = new_participant_id();
-    let newcomer = Newcomer {
-        room,
-        participant: &participant,
-        record: &admission.record,
-        portal: &doors.signaling.worker_id,
-        window: Duration::ZERO,
-    };
-    let Seated { conference, events, joined } = doors.signaling.backend.join(newcomer).await?;
-    let seat = Seat { room: room.clone(), participant: participant.clone(), conference };
+    let Seated { seat, events, joined } =
+        doors.signaling.join(room, &admission.record, Duration::ZERO).await?;
     let begun = async {
-        let (ids, mids) = match wish {
-            Wish::Publish => publish(&seat, &sections).await?,
+        let (ids, lines) = match wish {
+            Wish::Publish => publish(&seat, lines).await?,
             Wish::Play(stream) => {
                 let stream = joined.streams.iter().find(|s| s.id == stream.as_str());
-                play(&seat, stream.ok_or(WhipError::NoStream)?, sections).await?
+                play(&seat, stream.ok_or(WhipError::NoStream)?, lines).await?
             }
         };
         let (session, answer) = Session::negotiate(seat.clone(), events, ids, offer).await?;
-        if all_flow(&answer, &mids) { Ok((session, answer)) } else { Err(WhipError::NoFormat) }
+        if all_flow(&answer, &lines) { Ok((session, answer)) } else { Err(WhipError::NoFormat) }
     };
     match begun.await {
         Ok(begun) => Ok(begun),
@@ -69,56 +58,20 @@ pub(super) async fn begin(
     }
 }
 
-async fn publish(seat: &Seat, sections: &[Section]) -> Result<(Ids, Vec<String>), WhipError> {
-    let track = |section: &Section| PublishTrack {
-        kind: section.kind.into(),
-        mid: section.mid.clone(),
-        // What these clients send is not known; these are what SDKs take for granted.
-        source: if section.kind == MediaKind::Audio { "mic" } else { "camera" }.to_owned(),
-    };
-    let message = PublishRequest {
-        room_id: seat.room.to_string(),
-        participant_id: seat.participant.to_string(),
-        tracks: sections.iter().map(track).collect(),
-        own_transport: true,
-        request_id: new_request_id(),
-        ..PublishRequest::default()
-    };
-    let call =
-        seat.conference.call(ROOM_TIMEOUT, "conference.publish", message, |mut room, request| async move {
-            room.publish(request).await
-        });
-    let SessionReply { session_id, transport_id, .. } = call.await?;
-    let mids = sections.iter().map(|section| section.mid.clone()).collect();
-    Ok((Ids { transport: transport_id, session: session_id.clone(), stream: session_id }, mids))
+async fn publish(seat: &Seat, lines: Vec<Line>) -> Result<(Ids, Vec<Line>), WhipError> {
+    let own = PublishRequest { own_transport: true, ..PublishRequest::default() };
+    let SessionReply { session_id, transport_id, .. } = seat.publish(&lines, own).await?;
+    Ok((Ids { transport: transport_id, session: session_id.clone(), stream: session_id }, lines))
 }
 
 /// Plays what the stream has of what is asked for.
-async fn play(seat: &Seat, stream: &Stream, sections: Vec<Section>) -> Result<(Ids, Vec<String>), WhipError> {
+async fn play(seat: &Seat, stream: &Stream, lines: Vec<Line>) -> Result<(Ids, Vec<Line>), WhipError> {
     let has = |kind: MediaKind| stream.tracks.iter().any(|track| track.kind() == kind);
-    let sections: Vec<Section> = sections.into_iter().filter(|section| has(section.kind)).collect();
-    if sections.is_empty() {
+    let lines: Vec<Line> = lines.into_iter().filter(|line| has(line.kind)).collect();
+    if lines.is_empty() {
         return Err(WhipError::NothingInCommon);
     }
-    let track = |section: &Section| SubscribeTrack {
-        kind: section.kind.into(),
-        mid: section.mid.clone(),
-        from: stream.id.clone(),
-        ..SubscribeTrack::default()
-    };
-    let message = SubscribeRequest {
-        room_id: seat.room.to_string(),
-        participant_id: seat.participant.to_string(),
-        tracks: sections.iter().map(track).collect(),
-        own_transport: true,
-        request_id: new_request_id(),
-        ..SubscribeRequest::default()
-    };
-    let call =
-        seat.conference.call(ROOM_TIMEOUT, "conference.subscribe", message, |mut room, request| async move {
-            room.subscribe(request).await
-        });
-    let SessionReply { session_id, transport_id, .. } = call.await?;
-    let mids = sections.into_iter().map(|section| section.mid).collect();
-    Ok((Ids { transport: transport_id, session: session_id, stream: stream.id.clone() }, mids))
+    let own = SubscribeRequest { own_transport: true, ..SubscribeRequest::default() };
+    let SessionReply { session_id, transport_id, .. } = seat.subscribe(&stream.id, &lines, own).await?;
+    Ok((Ids { transport: transport_id, session: session_id, stream: stream.id.clone() }, lines))
 }

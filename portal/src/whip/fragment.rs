@@ -1,6 +1,7 @@
 //! SDP fragments of ICE (`application/trickle-ice-sdpfrag`, RFC 8840 §9): what a client sends by PATCH, and what it is answered.
 
 use kaigi_proto::v1::IceCandidate;
+use kaigi_room_client::Line;
 
 use super::offer::Credentials;
 
@@ -118,9 +119,9 @@ impl ServerIce {
 }
 
 /// Whether something flows on each of these m-lines of an answer.
-pub(crate) fn all_flow(answer: &str, mids: &[String]) -> bool {
+pub(crate) fn all_flow<'a>(answer: &str, lines: impl IntoIterator<Item = &'a Line>) -> bool {
     let sections: Vec<&str> = answer.split("\nm=").skip(1).collect();
-    mids.iter().all(|mid| {
+    lines.into_iter().all(|Line { mid, .. }| {
         sections.iter().any(|section| {
             let mut lines = section.lines().map(str::trim_end);
             lines.clone().any(|line| line.strip_prefix("a=mid:") == Some(mid))
@@ -179,7 +180,8 @@ mod tests {
             )
         );
         assert_eq!(ServerIce::of("v=0\r\n"), None);
-        assert!(all_flow(&answer, &["1".into()]));
-        assert!(!all_flow(&answer, &["0".into()]) && !all_flow(&answer, &["2".into()]));
+        let line = |mid: &str| Line { kind: MediaKind::Audio, mid: mid.to_owned() };
+        assert!(all_flow(&answer, &[line("1")]));
+        assert!(!all_flow(&answer, &[line("0")]) && !all_flow(&answer, &[line("2")]));
     }
 }

@@ -46,7 +46,6 @@ use sessions::{Door, Sessions};
 
 pub(crate) use fragment::all_flow;
 pub(crate) use offer::{Offer, OfferError};
-pub(crate) use session::Seat;
 
 const SDP: &str = "application/sdp";
 const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
@@ -185,7 +184,7 @@ async fn open_session(
     }
     // What is malformed, or can't be served, does not cost a token.
     let offer = Offer::parse(&read(&parts.headers, body, SDP, MAX_OFFER).await?)?;
-    let sections = offer.media(match wish {
+    let lines = offer.media(match wish {
         Wish::Publish => Way::Sends,
         Wish::Play(_) => Way::Receives,
     })?;
@@ -193,7 +192,7 @@ async fn open_session(
     let admission = Admission::check(backend, &parts.headers, room).await?;
     let seat = doors.signaling.place().ok_or(WhipError::TooManySessions)?;
     admission.use_up(backend).await?;
-    let begun = begin(doors, room, wish, offer, sections, &admission).await;
+    let begun = begin(doors, room, wish, offer, lines, &admission).await;
     let (session, answer) = match begun {
         Ok(begun) => begun,
         Err(error) => {

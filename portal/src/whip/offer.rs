@@ -2,6 +2,7 @@
 //! of formats, fingerprints and extensions is the access-node's to judge.
 
 use kaigi_proto::v1::MediaKind;
+use kaigi_room_client::Line;
 
 /// Largest offer, in bytes. Browsers' have about 8 kB for sound and picture.
 pub(super) const MAX_OFFER: usize = 64 * 1024;
@@ -161,14 +162,15 @@ impl Offer {
     ///
     /// # Errors
     /// Why there are none such.
-    pub(super) fn media(&self, way: Way) -> Result<Vec<Section>, OfferError> {
+    pub(super) fn media(&self, way: Way) -> Result<Vec<Line>, OfferError> {
         let goes = |section: &&Section| match way {
             Way::Sends => section.sends,
             Way::Receives => section.receives,
         };
         let is_media = |section: &&Section| section.kind != MediaKind::Unspecified;
-        let media: Vec<Section> = self.sections.iter().filter(is_media).filter(goes).cloned().collect();
-        let count = |kind| media.iter().filter(|section| section.kind == kind).count();
+        let line = |section: &Section| Line { kind: section.kind, mid: section.mid.clone() };
+        let media: Vec<Line> = self.sections.iter().filter(is_media).filter(goes).map(line).collect();
+        let count = |kind| media.iter().filter(|line| line.kind == kind).count();
         if media.is_empty() {
             return Err(match way {
                 Way::Sends => OfferError::SendsNothing,
@@ -178,7 +180,7 @@ impl Offer {
         if count(MediaKind::Audio) > 1 || count(MediaKind::Video) > 1 {
             return Err(OfferError::SeveralOfAKind);
         }
-        if self.sections.len() > 1 && !media.iter().all(|section| self.bundle.contains(&section.mid)) {
+        if self.sections.len() > 1 && !media.iter().all(|line| self.bundle.contains(&line.mid)) {
             return Err(OfferError::NotBundled);
         }
         Ok(media)

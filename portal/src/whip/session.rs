@@ -1,33 +1,19 @@
 //! One session: an actor that keeps a participant's place, follows what the room tells of it, and takes what its client sends by PATCH
 //! and DELETE. It ends with its stream, its transport or its place, whichever goes first, and takes the others with it.
 
-use std::time::Duration;
-
-use kaigi_proto::{
-    ids::{ParticipantId, RoomId},
-    v1::{JoinEvent, Progress, SignalRequest, join_event, progress, signal_request, stream_event},
-};
+use kaigi_proto::v1::{Progress, join_event, progress, signal_request, stream_event};
+use kaigi_room_client::{CallError, Events, Seat};
 use sha2::{Digest, Sha256};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
 use super::{
     error::WhipError,
     fragment::{Fragment, ServerIce},
     offer::Offer,
 };
-use crate::{
-    backend::{CallError, Events, ROOM_TIMEOUT, RoomAgent, leave_room},
-    ident::new_request_id,
-    rest::IfMatch,
-};
+use crate::rest::IfMatch;
 
-/// Longest wait for an answer to an offer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
 /// Requests of a client that wait for the one before them.
 pub(super) const MAX_COMMANDS: usize = 8;
 
@@ -45,43 +31,6 @@ pub(super) enum Patched {
     Taken,
     /// ICE was restarted: the server's fragment, and the new ICE session's tag.
     Restarted { fragment: String, tag: String },
-}
-
-/// A place in a room.
-#[derive(Clone, Debug)]
-pub(crate) struct Seat {
-    pub(crate) room: RoomId,
-    pub(crate) participant: ParticipantId,
-    pub(crate) conference: RoomAgent,
-}
-
-impl Seat {
-    /// Gives it up.
-    pub(crate) async fn leave(&self) {
-        leave_room(&self.conference, &self.room, &self.participant).await;
-    }
-
-    /// Says something of a transport.
-    pub(crate) async fn signal(
-        &self,
-        transport: &str,
-        signal: signal_request::Signal,
-    ) -> Result<(), CallError> {
-        let message = SignalRequest {
-            room_id: self.room.to_string(),
-            participant_id: self.participant.to_string(),
-            transport_id: transport.to_owned(),
-            signal: Some(signal),
-            request_id: new_request_id(),
-        };
-        let call = self.conference.call(
-            ROOM_TIMEOUT,
-            "conference.signal",
-            message,
-            |mut room, request| async move { room.signal(request).await },
-        );
-        call.await.map(|_| ())
-    }
 }
 
 /// Why a session ends by itself.
@@ -104,13 +53,6 @@ impl From<End> for WhipError {
     }
 }
 
-/// What the room tells that concerns a session.
-#[derive(Debug, PartialEq, Eq)]
-enum News {
-    Answer(String),
-    End(End),
-}
-
 /// The ids by which a session knows what concerns it.
 #[derive(Clone, Debug)]
 pub(super) struct Ids {
@@ -121,33 +63,38 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    fn news(&self, event: Option<join_event::Event>) -> Option<News> {
+    /// Whether what the room tells, or that it tells no more, is the session's end.
+    fn end(&self, event: Option<join_event::Event>) -> Option<End> {
         use join_event::Event;
-        match event? {
-            Event::Progress(Progress { transport_id, progress }) if transport_id == self.transport => {
+        match event {
+            None => Some(End::Dropped("The room is gone".to_owned())),
+            Some(Event::Progress(Progress { transport_id, progress })) if transport_id == self.transport => {
                 match progress? {
-                    progress::Progress::Answer(answer) => Some(News::Answer(answer)),
                     progress::Progress::SessionError(error) if error.session_id == self.session => {
-                        Some(News::End(End::Failed(error.reason)))
+                        Some(End::Failed(error.reason))
                     }
-                    progress::Progress::TransportError(why) => Some(News::End(End::Failed(why))),
-                    progress::Progress::SessionError(_)
+                    progress::Progress::TransportError(why) => Some(End::Failed(why)),
+                    // Answers that nobody waits for any more are of restarts that were given up.
+                    progress::Progress::Answer(_)
+                    | progress::Progress::SessionError(_)
                     | progress::Progress::SessionReady(_)
                     | progress::Progress::TransportMoving(_)
                     | progress::Progress::TransportReady(_) => None,
                 }
             }
-            Event::Stream(event) if event.stream_id == self.stream => match event.change? {
-                stream_event::Change::Removed(_) => Some(News::End(End::Stream)),
+            Some(Event::Stream(event)) if event.stream_id == self.stream => match event.change? {
+                stream_event::Change::Removed(_) => Some(End::Stream),
                 _ => None,
             },
-            Event::Dropped(dropped) => Some(News::End(End::Dropped(dropped.reason))),
-            Event::Progress(_)
-            | Event::Stream(_)
-            | Event::Joined(_)
-            | Event::Participant(_)
-            | Event::Text(_)
-            | Event::Layers(_) => None,
+            Some(Event::Dropped(dropped)) => Some(End::Dropped(dropped.reason)),
+            Some(
+                Event::Progress(_)
+                | Event::Stream(_)
+                | Event::Joined(_)
+                | Event::Participant(_)
+                | Event::Text(_)
+                | Event::Layers(_),
+            ) => None,
         }
     }
 }
@@ -175,7 +122,7 @@ impl Session {
         ids: Ids,
         offer: Offer,
     ) -> Result<(Self, String), WhipError> {
-        let answer = ask(&seat, &mut events, &ids, &offer).await.map_err(|(error, _)| error)?;
+        let answer = ask(&seat, &mut events, &ids, &offer).await?;
         let ice = ServerIce::of(&answer).ok_or(WhipError::NoFormat)?;
         Ok((Self { seat, events, ids, offer, ice, end: None }, answer))
     }
@@ -195,10 +142,10 @@ impl Session {
                 biased;
                 () = stopping.cancelled() => break,
                 event = self.events.next() => {
-                    // Answers that nobody waits for any more are of restarts that were given up.
-                    if let Some(News::End(end)) = heard(&self.ids, event) {
-                        self.end = Some(end);
-                    }
+                    self.end = match event {
+                        Ok(Some(event)) => event.event.and_then(|event| self.ids.end(Some(event))),
+                        Ok(None) | Err(_) => self.ids.end(None),
+                    };
                 }
                 command = commands.recv() => match command {
                     Some(Command::Patch { if_match, fragment, reply }) => {
@@ -228,10 +175,10 @@ impl Session {
             (IfMatch::Any, Some(credentials)) => {
                 let offer = self.offer.restarted(&credentials);
                 let outcome = ask(&self.seat, &mut self.events, &self.ids, &offer).await;
-                let answer = outcome.map_err(|(error, end)| {
-                    self.end = end;
-                    error
-                })?;
+                if let Err(NoAnswer::End(end)) = &outcome {
+                    self.end = Some(end.clone());
+                }
+                let answer = outcome?;
                 self.ice = ServerIce::of(&answer).ok_or(WhipError::NoFormat)?;
                 self.offer = offer;
                 Ok(Patched::Restarted { fragment: self.ice.fragment(), tag: self.tag() })
@@ -247,34 +194,34 @@ impl Session {
     }
 }
 
-/// What a room's word, or its silence, means to a session.
-fn heard(ids: &Ids, event: Result<Option<JoinEvent>, Status>) -> Option<News> {
-    match event {
-        Ok(Some(event)) => ids.news(event.event),
-        Ok(None) | Err(_) => Some(News::End(End::Dropped("The room is gone".to_owned()))),
+/// Why there is no answer to an offer.
+#[derive(Debug)]
+enum NoAnswer {
+    /// It is not to be had.
+    Call(CallError),
+    /// The session is at its end.
+    End(End),
+}
+
+impl From<CallError> for NoAnswer {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
     }
 }
 
-/// Sends an offer and waits for the answer. If that ends the session, it says so besides.
-async fn ask(
-    seat: &Seat,
-    events: &mut Events,
-    ids: &Ids,
-    offer: &Offer,
-) -> Result<String, (WhipError, Option<End>)> {
-    let give_up = Instant::now() + ANSWER_TIMEOUT;
-    let signal = signal_request::Signal::Offer(offer.text().to_owned());
-    seat.signal(&ids.transport, signal).await.map_err(|error| (error.into(), None))?;
-    loop {
-        let Ok(event) = tokio::time::timeout_at(give_up, events.next()).await else {
-            return Err((CallError::Timeout("conference.signal").into(), None));
-        };
-        match heard(ids, event) {
-            Some(News::Answer(answer)) => return Ok(answer),
-            Some(News::End(end)) => return Err((end.clone().into(), Some(end))),
-            None => {}
+impl From<NoAnswer> for WhipError {
+    fn from(none: NoAnswer) -> Self {
+        match none {
+            NoAnswer::Call(error) => error.into(),
+            NoAnswer::End(end) => end.into(),
         }
     }
+}
+
+/// Sends an offer and waits for the answer.
+async fn ask(seat: &Seat, events: &mut Events, ids: &Ids, offer: &Offer) -> Result<String, NoAnswer> {
+    let otherwise = |told| ids.end(told).map(NoAnswer::End);
+    seat.offer(events, &ids.transport, offer.text().to_owned(), otherwise).await
 }
 
 #[cfg(test)]
@@ -287,9 +234,9 @@ mod tests {
         Ids { transport: "t".into(), session: "s".into(), stream: "r-common".into() }
     }
 
-    fn progress(transport: &str, progress: progress::Progress) -> Option<News> {
+    fn progress(transport: &str, progress: progress::Progress) -> Option<End> {
         let progress = Progress { transport_id: transport.into(), progress: Some(progress) };
-        ids().news(Some(join_event::Event::Progress(progress)))
+        ids().end(Some(join_event::Event::Progress(progress)))
     }
 
     #[test]
@@ -297,7 +244,7 @@ mod tests {
         let error = |session: &str| {
             progress::Progress::SessionError(SessionError { session_id: session.into(), reason: "x".into() })
         };
-        let failed = || Some(News::End(End::Failed("x".into())));
+        let failed = || Some(End::Failed("x".into()));
         assert_eq!(progress("t", error("s")), failed());
         assert_eq!(progress("t", error("other")), None);
         assert_eq!(progress("t", progress::Progress::TransportError("x".into())), failed());
@@ -305,19 +252,12 @@ mod tests {
         let removed = |stream: &str| {
             let change = stream_event::Change::Removed(RemovedStream::default());
             let event = StreamEvent { stream_id: stream.into(), change: Some(change) };
-            ids().news(Some(join_event::Event::Stream(event)))
+            ids().end(Some(join_event::Event::Stream(event)))
         };
-        assert_eq!(removed("r-common"), Some(News::End(End::Stream)));
+        assert_eq!(removed("r-common"), Some(End::Stream));
         assert_eq!(removed("other"), None);
+        assert_eq!(progress("t", progress::Progress::Answer("v=0".into())), None);
         let dropped = join_event::Event::Dropped(Dropped { reason: "x".into() });
-        assert_eq!(ids().news(Some(dropped)), Some(News::End(End::Dropped("x".into()))));
-    }
-
-    #[test]
-    fn the_answer_is_that_of_its_transport() {
-        let answer = || progress::Progress::Answer("v=0".into());
-        assert_eq!(progress("t", answer()), Some(News::Answer("v=0".into())));
-        assert_eq!(progress("other", answer()), None);
-        assert_eq!(progress("t", progress::Progress::SessionReady("s".into())), None);
+        assert_eq!(ids().end(Some(dropped)), Some(End::Dropped("x".into())));
     }
 }

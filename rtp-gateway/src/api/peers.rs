@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
+use kaigi_proto::v1::PeerSpace;
+use kaigi_room_client::{CallError, PeerEntered};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,7 +16,6 @@ use super::{
     run,
 };
 use crate::{
-    cluster::{CallError, Seat},
     credential::{Credential, CredentialError},
     gateway::Gateway,
     ids,
@@ -104,15 +105,16 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, body: Body) -> R
             None => None,
         };
         gateway.has_room_for_peer(&id, &service.id).map_err(|error| Problem::input("peer_id", error))?;
-        let entered = Seat::enter(gateway.cluster.clone(), &options.domain, &id).await;
-        let (seat, news) = entered.map_err(|error| match error {
+        let hub = &gateway.cluster.peers;
+        let entered = hub.enter(PeerSpace::Rooms, &options.domain, &id, false).await;
+        let PeerEntered { seat, news, .. } = entered.map_err(|error| match error {
             CallError::Refused { code: tonic::Code::AlreadyExists, .. } => {
                 Problem::input("peer_id", "a peer of that id is there")
             }
             CallError::Refused { code: tonic::Code::ResourceExhausted, .. } => {
                 Problem::input("domain", "the room of peers is full")
             }
-            CallError::Refused { .. } | CallError::Timeout | CallError::Unreachable => AWAY,
+            _ => AWAY,
         })?;
         let new = Peer::new(id, service, options.turn, seat, good_for, gateway.stop.child_token());
         let peer = gateway.add_peer(new).map_err(|error| Problem::input("peer_id", error))?;

@@ -3,29 +3,14 @@
 use std::time::Duration;
 
 use kaigi_proto::{
-    ids::RoomId,
+    ids::{ParticipantId, RoomId},
     v1::{
-        JoinEvent, JoinRequest, Joined, LeaveRoomRequest, MediaKind, Progress, PublishRequest, PublishTrack,
-        ResumeRequest, SignalRequest, StreamType, SubscribeRequest, SubscribeTrack,
-        conference_client::ConferenceClient, join_event, progress, signal_request, stream_event,
+        Joined, Progress, PublishRequest, StreamType, SubscribeRequest, join_event, progress, stream_event,
     },
 };
-use kaigi_worker::Channel;
-use tokio::time::Instant;
-use tonic::Streaming;
+use kaigi_room_client::{CallError, Events, Line, Newcomer, Seat, Seated};
 
-use super::{CallError, Cluster, request, within};
-
-/// Longest wait for a room to do what it is asked.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(4);
-/// Longest wait for a place in the room, which may have to be started.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(6);
-/// Longest wait for an answer to an offer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
-/// How long a room's next agent is waited for.
-const TAKE_OVER: Duration = Duration::from_secs(20);
-/// Pause between attempts.
-const RETRY: Duration = Duration::from_millis(150);
+use super::Cluster;
 
 /// Why a room is not to be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,11 +23,20 @@ pub(crate) enum RoomError {
     Refused(String),
 }
 
-/// The `mid`s of an offer's m-lines that a room is told of.
+impl From<RoomNews> for RoomError {
+    fn from(news: RoomNews) -> Self {
+        match news {
+            RoomNews::StreamEnded => Self::NoStream,
+            RoomNews::Lost(why) => Self::Refused(why),
+        }
+    }
+}
+
+/// The m-lines of an offer that a room is told of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lines {
-    pub(crate) publish: Vec<(MediaKind, String)>,
-    pub(crate) subscribe: Vec<(MediaKind, String)>,
+    pub(crate) publish: Vec<Line>,
+    pub(crate) subscribe: Vec<Line>,
 }
 
 /// Who comes, and what for.
@@ -70,13 +64,14 @@ pub(crate) enum RoomNews {
 /// A place. Given up by [`RoomPlace::leave`].
 #[derive(Debug)]
 pub(crate) struct RoomPlace {
-    cluster: Cluster,
-    agent: ConferenceClient<Channel>,
-    room: RoomId,
-    participant: String,
-    events: Streaming<JoinEvent>,
-    /// The last event that was told.
-    seen: u64,
+    seat: Seat,
+    events: Events,
+    ids: Ids,
+}
+
+/// By what a place knows what concerns it.
+#[derive(Clone, Debug, Default)]
+struct Ids {
     transport: String,
     /// What is received.
     stream: Option<String>,
@@ -93,67 +88,25 @@ impl RoomPlace {
         lines: &Lines,
         offer: String,
     ) -> Result<(Self, String), RoomError> {
-        let (mut place, joined) = Self::join(cluster, wish).await?;
+        let participant = ParticipantId::new(hex::encode(rand::random::<[u8; 12]>()));
+        let newcomer = Newcomer {
+            room: &wish.room,
+            participant: &participant.expect("hex characters are allowed"),
+            user: &serde_json::Value::from(wish.name.as_str()).to_string(),
+            role: &wish.role,
+            isp: "",
+            region: "",
+            worker: &cluster.worker_id,
+            window: Duration::ZERO,
+        };
+        let Seated { seat, events, joined } = cluster.rooms.join(newcomer).await?;
+        let mut place = Self { seat, events, ids: Ids::default() };
         match place.negotiate(wish, lines, &joined, offer).await {
             Ok(answer) => Ok((place, answer)),
             Err(error) => {
                 place.leave().await;
                 Err(error)
             }
-        }
-    }
-
-    async fn join(cluster: Cluster, wish: &RoomWish) -> Result<(Self, Joined), RoomError> {
-        let give_up = Instant::now() + JOIN_TIMEOUT;
-        let participant = hex::encode(rand::random::<[u8; 12]>());
-        loop {
-            match Self::try_to_join(&cluster, wish, &participant, give_up).await {
-                Err(RoomError::Call(error)) if error.is_passing() && Instant::now() + RETRY < give_up => {
-                    tokio::time::sleep(RETRY.mul_f64(0.5 + rand::random::<f64>())).await;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    async fn try_to_join(
-        cluster: &Cluster,
-        wish: &RoomWish,
-        participant: &str,
-        give_up: Instant,
-    ) -> Result<(Self, Joined), RoomError> {
-        let mut agent = cluster.schedule_room(&wish.room).await?;
-        let request = JoinRequest {
-            room_id: wish.room.to_string(),
-            participant_id: participant.to_owned(),
-            user: serde_json::Value::from(wish.name.as_str()).to_string(),
-            role: wish.role.clone(),
-            portal_worker_id: cluster.worker_id.clone(),
-            ..JoinRequest::default()
-        };
-        let first = async {
-            let mut events = agent.join(request).await.map_err(CallError::from)?.into_inner();
-            let first = events.message().await.map_err(CallError::from)?;
-            Ok::<_, RoomError>((events, first.and_then(|event| event.event)))
-        };
-        let (events, first) =
-            tokio::time::timeout_at(give_up, first).await.map_err(|_| CallError::Timeout)??;
-        match first {
-            Some(join_event::Event::Joined(joined)) => {
-                let place = Self {
-                    cluster: cluster.clone(),
-                    agent,
-                    room: wish.room.clone(),
-                    participant: participant.to_owned(),
-                    events,
-                    seen: 0,
-                    transport: String::new(),
-                    stream: None,
-                };
-                Ok((place, joined))
-            }
-            Some(join_event::Event::Dropped(dropped)) => Err(RoomError::Refused(dropped.reason)),
-            _ => Err(CallError::Unreachable.into()),
         }
     }
 
@@ -165,7 +118,9 @@ impl RoomPlace {
         offer: String,
     ) -> Result<String, RoomError> {
         if !lines.publish.is_empty() {
-            self.publish(wish, lines).await?;
+            let described =
+                PublishRequest { attributes: wish.attributes.clone(), ..PublishRequest::default() };
+            self.ids.transport = self.seat.publish(&lines.publish, described).await?.transport_id;
         }
         if !lines.subscribe.is_empty() {
             let found = match &wish.stream {
@@ -173,134 +128,42 @@ impl RoomPlace {
                 None => joined.streams.iter().find(|stream| stream.r#type() == StreamType::Mixed),
             };
             let stream = found.ok_or(RoomError::NoStream)?.id.clone();
-            self.subscribe(&stream, lines).await?;
-            self.stream = Some(stream);
+            let there =
+                SubscribeRequest { transport_id: self.ids.transport.clone(), ..SubscribeRequest::default() };
+            self.ids.transport = self.seat.subscribe(&stream, &lines.subscribe, there).await?.transport_id;
+            self.ids.stream = Some(stream);
         }
-        let message = SignalRequest {
-            room_id: self.room.to_string(),
-            participant_id: self.participant.clone(),
-            transport_id: self.transport.clone(),
-            signal: Some(signal_request::Signal::Offer(offer)),
-            request_id: request_id(),
-        };
-        let give_up = Instant::now() + ANSWER_TIMEOUT;
-        let call = async { self.agent.clone().signal(request(message, ROOM_TIMEOUT)).await };
-        within(ROOM_TIMEOUT, call).await?;
-        loop {
-            let told = tokio::time::timeout_at(give_up, self.next_event()).await;
-            let event = told.map_err(|_| CallError::Timeout)?.ok_or(CallError::Unreachable)?;
-            if let Some(join_event::Event::Progress(Progress {
-                transport_id,
-                progress: Some(progress::Progress::Answer(answer)),
-            })) = &event.event
-                && *transport_id == self.transport
-            {
-                return Ok(answer.clone());
-            }
-            match self.news(event) {
-                None => {}
-                Some(RoomNews::StreamEnded) => return Err(RoomError::NoStream),
-                Some(RoomNews::Lost(why)) => return Err(RoomError::Refused(why)),
-            }
-        }
+        let Self { seat, events, ids } = self;
+        seat.offer(events, &ids.transport, offer, |told| ids.news(told).map(RoomError::from)).await
     }
 
-    async fn publish(&mut self, wish: &RoomWish, lines: &Lines) -> Result<(), RoomError> {
-        let track = |(kind, mid): &(MediaKind, String)| PublishTrack {
-            kind: (*kind).into(),
-            mid: mid.clone(),
-            source: if *kind == MediaKind::Audio { "mic" } else { "camera" }.to_owned(),
-        };
-        let message = PublishRequest {
-            room_id: self.room.to_string(),
-            participant_id: self.participant.clone(),
-            tracks: lines.publish.iter().map(track).collect(),
-            attributes: wish.attributes.clone(),
-            request_id: request_id(),
-            ..PublishRequest::default()
-        };
-        let call = async { self.agent.clone().publish(request(message, ROOM_TIMEOUT)).await };
-        self.transport = within(ROOM_TIMEOUT, call).await?.transport_id;
-        Ok(())
-    }
-
-    async fn subscribe(&mut self, stream: &str, lines: &Lines) -> Result<(), RoomError> {
-        let track = |(kind, mid): &(MediaKind, String)| SubscribeTrack {
-            kind: (*kind).into(),
-            mid: mid.clone(),
-            from: stream.to_owned(),
-            ..SubscribeTrack::default()
-        };
-        let message = SubscribeRequest {
-            room_id: self.room.to_string(),
-            participant_id: self.participant.clone(),
-            tracks: lines.subscribe.iter().map(track).collect(),
-            transport_id: self.transport.clone(),
-            request_id: request_id(),
-            ..SubscribeRequest::default()
-        };
-        let call = async { self.agent.clone().subscribe(request(message, ROOM_TIMEOUT)).await };
-        self.transport = within(ROOM_TIMEOUT, call).await?.transport_id;
-        Ok(())
-    }
-
-    /// What concerns this place next. Cancellation safe, but for a change of the room's agent, which begins anew.
+    /// What concerns this place next. Cancellation safe.
     pub(crate) async fn next(&mut self) -> RoomNews {
         loop {
-            let Some(event) = self.next_event().await else {
-                return RoomNews::Lost("the room is gone".to_owned());
+            let news = match self.events.next().await {
+                Ok(Some(event)) => event.event.and_then(|event| self.ids.news(Some(event))),
+                Ok(None) | Err(_) => self.ids.news(None),
             };
-            if let Some(news) = self.news(event) {
+            if let Some(news) = news {
                 return news;
             }
         }
     }
 
-    async fn next_event(&mut self) -> Option<JoinEvent> {
-        loop {
-            match self.events.message().await {
-                Ok(Some(event)) if event.seq > 0 && event.seq <= self.seen => {}
-                Ok(Some(event)) => {
-                    self.seen = self.seen.max(event.seq);
-                    return Some(event);
-                }
-                Ok(None) | Err(_) => self.resume().await?,
-            }
-        }
+    /// Gives the place up.
+    pub(crate) async fn leave(self) {
+        self.seat.leave().await;
     }
+}
 
-    /// Goes on at the agent that has the room now, as nobody but the agent was away.
-    async fn resume(&mut self) -> Option<()> {
-        let give_up = Instant::now() + TAKE_OVER;
-        while Instant::now() < give_up {
-            if let Ok(mut agent) = self.cluster.find_room(&self.room).await {
-                let message = ResumeRequest {
-                    room_id: self.room.to_string(),
-                    participant_id: self.participant.clone(),
-                    after_seq: self.seen,
-                    portal_worker_id: self.cluster.worker_id.clone(),
-                    exact: false,
-                    same_portal: true,
-                };
-                match within(ROOM_TIMEOUT, agent.resume(message)).await {
-                    Ok(events) => {
-                        (self.agent, self.events) = (agent, events);
-                        return Some(());
-                    }
-                    Err(error) if error.is_passing() || error == CallError::Timeout => {}
-                    Err(_) => return None,
-                }
-            }
-            tokio::time::sleep(RETRY.mul_f64(0.5 + rand::random::<f64>())).await;
-        }
-        None
-    }
-
-    fn news(&self, event: JoinEvent) -> Option<RoomNews> {
+impl Ids {
+    /// What that which the room tells, or that it tells no more, means to the place.
+    fn news(&self, event: Option<join_event::Event>) -> Option<RoomNews> {
         use join_event::Event;
-        match event.event? {
-            Event::Progress(progress) if progress.transport_id == self.transport => {
-                match progress.progress? {
+        let Some(event) = event else { return Some(RoomNews::Lost("the room is gone".to_owned())) };
+        match event {
+            Event::Progress(Progress { transport_id, progress }) if transport_id == self.transport => {
+                match progress? {
                     progress::Progress::SessionError(error) => Some(RoomNews::Lost(error.reason)),
                     progress::Progress::TransportError(why) => Some(RoomNews::Lost(why)),
                     progress::Progress::Answer(_)
@@ -324,18 +187,4 @@ impl RoomPlace {
             | Event::Layers(_) => None,
         }
     }
-
-    /// Gives the place up. A room that does not answer learns it from the stream of events.
-    pub(crate) async fn leave(&self) {
-        let message =
-            LeaveRoomRequest { room_id: self.room.to_string(), participant_id: self.participant.clone() };
-        let call = async { self.agent.clone().leave(request(message, ROOM_TIMEOUT)).await };
-        if let Err(error) = within(ROOM_TIMEOUT, call).await {
-            tracing::debug!(%error, "leaving was not answered");
-        }
-    }
-}
-
-fn request_id() -> String {
-    hex::encode(rand::random::<[u8; 16]>())
 }

@@ -1,13 +1,14 @@
 //! The far side of a leg: how an offer gets there, and what is heard of it. This is all that a connection knows of who it is with.
 
 use kaigi_proto::v1::MediaKind;
+use kaigi_room_client::{CallError, Line, PeerSeat};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use webrtc::peer_connection::RTCIceCandidateInit;
 
 use super::{RINGING, Signal, Wire};
 use crate::{
-    cluster::{CallError, Cluster, Lines, RoomError, RoomNews, RoomPlace, RoomWish, Seat},
+    cluster::{Cluster, Lines, RoomError, RoomNews, RoomPlace, RoomWish},
     leg::lines,
 };
 
@@ -47,7 +48,7 @@ pub(crate) enum Far {
 /// The way to another peer.
 #[derive(Debug)]
 pub(crate) struct PeerWay {
-    pub(crate) seat: Seat,
+    pub(crate) seat: PeerSeat,
     /// This peer.
     pub(crate) from: String,
     pub(crate) to: String,
@@ -69,7 +70,7 @@ impl Far {
         for line in lines(&offer) {
             let kind = if line.is_video { MediaKind::Video } else { MediaKind::Audio };
             let place = if line.sends { &mut told.publish } else { &mut told.subscribe };
-            place.push((kind, line.mid));
+            place.push(Line { kind, mid: line.mid });
         }
         let (place, answer) = RoomPlace::take(cluster, wish, &told, offer).await?;
         Ok((Self::Room(Box::new(place)), answer))
@@ -97,7 +98,7 @@ impl Far {
     }
 
     /// Answers an offer of the far side's.
-    pub(crate) async fn answer(&self, sdp: String) -> Result<(), FarError> {
+    pub(crate) async fn answer(&mut self, sdp: String) -> Result<(), FarError> {
         match self {
             // Rooms answer; they never offer.
             Self::Room(_) => Ok(()),
@@ -106,7 +107,7 @@ impl Far {
     }
 
     /// Says that the connection is over.
-    pub(crate) async fn leave(&self) {
+    pub(crate) async fn leave(self) {
         match self {
             Self::Room(place) => place.leave().await,
             // A page, which does not know this message, learns it from its connection.
@@ -160,7 +161,7 @@ impl PeerWay {
 /// See [`PeerWay::hang_up`].
 #[derive(Debug)]
 pub(crate) struct HangUp {
-    seat: Seat,
+    seat: PeerSeat,
     to: String,
     text: String,
 }

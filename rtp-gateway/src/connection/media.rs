@@ -118,7 +118,7 @@ impl Hold {
         if let Some(leg) = &self.leg {
             leg.close().await;
         }
-        if let Some(far) = &self.far {
+        if let Some(far) = self.far {
             far.leave().await;
         } else if let Some(ringing) = self.ringing {
             ringing.send().await;

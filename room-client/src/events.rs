@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
-use super::RoomAgent;
+use crate::RoomAgent;
 
 /// How long a room's next agent is waited for; then its people are told that it is gone.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -18,7 +18,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 type Attached = Result<(Streaming<JoinEvent>, CancellationToken), Status>;
 
 /// The events of one participant.
-pub(crate) struct Events {
+pub struct Events {
     agent: RoomAgent,
     request: ResumeRequest,
     state: State,
@@ -39,20 +39,21 @@ enum State {
 }
 
 impl Events {
-    /// Goes on from `stream`. `after`: what the participant has been told before it.
-    pub(crate) fn new(
+    /// Goes on from `stream`. `worker`: the process that the participant comes by; `after`: what the participant has been told before it.
+    #[must_use]
+    pub fn new(
         agent: RoomAgent,
         stream: Streaming<JoinEvent>,
         room: &RoomId,
         participant: &ParticipantId,
-        portal: String,
+        worker: String,
         after: u64,
     ) -> Self {
         let request = ResumeRequest {
             room_id: room.to_string(),
             participant_id: participant.to_string(),
             after_seq: after,
-            portal_worker_id: portal,
+            portal_worker_id: worker,
             exact: false,
             same_portal: true,
         };
@@ -61,7 +62,10 @@ impl Events {
     }
 
     /// The next event; an error, or `None`, if the room or the participant's place in it is gone. Cancellation safe.
-    pub(crate) async fn next(&mut self) -> Result<Option<JoinEvent>, Status> {
+    ///
+    /// # Errors
+    /// What the room's next agent says of a place that is not there, and if there is none for long.
+    pub async fn next(&mut self) -> Result<Option<JoinEvent>, Status> {
         loop {
             match &mut self.state {
                 State::Open(stream, lost) => {
@@ -86,11 +90,11 @@ impl Events {
                 State::Looking(attaching) => match attaching.await {
                     Ok((stream, lost)) => {
                         tracing::info!("goes on with another agent");
-                        metrics::counter!("kaigi_portal_reattachments_total", "result" => "ok").increment(1);
+                        metrics::counter!("kaigi_room_reattachments_total", "result" => "ok").increment(1);
                         self.state = State::Open(Box::new(stream), lost);
                     }
                     Err(status) => {
-                        metrics::counter!("kaigi_portal_reattachments_total", "result" => "refused")
+                        metrics::counter!("kaigi_room_reattachments_total", "result" => "refused")
                             .increment(1);
                         self.state = State::Ended;
                         return Err(status);

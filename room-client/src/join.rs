@@ -1,15 +1,14 @@
-//! Joining a room: from what a token stands for to a place there.
+//! Joining a room.
 
 use std::time::Duration;
 
 use kaigi_proto::{
     ids::{ParticipantId, RoomId},
-    v1::{JoinRequest, Joined, LeaveRoomRequest, join_event},
+    v1::{JoinRequest, Joined, join_event},
 };
 use tokio::time::Instant;
 
-use super::{Backend, CallError, Events, ROOM_TIMEOUT, RoomAgent};
-use crate::token::TokenRecord;
+use crate::{CallError, Events, Rooms, Seat};
 
 /// Longest wait for a place in the room (OWT's): a starting room waits for its mixers.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(6);
@@ -18,28 +17,43 @@ const JOIN_RETRY: Duration = Duration::from_millis(150);
 
 /// Who comes into which room.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Newcomer<'a> {
-    pub(crate) room: &'a RoomId,
-    pub(crate) participant: &'a ParticipantId,
-    pub(crate) record: &'a TokenRecord,
-    /// This portal, as rooms know it.
-    pub(crate) portal: &'a str,
+pub struct Newcomer<'a> {
+    /// The room.
+    pub room: &'a RoomId,
+    /// Who it will be there: an id that nobody else has.
+    pub participant: &'a ParticipantId,
+    /// Who it is for others: any JSON value, as text.
+    pub user: &'a str,
+    /// A role of the room.
+    pub role: &'a str,
+    /// Nodes of that internet service provider are preferred; may be empty.
+    pub isp: &'a str,
+    /// Likewise of that region.
+    pub region: &'a str,
+    /// The process that it comes by, as rooms know it.
+    pub worker: &'a str,
     /// How long the place is kept while its stream of events is broken; zero = not at all.
-    pub(crate) window: Duration,
+    pub window: Duration,
 }
 
 /// A place in a room, which ends with its events.
 #[derive(Debug)]
-pub(crate) struct Seated {
-    pub(crate) conference: RoomAgent,
-    pub(crate) events: Events,
-    pub(crate) joined: Joined,
+pub struct Seated {
+    /// The place.
+    pub seat: Seat,
+    /// What the room tells.
+    pub events: Events,
+    /// How the room is at the moment.
+    pub joined: Joined,
 }
 
-impl Backend {
+impl Rooms {
     /// Finds the room's agent and joins. An agent that is gone or not yet there is tried again, with the same participant's id, until
     /// the time for joining is over.
-    pub(crate) async fn join(&self, newcomer: Newcomer<'_>) -> Result<Seated, CallError> {
+    ///
+    /// # Errors
+    /// If the room refuses, or nobody can have it.
+    pub async fn join(&self, newcomer: Newcomer<'_>) -> Result<Seated, CallError> {
         let give_up = Instant::now() + JOIN_TIMEOUT;
         loop {
             match self.attempt_join(newcomer, give_up).await {
@@ -54,17 +68,17 @@ impl Backend {
 
     async fn attempt_join(&self, newcomer: Newcomer<'_>, give_up: Instant) -> Result<Seated, CallError> {
         const NAME: &str = "conference.join";
-        let Newcomer { room, participant, record, portal, window } = newcomer;
-        let agent = self.schedule_room(room, &record.isp, &record.region).await?;
+        let Newcomer { room, participant, user, role, isp, region, worker, window } = newcomer;
+        let agent = self.schedule(room, isp, region).await?;
         let mut conference = agent.located().conference;
         let request = JoinRequest {
             room_id: room.to_string(),
             participant_id: participant.to_string(),
-            user: record.user.to_string(),
-            role: record.role.clone(),
-            portal_worker_id: portal.to_owned(),
-            isp: record.isp.clone(),
-            region: record.region.clone(),
+            user: user.to_owned(),
+            role: role.to_owned(),
+            portal_worker_id: worker.to_owned(),
+            isp: isp.to_owned(),
+            region: region.to_owned(),
             resume_window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
         };
         let first = async {
@@ -75,8 +89,9 @@ impl Backend {
         };
         match tokio::time::timeout_at(give_up, first).await.map_err(|_| CallError::Timeout(NAME))?? {
             (events, Some(join_event::Event::Joined(joined))) => {
-                let events = Events::new(agent.clone(), events, room, participant, portal.to_owned(), 0);
-                Ok(Seated { conference: agent, events, joined })
+                let events = Events::new(agent.clone(), events, room, participant, worker.to_owned(), 0);
+                let seat = Seat { room: room.clone(), participant: participant.clone(), conference: agent };
+                Ok(Seated { seat, events, joined })
             }
             (_, Some(join_event::Event::Dropped(dropped))) => Err(CallError::Refused {
                 code: tonic::Code::Aborted,
@@ -84,18 +99,5 @@ impl Backend {
             }),
             _ => Err(CallError::unreachable("conference")),
         }
-    }
-}
-
-/// Gives a place up. A room that does not answer learns it from the stream of events.
-pub(crate) async fn leave_room(agent: &RoomAgent, room: &RoomId, participant: &ParticipantId) {
-    let message = LeaveRoomRequest { room_id: room.to_string(), participant_id: participant.to_string() };
-    let call = agent.call(ROOM_TIMEOUT, "conference.leave", message, |mut agent, request| async move {
-        agent.leave(request).await
-    });
-    if let Err(error) = call.await
-        && !error.is_not_found()
-    {
-        tracing::debug!(%error, "leaving was not answered");
     }
 }

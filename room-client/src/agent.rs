@@ -11,42 +11,47 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::{Backend, CallError, Conference, request, within};
+use crate::{CallError, Conference, Rooms, request, within};
 
 /// Longest wait for a room's next agent; then the request fails.
-pub(crate) const TAKE_OVER: Duration = Duration::from_secs(10);
+pub const TAKE_OVER: Duration = Duration::from_secs(10);
 /// Pause between looks for it.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// An agent as it was found.
 #[derive(Clone, Debug)]
-pub(crate) struct Located {
-    pub(crate) conference: Conference,
+pub struct Located {
+    /// Its client.
+    pub conference: Conference,
     /// Cancelled when it is known to be dead.
-    pub(crate) lost: CancellationToken,
+    pub lost: CancellationToken,
 }
 
 /// See the module's description. Cheap to clone; what one clone finds out all know.
 #[derive(Clone, Debug)]
-pub(crate) struct RoomAgent {
-    backend: Backend,
+pub struct RoomAgent {
+    rooms: Rooms,
     room: RoomId,
     now: Arc<Mutex<Located>>,
 }
 
 impl RoomAgent {
-    pub(super) fn new(backend: Backend, room: RoomId, located: Located) -> Self {
-        Self { backend, room, now: Arc::new(Mutex::new(located)) }
+    pub(crate) fn new(rooms: Rooms, room: RoomId, located: Located) -> Self {
+        Self { rooms, room, now: Arc::new(Mutex::new(located)) }
     }
 
     /// The agent as it was found last.
-    pub(crate) fn located(&self) -> Located {
+    #[must_use]
+    pub fn located(&self) -> Located {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Looks where the room is now; `None` if it does not run any more.
-    pub(crate) async fn look_again(&self) -> Result<Option<Located>, CallError> {
-        let found = self.backend.locate_room(&self.room).await?;
+    ///
+    /// # Errors
+    /// If the cluster-manager is away.
+    pub async fn look_again(&self) -> Result<Option<Located>, CallError> {
+        let found = self.rooms.locate(&self.room).await?;
         if let Some(located) = &found {
             *self.now.lock().unwrap_or_else(PoisonError::into_inner) = located.clone();
         }
@@ -54,12 +59,15 @@ impl RoomAgent {
     }
 
     /// Pause before that.
-    pub(crate) async fn pause() {
+    pub async fn pause() {
         tokio::time::sleep(LOOK_AGAIN.mul_f64(0.5 + rand::random::<f64>())).await;
     }
 
     /// Makes a call, again and elsewhere if its agent is lost before it answers. What must not be done twice has to have a request id.
-    pub(crate) async fn call<M: Clone, R, F>(
+    ///
+    /// # Errors
+    /// If the room refuses, is not running any more, or nobody has it for [`TAKE_OVER`].
+    pub async fn call<M: Clone, R, F>(
         &self,
         limit: Duration,
         name: &'static str,

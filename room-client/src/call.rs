@@ -6,7 +6,7 @@ use tonic::{Code, Request, Response, Status, TimeoutExpired};
 
 /// Why a call to another process brought nothing. The text is fit for clients.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
-pub(crate) enum CallError {
+pub enum CallError {
     /// No answer in time. OWT's wording.
     #[error("Timeout to make rpc to {0}")]
     Timeout(&'static str),
@@ -18,16 +18,24 @@ pub(crate) enum CallError {
     Conflict,
     /// It was answered with an error.
     #[error("{message}")]
-    Refused { code: Code, message: String },
+    Refused {
+        /// What the answer said.
+        code: Code,
+        /// Likewise.
+        message: String,
+    },
 }
 
 impl CallError {
-    pub(crate) fn unreachable(what: &'static str) -> Self {
+    /// Nobody is there of that part of the cluster.
+    #[must_use]
+    pub fn unreachable(what: &'static str) -> Self {
         Self::Unreachable(what)
     }
 
-    /// What the answer to `call` says. Errors that arose on this side of the wire carry their cause; those of the other side don't.
-    pub(crate) fn from_status(call: &'static str, status: &Status) -> Self {
+    /// What the answer to `call` ("part.method") says. Errors that arose on this side of the wire carry their cause; those of the other side don't.
+    #[must_use]
+    pub fn from_status(call: &'static str, status: &Status) -> Self {
         let part = call.split_once('.').map_or(call, |(part, _)| part);
         match status.code() {
             Code::DeadlineExceeded => Self::Timeout(call),
@@ -43,12 +51,14 @@ impl CallError {
     }
 
     /// The other side says that the thing does not exist.
-    pub(crate) fn is_not_found(&self) -> bool {
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code: Code::NotFound, .. })
     }
 
     /// Whoever was to answer is gone, or does not have the room any more: another one may.
-    pub(crate) fn is_lost(&self) -> bool {
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
         match self {
             Self::Timeout(_) | Self::Conflict => false,
             Self::Unreachable(_) => true,
@@ -57,7 +67,8 @@ impl CallError {
     }
 
     /// Trying again may help: nobody there, or somebody there who can't yet.
-    pub(crate) fn is_passing(&self) -> bool {
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
         match self {
             Self::Timeout(_) => false,
             Self::Unreachable(_) | Self::Conflict => true,
@@ -67,14 +78,17 @@ impl CallError {
 }
 
 /// A message with its deadline, so that the other side too stops working at it.
-pub(crate) fn request<T>(message: T, limit: Duration) -> Request<T> {
+pub fn request<T>(message: T, limit: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(limit);
     request
 }
 
 /// Waits for the answer to `name` ("part.method"), at most `limit`.
-pub(crate) async fn within<T>(
+///
+/// # Errors
+/// If there is none in time, or it is one.
+pub async fn within<T>(
     limit: Duration,
     name: &'static str,
     call: impl Future<Output = Result<Response<T>, Status>>,
