@@ -180,7 +180,7 @@ mod tests {
             )
         );
         assert_eq!(ServerIce::of("v=0\r\n"), None);
-        let line = |mid: &str| Line { kind: MediaKind::Audio, mid: mid.to_owned() };
+        let line = |mid: &str| Line { kind: kaigi_proto::v1::MediaKind::Audio, mid: mid.to_owned() };
         assert!(all_flow(&answer, &[line("1")]));
         assert!(!all_flow(&answer, &[line("0")]) && !all_flow(&answer, &[line("2")]));
     }

@@ -278,7 +278,7 @@ async fn take(
 ) -> Result<End, End> {
     let leg = hold.leg.insert(Leg::new(&stage.leg, &[]).await.map_err(failed)?);
     let answer = leg.answer(offer, Directions::default()).await.map_err(failed)?;
-    let far = hold.far.insert(Far::Peer(way));
+    let far = hold.far.insert(Far::Peer(Box::new(way)));
     far.answer(answer).await.map_err(failed)?;
     Ok(talk(connection, stage, leg, far, None).await)
 }

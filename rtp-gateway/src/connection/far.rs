@@ -42,7 +42,7 @@ pub(crate) enum FarNews {
 #[derive(Debug)]
 pub(crate) enum Far {
     Room(Box<RoomPlace>),
-    Peer(PeerWay),
+    Peer(Box<PeerWay>),
 }
 
 /// The way to another peer.
@@ -140,7 +140,7 @@ impl PeerWay {
         match tokio::time::timeout(RINGING, answered).await {
             Ok(answer) => {
                 let answer = answer?;
-                Ok((Far::Peer(self), answer))
+                Ok((Far::Peer(Box::new(self)), answer))
             }
             Err(_) => Err(FarError::NoAnswer(self.to)),
         }

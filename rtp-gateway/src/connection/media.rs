@@ -222,7 +222,7 @@ async fn take(
     }
     connection.set_lanes(lanes.clone());
     let answer = leg.answer(offer, directions).await.map_err(failed)?;
-    let far = hold.far.insert(Far::Peer(way));
+    let far = hold.far.insert(Far::Peer(Box::new(way)));
     far.answer(bandwidth_limited(&answer, limits.0, limits.1)).await.map_err(failed)?;
     Ok(talk(connection, leg, far, &lanes, directions).await)
 }
