@@ -18,7 +18,7 @@ const SECRET_BYTES: usize = 32;
 
 /// Variables of the launcher's own environment that only the cluster-manager is to see.
 const CREDENTIALS: [&str; 3] = ["KAIGI_REDIS", "KAIGI_SEAL_KEY", TURN_SECRET];
-/// The one that only portals and the TURN server are to see.
+/// The one that only portals, the TURN server and the RTP gateway are to see.
 const TURN_SECRET: &str = "KAIGI_TURN_SECRET";
 
 /// One process, ready to be started any number of times with the same addresses.
@@ -63,7 +63,9 @@ pub fn plan(settings: &Settings, turn: Option<&TurnSecret>) -> Result<Vec<Spec>,
     Ok(specs
         .map(|((replica, listen), health)| {
             let mut spec = spec(settings, replica, *listen, *health, &cluster, &secret);
-            let turn = turn.filter(|_| matches!(replica.process, Process::Portal | Process::TurnServer));
+            let knows =
+                matches!(replica.process, Process::Portal | Process::TurnServer | Process::RtpGateway);
+            let turn = turn.filter(|_| knows);
             // Before what was given for the process.
             spec.env.splice(0..0, turn.map(|turn| (TURN_SECRET.into(), turn.text().into())));
             spec
@@ -142,6 +144,10 @@ fn spec(
     // Likewise.
     if let (Process::Portal, Some(turn)) = (process, &settings.turn) {
         env.push(("KAIGI_OWN_ICE_SERVERS".into(), turn.urls(settings).join(",").into()));
+    }
+    // Likewise; it is on the same machine.
+    if let (Process::RtpGateway, Some(turn)) = (process, &settings.turn) {
+        env.push(("KAIGI_GATEWAY_OWN_ICE_SERVERS".into(), turn.near_url(settings).into()));
     }
     env.extend(own.env.iter().map(|(name, value)| (name.into(), value.into())));
     Spec { replica, program: settings.program(process), args: args.0, without_env, env, health }
@@ -313,6 +319,7 @@ mod tests {
             turns-port = 443
             turn-host = "turn.example.org"
             turn-secret = "shared"
+            gateway-port = 8000
             tls = "self-signed"
             data-dir = "/d"
             "#,
@@ -335,6 +342,11 @@ mod tests {
             ("shared".into(), "shared".into())
         );
         assert!(!access.env.iter().any(|(name, _)| name == "KAIGI_TURN_SECRET"));
+        let gateway = of(Process::RtpGateway);
+        assert_eq!(
+            (variable(gateway, "KAIGI_TURN_SECRET"), variable(gateway, "KAIGI_GATEWAY_OWN_ICE_SERVERS")),
+            ("shared".to_owned(), "turn:127.0.0.1:3478?transport=udp".to_owned())
+        );
         assert_eq!(
             variable(portal, "KAIGI_OWN_ICE_SERVERS"),
             "stun:turn.example.org:3478,turn:turn.example.org:3478?transport=udp,turn:turn.example.org:3478?transport=tcp,turns:turn.example.org:443?transport=tcp"

@@ -77,6 +77,18 @@ impl Turn {
     }
 }
 
+impl Turn {
+    /// Where processes on this machine reach it, by UDP: many routers bring nothing back that goes to their own public address from within.
+    pub(crate) fn near_url(&self, settings: &Settings) -> String {
+        let port = self.port;
+        match settings.bind {
+            IpAddr::V6(bind) if !bind.is_unspecified() => format!("turn:[{bind}]:{port}?transport=udp"),
+            IpAddr::V4(bind) if !bind.is_unspecified() => format!("turn:{bind}:{port}?transport=udp"),
+            IpAddr::V4(_) | IpAddr::V6(_) => format!("turn:127.0.0.1:{port}?transport=udp"),
+        }
+    }
+}
+
 fn without_port(host: &str) -> &str {
     if let Some((address, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return address;

@@ -13,11 +13,11 @@ use crate::{
     Args,
     cluster::Cluster,
     connection::{AFTERLIFE, Common, DataConnection, MediaConnection, Stage},
-    ice,
+    ice::IceServers,
     ids::{DataConnectionId, DataId, MediaConnectionId, MediaId, RtcpId},
     leg::LegSettings,
     media::{Outlet, Ports},
-    peer::Peer,
+    peer::{Peer, unix_time},
 };
 
 /// A table whose entries come and go.
@@ -55,13 +55,20 @@ pub(crate) struct Gateway {
     pub(crate) data: Ports<DataId>,
     pub(crate) stop: CancellationToken,
     outlet: Arc<Outlet>,
+    ice_servers: IceServers,
     peers: Table<String, Peer>,
     media_connections: Table<MediaConnectionId, MediaConnection>,
     data_connections: Table<DataConnectionId, DataConnection>,
 }
 
 impl Gateway {
-    pub(crate) fn new(args: Args, cluster: Cluster, outlet: Outlet, stop: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(
+        args: Args,
+        ice_servers: IceServers,
+        cluster: Cluster,
+        outlet: Outlet,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
         let total = Arc::new(AtomicUsize::new(0));
         let (address, most) = (args.rtp_address, args.max_ports);
         Arc::new(Self {
@@ -69,6 +76,7 @@ impl Gateway {
             rtcp: Ports::new(address, total.clone(), most),
             data: Ports::new(address, total, most),
             outlet: Arc::new(outlet),
+            ice_servers,
             peers: Table::default(),
             media_connections: Table::default(),
             data_connections: Table::default(),
@@ -89,7 +97,7 @@ impl Gateway {
             cluster: self.cluster.clone(),
             leg: LegSettings {
                 addresses: self.args.webrtc_address.clone(),
-                ice_servers: ice::servers(&self.args.ice_servers, turn),
+                ice_servers: self.ice_servers.for_leg(turn, unix_time()),
             },
             outlet: self.outlet.clone(),
         }
