@@ -38,6 +38,8 @@ pub struct Encrypted {
     pub cert: PathBuf,
     /// Private key.
     pub key: PathBuf,
+    /// Whether HTTPS comes by it, too.
+    pub is_shared: bool,
 }
 
 impl Turn {
@@ -45,6 +47,11 @@ impl Turn {
     pub(crate) fn ports(&self) -> impl Iterator<Item = (&'static str, u16)> {
         let encrypted = self.encrypted.iter().map(|encrypted| ("--turns-port", encrypted.port));
         [("--turn-port", self.port)].into_iter().chain(encrypted)
+    }
+
+    /// The port by which HTTPS comes, too.
+    pub(crate) fn shared_port(&self) -> Option<u16> {
+        self.encrypted.as_ref().filter(|encrypted| encrypted.is_shared).map(|encrypted| encrypted.port)
     }
 
     /// Where clients look for it.
