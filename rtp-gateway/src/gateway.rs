@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,6 +46,22 @@ pub(crate) enum PeerTableError {
     TooMany,
     #[error("a peer of that id is there")]
     Taken,
+    #[error(transparent)]
+    Ending(#[from] Ending),
+}
+
+/// Nothing new begins here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the gateway is about to end")]
+pub(crate) struct Ending;
+
+/// Why a connection does not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ConnectionTableError {
+    #[error("the service has too many connections")]
+    TooMany,
+    #[error(transparent)]
+    Ending(#[from] Ending),
 }
 
 /// See the module's description.
@@ -54,6 +73,7 @@ pub(crate) struct Gateway {
     pub(crate) rtcp: Ports<RtcpId>,
     pub(crate) data: Ports<DataId>,
     pub(crate) stop: CancellationToken,
+    draining: AtomicBool,
     outlet: Arc<Outlet>,
     ice_servers: IceServers,
     peers: Table<String, Peer>,
@@ -75,6 +95,7 @@ impl Gateway {
             media: Ports::new(address, total.clone(), most),
             rtcp: Ports::new(address, total.clone(), most),
             data: Ports::new(address, total, most),
+            draining: AtomicBool::new(false),
             outlet: Arc::new(outlet),
             ice_servers,
             peers: Table::default(),
@@ -103,6 +124,15 @@ impl Gateway {
         }
     }
 
+    /// From now on nothing new begins; what there is goes on.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn takes_more(&self) -> Result<(), Ending> {
+        if self.draining.load(Ordering::Relaxed) { Err(Ending) } else { Ok(()) }
+    }
+
     /// Whether a service has nothing left that must not be cut off.
     pub(crate) fn is_idle(&self) -> bool {
         self.media_connections.lock().values().all(|one| one.common.ended.is_cancelled())
@@ -115,6 +145,7 @@ impl Gateway {
 
     /// Whether a peer of that id may come.
     pub(crate) fn has_room_for_peer(&self, id: &str, service: &str) -> Result<(), PeerTableError> {
+        self.takes_more()?;
         let peers = self.peers.lock();
         if peers.contains_key(id) {
             return Err(PeerTableError::Taken);
@@ -173,14 +204,19 @@ impl Gateway {
         media + self.data_connections.lock().values().filter(|one| one.service == service).count()
     }
 
-    /// Makes a connection known until it is over, and its ports with it; `None` if its service has too many.
+    /// Whether a service may have one more connection.
+    fn has_room_for_connection(&self, service: &str) -> Result<(), ConnectionTableError> {
+        self.takes_more()?;
+        let full = self.connections_of(service) >= self.args.max_connections;
+        if full { Err(ConnectionTableError::TooMany) } else { Ok(()) }
+    }
+
+    /// Makes a connection known until it is over, and its ports with it.
     pub(crate) fn add_media_connection(
         self: &Arc<Self>,
         connection: MediaConnection,
-    ) -> Option<Arc<MediaConnection>> {
-        if self.connections_of(&connection.service) >= self.args.max_connections {
-            return None;
-        }
+    ) -> Result<Arc<MediaConnection>, ConnectionTableError> {
+        self.has_room_for_connection(&connection.service)?;
         let connection = Arc::new(connection);
         self.media_connections.lock().insert(connection.id.clone(), connection.clone());
         let (gateway, added) = (self.clone(), connection.clone());
@@ -193,17 +229,15 @@ impl Gateway {
             ports.rtcp.iter().for_each(|id| drop(gateway.rtcp.close(id)));
         });
         metrics::counter!("kaigi_gateway_connections_total", "kind" => "media").increment(1);
-        Some(connection)
+        Ok(connection)
     }
 
     /// The same with a connection of data.
     pub(crate) fn add_data_connection(
         self: &Arc<Self>,
         connection: DataConnection,
-    ) -> Option<Arc<DataConnection>> {
-        if self.connections_of(&connection.service) >= self.args.max_connections {
-            return None;
-        }
+    ) -> Result<Arc<DataConnection>, ConnectionTableError> {
+        self.has_room_for_connection(&connection.service)?;
         let connection = Arc::new(connection);
         self.data_connections.lock().insert(connection.id.clone(), connection.clone());
         let (gateway, added) = (self.clone(), connection.clone());
@@ -214,7 +248,7 @@ impl Gateway {
             ports.iter().for_each(|id| drop(gateway.data.close(id)));
         });
         metrics::counter!("kaigi_gateway_connections_total", "kind" => "data").increment(1);
-        Some(connection)
+        Ok(connection)
     }
 
     /// Ends a connection, and waits until it has.

@@ -79,6 +79,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
     tokio::spawn(async move {
         shutdown.begun().await;
         health.set_ready(false);
+        draining.drain();
         shutdown.drained(limit, || draining.is_idle()).await;
     });
     let ending = stop.clone();

@@ -141,6 +141,16 @@ export class FurtherGateway extends Gateway {
     return gateway;
   }
 
+  /** Asks it to end, when it has nothing left. */
+  drain(): void {
+    this.process.kill('SIGTERM');
+  }
+
+  /** How it has ended. */
+  get exitCode(): number | null {
+    return this.process.exitCode;
+  }
+
   async stop(): Promise<void> {
     if (this.process.exitCode !== null || this.process.signalCode !== null) return;
     const ended = once(this.process, 'exit');

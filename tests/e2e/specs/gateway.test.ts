@@ -355,7 +355,7 @@ describe('two devices', () => {
 });
 
 describe('devices at two gateways', () => {
-  it('call each other, and send each other datagrams', async () => {
+  it('call each other, and send each other datagrams, until one of them is to end', async () => {
     const other = await FurtherGateway.start(kaigi);
     const [from, to] = [await Device.open(), await Device.open()];
     try {
@@ -387,8 +387,21 @@ describe('devices at two gateways', () => {
         to.send('back', two.port);
         return to.received.some((message) => message.toString() === 'there') && from.received.some((message) => message.toString() === 'back');
       });
+
+      // It is to end: what there is goes on, and nothing new begins.
+      other.drain();
+      await until('it takes no more peers', async () => (await other.call('POST', '/peers', { key: kaigi.service.id, domain: 'garden', peer_id: 'late' })).status === 408);
+      const refused = await camera.call('shed', { video: true, audio: false, video_params: video(await gateway.mediaPort(true)) });
+      await gateway.event(`/media/connections/${refused}/events`, 'ERROR');
+      const before = to.received.length;
+      await until('datagrams still go through', () => {
+        from.send('still', one.port);
+        return to.received.length > before;
+      });
+      expect(other.exitCode).toBeNull();
       await gateway.hangUp(params.data_connection_id);
-      await other.event(`/data/connections/${offered.data_connection_id}/events`, 'CLOSE');
+      await until('it has ended', () => other.exitCode !== null);
+      expect(other.exitCode).toBe(0);
     } finally {
       from.close();
       to.close();
