@@ -68,6 +68,9 @@ pub struct Options {
     /// [default: none]
     #[arg(long, env = "KAIGI_TURNS_PORT", value_name = "PORT")]
     pub turns_port: Option<u16>,
+    /// Whether --turns-port is for HTTPS, too: pages and signaling go by it to the portals, so that one port is enough [default: false]
+    #[arg(long, env = "KAIGI_SHARE_TURNS_PORT", value_name = "BOOL", action = ArgAction::Set)]
+    pub share_turns_port: Option<bool>,
     /// Host name or address under which clients reach that server [default: the first of --announce, --public-host, --bind, or
     /// the address from which this machine reaches others]
     #[arg(long, env = "KAIGI_TURN_HOST", value_name = "HOST")]
@@ -261,6 +264,7 @@ impl Options {
             tls_key: self.tls_key.or(other.tls_key),
             turn_port: self.turn_port.or(other.turn_port),
             turns_port: self.turns_port.or(other.turns_port),
+            share_turns_port: self.share_turns_port.or(other.share_turns_port),
             turn_host: self.turn_host.or(other.turn_host),
             turn_secret: self.turn_secret.or(other.turn_secret),
             web_root: self.web_root.or(other.web_root),

@@ -10,7 +10,7 @@ use crate::{
     ports::{self, NoFreePorts},
     process::{Process, Replica},
     settings::{SealKey, Settings, Tls},
-    turn::{self, Encrypted, TurnSecret},
+    turn::{self, Encrypted, Turn, TurnSecret},
 };
 
 /// Bytes of the cluster secret.
@@ -18,7 +18,7 @@ const SECRET_BYTES: usize = 32;
 
 /// Variables of the launcher's own environment that only the cluster-manager is to see.
 const CREDENTIALS: [&str; 3] = ["KAIGI_REDIS", "KAIGI_SEAL_KEY", TURN_SECRET];
-/// The one that only portals and the TURN server are to see.
+/// The one that only portals, the TURN server and the RTP gateway are to see.
 const TURN_SECRET: &str = "KAIGI_TURN_SECRET";
 
 /// One process, ready to be started any number of times with the same addresses.
@@ -47,8 +47,18 @@ pub fn plan(settings: &Settings, turn: Option<&TurnSecret>) -> Result<Vec<Spec>,
     let reserved: Vec<u16> = reserved.into_iter().map(|(_, port)| port).collect();
     let replicas: Vec<Replica> = settings.replicas().collect();
     let count = replicas.len();
+    let shared_port = settings.turn.as_ref().and_then(Turn::shared_port);
+    let is_door = |replica: &&Replica| shared_port.is_some() && replica.process == Process::Portal;
+    let doors: Vec<Replica> = replicas.iter().filter(is_door).copied().collect();
     // What is free on one loopback address is on all, but for what somebody has put on one of them alone.
-    let ports = ports::free(2 * count, &reserved)?;
+    let mut ports = ports::free(2 * count + doors.len(), &reserved)?;
+    let inside = ports.split_off(2 * count);
+    let shared = Shared {
+        port: shared_port.unwrap_or_default(),
+        portals: (doors.iter().zip(inside))
+            .map(|(portal, free)| (*portal, SocketAddr::new(settings.inside_of(*portal), free.port())))
+            .collect(),
+    };
     let addresses: Vec<SocketAddr> = ports
         .iter()
         .zip(replicas.iter().cycle())
@@ -62,8 +72,10 @@ pub fn plan(settings: &Settings, turn: Option<&TurnSecret>) -> Result<Vec<Spec>,
     let specs = replicas.into_iter().zip(listens).zip(healths);
     Ok(specs
         .map(|((replica, listen), health)| {
-            let mut spec = spec(settings, replica, *listen, *health, &cluster, &secret);
-            let turn = turn.filter(|_| matches!(replica.process, Process::Portal | Process::TurnServer));
+            let mut spec = spec(settings, replica, (*listen, *health), &cluster, &shared, &secret);
+            let knows =
+                matches!(replica.process, Process::Portal | Process::TurnServer | Process::RtpGateway);
+            let turn = turn.filter(|_| knows);
             // Before what was given for the process.
             spec.env.splice(0..0, turn.map(|turn| (TURN_SECRET.into(), turn.text().into())));
             spec
@@ -74,9 +86,9 @@ pub fn plan(settings: &Settings, turn: Option<&TurnSecret>) -> Result<Vec<Spec>,
 fn spec(
     settings: &Settings,
     replica: Replica,
-    listen: SocketAddr,
-    health: SocketAddr,
+    (listen, health): (SocketAddr, SocketAddr),
     cluster: &str,
+    shared: &Shared,
     secret: &str,
 ) -> Spec {
     let process = replica.process;
@@ -112,8 +124,14 @@ fn spec(
                 args.put("--announce", announce.join(","));
             }
         }
-        Process::TurnServer => turn_server(settings, &mut args),
-        Process::Portal => portal(settings, replica, &mut args),
+        Process::TurnServer => {
+            turn_server(settings, &mut args);
+            shared.tell_server(&mut args);
+        }
+        Process::Portal => {
+            portal(settings, replica, &mut args);
+            shared.tell_portal(replica, &mut args);
+        }
         Process::RtpGateway => {
             let port = settings.gateway_port.unwrap_or_default();
             args.put("--api-listen", SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string())
@@ -143,8 +161,34 @@ fn spec(
     if let (Process::Portal, Some(turn)) = (process, &settings.turn) {
         env.push(("KAIGI_OWN_ICE_SERVERS".into(), turn.urls(settings).join(",").into()));
     }
+    // Likewise; it is on the same machine.
+    if let (Process::RtpGateway, Some(turn)) = (process, &settings.turn) {
+        env.push(("KAIGI_GATEWAY_OWN_ICE_SERVERS".into(), turn.near_url(settings).into()));
+    }
     env.extend(own.env.iter().map(|(name, value)| (name.into(), value.into())));
     Spec { replica, program: settings.program(process), args: args.0, without_env, env, health }
+}
+
+/// The port of the TURN server by which HTTPS comes, and where the portals have it passed on to.
+struct Shared {
+    port: u16,
+    /// None where it is not shared.
+    portals: Vec<(Replica, SocketAddr)>,
+}
+
+impl Shared {
+    fn tell_server(&self, args: &mut Args) {
+        let portals: Vec<_> = self.portals.iter().map(|(_, address)| address.to_string()).collect();
+        if !portals.is_empty() {
+            args.put("--https-to", portals.join(","));
+        }
+    }
+
+    fn tell_portal(&self, replica: Replica, args: &mut Args) {
+        if let Some((_, address)) = self.portals.iter().find(|(portal, _)| *portal == replica) {
+            args.put("--proxy-listen", address.to_string()).put("--proxy-port", self.port.to_string());
+        }
+    }
 }
 
 /// Where media of other nodes come in, if that is not where they come in anyway.
@@ -181,7 +225,7 @@ fn portal(settings: &Settings, replica: Replica, args: &mut Args) {
 fn turn_server(settings: &Settings, args: &mut Args) {
     let Some(turn) = &settings.turn else { return };
     args.put("--bind", settings.bind.to_string()).put("--port", turn.port.to_string());
-    if let Some(Encrypted { port, cert, key }) = &turn.encrypted {
+    if let Some(Encrypted { port, cert, key, .. }) = &turn.encrypted {
         args.put("--tls-port", port.to_string()).put("--tls-cert", cert).put("--tls-key", key);
     }
     if !settings.announce.is_empty() {
@@ -313,6 +357,7 @@ mod tests {
             turns-port = 443
             turn-host = "turn.example.org"
             turn-secret = "shared"
+            gateway-port = 8000
             tls = "self-signed"
             data-dir = "/d"
             "#,
@@ -335,6 +380,11 @@ mod tests {
             ("shared".into(), "shared".into())
         );
         assert!(!access.env.iter().any(|(name, _)| name == "KAIGI_TURN_SECRET"));
+        let gateway = of(Process::RtpGateway);
+        assert_eq!(
+            (variable(gateway, "KAIGI_TURN_SECRET"), variable(gateway, "KAIGI_GATEWAY_OWN_ICE_SERVERS")),
+            ("shared".to_owned(), "turn:127.0.0.1:3478?transport=udp".to_owned())
+        );
         assert_eq!(
             variable(portal, "KAIGI_OWN_ICE_SERVERS"),
             "stun:turn.example.org:3478,turn:turn.example.org:3478?transport=udp,turn:turn.example.org:3478?transport=tcp,turns:turn.example.org:443?transport=tcp"
@@ -345,6 +395,22 @@ mod tests {
             (value(turn, "--allow-peers").unwrap(), value(turn, "--near-peers")),
             ("local:10000-10000".into(), None)
         );
+    }
+
+    #[test]
+    fn portals_take_what_comes_by_a_port_that_is_shared() {
+        let shared =
+            "turn-port = 3478\nturns-port = 443\ntls = \"self-signed\"\nportals = 2\nshare-turns-port = ";
+        let specs = planned(&format!("{shared}true"));
+        let of = |process| specs.iter().filter(move |spec| spec.replica.process == process);
+        let turn = of(Process::TurnServer).next().unwrap();
+        let doors: Vec<_> = of(Process::Portal).map(|spec| value(spec, "--proxy-listen").unwrap()).collect();
+        assert_eq!(value(turn, "--https-to").unwrap(), doors.join(","));
+        assert_ne!(doors[0], doors[1]);
+        assert!(of(Process::Portal).all(|spec| value(spec, "--proxy-port").as_deref() == Some("443")));
+        let all = planned(&format!("{shared}false"));
+        let told = ["--https-to", "--proxy-listen", "--proxy-port"];
+        assert!(all.iter().all(|spec| told.iter().all(|flag| value(spec, flag).is_none())));
     }
 
     #[test]

@@ -18,6 +18,9 @@ const NAME_DEADLINE: Duration = Duration::from_secs(30);
 /// Between two tries.
 const NAME_PAUSE: Duration = Duration::from_millis(500);
 
+/// Where an RTP gateway has its ports for devices.
+const GATEWAY_ADDRESS: &str = "KAIGI_GATEWAY_RTP_ADDRESS";
+
 /// What is run, and what of its settings depends on the place. All other settings are the process's own.
 #[derive(Args, Clone, Debug)]
 pub struct Run {
@@ -46,7 +49,12 @@ pub struct Run {
     /// File with the URL of Redis, instead of KAIGI_REDIS; read for the cluster-manager alone
     #[arg(long, env = "KAIGI_REDIS_FILE", value_name = "FILE")]
     pub redis_file: Option<PathBuf>,
-    /// File with the IP addresses that clients are told, instead of KAIGI_ANNOUNCE: each machine's own; read for the access-node alone
+    /// File with the secret that the portals share with TURN servers, instead of KAIGI_TURN_SECRET; read for the portal, the turn-server and the
+    /// rtp-gateway alone
+    #[arg(long, env = "KAIGI_TURN_SECRET_FILE", value_name = "FILE")]
+    pub turn_secret_file: Option<PathBuf>,
+    /// File with the IP addresses that clients are told, instead of KAIGI_ANNOUNCE: each machine's own; read for the access-node and the
+    /// turn-server alone
     #[arg(long, env = "KAIGI_ANNOUNCE_FILE", value_name = "FILE")]
     pub announce_file: Option<PathBuf>,
     /// Directory of the programs [default: where this one is]
@@ -122,7 +130,12 @@ impl Run {
         let files = [
             ("KAIGI_CLUSTER_SECRET", self.cluster_secret_file, true),
             ("KAIGI_REDIS", self.redis_file, is(Process::ClusterManager)),
-            ("KAIGI_ANNOUNCE", self.announce_file, is(Process::AccessNode)),
+            (
+                "KAIGI_TURN_SECRET",
+                self.turn_secret_file,
+                is(Process::Portal) || is(Process::TurnServer) || is(Process::RtpGateway),
+            ),
+            ("KAIGI_ANNOUNCE", self.announce_file, is(Process::AccessNode) || is(Process::TurnServer)),
         ];
         for (name, file, wanted) in files {
             let Some(file) = file.filter(|_| wanted) else { continue };
@@ -140,6 +153,10 @@ impl Run {
                     (host.unwrap_or_else(|| own.to_string()), link.unwrap_or(own))
                 }
             };
+            // Devices reach it where the other processes do, unless it is said where.
+            if self.process == Process::RtpGateway && variable(GATEWAY_ADDRESS).is_none() {
+                env.push((GATEWAY_ADDRESS, link.to_string().into()));
+            }
             env.push(("KAIGI_CLUSTER", self.cluster.into()));
             env.push(("KAIGI_INTERNAL_HOST", host.into()));
             env.push(("KAIGI_LINK_ADDRESS", link.to_string().into()));
@@ -239,6 +256,15 @@ mod tests {
         assert_eq!(variable(&mixer, "KAIGI_LISTEN").as_deref(), Some("0.0.0.0:10080"));
         assert_eq!(variable(&mixer, "KAIGI_HEALTH_LISTEN").as_deref(), Some("0.0.0.0:9090"));
 
+        assert_eq!(variable(&mixer, GATEWAY_ADDRESS), None);
+        let gateway = ["rtp-gateway", "--link-address", "192.0.2.1"];
+        let address = prepared(&gateway).await.unwrap();
+        assert_eq!(variable(&address, GATEWAY_ADDRESS).as_deref(), Some("192.0.2.1"));
+        let set = |name: &str| (name == GATEWAY_ADDRESS).then(|| "127.0.0.1".into());
+        let line = Line::parse_from([&["run"], &gateway[..]].concat());
+        let own = line.run.prepare(set, Some(Path::new("/programs"))).await.unwrap();
+        assert_eq!(variable(&own, GATEWAY_ADDRESS), None);
+
         let given = ["--internal-host", "mixer.example", "--link-address", "192.0.2.1"];
         let unknown = ["mixer-node", "--cluster", "http://nowhere.invalid:1", "--", "--max-load", "0.5"];
         let mixer = prepared(&[&unknown[..3], &given, &unknown[3..]].concat()).await.unwrap();
@@ -274,7 +300,9 @@ mod tests {
         };
         let (secret, redis) = (file("secret", "shared\n"), file("redis", "redis://:hidden@db\n"));
         let announce = file("announce", "203.0.113.7,2001:db8::7\n");
+        let turn = file("turn", "north\n");
         let files = ["--cluster-secret-file", &secret, "--redis-file", &redis, "--announce-file", &announce];
+        let files = [&files[..], &["--turn-secret-file", &turn]].concat();
         let of = async |process: &str| prepared(&[&[process], &files[..]].concat()).await.unwrap();
         let (manager, access, portal) =
             (of("cluster-manager").await, of("access-node").await, of("portal").await);
@@ -286,6 +314,13 @@ mod tests {
         assert_eq!(variable(&access, "KAIGI_ANNOUNCE").as_deref(), Some("203.0.113.7,2001:db8::7"));
         assert_eq!((variable(&portal, "KAIGI_REDIS"), variable(&portal, "KAIGI_ANNOUNCE")), (None, None));
         assert_eq!(variable(&manager, "KAIGI_INTERNAL_HOST"), None);
+        let relay = of("turn-server").await;
+        assert_eq!(variable(&relay, "KAIGI_ANNOUNCE"), variable(&access, "KAIGI_ANNOUNCE"));
+        for (each, turn) in
+            [(&relay, Some("north")), (&portal, Some("north")), (&access, None), (&manager, None)]
+        {
+            assert_eq!(variable(each, "KAIGI_TURN_SECRET").as_deref(), turn);
+        }
 
         let empty = file("empty", " \n");
         let error = prepared(&["portal", "--cluster-secret-file", &empty]).await.unwrap_err();

@@ -51,6 +51,9 @@ pub enum SettingsError {
     /// What belongs to a TURN server that does not run.
     #[error("{0} is for the TURN server of --turn-port")]
     NoTurnServer(&'static str),
+    /// A port is to be shared that there is not.
+    #[error("--share-turns-port is for the port of --turns-port")]
+    NoTurnsPort,
     /// TURN over TLS without a certificate.
     #[error("--turns-port needs a certificate: --tls self-signed, or --tls-cert and --tls-key")]
     TurnsWithoutCertificate,
@@ -191,11 +194,15 @@ impl Settings {
             TlsMode::SelfSigned => Some((data_dir.join("portal-cert.pem"), data_dir.join("portal-key.pem"))),
             TlsMode::Off | TlsMode::Files => files.clone(),
         };
+        let is_shared = given.share_turns_port.unwrap_or(false);
+        if is_shared && given.turns_port.is_none() {
+            return Err(SettingsError::NoTurnsPort);
+        }
         let turn = match (given.turn_port, given.turns_port, given.turn_host.filter(|host| !host.is_empty()))
         {
             (Some(port), turns_port, host) => {
                 let encrypted = turns_port.map(|port| match certificate {
-                    Some((cert, key)) => Ok(Encrypted { port, cert, key }),
+                    Some((cert, key)) => Ok(Encrypted { port, cert, key, is_shared }),
                     None => Err(SettingsError::TurnsWithoutCertificate),
                 });
                 Some(Turn { port, encrypted: encrypted.transpose()?, host })

@@ -38,6 +38,8 @@ pub struct Encrypted {
     pub cert: PathBuf,
     /// Private key.
     pub key: PathBuf,
+    /// Whether HTTPS comes by it, too.
+    pub is_shared: bool,
 }
 
 impl Turn {
@@ -45,6 +47,11 @@ impl Turn {
     pub(crate) fn ports(&self) -> impl Iterator<Item = (&'static str, u16)> {
         let encrypted = self.encrypted.iter().map(|encrypted| ("--turns-port", encrypted.port));
         [("--turn-port", self.port)].into_iter().chain(encrypted)
+    }
+
+    /// The port by which HTTPS comes, too.
+    pub(crate) fn shared_port(&self) -> Option<u16> {
+        self.encrypted.as_ref().filter(|encrypted| encrypted.is_shared).map(|encrypted| encrypted.port)
     }
 
     /// Where clients look for it.
@@ -74,6 +81,18 @@ impl Turn {
             self.encrypted.iter().map(|encrypted| format!("turns:{host}:{}?transport=tcp", encrypted.port)),
         );
         urls
+    }
+}
+
+impl Turn {
+    /// Where processes on this machine reach it, by UDP: many routers bring nothing back that goes to their own public address from within.
+    pub(crate) fn near_url(&self, settings: &Settings) -> String {
+        let port = self.port;
+        match settings.bind {
+            IpAddr::V6(bind) if !bind.is_unspecified() => format!("turn:[{bind}]:{port}?transport=udp"),
+            IpAddr::V4(bind) if !bind.is_unspecified() => format!("turn:{bind}:{port}?transport=udp"),
+            IpAddr::V4(_) | IpAddr::V6(_) => format!("turn:127.0.0.1:{port}?transport=udp"),
+        }
     }
 }
 

@@ -163,6 +163,7 @@ fn what_can_not_work_is_refused() {
         refused(&["--turn-port", "3478", "--turns-port", "443"]),
         SettingsError::TurnsWithoutCertificate
     );
+    assert_eq!(refused(&["--turn-port", "1", "--share-turns-port", "true"]), SettingsError::NoTurnsPort);
     assert_eq!(refused(&["--turn-secret", ""]), SettingsError::EmptyTurnSecret);
     assert_eq!(refused(&["--turn-port", "0"]), SettingsError::PortZero("--turn-port"));
     assert_eq!(

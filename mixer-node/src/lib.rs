@@ -119,6 +119,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> R
     if !missing.is_empty() {
         return Err(RunError::Plugins(missing.join(", ")));
     }
+    drop(tokio::task::spawn_blocking(plugins::load));
     let not_listening = |address: SocketAddr| move |reason: String| RunError::Listen { address, reason };
     let health_address = args.worker.health_listen;
     let health_server = HealthServer::bind(health_address, health.clone())

@@ -1,5 +1,6 @@
 //! The GStreamer elements that this node needs, and the Debian packages that have them.
 
+use gst::prelude::PluginFeatureExtManual;
 use gstreamer as gst;
 
 const BASE: &str = "gstreamer1.0-plugins-base";
@@ -43,6 +44,16 @@ pub struct Missing {
 #[must_use]
 pub fn missing() -> Vec<Missing> {
     missing_by(|element| gst::ElementFactory::find(element).is_some())
+}
+
+/// Loads what is installed, which may take seconds where the libraries have to be read from a slow disk first: who brings the first picture
+/// of a codec is not to wait for that.
+pub fn load() {
+    for (element, _) in NEEDED {
+        if let Some(Err(error)) = gst::ElementFactory::find(element).map(|factory| factory.load()) {
+            tracing::warn!(element, %error, "a plugin can't be loaded");
+        }
+    }
 }
 
 fn missing_by(installed: impl Fn(&str) -> bool) -> Vec<Missing> {

@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
 
@@ -34,6 +34,13 @@ pub struct Args {
     /// Port for the management API; 0 takes a free one
     #[arg(long, env = "KAIGI_MANAGEMENT_PORT", default_value_t = 3000)]
     pub management_port: u16,
+    /// Address at which the turn-server, or another proxy that ends TLS, passes clients on, each behind a header of the PROXY protocol, version 2
+    /// [default: none]. Whoever reaches it may claim to be anybody
+    #[arg(long, env = "KAIGI_PROXY_LISTEN", requires = "proxy_port")]
+    pub proxy_listen: Option<SocketAddr>,
+    /// Port at which clients reach that proxy: tokens name it, and that it has TLS
+    #[arg(long, env = "KAIGI_PROXY_PORT", requires = "proxy_listen", value_parser = clap::value_parser!(u16).range(1..))]
+    pub proxy_port: Option<u16>,
     /// Host name or address, with or without a port, that tokens name; default: what the one who asked for the token used
     #[arg(long, env = "KAIGI_PUBLIC_HOST")]
     pub public_host: Option<String>,
@@ -168,6 +175,14 @@ mod tests {
                 |value: &str| Args::try_parse_from(["p".to_owned(), format!("{flag}={value}")]).is_ok();
             assert_eq!((good.map(parses), bad.map(parses)), ([true; 2], [false; 2]), "{flag}");
         }
+    }
+
+    #[test]
+    fn a_proxy_has_a_port_for_clients() {
+        let parses = |args: &[&str]| Args::try_parse_from([&["p"], args].concat()).is_ok();
+        assert!(parses(&["--proxy-listen", "127.0.0.1:8090", "--proxy-port", "443"]));
+        assert!(!parses(&["--proxy-listen", "127.0.0.1:8090"]));
+        assert!(!parses(&["--proxy-port", "443"]));
     }
 
     #[test]

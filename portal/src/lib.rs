@@ -15,6 +15,7 @@ mod owt_peers;
 mod peers;
 mod portal;
 mod protocol;
+mod proxied;
 mod public_host;
 mod rest;
 mod seal;

@@ -29,6 +29,7 @@ use crate::{
     ice_servers::IceServers,
     owt_peers::OwtPeers,
     peers::{PeerRoomsMode, Peers},
+    proxied::ProxiedAcceptor,
     public_host::PublicHost,
     rest::Management,
     signaling::{Limits, Reconnection, Signaling},
@@ -56,6 +57,7 @@ pub struct Portal {
     http: TcpListener,
     management: TcpListener,
     health_port: TcpListener,
+    proxied: Option<TcpListener>,
     owt_peers: Option<TcpListener>,
     echo: Option<TcpListener>,
     tls: Option<RustlsConfig>,
@@ -83,7 +85,9 @@ impl Portal {
         let echo = args.echo_port.map(|port| listen(SocketAddr::new(args.bind, port))).transpose()?;
         let owt_peers =
             args.owt_peer_port.map(|port| listen(SocketAddr::new(args.bind, port))).transpose()?;
+        let proxied = args.proxy_listen.map(listen).transpose()?;
         Ok(Self {
+            proxied,
             owt_peers,
             echo,
             http: listen(SocketAddr::new(args.bind, args.http_port))?,
@@ -135,6 +139,14 @@ impl Portal {
         self.echo.as_ref().map(TcpListener::local_addr).transpose()
     }
 
+    /// Where a proxy passes clients on, if one does.
+    ///
+    /// # Errors
+    /// If the socket is gone.
+    pub fn proxied_addr(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.proxied.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
     /// Serves until it is to end, and leaves the cluster. If it drains, those who could not come back are waited for, and who can is sent to
     /// come back elsewhere; then, and if it is stopped at once, everybody is dropped.
     ///
@@ -144,14 +156,17 @@ impl Portal {
         let shutdown: Shutdown = shutdown.into();
         let (http_addr, management_addr, health_addr) =
             (self.http_addr()?, self.management_addr()?, self.health_addr()?);
-        let (owt_peers_addr, echo_addr) = (self.owt_peers_addr()?, self.echo_addr()?);
-        let Self { args, health, http, management, health_port, owt_peers, echo, tls } = self;
+        let (owt_peers_addr, echo_addr, proxied_addr) =
+            (self.owt_peers_addr()?, self.echo_addr()?, self.proxied_addr()?);
+        let Self { args, health, http, management, health_port, proxied, owt_peers, echo, tls } = self;
         let trust = args.worker.trust.read()?;
         trust.report();
         let channels = Channels::new(trust);
         let cluster = channels.to_cluster(&args.worker.cluster)?;
         let backend = Backend::new(channels, cluster);
-        let host = PublicHost::new(args.public_host.as_deref(), args.bind, http_addr.port(), tls.is_some());
+        let public_port = args.proxy_port.unwrap_or(http_addr.port());
+        let is_secure = tls.is_some() || args.proxy_port.is_some();
+        let host = PublicHost::new(args.public_host.as_deref(), args.bind, public_port, is_secure);
         let worker_id = new_worker_id(Purpose::Portal);
 
         let reconnection = Reconnection {
@@ -203,6 +218,9 @@ impl Portal {
 
         let handle = Handle::new();
         let mut servers = tokio::task::JoinSet::new();
+        if let Some(listener) = proxied {
+            servers.spawn(serve_proxied(listener, clients.clone(), handle.clone()));
+        }
         servers.spawn(serve(http, tls.clone(), clients, handle.clone()));
         servers.spawn(serve(management, tls.clone(), management_api, handle.clone()));
         if let Some(listener) = owt_peers {
@@ -214,7 +232,7 @@ impl Portal {
             servers.spawn(serve(listener, tls.clone(), router, handle.clone()));
         }
         servers.spawn(serve(health_port, None, health_routes(readiness), handle.clone()));
-        tracing::info!(%http_addr, %management_addr, %health_addr, ?owt_peers_addr, ?echo_addr, tls = tls.is_some(), ?web_root, sample = args.sample, "portal listens");
+        tracing::info!(%http_addr, %management_addr, %health_addr, ?owt_peers_addr, ?echo_addr, ?proxied_addr, tls = tls.is_some(), ?web_root, sample = args.sample, "portal listens");
 
         let load = LoadGauge::default();
         let leaving = CancellationToken::new();
@@ -293,6 +311,16 @@ async fn serve(
             server.serve(service).await
         }
     }
+}
+
+async fn serve_proxied(
+    listener: TcpListener,
+    router: Router,
+    handle: Handle<SocketAddr>,
+) -> std::io::Result<()> {
+    let mut server = axum_server::from_tcp(listener)?.acceptor(ProxiedAcceptor).handle(handle);
+    limit_waiting(server.http_builder());
+    server.serve(router.into_make_service()).await
 }
 
 fn limit_waiting(http: &mut Builder<TokioExecutor>) {

@@ -6,7 +6,7 @@ use clap::Parser;
 use kaigi_telemetry::LogArgs;
 use kaigi_worker::WorkerArgs;
 
-use crate::ice::IceServer;
+use crate::ice::{IceServer, TurnSecret};
 
 /// Brings devices that speak plain RTP and UDP into conferences, and to other peers
 #[derive(Clone, Debug, Parser)]
@@ -27,9 +27,16 @@ pub struct Args {
     /// IP addresses for WebRTC, separated by commas; 0.0.0.0 or :: stands for those of all interfaces
     #[arg(long, env = "KAIGI_GATEWAY_WEBRTC_ADDRESS", default_value = "0.0.0.0", value_delimiter = ',')]
     pub webrtc_address: Vec<IpAddr>,
-    /// STUN and TURN servers for calls between peers, separated by commas: stun:HOST[:PORT], turn:USER:CREDENTIAL@HOST[:PORT]
-    #[arg(long, env = "KAIGI_GATEWAY_ICE_SERVERS", value_delimiter = ',')]
+    /// STUN and TURN servers for calls between peers, by UDP, separated by commas: stun:HOST[:PORT], turn:USER:CREDENTIAL@HOST[:PORT],
+    /// and with --turn-secret turn:HOST[:PORT]
+    #[arg(long, env = "KAIGI_GATEWAY_ICE_SERVERS", value_delimiter = ',', hide_env_values = true)]
     pub ice_servers: Vec<IceServer>,
+    /// Likewise, the TURN server that the launcher runs: used besides the others
+    #[arg(long, env = "KAIGI_GATEWAY_OWN_ICE_SERVERS", value_delimiter = ',', hide_env_values = true)]
+    pub own_ice_servers: Vec<IceServer>,
+    /// Secret shared with the TURN servers that have no user above: each leg gets a credential of its own
+    #[arg(long, env = "KAIGI_TURN_SECRET", hide_env_values = true)]
+    pub turn_secret: Option<TurnSecret>,
     /// Make peers only with a credential that is signed with their service's key
     #[arg(long, env = "KAIGI_GATEWAY_REQUIRE_CREDENTIALS")]
     pub require_credentials: bool,

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,11 +16,11 @@ use crate::{
     Args,
     cluster::Cluster,
     connection::{AFTERLIFE, Common, DataConnection, MediaConnection, Stage},
-    ice,
+    ice::IceServers,
     ids::{DataConnectionId, DataId, MediaConnectionId, MediaId, RtcpId},
     leg::LegSettings,
     media::{Outlet, Ports},
-    peer::Peer,
+    peer::{Peer, unix_time},
 };
 
 /// A table whose entries come and go.
@@ -43,6 +46,22 @@ pub(crate) enum PeerTableError {
     TooMany,
     #[error("a peer of that id is there")]
     Taken,
+    #[error(transparent)]
+    Ending(#[from] Ending),
+}
+
+/// Nothing new begins here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the gateway is about to end")]
+pub(crate) struct Ending;
+
+/// Why a connection does not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ConnectionTableError {
+    #[error("the service has too many connections")]
+    TooMany,
+    #[error(transparent)]
+    Ending(#[from] Ending),
 }
 
 /// See the module's description.
@@ -54,21 +73,31 @@ pub(crate) struct Gateway {
     pub(crate) rtcp: Ports<RtcpId>,
     pub(crate) data: Ports<DataId>,
     pub(crate) stop: CancellationToken,
+    draining: AtomicBool,
     outlet: Arc<Outlet>,
+    ice_servers: IceServers,
     peers: Table<String, Peer>,
     media_connections: Table<MediaConnectionId, MediaConnection>,
     data_connections: Table<DataConnectionId, DataConnection>,
 }
 
 impl Gateway {
-    pub(crate) fn new(args: Args, cluster: Cluster, outlet: Outlet, stop: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(
+        args: Args,
+        ice_servers: IceServers,
+        cluster: Cluster,
+        outlet: Outlet,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
         let total = Arc::new(AtomicUsize::new(0));
         let (address, most) = (args.rtp_address, args.max_ports);
         Arc::new(Self {
             media: Ports::new(address, total.clone(), most),
             rtcp: Ports::new(address, total.clone(), most),
             data: Ports::new(address, total, most),
+            draining: AtomicBool::new(false),
             outlet: Arc::new(outlet),
+            ice_servers,
             peers: Table::default(),
             media_connections: Table::default(),
             data_connections: Table::default(),
@@ -89,10 +118,19 @@ impl Gateway {
             cluster: self.cluster.clone(),
             leg: LegSettings {
                 addresses: self.args.webrtc_address.clone(),
-                ice_servers: ice::servers(&self.args.ice_servers, turn),
+                ice_servers: self.ice_servers.for_leg(turn, unix_time()),
             },
             outlet: self.outlet.clone(),
         }
+    }
+
+    /// From now on nothing new begins; what there is goes on.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn takes_more(&self) -> Result<(), Ending> {
+        if self.draining.load(Ordering::Relaxed) { Err(Ending) } else { Ok(()) }
     }
 
     /// Whether a service has nothing left that must not be cut off.
@@ -107,6 +145,7 @@ impl Gateway {
 
     /// Whether a peer of that id may come.
     pub(crate) fn has_room_for_peer(&self, id: &str, service: &str) -> Result<(), PeerTableError> {
+        self.takes_more()?;
         let peers = self.peers.lock();
         if peers.contains_key(id) {
             return Err(PeerTableError::Taken);
@@ -165,14 +204,19 @@ impl Gateway {
         media + self.data_connections.lock().values().filter(|one| one.service == service).count()
     }
 
-    /// Makes a connection known until it is over, and its ports with it; `None` if its service has too many.
+    /// Whether a service may have one more connection.
+    fn has_room_for_connection(&self, service: &str) -> Result<(), ConnectionTableError> {
+        self.takes_more()?;
+        let full = self.connections_of(service) >= self.args.max_connections;
+        if full { Err(ConnectionTableError::TooMany) } else { Ok(()) }
+    }
+
+    /// Makes a connection known until it is over, and its ports with it.
     pub(crate) fn add_media_connection(
         self: &Arc<Self>,
         connection: MediaConnection,
-    ) -> Option<Arc<MediaConnection>> {
-        if self.connections_of(&connection.service) >= self.args.max_connections {
-            return None;
-        }
+    ) -> Result<Arc<MediaConnection>, ConnectionTableError> {
+        self.has_room_for_connection(&connection.service)?;
         let connection = Arc::new(connection);
         self.media_connections.lock().insert(connection.id.clone(), connection.clone());
         let (gateway, added) = (self.clone(), connection.clone());
@@ -185,17 +229,15 @@ impl Gateway {
             ports.rtcp.iter().for_each(|id| drop(gateway.rtcp.close(id)));
         });
         metrics::counter!("kaigi_gateway_connections_total", "kind" => "media").increment(1);
-        Some(connection)
+        Ok(connection)
     }
 
     /// The same with a connection of data.
     pub(crate) fn add_data_connection(
         self: &Arc<Self>,
         connection: DataConnection,
-    ) -> Option<Arc<DataConnection>> {
-        if self.connections_of(&connection.service) >= self.args.max_connections {
-            return None;
-        }
+    ) -> Result<Arc<DataConnection>, ConnectionTableError> {
+        self.has_room_for_connection(&connection.service)?;
         let connection = Arc::new(connection);
         self.data_connections.lock().insert(connection.id.clone(), connection.clone());
         let (gateway, added) = (self.clone(), connection.clone());
@@ -206,7 +248,7 @@ impl Gateway {
             ports.iter().for_each(|id| drop(gateway.data.close(id)));
         });
         metrics::counter!("kaigi_gateway_connections_total", "kind" => "data").increment(1);
-        Some(connection)
+        Ok(connection)
     }
 
     /// Ends a connection, and waits until it has.

@@ -26,10 +26,11 @@ use kaigi_worker::{Channels, LoadGauge, Registration, Shutdown, Tasks, new_worke
 use tokio::net::TcpListener;
 
 pub use args::Args;
-pub use ice::{IceServer, InvalidIceServer};
+pub use ice::{IceServer, InvalidIceServer, TurnSecret};
 
 use cluster::Cluster;
 use gateway::Gateway;
+use ice::IceServers;
 use media::Outlet;
 
 /// Time for connections and requests to end with the process.
@@ -38,12 +39,14 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The whole process, until it is to end. If it drains, connections that there are may end first. Ready when it is registered.
 ///
 /// # Errors
-/// If an address can't be listened on, or the cluster's is none.
+/// If an address can't be listened on, the cluster's is none, or nobody could use a TURN server that is named.
 pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> anyhow::Result<()> {
     let shutdown: Shutdown = shutdown.into();
     let stop = shutdown.stop().clone();
     // Another part of this process may have done it before; it would be the same one.
     let _: Result<_, _> = rustls::crypto::ring::default_provider().install_default();
+    let servers = [&args.ice_servers[..], &args.own_ice_servers].concat();
+    let ice_servers = IceServers::new(servers, args.turn_secret.clone())?;
     let listen = async |address: SocketAddr| {
         TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))
     };
@@ -66,7 +69,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
         shutdown: shutdown.clone(),
     };
     let limit = args.worker.drain_limit();
-    let gateway = Gateway::new(args, cluster, Outlet::bind().await?, stop.clone());
+    let gateway = Gateway::new(args, ice_servers, cluster, Outlet::bind().await?, stop.clone());
     tracing::info!(worker = %worker_id, %listening, "rtp-gateway runs");
 
     tokio::spawn(health_server.run());
@@ -78,6 +81,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
     tokio::spawn(async move {
         shutdown.begun().await;
         health.set_ready(false);
+        draining.drain();
         shutdown.drained(limit, || draining.is_idle()).await;
     });
     let ending = stop.clone();

@@ -156,6 +156,17 @@ impl Peer {
         }
     }
 
+    /// Tells somebody whose call can't be taken; a page does not know the message, and waits.
+    fn refuse(&self, from: &str, connection: Option<String>) {
+        let (seat, to) = (self.seat.clone(), from.to_owned());
+        let text = Wire { connection, signal: Signal::Leave }.text(&self.id);
+        tokio::spawn(async move {
+            if let Err(error) = seat.send(&to, text).await {
+                tracing::debug!(%error, "who has called is not told that the call is not taken");
+            }
+        });
+    }
+
     /// Somebody is not there any more: calls that are not yet answered will not be. Those that are go on without the hub.
     fn left(&self, who: &str) {
         let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,7 +232,7 @@ fn take(gateway: &Arc<Gateway>, peer: &Arc<Peer>, from: &str, text: &str) {
         let (answer, answered) = oneshot::channel();
         let id = MediaConnectionId::random();
         let new = MediaConnection::new(id.clone(), peer.service.id.clone(), common(), Some(Answer(answer)));
-        let Some(new) = gateway.add_media_connection(new) else { return };
+        let Ok(new) = gateway.add_media_connection(new) else { return peer.refuse(from, connection) };
         let known: Arc<dyn AsRef<Common> + Send + Sync> = new.clone();
         let way = peer.way(from, connection, Arc::downgrade(&known), session(&sdp).map(str::to_owned));
         tokio::spawn(ring(new, stage, Pending { way, offer: sdp, answer: answered }));
@@ -230,7 +241,7 @@ fn take(gateway: &Arc<Gateway>, peer: &Arc<Peer>, from: &str, text: &str) {
         let id = DataConnectionId::random();
         let new =
             DataConnection::new(id.clone(), peer.service.id.clone(), common(), Serialization::default());
-        let Some(new) = gateway.add_data_connection(new) else { return };
+        let Ok(new) = gateway.add_data_connection(new) else { return peer.refuse(from, connection) };
         let known: Arc<dyn AsRef<Common> + Send + Sync> = new.clone();
         let way = peer.way(from, connection, Arc::downgrade(&known), session(&sdp).map(str::to_owned));
         tokio::spawn(accept_data(new, stage, way, sdp));

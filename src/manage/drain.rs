@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Which process.
 #[derive(Args, Clone, Debug)]
 pub struct DrainCommand {
-    /// Id of the process, or the beginning of one (`kaigi node list`); or its kind (portal, conference, access, mixer, streaming) if there is
+    /// Id of the process, or the beginning of one (`kaigi node list`); or its kind (portal, conference, access, mixer, streaming, gateway) if there is
     /// one of that kind
     pub worker: String,
     /// Return at once, without waiting for its end

@@ -13,6 +13,7 @@ use kaigi_telemetry::LogArgs;
 use crate::{
     core::Secret,
     peers::{NearPeer, PeerRule},
+    web::Upstream,
 };
 
 /// Relays clients' media whose networks let nothing else through: TURN and STUN by UDP, TCP and TLS
@@ -37,6 +38,16 @@ pub struct Args {
     /// Private key (PEM) for --tls-port
     #[arg(long, env = "KAIGI_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
+    /// Portals (their --proxy-listen), separated by commas, to whom HTTPS is passed on that comes to --tls-port, each behind a header of the
+    /// PROXY protocol [default: only TURN is served there]
+    #[arg(
+        long,
+        env = "KAIGI_TURN_HTTPS_TO",
+        value_delimiter = ',',
+        value_name = "HOST:PORT",
+        requires = "tls_port"
+    )]
+    pub https_to: Vec<Upstream>,
     /// IP addresses that relayed addresses have, separated by commas, the first of each version (behind NAT: the public one)
     /// [default: that of --bind, or that from which this machine reaches others]
     #[arg(long, env = "KAIGI_ANNOUNCE", value_delimiter = ',')]
@@ -171,7 +182,14 @@ mod tests {
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
-        assert!(parse(&["--tls-port", "443", "--tls-cert", "c", "--tls-key", "k"]).is_ok());
+        let encrypted = ["--tls-port", "443", "--tls-cert", "c", "--tls-key", "k"];
+        assert!(parse(&encrypted).is_ok());
+        assert!(parse(&["--https-to", "portal:8090"]).is_err(), "without a port for TLS");
+        let shared = |to| parse(&[&encrypted[..], &["--https-to", to]].concat());
+        assert_eq!(shared("portal:8090,[::1]:8090").unwrap().https_to.len(), 2);
+        for wrong in ["", "portal", "portal:0", ":8090", "http://portal:8090", "a b:1"] {
+            assert!(shared(wrong).is_err(), "{wrong:?}");
+        }
         assert!(Args::try_parse_from(["kaigi-turn-server"]).is_err(), "without a secret");
     }
 }

@@ -12,6 +12,7 @@ mod relays;
 pub mod shell;
 mod streams;
 mod tls;
+mod web;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use kaigi_worker::Shutdown;
 pub use args::{Args, Ports};
 use listeners::{ListenError, Listeners};
 use shell::Shell;
+pub use web::{InvalidUpstream, Upstream};
 
 /// Why the process ends.
 #[derive(Debug, thiserror::Error)]

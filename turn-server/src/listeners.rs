@@ -8,7 +8,7 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 
-use crate::{Args, tls::Certificate};
+use crate::{Args, tls::Certificate, web};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 256;
@@ -89,7 +89,8 @@ impl Listeners {
             }
         }
         if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
-            let certificate = Certificate::new(cert.clone(), key.clone());
+            let protocols: &[_] = if args.https_to.is_empty() { &[] } else { &web::PROTOCOLS };
+            let certificate = Certificate::new(cert.clone(), key.clone(), protocols);
             if let (Some(_), Err(error)) = (args.tls_port, certificate.acceptor()) {
                 tracing::warn!(%error, "there is no TLS until the certificate can be read");
             }

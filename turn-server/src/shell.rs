@@ -26,7 +26,8 @@ use crate::{
     listeners::Listeners,
     peers::{Peers, own_addresses},
     relays::Relays,
-    streams::{self, Connections},
+    streams::{self, Connections, Encryption},
+    web::Web,
 };
 
 /// What may wait for the server; more datagrams are lost, streams wait.
@@ -57,6 +58,7 @@ pub struct Shell {
     server: Server,
     datagrams: Vec<Arc<UdpSocket>>,
     connections: Connections,
+    web: Option<Arc<Web>>,
     relays: Relays,
     events: mpsc::Receiver<Event>,
     allocations: Arc<AtomicUsize>,
@@ -78,15 +80,19 @@ impl Shell {
         }
         let places = Arc::new(Semaphore::new(args.max_connections.into()));
         let certificate = listeners.certificate.map(Arc::new);
+        let web = (!args.https_to.is_empty())
+            .then(|| Arc::new(Web::new(args.https_to.clone(), args.max_connections.into())));
+        let encryption = certificate.map(|certificate| Encryption { certificate, web: web.clone() });
         let plain = listeners.streams.into_iter().map(|listener| (listener, None));
-        let encrypted = listeners.encrypted.into_iter().map(|listener| (listener, certificate.clone()));
-        for (listener, certificate) in plain.chain(encrypted) {
-            tasks.spawn(streams::accept(listener, certificate, Arc::clone(&places), sender.clone()));
+        let encrypted = listeners.encrypted.into_iter().map(|listener| (listener, encryption.clone()));
+        for (listener, encryption) in plain.chain(encrypted) {
+            tasks.spawn(streams::accept(listener, encryption, Arc::clone(&places), sender.clone()));
         }
         Self {
             server,
             datagrams,
             connections: Connections::default(),
+            web,
             relays: Relays::new(args.bind, relayed, args.relay_ports.0.clone(), sender),
             events,
             allocations: Arc::default(),
@@ -186,6 +192,9 @@ impl Shell {
         let counters = self.server.counters();
         metrics::gauge!("kaigi_turn_allocations").set(self.server.allocations() as f64);
         metrics::gauge!("kaigi_turn_connections").set(self.connections.len() as f64);
+        if let Some(web) = &self.web {
+            metrics::gauge!("kaigi_turn_https_connections").set(web.open() as f64);
+        }
         metrics::counter!("kaigi_turn_allocations_total").absolute(counters.allocations);
         metrics::counter!("kaigi_turn_bytes_total", "to" => "peers").absolute(counters.bytes_to_peers);
         metrics::counter!("kaigi_turn_bytes_total", "to" => "clients").absolute(counters.bytes_from_peers);

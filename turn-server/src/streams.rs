@@ -14,11 +14,13 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{sleep, timeout},
 };
+use tokio_rustls::server::TlsStream;
 
 use crate::{
     core::{ConnectionId, Deframer, Flow},
     shell::Event,
     tls::Certificate,
+    web::{Speech, Web},
 };
 
 /// Messages that may wait to be written to one connection; more are dropped, as a congested network would.
@@ -90,10 +92,18 @@ impl Connections {
     }
 }
 
-/// Takes connections until the server ends; `certificate` for TLS.
+/// What is needed where clients come by TLS.
+#[derive(Clone)]
+pub(crate) struct Encryption {
+    pub(crate) certificate: Arc<Certificate>,
+    /// Where HTTPS is passed on; without it there is TURN alone.
+    pub(crate) web: Option<Arc<Web>>,
+}
+
+/// Takes connections until the server ends.
 pub(crate) async fn accept(
     listener: TcpListener,
-    certificate: Option<Arc<Certificate>>,
+    encryption: Option<Encryption>,
     places: Arc<Semaphore>,
     events: mpsc::Sender<Event>,
 ) {
@@ -112,33 +122,73 @@ pub(crate) async fn accept(
             continue;
         };
         let _ = stream.set_nodelay(true);
-        tokio::spawn(begin(stream, client, certificate.clone(), place, events.clone()));
+        tokio::spawn(begin(stream, client, encryption.clone(), place, events.clone()));
     }
 }
 
 async fn begin(
     stream: TcpStream,
     client: SocketAddr,
-    certificate: Option<Arc<Certificate>>,
+    encryption: Option<Encryption>,
     place: OwnedSemaphorePermit,
     events: mpsc::Sender<Event>,
 ) {
-    let Some(certificate) = certificate else {
-        return serve(stream, client, place, events).await;
+    let Some(Encryption { certificate, web }) = encryption else {
+        return serve(stream, client, Vec::new(), place, events).await;
     };
-    match certificate.acceptor() {
-        Err(error) => tracing::warn!(%error, "a client is sent away: there is no certificate"),
-        Ok(acceptor) => match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => serve(stream, client, place, events).await,
-            Ok(Err(error)) => tracing::debug!(%client, %error, "TLS could not begin"),
-            Err(_) => tracing::debug!(%client, "TLS took too long to begin"),
-        },
+    let acceptor = match certificate.acceptor() {
+        Ok(acceptor) => acceptor,
+        Err(error) => return tracing::warn!(%error, "a client is sent away: there is no certificate"),
+    };
+    let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%client, %error, "TLS could not begin"),
+        Err(_) => return tracing::debug!(%client, "TLS took too long to begin"),
+    };
+    match web {
+        None => serve(stream, client, Vec::new(), place, events).await,
+        Some(web) => sort(stream, client, &web, place, events).await,
+    }
+}
+
+/// Serves TURN here, and passes HTTP on.
+async fn sort(
+    mut stream: TlsStream<TcpStream>,
+    client: SocketAddr,
+    web: &Web,
+    place: OwnedSemaphorePermit,
+    events: mpsc::Sender<Event>,
+) {
+    let here = stream.get_ref().0.local_addr();
+    let named = stream.get_ref().1.alpn_protocol().map(Speech::named);
+    let (speech, first) = match named {
+        Some(speech) => (speech, Vec::new()),
+        None => {
+            let mut first = vec![0; CHUNK];
+            let Ok(Ok(length @ 1..)) = timeout(IDLE, stream.read(&mut first)).await else {
+                return tracing::debug!(%client, "a client says nothing");
+            };
+            first.truncate(length);
+            (first.first().map_or(Speech::Neither, |byte| Speech::begun(*byte)), first)
+        }
+    };
+    match (speech, here) {
+        (Speech::Turn, _) => serve(stream, client, first, place, events).await,
+        (Speech::Http, Ok(here)) => {
+            // It has a place of its own from here on.
+            drop(place);
+            web.pass_on(stream, first, (client, here)).await;
+        }
+        (Speech::Http, Err(_)) | (Speech::Neither, _) => {
+            tracing::debug!(%client, "a client speaks neither TURN nor HTTP");
+        }
     }
 }
 
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send,
     client: SocketAddr,
+    first: Vec<u8>,
     _place: OwnedSemaphorePermit,
     events: mpsc::Sender<Event>,
 ) {
@@ -151,7 +201,7 @@ async fn serve(
     let Ok(id) = named.await else { return };
     let (reader, writer) = tokio::io::split(stream);
     let ended = tokio::select! {
-        ended = read(reader, id, &events) => ended,
+        ended = read(reader, first, id, &events) => ended,
         ended = write(writer, waiting) => ended,
     };
     if let Err(error) = ended {
@@ -160,24 +210,27 @@ async fn serve(
     let _ = events.send(Event::Closed(id)).await;
 }
 
+/// `first` was read before.
 async fn read<S: AsyncRead>(
     mut reader: ReadHalf<S>,
+    first: Vec<u8>,
     id: ConnectionId,
     events: &mpsc::Sender<Event>,
 ) -> io::Result<()> {
     let (mut deframer, mut buffer) = (Deframer::default(), vec![0; CHUNK]);
+    deframer.push(&first);
     loop {
-        let length = reader.read(&mut buffer).await?;
-        if length == 0 {
-            return Ok(());
-        }
-        deframer.push(&buffer[..length]);
         while let Some(message) = deframer.next_message().map_err(io::Error::other)? {
             // Waits: the client is read no faster than the server can.
             if events.send(Event::Message(id, message)).await.is_err() {
                 return Ok(());
             }
         }
+        let length = reader.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        deframer.push(&buffer[..length]);
     }
 }
 

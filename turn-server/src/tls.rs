@@ -46,12 +46,14 @@ pub(crate) enum CertificateError {
 pub(crate) struct Certificate {
     cert: PathBuf,
     key: PathBuf,
+    /// What clients may say that they will speak; empty: it is not looked at.
+    protocols: &'static [&'static [u8]],
     read: Mutex<Option<(SystemTime, TlsAcceptor)>>,
 }
 
 impl Certificate {
-    pub(crate) fn new(cert: PathBuf, key: PathBuf) -> Self {
-        Self { cert, key, read: Mutex::new(None) }
+    pub(crate) fn new(cert: PathBuf, key: PathBuf, protocols: &'static [&'static [u8]]) -> Self {
+        Self { cert, key, protocols, read: Mutex::new(None) }
     }
 
     /// Accepts connections by the certificate that there is now; by the last good one while a new one can't be read.
@@ -94,12 +96,13 @@ impl Certificate {
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(pem(&self.key))?;
         let pair = |source| CertificateError::Pair { cert: self.cert.clone(), source };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(pair)?
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .map_err(pair)?;
+        config.alpn_protocols = self.protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }
@@ -114,7 +117,7 @@ mod tests {
     fn a_certificate_is_read_anew_when_it_changes_and_the_last_good_one_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-        let certificate = Certificate::new(cert.clone(), key.clone());
+        let certificate = Certificate::new(cert.clone(), key.clone(), &[]);
         assert!(matches!(certificate.acceptor(), Err(CertificateError::File { .. })));
         let mut age = 100;
         let mut write = |cert_text: &str, key_text: &str| {

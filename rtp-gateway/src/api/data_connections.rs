@@ -148,8 +148,7 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, body: Body) -> R
         let common = Common::new(options.target_id.clone(), Value::Object(metadata), peer.stop.child_token());
         let serialization = options.options.serialization;
         let new = DataConnection::new(id.clone(), peer.service.id.clone(), common, serialization);
-        let new = gateway.add_data_connection(new);
-        let new = new.ok_or_else(|| Problem::input("peer_id", "the service has too many connections"))?;
+        let new = gateway.add_data_connection(new)?;
         let data_port = fed.as_ref().map(|(_, port)| port.address.port());
         if let Some((id, port)) = fed {
             feed(&new, id, port);

@@ -99,8 +99,7 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, body: Body) -> R
         let id = MediaConnectionId::random();
         let common = Common::new(options.target_id.clone(), Value::Object(metadata), peer.stop.child_token());
         let new = MediaConnection::new(id.clone(), peer.service.id.clone(), common, None);
-        let new = gateway.add_media_connection(new);
-        let new = new.ok_or_else(|| Problem::input("peer_id", "the service has too many connections"))?;
+        let new = gateway.add_media_connection(new)?;
         set_ports(&new, ports);
         let target = match room {
             Some(wish) => Target::Room(wish),

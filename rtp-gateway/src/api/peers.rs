@@ -104,7 +104,7 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, body: Body) -> R
             }
             None => None,
         };
-        gateway.has_room_for_peer(&id, &service.id).map_err(|error| Problem::input("peer_id", error))?;
+gateway.has_room_for_peer(&id, &service.id)?;
         let hub = &gateway.cluster.peers;
         let entered = hub.enter(PeerSpace::Rooms, &options.domain, &id, false).await;
         let PeerEntered { seat, news, .. } = entered.map_err(|error| match error {
@@ -117,7 +117,7 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, body: Body) -> R
             _ => AWAY,
         })?;
         let new = Peer::new(id, service, options.turn, seat, good_for, gateway.stop.child_token());
-        let peer = gateway.add_peer(new).map_err(|error| Problem::input("peer_id", error))?;
+        let peer = gateway.add_peer(new)?;
         tracing::info!(peer = peer.id, domain = options.domain, service = peer.service.id, "a peer is there");
         tokio::spawn(serve(gateway.clone(), peer.clone(), news));
         let params = json!({"peer_id": peer.id, "token": peer.token});

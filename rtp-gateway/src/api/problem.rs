@@ -4,6 +4,7 @@ use axum::{http::StatusCode, response::Response};
 use serde_json::json;
 
 use super::reply;
+use crate::gateway::{ConnectionTableError, Ending, PeerTableError};
 
 /// Names of commands, by which answers say what they answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,32 @@ impl Command {
             Self::MediaConnectionEvents => "MEDIA_CONNECTION_EVENTS",
             Self::MediaConnectionStatus => "MEDIA_CONNECTION_STATUS",
             Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+impl From<Ending> for Problem {
+    fn from(_: Ending) -> Self {
+        Self::Timeout("the gateway is about to end")
+    }
+}
+
+/// Of a request to begin a connection.
+impl From<ConnectionTableError> for Problem {
+    fn from(error: ConnectionTableError) -> Self {
+        match error {
+            ConnectionTableError::TooMany => Self::input("peer_id", error),
+            ConnectionTableError::Ending(ending) => ending.into(),
+        }
+    }
+}
+
+/// Of a request to make a peer.
+impl From<PeerTableError> for Problem {
+    fn from(error: PeerTableError) -> Self {
+        match error {
+            PeerTableError::TooMany | PeerTableError::Taken => Self::input("peer_id", error),
+            PeerTableError::Ending(ending) => ending.into(),
         }
     }
 }

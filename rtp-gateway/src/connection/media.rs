@@ -167,10 +167,16 @@ async fn make(
     target: Target,
     hold: &mut Hold,
 ) -> Result<End, End> {
-    let leg = hold.leg.insert(Leg::new(&stage.leg, &plan.formats()).await.map_err(failed)?);
+    let is_room = matches!(target, Target::Room(_));
+    // Access-nodes are reached without help.
+    let settings = if is_room {
+        LegSettings { ice_servers: Vec::new(), ..stage.leg.clone() }
+    } else {
+        stage.leg.clone()
+    };
+    let leg = hold.leg.insert(Leg::new(&settings, &plan.formats()).await.map_err(failed)?);
     let limits = limits(&plan);
     let directions = directions(&plan);
-    let is_room = matches!(target, Target::Room(_));
     let lanes = prepare(leg, plan, is_room, &stage.outlet).await?;
     connection.set_lanes(lanes.clone());
     // A room needs no candidates of a client's: it hears where he is.

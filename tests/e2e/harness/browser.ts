@@ -55,6 +55,8 @@ declare global {
 export interface PageOptions {
   width?: number;
   height?: number;
+  /** What the media of the page may go through. */
+  network?: Network;
 }
 
 /** A real browser, with a context of its own for each page: as if each were another person's. */
@@ -79,6 +81,7 @@ export class Chromium {
   /** A page at any address. */
   async page(url: string, who: string, options: PageOptions = {}): Promise<Page> {
     const page = await this.logged(who, options);
+    if (options.network) await page.addInitScript(confine, options.network);
     await page.goto(url);
     return page;
   }

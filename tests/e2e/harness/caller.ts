@@ -1,6 +1,7 @@
 import type { Page } from 'playwright-core';
 import type { Chromium } from './browser';
 import type { Kaigi } from './kaigi';
+import type { Network } from './network';
 import { until } from './until';
 
 /** A page of peer-to-peer rooms, as a person uses it. */
@@ -10,9 +11,15 @@ export class Caller {
     readonly name: string,
   ) {}
 
-  /** Opens the page and connects; with `starts` it sends picture and sound. */
-  static async open(browser: Chromium, kaigi: Kaigi, room: string, name: string, { starts = true, token = '' } = {}): Promise<Caller> {
-    const page = await browser.page(`${kaigi.url}/webrtc/client?room=${room}&name=${name}`, name);
+  /** Opens the page and connects; with `starts` it sends picture and sound. `network` is what its media may go through. */
+  static async open(
+    browser: Chromium,
+    kaigi: Kaigi,
+    room: string,
+    name: string,
+    { starts = true, token = '', network }: { starts?: boolean; token?: string; network?: Network } = {},
+  ): Promise<Caller> {
+    const page = await browser.page(`${kaigi.url}/webrtc/client?room=${room}&name=${name}`, name, network ? { network } : {});
     if (token) await page.getByTestId('token').fill(token);
     if (starts) await page.getByTestId('start').click();
     await page.getByTestId('connect').click();
@@ -46,6 +53,11 @@ export class Caller {
   /** How often the log has that. */
   async logged(what: RegExp): Promise<number> {
     return (await this.page.getByTestId('log').locator('li').allTextContents()).filter((line) => what.test(line)).length;
+  }
+
+  /** By which of its candidates its media go. */
+  async ways(): Promise<(string | undefined)[]> {
+    return (await this.page.evaluate(() => window.ways())).map(({ type }) => type);
   }
 
   async close(): Promise<void> {

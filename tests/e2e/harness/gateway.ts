@@ -1,9 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { type Look, type Rgb, isNear } from './colours';
 import { request } from './http';
+import type { Kaigi } from './kaigi';
+import { freePort } from './live-server';
 import { until } from './until';
 
 export interface Reply {
@@ -114,6 +117,48 @@ export class GatewayPeer {
   }
 }
 
+/** A further gateway process, started as the launcher of `kaigi` has started its own. */
+export class FurtherGateway extends Gateway {
+  private constructor(
+    url: string,
+    private readonly process: ChildProcess,
+  ) {
+    super(url);
+  }
+
+  static async start(kaigi: Kaigi): Promise<FurtherGateway> {
+    const { pid } = kaigi.children().find(({ name }) => name === 'kaigi-rtp-gateway')!;
+    const read = (what: string): string[] => readFileSync(`/proc/${pid}/${what}`, 'utf8').split('\0').slice(0, -1);
+    const [program, ...args] = read('cmdline');
+    const port = await freePort();
+    const own: Record<string, string> = { '--listen': '127.0.0.1:0', '--health-listen': '127.0.0.1:0', '--api-listen': `127.0.0.1:${port}` };
+    const changed = args.map((arg, i) => own[args[i - 1] ?? ''] ?? arg);
+    const env = Object.fromEntries(read('environ').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]));
+    // It ends with its standard input, as the launcher's.
+    const child = spawn(program!, changed, { env, stdio: ['pipe', 'ignore', 'ignore'] });
+    const gateway = new FurtherGateway(`http://127.0.0.1:${port}`, child);
+    await until('another gateway answers', async () => (await gateway.call('GET', '/openapi.json')).status === 200);
+    return gateway;
+  }
+
+  /** Asks it to end, when it has nothing left. */
+  drain(): void {
+    this.process.kill('SIGTERM');
+  }
+
+  /** How it has ended. */
+  get exitCode(): number | null {
+    return this.process.exitCode;
+  }
+
+  async stop(): Promise<void> {
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+    const ended = once(this.process, 'exit');
+    this.process.kill('SIGKILL');
+    await ended;
+  }
+}
+
 /** An address on this machine. */
 export const local = (port: number): object => ({ ip_v4: '127.0.0.1', port });
 
@@ -139,29 +184,67 @@ class GStreamer {
   }
 }
 
-/** Sends a picture as VP8 and a tone as Opus. */
+/** How GStreamer packs and unpacks a codec, and under which payload type. */
+interface Packing {
+  payload: number;
+  clock: number;
+  encode: string;
+  decode: string;
+}
+
+const telephone = 'audioconvert ! audioresample ! audio/x-raw,rate=8000,channels=1';
+
+export const VIDEO = {
+  VP8: { payload: 96, clock: 90_000, encode: 'vp8enc deadline=1 cpu-used=8 keyframe-max-dist=15 target-bitrate=300000 ! rtpvp8pay', decode: 'rtpvp8depay ! vp8dec' },
+  VP9: { payload: 98, clock: 90_000, encode: 'vp9enc deadline=1 cpu-used=8 keyframe-max-dist=15 target-bitrate=300000 ! rtpvp9pay', decode: 'rtpvp9depay ! vp9dec' },
+  H264: {
+    payload: 102,
+    clock: 90_000,
+    encode: 'x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 bitrate=300 ! video/x-h264,profile=constrained-baseline ! rtph264pay config-interval=-1',
+    decode: 'rtph264depay ! avdec_h264',
+  },
+} satisfies Record<string, Packing>;
+
+export const AUDIO = {
+  OPUS: { payload: 111, clock: 48_000, encode: 'opusenc ! rtpopuspay', decode: 'rtpopusdepay ! opusdec' },
+  PCMU: { payload: 0, clock: 8000, encode: `${telephone} ! mulawenc ! rtppcmupay`, decode: 'rtppcmudepay ! mulawdec' },
+  PCMA: { payload: 8, clock: 8000, encode: `${telephone} ! alawenc ! rtppcmapay`, decode: 'rtppcmadepay ! alawdec' },
+} satisfies Record<string, Packing>;
+
+export type VideoCodec = keyof typeof VIDEO;
+export type AudioCodec = keyof typeof AUDIO;
+
+/** What a call says of a codec and the port on which it comes; where it is only received, any id does. */
+export const params = (codec: VideoCodec | AudioCodec, id: string): object => {
+  const { payload, clock } = { ...VIDEO, ...AUDIO }[codec];
+  return { band_width: clock === 90_000 ? 1500 : 64, codec, media_id: id, payload_type: payload, sampling_rate: clock };
+};
+
+/** Sends a picture and a tone. */
 export class RtpSender extends GStreamer {
-  constructor({ colour, tone }: Look, video: number, audio: number) {
+  constructor({ colour, tone }: Look, video: number, audio: number, codecs: [VideoCodec, AudioCodec] = ['VP8', 'OPUS']) {
     const shown = `0xff${colour.map((part) => part.toString(16).padStart(2, '0')).join('')}`;
+    const [picture, sound] = [VIDEO[codecs[0]], AUDIO[codecs[1]]];
     super(`
-      videotestsrc is-live=true pattern=solid-color foreground-color=${shown} ! video/x-raw,width=320,height=240,framerate=15/1
-        ! vp8enc deadline=1 cpu-used=8 keyframe-max-dist=15 target-bitrate=300000 ! rtpvp8pay pt=96 ! udpsink host=127.0.0.1 port=${video} sync=false
-      audiotestsrc is-live=true freq=${tone} volume=0.3 ! audio/x-raw,rate=48000,channels=1 ! opusenc ! rtpopuspay pt=111 ! udpsink host=127.0.0.1 port=${audio} sync=false`);
+      videotestsrc is-live=true pattern=solid-color foreground-color=${shown} ! video/x-raw,format=I420,width=320,height=240,framerate=15/1
+        ! ${picture.encode} pt=${picture.payload} ! udpsink host=127.0.0.1 port=${video} sync=false
+      audiotestsrc is-live=true freq=${tone} volume=0.3 ! audio/x-raw,rate=48000,channels=1 ! ${sound.encode} pt=${sound.payload}
+        ! udpsink host=127.0.0.1 port=${audio} sync=false`);
   }
 }
 
 /** The side of the square to which received pictures are scaled, in pixels. */
 const SIDE = 16;
 
-/** Receives VP8, and knows the colour in the middle of the last picture. */
+/** Receives a picture, and knows the colour in the middle of the last picture. */
 export class PictureReceiver extends GStreamer {
   #last: Rgb | undefined;
   #rest = Buffer.alloc(0);
 
-  constructor(port: number) {
+  constructor(port: number, codec: VideoCodec = 'VP8') {
     super(`
-      udpsrc address=127.0.0.1 port=${port} caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=VP8,payload=96
-        ! rtpjitterbuffer latency=100 ! rtpvp8depay ! vp8dec ! videoconvert ! videoscale ! video/x-raw,format=RGB,width=${SIDE},height=${SIDE}
+      udpsrc address=127.0.0.1 port=${port} caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=${codec},payload=${VIDEO[codec].payload}
+        ! rtpjitterbuffer latency=100 ! ${VIDEO[codec].decode} ! videoconvert ! videoscale ! video/x-raw,format=RGB,width=${SIDE},height=${SIDE}
         ! fdsink fd=1 sync=false`);
     this.process.stdout?.on('data', (chunk: Buffer) => {
       this.#rest = Buffer.concat([this.#rest, chunk]);
@@ -184,14 +267,15 @@ export class PictureReceiver extends GStreamer {
 
 const RATE = 48_000;
 
-/** Receives Opus, and knows how loud tones are in what came last. */
+/** Receives sound, and knows how loud tones are in what came last. */
 export class SoundReceiver extends GStreamer {
   #last = Buffer.alloc(0);
 
-  constructor(port: number) {
+  constructor(port: number, codec: AudioCodec = 'OPUS') {
+    const { payload, clock, decode } = AUDIO[codec];
     super(`
-      udpsrc address=127.0.0.1 port=${port} caps=application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload=111
-        ! rtpjitterbuffer latency=100 ! rtpopusdepay ! opusdec ! audioconvert ! audioresample ! audio/x-raw,format=S16LE,rate=${RATE},channels=1,layout=interleaved
+      udpsrc address=127.0.0.1 port=${port} caps=application/x-rtp,media=audio,clock-rate=${clock},encoding-name=${codec},payload=${payload}
+        ! rtpjitterbuffer latency=100 ! ${decode} ! audioconvert ! audioresample ! audio/x-raw,format=S16LE,rate=${RATE},channels=1,layout=interleaved
         ! fdsink fd=1 sync=false`);
     this.process.stdout?.on('data', (chunk: Buffer) => {
       // Half a second.

@@ -104,6 +104,11 @@ export class Kaigi {
   }
 
   /** Of the launcher. */
+  /** As one sees it who knows no other port than that. */
+  by(port: number): Kaigi {
+    return Object.create(this, { url: { value: `${this.scheme}://127.0.0.1:${port}` } }) as Kaigi;
+  }
+
   get pid(): number {
     if (this.launcher.pid === undefined) throw new Error('kaigi was never started');
     return this.launcher.pid;

@@ -13,7 +13,7 @@ const DEPLOY = path.join(PROJECT, 'deploy');
 const PYTHON = path.join(PROJECT, '.cache/kubernetes/bin/python');
 const PROMTOOL = path.join(PROJECT, '.cache/prometheus/usr/bin/promtool');
 const PROCESSES = ['cluster-manager', 'conference-agent', 'access-node', 'mixer-node', 'streaming-node', 'portal'];
-/** Run where they are wanted; the manifests have none. */
+/** Run where they are wanted: components and files of their own switch them on. */
 const OPTIONAL = ['turn-server', 'rtp-gateway'];
 
 interface Variable {
@@ -69,7 +69,7 @@ beforeAll(() => {
 describe('Kubernetes', () => {
   it('knows every object, in the last three versions', () => {
     expect(deploy.errors).toEqual([]);
-    expect(Object.keys(deploy.rendered)).toEqual(['kubernetes/base', 'kubernetes/overlays/example']);
+    expect(Object.keys(deploy.rendered)).toEqual(['kubernetes/base', 'kubernetes/overlays/doors', 'kubernetes/overlays/example']);
   });
 
   it('is not asked for what it does not know', () => {
@@ -99,6 +99,24 @@ describe('Kubernetes', () => {
   });
 });
 
+describe('the TURN server and the RTP gateway', () => {
+  it('are switched on by components, watched as the others, and end in their own time', () => {
+    const objects = deploy.rendered['kubernetes/overlays/doors']!;
+    for (const name of OPTIONAL) {
+      const workload = objects.find(({ metadata, spec }) => metadata.name === name && spec?.template)!;
+      expect(workload.spec!.template!.spec.containers[0]).toMatchObject({ args: ['run', name], image: 'example/kaigi:0.1.0' });
+      expect(workload).toMatchObject({ metadata: { labels: { 'app.kubernetes.io/part-of': 'kaigi' } }, spec: { template: { spec: { containers: [{ ports: expect.arrayContaining([expect.objectContaining({ name: 'health' })]), readinessProbe: { httpGet: { path: '/ready', port: 'health' } }, livenessProbe: { httpGet: { path: '/health', port: 'health' } } }] } } } });
+      expect(objects.find(({ kind, spec }) => kind === 'PodDisruptionBudget' && spec?.selector?.matchLabels?.['app.kubernetes.io/name'] === name)).toBeDefined();
+      const env = workload.spec!.template!.spec.containers[0]!.env as { name: string; value?: string }[];
+      const drain = Number(env.find((variable) => variable.name === 'KAIGI_DRAIN_TIMEOUT')!.value);
+      expect((workload.spec!.template!.spec as { terminationGracePeriodSeconds?: number }).terminationGracePeriodSeconds).toBeGreaterThan(drain);
+      expect(objects.find(({ kind, metadata }) => kind === 'Deployment' && metadata.name === 'coturn')).toBeUndefined();
+      // Where it is not switched on nothing is left of it.
+      for (const without of ['kubernetes/base', 'kubernetes/overlays/example']) expect(deploy.rendered[without]!.map(({ metadata }) => metadata.name)).not.toContain(name);
+    }
+  });
+});
+
 describe('what processes are given', () => {
   it('is known to them, in every manifest', () => {
     let seen = 0;
@@ -115,7 +133,7 @@ describe('what processes are given', () => {
       for (const { args, env } of containers.filter(({ args }) => args?.[0] === 'run')) check(name, args![1], env!.map((variable) => variable.name));
     }
     const commands = new Map<string, string[] | undefined>();
-    for (const name of ['compose.yaml', 'stack.yaml', 'stack.ports.yaml', 'stack.tls.yaml']) {
+    for (const name of ['compose.yaml', 'compose.turn.yaml', 'compose.gateway.yaml', 'stack.yaml', 'stack.ports.yaml', 'stack.tls.yaml', 'stack.turn.yaml', 'stack.gateway.yaml']) {
       for (const [service, { command, environment }] of Object.entries(deploy.yaml[name]![0]!.services!)) {
         if (command) commands.set(service, command);
         const [verb, process] = commands.get(service) ?? [];
@@ -140,7 +158,7 @@ describe('what processes are given', () => {
     const guide = readFileSync(path.join(PROJECT, `docs/${page}.md`), 'utf8');
     const all = new Set([...ofUp, ...[...ofProcess.values()].flatMap((each) => [...each])]);
     // Of the manifests themselves.
-    const manifests = ['compose.yaml', 'stack.yaml'].map((name) => readFileSync(path.join(DEPLOY, name), 'utf8')).join();
+    const manifests = ['compose.yaml', 'stack.yaml', 'stack.turn.yaml'].map((name) => readFileSync(path.join(DEPLOY, name), 'utf8')).join();
     for (const [, name] of manifests.matchAll(/\$\{(KAIGI_\w+)/g)) all.add(name!);
     // Of a page's examples, which run against any Kaigi.
     all.add('KAIGI_URL');

@@ -3,7 +3,7 @@ import { Chromium, type Participant } from '../harness/browser';
 import { Caller } from '../harness/caller';
 import { BLUE, GREEN, RED, isNear } from '../harness/colours';
 import { checkPage } from '../harness/examples';
-import { Device, Gateway, type GatewayPeer, PictureReceiver, type Port, RtpSender, SoundReceiver, local } from '../harness/gateway';
+import { Device, FurtherGateway, Gateway, type GatewayPeer, PictureReceiver, type Port, RtpSender, SoundReceiver, local, params } from '../harness/gateway';
 import { Kaigi } from '../harness/kaigi';
 import { freePort } from '../harness/live-server';
 import { hearsExactly } from '../harness/sound';
@@ -19,12 +19,12 @@ let gateway: Gateway;
 let camera: GatewayPeer;
 let room: string;
 
-const video = (port: Port, more: object = {}): object => ({ band_width: 1500, codec: 'VP8', media_id: port.id, payload_type: 96, sampling_rate: 90_000, ...more });
-const audio = (port: Port): object => ({ band_width: 64, codec: 'OPUS', media_id: port.id, payload_type: 111, sampling_rate: 48_000 });
+const video = (port: Port, more: object = {}): object => ({ ...params('VP8', port.id), ...more });
+const audio = (port: Port): object => params('OPUS', port.id);
 
 beforeAll(async () => {
-  const port = await freePort();
-  kaigi = await Kaigi.start({ name: 'gateway', args: ['--gateway-port', String(port)], env: { KAIGI_GATEWAY_EVENT_TIMEOUT: '10' } });
+  const [port, turn] = [await freePort(), await freePort()];
+  kaigi = await Kaigi.start({ name: 'gateway', args: ['--gateway-port', String(port), '--turn-port', String(turn)], env: { KAIGI_GATEWAY_EVENT_TIMEOUT: '10' } });
   browser = await Chromium.launch('gateway');
   gateway = new Gateway(`http://127.0.0.1:${port}`);
   await until('the gateway answers', async () => (await gateway.call('GET', '/openapi.json')).status === 200);
@@ -83,6 +83,36 @@ describe('a device that sends RTP', () => {
       await Promise.all([sender, watcher, listener].map((one) => one.stop()));
       await display?.remove();
       await guest?.close();
+    }
+  });
+
+  it.each([
+    ['H264', 'PCMU'],
+    ['VP9', 'PCMA'],
+  ] as const)('is seen and heard by %s and %s too, and another device gets the mixed stream by them', async (picture, sound) => {
+    const [from, to] = [[await gateway.mediaPort(true), await gateway.mediaPort(false)], [await freePort(), await freePort()]] as const;
+    const sender = new RtpSender(RED, from[0].port, from[1].port, [picture, sound]);
+    const [watcher, listener] = [new PictureReceiver(to[0], picture), new SoundReceiver(to[1], sound)];
+    const room = await kaigi.rest.createRoom(picture, { autoMix: true });
+    const calls: string[] = [];
+    let guest: Participant | undefined;
+    try {
+      const sent = { video: true, videoReceiveEnabled: false, audio: true, audioReceiveEnabled: false, video_params: params(picture, from[0].id), audio_params: params(sound, from[1].id) };
+      calls.push(await camera.call(`room:${room}`, sent));
+      const wish = { video: false, videoReceiveEnabled: true, audio: false, audioReceiveEnabled: true, video_params: params(picture, ''), audio_params: params(sound, '') };
+      calls.push(await camera.call(`room:${room}`, wish, { video: local(to[0]), audio: local(to[1]) }));
+      guest = await browser.open(kaigi, 'guest');
+      await guest.join(await kaigi.rest.token(room, 'guest', 'presenter'));
+      const stream = await until('a stream is there', async () => (await guest?.forwardStreams())?.[0]);
+      const subscription = await guest.subscribe(stream);
+      await until('the guest sees it', async () => isNear((await guest?.colour(subscription)) ?? [0, 0, 0], RED.colour));
+      await hearsExactly('the guest', (tones) => guest?.levels(subscription, tones) ?? Promise.resolve([]), [RED], ALL);
+      await watcher.sees(RED);
+      await hearsExactly('the device', (tones) => Promise.resolve(listener.levels(tones)), [RED], ALL);
+    } finally {
+      await guest?.close();
+      await Promise.all([sender, watcher, listener].map((one) => one.stop()));
+      for (const call of calls) await gateway.hangUp(call);
     }
   });
 
@@ -159,6 +189,43 @@ describe('a device and a page', () => {
       await page.hasNoTileOf('bell');
     } finally {
       await Promise.all([sender.stop(), watcher.stop(), bell?.remove(), page.close()]);
+    }
+  });
+});
+
+describe('a device and a page whose network lets nothing through but TURN', () => {
+  it.each(['the page', 'the device'])('see each other when %s has called', async (caller) => {
+    const [picture, sound, screen] = [await gateway.mediaPort(true), await gateway.mediaPort(false), await freePort()];
+    const [sender, watcher] = [new RtpSender(BLUE, picture.port, sound.port), new PictureReceiver(screen)];
+    const [domain, open] = [caller === 'the page' ? 'cellar' : 'attic', { network: { relay: ['turn:', 'udp'] as [string, string] } }];
+    const [constraints, redirects] = [{ video: true, audio: true, video_params: video(picture), audio_params: audio(sound) }, { video: local(screen) }];
+    let peer: GatewayPeer | undefined;
+    let page: Caller | undefined;
+    let call: string;
+    try {
+      if (caller === 'the page') {
+        peer = await gateway.peer(kaigi.service.id, domain, 'mole');
+        page = await Caller.open(browser, kaigi, domain, 'daichi', open);
+        const { call_params: params } = (await peer.event('CALL')) as unknown as { call_params: { media_connection_id: string } };
+        call = params.media_connection_id;
+        await gateway.done('POST', `/media/connections/${call}/answer`, { constraints, redirect_params: redirects });
+      } else {
+        page = await Caller.open(browser, kaigi, domain, 'emi', open);
+        await page.state(/^Connected$/);
+        peer = await gateway.peer(kaigi.service.id, domain, 'mole');
+        call = await peer.call('emi', constraints, redirects);
+      }
+      await gateway.isOpen(call);
+      const shown = page;
+      const first = await until('the page shows it', async () => (await shown.frames('mole')) || undefined);
+      await until('its picture moves', async () => (await shown.frames('mole')) >= first + 10);
+      await until('the device gets the page’s picture', async () => {
+        const counted = (await gateway.status(call)) as { statistics: { video: { received: number } } };
+        return counted.statistics.video.received > 10;
+      });
+      expect(await shown.ways()).toEqual(['relay']);
+    } finally {
+      await Promise.all([sender.stop(), watcher.stop(), peer?.remove(), page?.close()]);
     }
   });
 });
@@ -283,6 +350,62 @@ describe('two devices', () => {
     } finally {
       one.close();
       other.close();
+    }
+  });
+});
+
+describe('devices at two gateways', () => {
+  it('call each other, and send each other datagrams, until one of them is to end', async () => {
+    const other = await FurtherGateway.start(kaigi);
+    const [from, to] = [await Device.open(), await Device.open()];
+    try {
+      const there = await other.peer(kaigi.service.id, 'garden', 'shed');
+      const [picture, back] = [await gateway.mediaPort(true), await other.mediaPort(true)];
+      const [near, far] = [await freePort(), await freePort()];
+      const [watchers, senders] = [[new PictureReceiver(near), new PictureReceiver(far)], [new RtpSender(GREEN, picture.port, await freePort()), new RtpSender(BLUE, back.port, await freePort())]];
+      try {
+        const call = await camera.call('shed', { video: true, audio: false, video_params: video(picture) }, { video: local(near) });
+        const { call_params: params } = (await there.event('CALL')) as unknown as { call_params: { media_connection_id: string } };
+        const taken = params.media_connection_id;
+        await other.done('POST', `/media/connections/${taken}/answer`, { constraints: { video: true, audio: false, video_params: video(back) }, redirect_params: { video: local(far) } });
+        await Promise.all([gateway.isOpen(call), other.isOpen(taken)]);
+        await Promise.all([watchers[0]!.sees(BLUE), watchers[1]!.sees(GREEN)]);
+        await other.hangUp(taken);
+        await gateway.event(`/media/connections/${call}/events`, 'CLOSE');
+      } finally {
+        await Promise.all([...watchers, ...senders].map((one) => one.stop()));
+      }
+
+      const [one, two] = [await gateway.dataPort(), await other.dataPort()];
+      const body = { peer_id: camera.id, token: camera.token, target_id: 'shed', params: { data_id: one.id }, redirect_params: local(from.port) };
+      const { params } = (await gateway.done('POST', '/data/connections', body)) as { params: { data_connection_id: string } };
+      const { data_params: offered } = (await there.event('CONNECTION')) as unknown as { data_params: { data_connection_id: string } };
+      await other.done('PUT', `/data/connections/${offered.data_connection_id}`, { feed_params: { data_id: two.id }, redirect_params: local(to.port) });
+      await Promise.all([gateway.isOpen(params.data_connection_id), other.isOpen(offered.data_connection_id)]);
+      await until('datagrams go both ways', () => {
+        from.send('there', one.port);
+        to.send('back', two.port);
+        return to.received.some((message) => message.toString() === 'there') && from.received.some((message) => message.toString() === 'back');
+      });
+
+      // It is to end: what there is goes on, and nothing new begins.
+      other.drain();
+      await until('it takes no more peers', async () => (await other.call('POST', '/peers', { key: kaigi.service.id, domain: 'garden', peer_id: 'late' })).status === 408);
+      const refused = await camera.call('shed', { video: true, audio: false, video_params: video(await gateway.mediaPort(true)) });
+      await gateway.event(`/media/connections/${refused}/events`, 'ERROR');
+      const before = to.received.length;
+      await until('datagrams still go through', () => {
+        from.send('still', one.port);
+        return to.received.length > before;
+      });
+      expect(other.exitCode).toBeNull();
+      await gateway.hangUp(params.data_connection_id);
+      await until('it has ended', () => other.exitCode !== null);
+      expect(other.exitCode).toBe(0);
+    } finally {
+      from.close();
+      to.close();
+      await other.stop();
     }
   });
 });

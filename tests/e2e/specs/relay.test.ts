@@ -13,11 +13,14 @@ import { until } from '../harness/until';
 describe('a Kaigi with a TURN server of its own', () => {
   let kaigi: Kaigi;
   let browser: Chromium;
+  /** TURN over TLS, and HTTPS. */
+  let encrypted: number;
 
   beforeAll(async () => {
-    const [port, encrypted] = [await freePort(), await freePort()];
+    const port = await freePort();
+    encrypted = await freePort();
     // An address for documentation: no packet to it arrives anywhere.
-    const args = ['--tls', 'self-signed', '--announce', '203.0.113.7', '--turn-host', '127.0.0.1', '--turn-port', String(port), '--turns-port', String(encrypted)];
+    const args = ['--tls', 'self-signed', '--announce', '203.0.113.7', '--turn-host', '127.0.0.1', '--turn-port', String(port), '--turns-port', String(encrypted), '--share-turns-port', 'true'];
     kaigi = await Kaigi.start({ name: 'relay', scheme: 'https', args });
     browser = await Chromium.launch('relay', ['--ignore-certificate-errors']);
   });
@@ -41,8 +44,12 @@ describe('a Kaigi with a TURN server of its own', () => {
     ] as const;
     const there = await Promise.all(
       people.map(async ({ name, look, relay }) => {
-        const page = await browser.open(kaigi, name, { network: { relay: [...relay] } });
-        await page.join(await kaigi.rest.token(room, name, 'presenter'));
+        // Who has TURN over TLS comes by that port with all else, too: the page, signaling by HTTP and WebSocket, media.
+        const door = relay[0] === 'turns:' ? kaigi.by(encrypted) : kaigi;
+        const page = await browser.open(door, name, { network: { relay: [...relay] } });
+        const token = await kaigi.rest.token(room, name, 'presenter');
+        expect(JSON.parse(Buffer.from(token, 'base64').toString())).toMatchObject({ host: `127.0.0.1:${encrypted}`, secure: true });
+        await page.join(token);
         return { page, look, stream: await page.publish(look) };
       }),
     );
@@ -62,9 +69,22 @@ describe('a Kaigi with a TURN server of its own', () => {
         await until(`what goes to ${side} is counted`, async () => (await metric(`kaigi_turn_bytes_total{to="${side}"}`)) > 10_000);
       }
       expect(await metric('kaigi_turn_refusals_total{code="403"}')).toBe(0);
+      await until('those are counted who are with the portal', async () => (await metric('kaigi_turn_https_connections')) >= people.length);
+      expect(await metric('kaigi_turn_https_failures_total')).toBe(0);
     } finally {
       await Promise.all(there.map(({ page }) => page.close()));
     }
+  });
+
+  it('tells by the port for TLS what others tell, while portals come and go', async () => {
+    const door = kaigi.by(encrypted);
+    const asked = async (path: string): Promise<unknown> => (await request(`${door.url}${path}`, { timeout: 2000 })).status;
+    expect(await asked('/webrtc/client')).toBe(200);
+    expect(await asked('/nothing/there')).toBe(404);
+    const portal = (): number | undefined => kaigi.children().find(({ name }) => name === 'kaigi-portal')?.pid;
+    const first = portal()!;
+    process.kill(first, 'SIGKILL');
+    await until('the next portal answers by it', async () => ![first, undefined].includes(portal()) && (await asked('/ready')) === 200);
   });
 
   it('is as the page of the documentation says', () => checkPage('turn.md', kaigi, { CURL_CA_BUNDLE: path.join(kaigi.dataDir, 'portal-cert.pem') }));

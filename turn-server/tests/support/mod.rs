@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a failing test says where")]
 #![allow(clippy::unwrap_or_default, reason = "a new transaction id is by chance, the default one is 0")]
 
+pub mod running;
+
 use std::{
     net::SocketAddr,
     sync::Arc,
