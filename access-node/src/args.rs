@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use kaigi_telemetry::LogArgs;
 use kaigi_worker::WorkerArgs;
 
+/// What a core forwards to twenty subscribers; to many it forwards more.
+const PACKETS_PER_WORKER: f64 = 200_000.0;
 /// See [`default_workers`].
 const MOST_BY_DEFAULT: u16 = 16;
 
@@ -30,6 +32,10 @@ pub struct Args {
     /// Transports of a room that are kept on one thread before the room goes on on another one, too
     #[arg(long, env = "KAIGI_ROOM_TRANSPORTS_PER_WORKER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub room_transports_per_worker: u16,
+    /// Packets a second that this node is to send at most; near that number (--max-load of it) it gets no more participants. What its network
+    /// interface bears, if that is less than its cores do; default: 200000 for each of --workers
+    #[arg(long, env = "KAIGI_MAX_PACKETS", value_name = "N", value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub max_packets: Option<u32>,
     /// IP addresses that clients are told, separated by commas; default: that of --bind, or those of all interfaces
     #[arg(long, env = "KAIGI_ANNOUNCE", value_delimiter = ',')]
     pub announce: Vec<IpAddr>,
@@ -55,6 +61,12 @@ pub struct TooFewPorts {
 }
 
 impl Args {
+    /// How many packets a second it is to send at most.
+    #[must_use]
+    pub fn packets(&self) -> f64 {
+        self.max_packets.map_or(PACKETS_PER_WORKER * f64::from(self.workers), f64::from)
+    }
+
     /// The media port of a worker; 0 for any.
     ///
     /// # Errors

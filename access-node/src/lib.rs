@@ -25,6 +25,10 @@ pub mod worker;
 
 use std::{
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -34,7 +38,9 @@ use kaigi_proto::v1::{
     data_link_server::DataLinkServer, layer_link_server::LayerLinkServer, media_link_server::MediaLinkServer,
 };
 use kaigi_telemetry::{Health, HealthServer};
-use kaigi_worker::{Channels, LoadGauge, Registration, Shutdown, Tasks, new_worker_id};
+use kaigi_worker::{
+    Capacity, Channels, LoadGauge, Registration, Shutdown, Smoothed, Tasks, cores, new_worker_id,
+};
 use tokio::net::TcpListener;
 use tonic::{service::interceptor::InterceptedService, transport::server::TcpIncoming};
 
@@ -48,6 +54,10 @@ use crate::{
     worker::{DataConsumers, Placement, Siblings, Sockets, WorkerHandle, WorkerParts, Workers},
 };
 
+/// What somebody takes who watches one large and eight small, and hears three: sent a second, and in cores.
+const PACKETS_OF_A_PARTICIPANT: f64 = 570.0;
+/// See [`PACKETS_OF_A_PARTICIPANT`].
+const CORES_OF_A_PARTICIPANT: f64 = 0.0023;
 /// How often absent agents are looked for.
 const TICK: Duration = Duration::from_secs(1);
 /// Time to leave the cluster and to tell the clients at the end.
@@ -80,11 +90,19 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
     let (events, data) = (EventHub::default(), DataConsumers::default());
     let loads: Vec<_> = sockets.iter().map(|_| LoadGauge::default()).collect();
     let together = args.room_transports_per_worker.into();
-    let (load, placement) = (LoadGauge::default(), Placement::new(loads.clone(), together));
+    let placement = Placement::new(loads.clone(), together);
+    let workers_of_cores = f64::from(args.workers).min(cores());
+    let capacity = Capacity::default()
+        .with(v1::Resource::Cpu, workers_of_cores, CORES_OF_A_PARTICIPANT)
+        .with(v1::Resource::Packets, args.packets(), PACKETS_OF_A_PARTICIPANT);
+    let sent: Vec<_> = sockets.iter().map(|_| Arc::<AtomicU64>::default()).collect();
     let siblings = Siblings::of(args.workers);
     let certificate = Certificate::generate()?;
     let mut handles = Vec::new();
-    for (number, ((sockets, load), siblings)) in sockets.into_iter().zip(&loads).zip(siblings).enumerate() {
+    let counts = loads.iter().zip(&sent);
+    for (number, ((sockets, (load, sent)), siblings)) in
+        sockets.into_iter().zip(counts).zip(siblings).enumerate()
+    {
         let parts = WorkerParts {
             number,
             config: NodeConfig {
@@ -101,6 +119,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
             placement: placement.clone(),
             siblings,
             load: load.clone(),
+            sent: Arc::clone(sent),
             stop: stop.clone(),
         };
         handles.push(worker::start(parts, tokio::runtime::Handle::current())?);
@@ -124,7 +143,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
     let registration = Registration {
         cluster: ClusterClient::new(channels.to_cluster(&args.worker.cluster)?),
         worker: args.worker.describe(&worker_id, v1::Purpose::Access, endpoint),
-        load: load.clone(),
+        capacity: capacity.clone(),
         tasks: Tasks::default(),
         shutdown: shutdown.clone(),
     };
@@ -133,7 +152,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
     tokio::select! {
         served = server => served?,
         served = health_server.run() => served?,
-        () = watch(workers.clone(), events, data, Loads { each: loads, all: load }) => anyhow::bail!("the media worker has ended"),
+        () = watch(workers.clone(), events, data, Loads::new(loads, sent, capacity)) => anyhow::bail!("the media worker has ended"),
         () = async {
             shutdown.begun().await;
             health.set_ready(false);
@@ -151,26 +170,40 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
     Ok(())
 }
 
-/// The load of each worker, and of all: what the process can take more of.
+/// What each worker uses and sends, put together to what the process can take more of.
 struct Loads {
-    each: Vec<LoadGauge>,
-    all: LoadGauge,
+    cpu: Vec<LoadGauge>,
+    sent: Vec<Arc<AtomicU64>>,
+    smoothed: Smoothed,
+    last: (Instant, u64),
+    capacity: Capacity,
 }
 
 impl Loads {
-    fn combine(&self) {
-        let sum: f64 = self.each.iter().map(LoadGauge::get).sum();
-        self.all.set(sum / self.each.len() as f64);
+    fn new(cpu: Vec<LoadGauge>, sent: Vec<Arc<AtomicU64>>, capacity: Capacity) -> Self {
+        Self { cpu, sent, smoothed: Smoothed::default(), last: (Instant::now(), 0), capacity }
+    }
+
+    /// To be called about once a second.
+    fn combine(&mut self, now: Instant) {
+        let cpu = self.cpu.iter().map(LoadGauge::get).sum();
+        self.capacity.set(v1::Resource::Cpu, self.smoothed.push(cpu));
+        let sent = self.sent.iter().map(|sent| sent.load(Ordering::Relaxed)).sum();
+        let (at, before) = std::mem::replace(&mut self.last, (now, sent));
+        let seconds = now.duration_since(at).as_secs_f64();
+        if seconds > 0.1 {
+            self.capacity.set(v1::Resource::Packets, (sent - before) as f64 / seconds);
+        }
     }
 }
 
 /// Closes what agents and other nodes leave behind that are gone. Returns if a worker has ended.
-async fn watch(workers: Workers, events: EventHub, data: DataConsumers, loads: Loads) {
+async fn watch(workers: Workers, events: EventHub, data: DataConsumers, mut loads: Loads) {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        loads.combine();
+        loads.combine(Instant::now());
         for agent in events.take_absent(Instant::now()) {
             tracing::warn!(worker = %agent, "agent is gone, its transports are closed");
             if workers.all(move |node, now| node.close_agent(now, &agent)).await.is_err() {

@@ -33,6 +33,8 @@ fn worker(number: usize) -> Worker {
         draining: false,
         registered_ms: 0,
         algorithms: Vec::new(),
+        resources: Vec::new(),
+        task_share: Load::new(0.01).expect("it is below 1"),
     }
 }
 

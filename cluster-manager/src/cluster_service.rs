@@ -16,7 +16,10 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     hub::{Hub, Watch},
-    registry::{Event, InvalidInput, Liveness, Load, Preference, Purpose, ScheduleError, TaskId, Worker},
+    registry::{
+        Event, InvalidInput, Liveness, Load, Measured, Preference, Purpose, ScheduleError, TaskId, Worker,
+        parse_resources,
+    },
     store::Store,
 };
 
@@ -135,9 +138,8 @@ impl Cluster for ClusterService {
         }
         let tasks: Vec<TaskId> = beat.tasks.iter().map(|task| TaskId::new(task)).collect::<Result<_, _>>()?;
         let worker = worker_id(&beat.worker_id)?;
-        self.hub
-            .heartbeat(&worker, Load::new(beat.load)?, &tasks)
-            .map_err(|e| Status::not_found(e.to_string()))?;
+        let measured = Measured { load: Load::new(beat.load)?, resources: parse_resources(&beat.resources)? };
+        self.hub.heartbeat(&worker, measured, &tasks).map_err(|e| Status::not_found(e.to_string()))?;
         Ok(Response::new(v1::HeartbeatReply { drain: self.hub.is_draining(&worker) }))
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::{
-    Event, Liveness, Load, Preference, Purpose, Registry, ScheduleError, TaskId, TooManyWorkers,
+    Event, Liveness, Measured, Preference, Purpose, Registry, ScheduleError, TaskId, TooManyWorkers,
     UnknownWorker, Worker,
 };
 
@@ -123,10 +123,15 @@ impl Hub {
     ///
     /// # Errors
     /// If the worker is not registered.
-    pub fn heartbeat(&self, id: &WorkerId, load: Load, tasks: &[TaskId]) -> Result<(), UnknownWorker> {
+    pub fn heartbeat(
+        &self,
+        id: &WorkerId,
+        measured: impl Into<Measured>,
+        tasks: &[TaskId],
+    ) -> Result<(), UnknownWorker> {
         let mut state = self.state.lock();
         let before = state.registry.liveness(id);
-        state.registry.heartbeat(Instant::now(), id, load, tasks)?;
+        state.registry.heartbeat(Instant::now(), id, measured, tasks)?;
         if before != Liveness::Alive {
             self.liveness.send_modify(|changes| *changes += 1);
         }
@@ -304,7 +309,7 @@ mod tests {
     use kaigi_proto::v1;
 
     use super::*;
-    use crate::registry::{RegistryConfig, Strategies};
+    use crate::registry::{Load, RegistryConfig, Strategies};
 
     fn worker(id: &str) -> Worker {
         let purpose = v1::Purpose::Access.into();

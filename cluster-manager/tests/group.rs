@@ -13,7 +13,7 @@ use kaigi_proto::{
         group_client::GroupClient, store_client::StoreClient,
     },
 };
-use kaigi_worker::{Channel, Channels, LoadGauge, Registration, Shutdown, Tasks};
+use kaigi_worker::{Capacity, Channel, Channels, Registration, Shutdown, Tasks};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -108,7 +108,7 @@ fn worker(channel: Channel, purpose: Purpose, id: &str, tasks: &[&str]) -> Cance
     let registration = Registration {
         cluster: ClusterClient::new(channel),
         worker: v1::Worker { worker_id: id.into(), purpose: purpose.into(), ..v1::Worker::default() },
-        load: LoadGauge::default(),
+        capacity: Capacity::default(),
         tasks: reported,
         shutdown: Shutdown::default(),
     };

@@ -81,7 +81,7 @@ impl Manager {
         let registration = Registration {
             cluster: self.cluster(),
             worker: worker(purpose, id),
-            load: kaigi_worker::LoadGauge::default(),
+            capacity: kaigi_worker::Capacity::default(),
             tasks: reported,
             shutdown: kaigi_worker::Shutdown::default(),
         };
@@ -222,7 +222,7 @@ async fn scheduling_errors_say_what_is_the_matter() {
     let fits = v1::CanFitRequest { purpose: Purpose::Access.into(), isp: "x".into(), ..Default::default() };
     let refused = cluster.can_fit(fits.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    let beat = v1::HeartbeatRequest { worker_id: "a".into(), load: 0.1, tasks: vec![] };
+    let beat = v1::HeartbeatRequest { worker_id: "a".into(), load: 0.1, ..Default::default() };
     cluster.heartbeat(beat.clone()).await.unwrap();
     assert_eq!(cluster.can_fit(fits).await.unwrap().into_inner().workers, 1);
     let refused = cluster.schedule(ask).await.unwrap_err();
@@ -562,7 +562,7 @@ async fn a_worker_that_is_to_drain_is_told_and_all_others_see_it() {
     let registration = Registration {
         cluster: manager.cluster(),
         worker: worker(Purpose::Mixer, "m"),
-        load: kaigi_worker::LoadGauge::default(),
+        capacity: kaigi_worker::Capacity::default(),
         tasks: Tasks::default(),
         shutdown: shutdown.clone(),
     };

@@ -28,7 +28,7 @@ use kaigi_proto::v1::{
 };
 use kaigi_telemetry::{Health, HealthServer, LogArgs};
 use kaigi_worker::{
-    Channels, EventPublisher, LoadGauge, Registration, Shutdown, Tasks, WorkerArgs, new_worker_id,
+    Capacity, Channels, EventPublisher, Registration, Shutdown, Tasks, WorkerArgs, new_worker_id,
     process_cpu_load,
 };
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,8 @@ pub use room::built_in_layouts;
 const MAX_MESSAGE: usize = 1 << 20;
 /// Most calls on one connection: each participant of a portal holds one open for as long as it is in a room.
 const MAX_STREAMS: u32 = 1 << 16;
+/// What a room takes in which people come, go and ask for something now and then, in cores.
+const CORES_OF_A_ROOM: f64 = 0.01;
 /// Longest wait for rooms to end at shutdown.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Longest wait for answers to be sent.
@@ -92,8 +94,8 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
     trust.report();
     let endpoint = args.worker.endpoint(listener.local_addr()?, &trust);
     let health_server = HealthServer::bind(args.worker.health_listen, health.clone()).await?;
-    let (agent, load, tasks) =
-        (new_worker_id(v1::Purpose::Conference), LoadGauge::default(), Tasks::default());
+    let (agent, capacity, tasks) =
+        (new_worker_id(v1::Purpose::Conference), Capacity::of_cores(CORES_OF_A_ROOM), Tasks::default());
     tracing::info!(worker = %agent, endpoint, health = %health_server.local_addr()?, "conference-agent listens");
 
     let channels = Channels::new(trust.clone());
@@ -130,7 +132,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
     let registration = Registration {
         cluster: ClusterClient::new(manager),
         worker: args.worker.describe(&agent, v1::Purpose::Conference, endpoint),
-        load: load.clone(),
+        capacity: capacity.clone(),
         tasks,
         shutdown: shutdown.clone(),
     };
@@ -142,7 +144,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
     };
     let over = CancellationToken::new();
     let ending = over.clone().drop_guard();
-    tokio::spawn(process_cpu_load(load, over.clone()));
+    tokio::spawn(process_cpu_load(capacity, over.clone()));
     tokio::spawn(watch::watch_cluster(shared.clone(), rooms.clone(), over));
     let health_task = tokio::spawn(health_server.run());
     let mut server = tokio::spawn(server);

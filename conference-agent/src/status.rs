@@ -22,12 +22,10 @@ impl From<Refusal> for Status {
 pub(crate) fn call_error(status: &Status) -> CallError {
     let text = status.message().to_owned();
     match status.code() {
-        Code::Unavailable
-        | Code::DeadlineExceeded
-        | Code::Cancelled
-        | Code::ResourceExhausted
-        | Code::Aborted
-        | Code::Unknown => CallError::Unavailable(text),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::Unknown => {
+            CallError::Unavailable(text)
+        }
+        Code::ResourceExhausted => CallError::Full(text),
         Code::NotFound => CallError::NotFound(text),
         Code::Ok
         | Code::InvalidArgument

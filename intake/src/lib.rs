@@ -1,6 +1,7 @@
 //! The consuming end of the media link: tracks of other nodes come in on one UDP socket ([`Receiver`]), each kept attached by a task of its
-//! own ([`Track`]) for as long as somebody wants it.
+//! own for as long as somebody wants it ([`Track`]), once for all who do.
 
+mod fan;
 mod lateness;
 mod receiver;
 mod throttle;

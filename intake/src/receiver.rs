@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Arrival, MAX_DATAGRAM, bind};
+use crate::{Arrival, MAX_DATAGRAM, bind, track::Sharing};
 
 /// Takes what comes of a track; must not block.
 pub(crate) type Sink = Box<dyn Fn(Arrival, Instant) + Send + Sync>;
@@ -31,6 +31,8 @@ pub struct Receiver {
     address: SocketAddr,
     born: Instant,
     routes: Mutex<HashMap<u32, Arc<Route>>>,
+    /// The tracks that somebody takes.
+    pub(crate) sharing: Sharing,
 }
 
 struct Route {
@@ -56,7 +58,13 @@ impl Receiver {
     pub fn bind(address: IpAddr) -> io::Result<Self> {
         let socket = UdpSocket::from_std(bind(address)?)?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, address, born: Instant::now(), routes: Mutex::default() })
+        Ok(Self {
+            socket,
+            address,
+            born: Instant::now(),
+            routes: Mutex::default(),
+            sharing: Sharing::default(),
+        })
     }
 
     /// Where producers send to.

@@ -1,9 +1,10 @@
 //! A track of another node, attached and kept attached.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -11,10 +12,11 @@ use futures::{FutureExt, future::BoxFuture};
 use kaigi_media::link::{LinkError, REPORT_INTERVAL};
 use kaigi_proto::v1::{self, media_link_client::MediaLinkClient};
 use kaigi_worker::{Channel, ChannelError, Channels};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{Arrival, Backoff, Receiver, Throttle, receiver::Flow};
+use crate::{Arrival, Backoff, Receiver, Throttle, fan::Fan, receiver::Flow};
 
 /// Longest wait for an answer of a producing node.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -100,7 +102,7 @@ pub struct Track {
 }
 
 impl Track {
-    /// Begins to attach a track. Must be called within a tokio runtime. `urgent`, when notified, asks the consumer at once what it wants.
+    /// Begins to attach a track, or takes part in it if it is attached for somebody else of this node. Must be called within a tokio runtime. `urgent`, when notified, asks the consumer at once what it wants.
     #[must_use]
     pub fn start(
         context: &LinkContext,
@@ -119,7 +121,7 @@ impl Track {
             report,
             backoff: Backoff::default(),
         };
-        tokio::spawn(task.run());
+        tokio::spawn(task.take_part());
         Self { failure, _stop: stop.drop_guard() }
     }
 
@@ -127,6 +129,47 @@ impl Track {
     #[must_use]
     pub fn failure(&self) -> Failure {
         self.failure.clone()
+    }
+}
+
+/// Which track: by the node that makes it, and its id there.
+type Key = (String, String);
+
+/// The tracks that are attached for whoever takes them.
+#[derive(Debug, Default)]
+pub(crate) struct Sharing(Mutex<HashMap<Key, Weak<Shared>>>);
+
+/// A track that is attached for as long as somebody holds this.
+#[derive(Debug)]
+struct Shared {
+    fan: Arc<Fan>,
+    failure: Failure,
+    _stop: DropGuard,
+}
+
+impl Sharing {
+    fn of(&self, context: &LinkContext, source: &v1::TrackSource) -> Arc<Shared> {
+        let key = (source.endpoint.clone(), source.track_id.clone());
+        let mut tracks = self.0.lock();
+        if let Some(shared) = tracks.get(&key).and_then(Weak::upgrade) {
+            return shared;
+        }
+        let (stop, fan) = (CancellationToken::new(), Arc::<Fan>::default());
+        let (report, failure) = watch::channel(None);
+        let task = Task {
+            context: context.clone(),
+            source: source.clone(),
+            consumer: Arc::clone(&fan) as Arc<dyn Consumer>,
+            urgent: Arc::clone(&fan.urgent),
+            stop: stop.clone(),
+            report,
+            backoff: Backoff::default(),
+        };
+        tokio::spawn(task.run());
+        let shared = Arc::new(Shared { fan, failure, _stop: stop.drop_guard() });
+        tracks.retain(|_, shared| shared.strong_count() > 0);
+        tracks.insert(key, Arc::downgrade(&shared));
+        shared
     }
 }
 
@@ -142,6 +185,32 @@ struct Task {
 }
 
 impl Task {
+    /// Takes the track with all others of this node who do. If its consumer can't use what comes, or breaks, it goes on by itself.
+    async fn take_part(self) {
+        let shared = self.context.receiver.sharing.of(&self.context, &self.source);
+        let member = shared.fan.add(Arc::clone(&self.consumer));
+        let mut failure = shared.failure.clone();
+        let goes_on = async {
+            shared.fan.tell(&member).await;
+            loop {
+                tokio::select! {
+                    () = self.urgent.notified() => shared.fan.urgent.notify_one(),
+                    Ok(()) = failure.changed() => self.report.send_modify(|known| known.clone_from(&failure.borrow_and_update())),
+                    () = member.fails.notified() => break,
+                }
+            }
+        };
+        let is_over = tokio::select! {
+            () = self.stop.cancelled() => true,
+            () = goes_on => false,
+        };
+        shared.fan.remove(&member);
+        drop(shared);
+        if !is_over {
+            self.run().await;
+        }
+    }
+
     async fn run(mut self) {
         let stop = self.stop.clone();
         while !stop.is_cancelled() {

@@ -33,7 +33,7 @@ use kaigi_proto::v1::{
 };
 use kaigi_telemetry::{Health, HealthServer};
 use kaigi_worker::{
-    ChannelError, Channels, LoadGauge, Registration, Shutdown, Tasks, TlsError, Trust, new_worker_id,
+    Capacity, ChannelError, Channels, Registration, Shutdown, Tasks, TlsError, Trust, new_worker_id,
     process_cpu_load,
 };
 use tokio::net::TcpListener;
@@ -49,6 +49,8 @@ use service::Service;
 use video::Pictures;
 use view::MixerContext;
 
+/// What a room of nine takes of whose mix somebody takes one picture, in cores.
+const CORES_OF_A_ROOM: f64 = 0.4;
 /// Between looks at agents that are away.
 const TICK: Duration = Duration::from_secs(1);
 /// Between looks at the threads that compose and mix.
@@ -137,21 +139,22 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> R
     let endpoint = args.worker.endpoint(listening, &trust);
     let channels = Channels::new(trust.clone());
     let node = bind_node(&args, worker_id.as_str(), &endpoint, &channels)?;
-    let load = LoadGauge::default();
+    let capacity = Capacity::of_cores(CORES_OF_A_ROOM).with(v1::Resource::Encoders, args.encoders(), 1.0);
     let registration = Registration {
         cluster: ClusterClient::new(channels.to_cluster(&args.worker.cluster)?),
         worker: v1::Worker {
             algorithms: node.context().algorithms.names().map(str::to_owned).collect(),
             ..args.worker.describe(&worker_id, v1::Purpose::Mixer, endpoint)
         },
-        load: load.clone(),
+        capacity: capacity.clone(),
         tasks: Tasks::default(),
         shutdown: shutdown.clone(),
     };
     tracing::info!(worker = %worker_id, %listening, link = %args.link_address, "mixer-node runs");
 
     tokio::spawn(health_server.run());
-    tokio::spawn(process_cpu_load(load, stop.clone()));
+    tokio::spawn(process_cpu_load(capacity.clone(), stop.clone()));
+    tokio::spawn(capacity.follow(v1::Resource::Encoders, stop.clone(), video::encoders));
     let ready = health.clone();
     let registered = tokio::spawn(registration.run(stop.clone(), move || ready.set_ready(true)));
     let (draining, limit) = (Arc::clone(&node), args.worker.drain_limit());

@@ -16,9 +16,9 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
     server::conn::auto::Builder,
 };
-use kaigi_proto::v1::{Purpose, Worker};
+use kaigi_proto::v1::{Purpose, Resource, Worker};
 use kaigi_telemetry::Health;
-use kaigi_worker::{Channels, LoadGauge, Registration, Shutdown, Tasks, new_worker_id, process_cpu_load};
+use kaigi_worker::{Capacity, Channels, Registration, Shutdown, Tasks, new_worker_id, process_cpu_load};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -40,6 +40,8 @@ use crate::{
 
 /// Longest wait for a client to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a client takes that is in a room, in cores, on the average of its time there.
+const CORES_OF_A_CLIENT: f64 = 0.0005;
 /// Longest wait for those who can come back to be sent away, beside what the connections themselves wait for.
 const HAND_OVER: Duration = Duration::from_secs(3);
 /// How often it is looked whether they are.
@@ -234,9 +236,13 @@ impl Portal {
         servers.spawn(serve(health_port, None, health_routes(readiness), handle.clone()));
         tracing::info!(%http_addr, %management_addr, %health_addr, ?owt_peers_addr, ?echo_addr, ?proxied_addr, tls = tls.is_some(), ?web_root, sample = args.sample, "portal listens");
 
-        let load = LoadGauge::default();
+        let most = args.max_connections as f64;
+        let capacity = Capacity::of_cores(CORES_OF_A_CLIENT).with(Resource::Connections, most, 1.0);
         let leaving = CancellationToken::new();
-        tokio::spawn(process_cpu_load(load.clone(), leaving.clone()));
+        tokio::spawn(process_cpu_load(capacity.clone(), leaving.clone()));
+        let counted = signaling.clone();
+        let count = move || counted.open_connections();
+        tokio::spawn(capacity.clone().follow(Resource::Connections, leaving.clone(), count));
         tokio::spawn(backend.rooms.clone().forget_the_dead(leaving.clone()));
         let published = backend.event_publisher(worker_id.clone());
         let all_done = CancellationToken::new();
@@ -248,7 +254,7 @@ impl Portal {
                 secure: host.is_secure(),
                 ..args.worker.describe(&worker_id, Purpose::Portal, String::new())
             },
-            load,
+            capacity,
             tasks: Tasks::default(),
             shutdown: shutdown.clone(),
         };

@@ -22,7 +22,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::Context;
 use kaigi_proto::v1::Purpose;
 use kaigi_telemetry::{Health, HealthServer};
-use kaigi_worker::{Channels, LoadGauge, Registration, Shutdown, Tasks, new_worker_id, process_cpu_load};
+use kaigi_worker::{Capacity, Channels, Registration, Shutdown, Tasks, new_worker_id, process_cpu_load};
 use tokio::net::TcpListener;
 
 pub use args::Args;
@@ -33,6 +33,8 @@ use gateway::Gateway;
 use ice::IceServers;
 use media::Outlet;
 
+/// What a peer with sound and picture takes, in cores; nobody places peers by it yet.
+const CORES_OF_A_PEER: f64 = 0.01;
 /// Time for connections and requests to end with the process.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -59,12 +61,12 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
     let to_cluster = channels.to_cluster(&args.worker.cluster)?;
     let worker_id = new_worker_id(Purpose::Gateway);
     let cluster = Cluster::new(channels, to_cluster, worker_id.to_string());
-    let load = LoadGauge::default();
     let rooms = cluster.rooms.clone();
+    let capacity = Capacity::of_cores(CORES_OF_A_PEER);
     let registration = Registration {
         cluster: cluster.manager(),
         worker: args.worker.describe(&worker_id, Purpose::Gateway, String::new()),
-        load: load.clone(),
+        capacity: capacity.clone(),
         tasks: Tasks::default(),
         shutdown: shutdown.clone(),
     };
@@ -73,7 +75,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> a
     tracing::info!(worker = %worker_id, %listening, "rtp-gateway runs");
 
     tokio::spawn(health_server.run());
-    tokio::spawn(process_cpu_load(load, stop.clone()));
+    tokio::spawn(process_cpu_load(capacity, stop.clone()));
     tokio::spawn(rooms.forget_the_dead(stop.clone()));
     let ready = health.clone();
     let registered = tokio::spawn(registration.run(stop.clone(), move || ready.set_ready(true)));

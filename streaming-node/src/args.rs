@@ -10,6 +10,9 @@ use clap::Parser;
 use kaigi_telemetry::LogArgs;
 use kaigi_worker::WorkerArgs;
 
+/// As many broadcasts as a core bears.
+const PIPELINES_PER_CORE: f64 = 32.0;
+
 /// Records streams, pushes them to live servers, and pulls others in
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kaigi-streaming-node", version)]
@@ -60,9 +63,20 @@ pub struct Args {
     /// Picture (PNG or JPEG) that broadcasts show while their source is away; without one a plain one is shown
     #[arg(long, env = "KAIGI_SLATE", value_name = "FILE")]
     pub slate: Option<PathBuf>,
+    /// Recordings, broadcasts and streams in that this node is to have at most; near that number (--max-load of it) it gets no more rooms; default: 32 a core
+    #[arg(long, env = "KAIGI_MAX_PIPELINES", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_pipelines: Option<u32>,
     /// Check that all needed GStreamer elements are installed, then end: with status 0, or with 1 and a line for each missing one
     #[arg(long)]
     pub check_plugins: bool,
+}
+
+impl Args {
+    /// How many recordings, broadcasts and streams in it is to have at most.
+    #[must_use]
+    pub fn pipelines(&self) -> f64 {
+        self.max_pipelines.map_or(PIPELINES_PER_CORE * kaigi_worker::cores(), f64::from)
+    }
 }
 
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {

@@ -48,7 +48,7 @@ use kaigi_proto::v1::{
 use kaigi_supply::{LinkService, Outputs};
 use kaigi_telemetry::{Health, HealthServer};
 use kaigi_worker::{
-    ChannelError, Channels, LoadGauge, Registration, Shutdown, Tasks, TlsError, Trust, new_worker_id,
+    Capacity, ChannelError, Channels, Registration, Shutdown, Tasks, TlsError, Trust, new_worker_id,
     process_cpu_load,
 };
 use tokio::net::TcpListener;
@@ -63,6 +63,8 @@ use service::Service;
 use store::{Outbox, StoreError, Uploader};
 use target::Policy;
 
+/// What a room takes whose mix is sent to a live server, in cores; one that is recorded takes a tenth.
+const CORES_OF_A_ROOM: f64 = 0.03;
 /// Between looks at agents that are away.
 const TICK: Duration = Duration::from_secs(1);
 /// Time for calls under way when the process ends.
@@ -164,11 +166,11 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> R
     let endpoint = args.worker.endpoint(listening, &trust);
     let doors = Doors { rtmp: door.as_ref().map(|(door, _)| Arc::clone(door)), srt: srt_ports(&args) };
     let node = bind_node(&args, channels.clone(), listening, endpoint.clone(), worker_id.as_ref(), doors)?;
-    let load = LoadGauge::default();
+    let capacity = Capacity::of_cores(CORES_OF_A_ROOM).with(v1::Resource::Pipelines, args.pipelines(), 1.0);
     let registration = Registration {
         cluster: ClusterClient::new(channels.to_cluster(&args.worker.cluster)?),
         worker: args.worker.describe(&worker_id, v1::Purpose::Streaming, endpoint),
-        load: load.clone(),
+        capacity: capacity.clone(),
         tasks: Tasks::default(),
         shutdown: shutdown.clone(),
     };
@@ -178,7 +180,9 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> R
     if let Some((door, listener)) = door {
         tokio::spawn(door.run(listener, stop.clone()));
     }
-    tokio::spawn(process_cpu_load(load, stop.clone()));
+    tokio::spawn(process_cpu_load(capacity.clone(), stop.clone()));
+    let counted = Arc::clone(&node);
+    tokio::spawn(capacity.follow(v1::Resource::Pipelines, stop.clone(), move || counted.pipelines()));
     let ready = health.clone();
     let registered = tokio::spawn(registration.run(stop.clone(), move || ready.set_ready(true)));
     let (draining, limit) = (Arc::clone(&node), args.worker.drain_limit());

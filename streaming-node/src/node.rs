@@ -137,6 +137,12 @@ impl Node {
         self.outputs.lock().is_empty() && self.inputs.lock().is_empty()
     }
 
+    /// Outputs and inputs that there are.
+    #[must_use]
+    pub fn pipelines(&self) -> usize {
+        self.outputs.lock().len() + self.inputs.lock().len()
+    }
+
     /// Lets no more encoders in; those that push go on.
     pub fn close_doors(&self) {
         self.doors.close();

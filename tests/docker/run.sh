@@ -78,7 +78,7 @@ build_images() {
       -f deploy/Dockerfile -t kaigi-test .
   else
     mkdir -p "$context/target/release" "$context/web"
-    for program in kaigi kaigi-{cluster-manager,conference-agent,access-node,mixer-node,streaming-node,turn-server,portal}; do
+    for program in kaigi kaigi-{cluster-manager,conference-agent,access-node,mixer-node,streaming-node,turn-server,portal,rtp-gateway}; do
       strip --strip-debug -o "$context/target/release/$program" "${KAIGI_BIN_DIR:-target/release}/$program"
     done
     cp -r "${KAIGI_WEB_ROOT:-web/dist}" "$context/web/dist"

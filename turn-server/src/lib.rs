@@ -47,7 +47,7 @@ pub async fn run(args: Args, health: Health, shutdown: Shutdown) -> Result<(), R
     let crypto = rtc_stun::crypto::default_provider().map_err(|error| RunError::Crypto(error.to_string()))?;
     let server = HealthServer::bind(args.health_listen, health.clone()).await.map_err(RunError::Health)?;
     let serving = tokio::spawn(server.run());
-    tokio::spawn(kaigi_worker::process_cpu_load(kaigi_worker::LoadGauge::default(), shutdown.stop().clone()));
+    tokio::spawn(kaigi_worker::process_cpu_load(kaigi_worker::Capacity::default(), shutdown.stop().clone()));
     for at in listeners.places() {
         tracing::info!(%at, "clients are expected");
     }

@@ -2,11 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use kaigi_proto::{
@@ -16,7 +13,7 @@ use kaigi_proto::{
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::{Channel, Shutdown};
+use crate::{Capacity, Channel, Shutdown};
 
 /// Longest wait for an answer of the cluster-manager.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,23 +35,6 @@ pub fn new_worker_id(purpose: v1::Purpose) -> WorkerId {
         v1::Purpose::Unspecified => "worker",
     };
     WorkerId::new(format!("{name}-{:016x}", rand::random::<u64>())).expect("hex and letters are allowed")
-}
-
-/// The load that heartbeats report, 0..1; set by whoever measures it.
-#[derive(Clone, Debug, Default)]
-pub struct LoadGauge(Arc<AtomicU64>);
-
-impl LoadGauge {
-    /// Sets it; values outside of 0..1 are clamped.
-    pub fn set(&self, load: f64) {
-        self.0.store(load.clamp(0.0, 1.0).to_bits(), Ordering::Relaxed);
-    }
-
-    /// The last value set.
-    #[must_use]
-    pub fn get(&self) -> f64 {
-        f64::from_bits(self.0.load(Ordering::Relaxed))
-    }
 }
 
 /// The tasks that heartbeats report (room ids of an agent).
@@ -84,10 +64,10 @@ impl Tasks {
 pub struct Registration {
     /// The cluster-manager.
     pub cluster: ClusterClient<Channel>,
-    /// What is registered; its load is taken from `load`.
+    /// What is registered; its load is taken from `capacity`.
     pub worker: v1::Worker,
     /// What heartbeats report.
-    pub load: LoadGauge,
+    pub capacity: Capacity,
     /// What heartbeats report.
     pub tasks: Tasks,
     /// Whether it drains, which the cluster-manager is told, and may ask for.
@@ -129,7 +109,12 @@ impl Registration {
 
     async fn register(&mut self) -> Result<Duration, tonic::Status> {
         self.worker.draining = self.shutdown.is_draining();
-        let worker = v1::Worker { load: self.load.get(), ..self.worker.clone() };
+        let worker = v1::Worker {
+            load: self.capacity.load(),
+            resources: self.capacity.list(),
+            task_share: self.capacity.task_share(),
+            ..self.worker.clone()
+        };
         let mut request = tonic::Request::new(v1::RegisterRequest { worker: Some(worker) });
         request.set_timeout(CALL_TIMEOUT);
         let reply = self.cluster.register(request).await?.into_inner();
@@ -149,8 +134,9 @@ impl Registration {
             }
             let mut request = tonic::Request::new(v1::HeartbeatRequest {
                 worker_id: self.worker.worker_id.clone(),
-                load: self.load.get(),
+                load: self.capacity.report(),
                 tasks: self.tasks.list(),
+                resources: self.capacity.list(),
             });
             request.set_timeout(CALL_TIMEOUT);
             match self.cluster.heartbeat(request).await {
@@ -165,33 +151,4 @@ impl Registration {
             }
         }
     }
-}
-
-/// Measures this process's CPU use once a second into `load`: 1.0 = all cores of the machine. Runs until cancelled.
-pub async fn process_cpu_load(load: LoadGauge, stop: CancellationToken) {
-    let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
-    let mut last = (Instant::now(), process_cpu_seconds());
-    while !stop.is_cancelled() {
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            () = stop.cancelled() => return,
-        }
-        let now = (Instant::now(), process_cpu_seconds());
-        let wall = now.0.duration_since(last.0).as_secs_f64();
-        if let (Some(then), Some(used)) = (last.1, now.1) {
-            load.set((used - then) / wall / cores);
-            metrics::gauge!("kaigi_process_cpu_load").set(load.get());
-        }
-        last = now;
-    }
-}
-
-/// User and system time of this process, in seconds.
-fn process_cpu_seconds() -> Option<f64> {
-    use nix::sys::{
-        resource::{UsageWho, getrusage},
-        time::TimeValLike,
-    };
-    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
-    Some((usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6)
 }

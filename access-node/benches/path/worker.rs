@@ -178,6 +178,7 @@ fn parts(
         data: DataConsumers::default(),
         channels: Channels::new(ClusterSecret::new("secret")),
         load: LoadGauge::default(),
+        sent: Arc::default(),
         stop: stop.clone(),
     }
 }

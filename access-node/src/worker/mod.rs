@@ -22,6 +22,10 @@ pub use workers::Workers;
 
 use std::{
     collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -130,6 +134,8 @@ pub struct WorkerParts {
     pub siblings: Siblings,
     /// Its load, of one core.
     pub load: LoadGauge,
+    /// Packets that it has sent, to clients and to other nodes.
+    pub sent: Arc<AtomicU64>,
     /// When to end.
     pub stop: CancellationToken,
 }
@@ -165,6 +171,7 @@ struct Worker {
     paths: HashMap<ConnectionId, Path>,
     jobs: mpsc::Receiver<Job>,
     load: LoadGauge,
+    sent: Arc<AtomicU64>,
     metrics: Metrics,
     stop: CancellationToken,
 }
@@ -201,6 +208,7 @@ impl Worker {
             paths: HashMap::new(),
             jobs,
             load: parts.load,
+            sent: parts.sent,
             metrics: Metrics::new(parts.number),
             stop: parts.stop,
         })
@@ -232,7 +240,11 @@ impl Worker {
                     }
                 },
                 () = due => {}
-                _ = housekeeping.tick() => self.metrics.publish(&self.node, &self.exit, &self.load),
+                _ = housekeeping.tick() => {
+                    self.metrics.publish(&self.node, &self.exit, &self.load);
+                    let counted = self.node.counters();
+                    self.sent.store(counted.packets_out + counted.link_packets_out, Ordering::Relaxed);
+                }
                 () = self.stop.cancelled() => break,
             }
             self.read_workers();

@@ -1,6 +1,10 @@
 //! A reference model of a cluster on virtual time, in which real [elections](super::election) and real [registries](Registry) meet a model of
-//! Redis, of agents with their rooms, and of a node: whoever joins, publishes, dies, stands still, is cut off or comes back in whatever
-//! order, a room has one owner in each epoch, and at rest every stream has an owner and every lease somebody who holds it.
+//! [Redis](redis), of agents with their rooms, of portals with the [people](people) in them, and of a node: whoever joins, publishes, leaves, dies, stands
+//! still, is cut off or comes back in whatever order, a room has one owner in each epoch, nobody is out of a room without having been told why, and at
+//! rest every stream has an owner and every lease somebody who holds it.
+
+mod people;
+mod redis;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,6 +13,9 @@ use std::{
 
 use kaigi_proto::{ids::WorkerId, v1};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use people::{Away, People, Person};
+use redis::{Kept, Redis, Refused};
 
 use super::{
     Claim, Leader, MemberId, Term, Timing,
@@ -24,117 +31,15 @@ const TICK: Duration = Duration::from_millis(20);
 const MEMBERS: usize = 3;
 const AGENTS: usize = 3;
 const ROOMS: [&str; 3] = ["red", "green", "blue"];
+/// Until all is as it should be: those who are away are given up, and whoever waits for that has gone on.
+const REST: Duration = Duration::from_secs(35);
 /// Steps until a rest.
 const STEPS: usize = 60;
 
 type Room = &'static str;
 type Stream = u64;
-
-/// A write that Redis did not take.
-#[derive(Debug, PartialEq, Eq)]
-enum Refused {
-    Away,
-    Deposed,
-    Fenced,
-    Changed,
-}
-
-/// What the scripts do.
-#[derive(Default)]
-struct Redis {
-    is_down: bool,
-    leads: Option<(Leader, Instant)>,
-    last: Term,
-    fence: Term,
-    epoch: u64,
-    leases: BTreeMap<Room, (WorkerId, u64)>,
-    kept: BTreeMap<Room, BTreeSet<Stream>>,
-    workers: BTreeMap<WorkerId, Worker>,
-}
-
-impl Redis {
-    fn holds(&mut self, now: Instant) -> Option<Leader> {
-        self.leads = self.leads.take().filter(|(_, until)| *until > now);
-        self.leads.as_ref().map(|(leader, _)| leader.clone())
-    }
-
-    fn claim(&mut self, now: Instant, member: &MemberId, claim: &Claim) -> Leader {
-        if let Some(other) = self.holds(now)
-            && claim.over.as_ref() != Some(&other)
-            && other.member != *member
-        {
-            return other;
-        }
-        self.last = Term(self.last.max(claim.known).0 + 1);
-        self.fence = self.last;
-        let leader = Leader { term: self.last, member: member.clone(), endpoint: String::new() };
-        self.leads = Some((leader.clone(), now + LEASE));
-        leader
-    }
-
-    fn renew(&mut self, now: Instant, itself: Leader) -> Option<Leader> {
-        match self.holds(now) {
-            Some(other) if other != itself => Some(other),
-            None if self.last > itself.term => None,
-            Some(_) | None => {
-                self.leads = Some((itself.clone(), now + LEASE));
-                Some(itself)
-            }
-        }
-    }
-
-    /// What every script does that writes.
-    fn write(&mut self, term: Term) -> Result<&mut Self, Refused> {
-        if self.is_down {
-            return Err(Refused::Away);
-        }
-        if self.fence > term {
-            return Err(Refused::Deposed);
-        }
-        assert_eq!(term, self.last, "nobody writes but the last who was given the lease");
-        Ok(self)
-    }
-
-    fn lease(
-        &mut self,
-        term: Term,
-        room: Room,
-        seen: Option<&(WorkerId, u64)>,
-        to: &WorkerId,
-    ) -> Result<u64, Refused> {
-        let redis = self.write(term)?;
-        if redis.leases.get(room) != seen {
-            return Err(Refused::Changed);
-        }
-        redis.epoch += 1;
-        redis.leases.insert(room, (to.clone(), redis.epoch));
-        Ok(redis.epoch)
-    }
-
-    fn keep(
-        &mut self,
-        term: Term,
-        room: Room,
-        epoch: u64,
-        streams: &BTreeSet<Stream>,
-    ) -> Result<(), Refused> {
-        let redis = self.write(term)?;
-        if redis.leases.get(room).is_none_or(|(_, held)| *held != epoch) {
-            return Err(Refused::Fenced);
-        }
-        redis.kept.insert(room, streams.clone());
-        Ok(())
-    }
-
-    fn release(&mut self, term: Term, room: Room, epoch: u64) -> Result<(), Refused> {
-        let redis = self.write(term)?;
-        if redis.leases.get(room).is_some_and(|(_, held)| *held == epoch) {
-            redis.leases.remove(room);
-            redis.kept.remove(room);
-        }
-        Ok(())
-    }
-}
+/// By whom each is.
+type Streams = BTreeMap<Stream, Person>;
 
 /// A lease that a member was about to write when it stood still.
 struct Late {
@@ -153,11 +58,33 @@ struct Member {
     late: Vec<Late>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Running {
     epoch: u64,
-    streams: BTreeSet<Stream>,
+    /// With those whose portals are not heard of, and since when.
+    people: BTreeMap<Person, Away>,
+    streams: Streams,
+    /// Who left, or was away for too long, since it was written down.
+    leaving: BTreeSet<Person>,
     is_written: bool,
+}
+
+impl Running {
+    fn taken_over(epoch: u64, kept: Kept) -> Self {
+        let people = kept.people.into_iter().map(|person| (person, Away::default())).collect();
+        Self { epoch, people, streams: kept.streams, ..Self::default() }
+    }
+
+    fn written(&self) -> Kept {
+        Kept { people: self.people.keys().copied().collect(), streams: self.streams.clone() }
+    }
+
+    fn remove(&mut self, person: Person) {
+        if self.people.remove(&person).is_some() {
+            self.streams.retain(|_, of| *of != person);
+            self.leaving.insert(person);
+        }
+    }
 }
 
 struct Agent {
@@ -176,11 +103,10 @@ struct Model {
     members: Vec<Option<Member>>,
     agents: Vec<Option<Agent>>,
     /// What the node has of each room, and under which epoch it was told last.
-    node: BTreeMap<Room, (u64, BTreeSet<Stream>)>,
+    node: BTreeMap<Room, (u64, Streams)>,
     /// Who was given each epoch of each room.
     owners: BTreeMap<(Room, u64), WorkerId>,
-    /// Rooms in which somebody is.
-    wanted: BTreeSet<Room>,
+    people: People,
     terms: BTreeMap<Term, MemberId>,
     born: u64,
     /// Nothing happens by itself any more.
@@ -202,7 +128,7 @@ impl Model {
             agents: (0..AGENTS).map(|_| None).collect(),
             node: BTreeMap::new(),
             owners: BTreeMap::new(),
-            wanted: BTreeSet::new(),
+            people: People::new(),
             terms: BTreeMap::new(),
             born: 0,
             is_calm: false,
@@ -239,6 +165,7 @@ impl Model {
             });
             agent.is_paused = false;
         }
+        self.people.heal();
     }
 
     fn pass(&mut self, time: Duration) {
@@ -247,6 +174,7 @@ impl Model {
             self.now += TICK;
             (0..MEMBERS).for_each(|index| self.run_member(index));
             (0..AGENTS).for_each(|index| self.run_agent(index));
+            self.run_people();
             self.check();
         }
     }
@@ -352,23 +280,24 @@ impl Model {
         else {
             let lease = self.redis.leases.get(room);
             // An orphan, or a room that somebody is in and no one has.
-            if (self.wanted.contains(room) || self.redis.kept.contains_key(room) || lease.is_some())
+            if (self.people.want(room) || self.redis.kept.contains_key(room) || lease.is_some())
                 && self.random.random_bool(0.5)
             {
                 self.acquire(agent, manager, room);
             }
             return;
         };
-        if self.wanted.contains(room) {
+        self.miss(agent, room);
+        if self.people.want(room) || !running.people.is_empty() {
             if !running.is_written {
-                self.tell(agent, room);
+                let _is_mine = self.tell(agent, room);
             }
             return;
         }
         let ended = self.through(manager, |redis, term| redis.release(term, room, running.epoch));
         if ended.is_ok() {
             self.agents[agent].iter_mut().for_each(|agent| drop(agent.rooms.remove(room)));
-            self.command(agent, room, running.epoch, BTreeSet::new());
+            self.command(agent, room, running.epoch, Streams::new());
         }
     }
 
@@ -410,35 +339,39 @@ impl Model {
             return;
         };
         assert!(self.owners.insert((room, epoch), id).is_none(), "{room} has one owner in {epoch}");
-        let streams = self.redis.kept.get(room).cloned().unwrap_or_default();
-        let running = Running { epoch, streams, is_written: false };
+        let running = Running::taken_over(epoch, self.redis.kept.get(room).cloned().unwrap_or_default());
         self.agents[agent].iter_mut().for_each(|agent| drop(agent.rooms.insert(room, running.clone())));
-        self.tell(agent, room);
+        let _is_mine = self.tell(agent, room);
     }
 
-    /// Writes a room down, and then tells the node of it; also if Redis is away.
-    fn tell(&mut self, agent: usize, room: Room) {
+    /// Writes a room down, and then tells the node, and whoever waits for that, of it; also if Redis is away. Not if the room is another agent's.
+    fn tell(&mut self, agent: usize, room: Room) -> Result<(), Refused> {
         let Some(running) = self.agents[agent].as_ref().and_then(|agent| agent.rooms.get(room)).cloned()
         else {
-            return;
+            return Err(Refused::Fenced);
         };
         let kept = match self.manager_of(agent) {
             Some(manager) => {
-                self.through(manager, |redis, term| redis.keep(term, room, running.epoch, &running.streams))
+                self.through(manager, |redis, term| redis.keep(term, room, running.epoch, running.written()))
             }
             None => Err(Refused::Away),
         };
-        let Some(owner) = &mut self.agents[agent] else { return };
+        let Some(owner) = &mut self.agents[agent] else { return Err(Refused::Fenced) };
         if kept == Err(Refused::Fenced) {
             owner.rooms.remove(room);
-            return;
+            return kept;
         }
-        owner.rooms.insert(room, Running { is_written: kept.is_ok(), ..running.clone() });
+        let mut after = Running { is_written: kept.is_ok(), ..running.clone() };
+        if kept.is_ok() {
+            self.people.written(&running.people, std::mem::take(&mut after.leaving));
+        }
+        owner.rooms.insert(room, after);
         self.command(agent, room, running.epoch, running.streams);
+        Ok(())
     }
 
     /// The node does what it is told under the last epoch that it knows of.
-    fn command(&mut self, agent: usize, room: Room, epoch: u64, streams: BTreeSet<Stream>) {
+    fn command(&mut self, agent: usize, room: Room, epoch: u64, streams: Streams) {
         let Some(agent) = &self.agents[agent] else { return };
         assert_eq!(self.owners.get(&(room, epoch)), Some(&agent.id), "only an owner commands");
         let known = self.node.entry(room).or_default();
@@ -450,24 +383,12 @@ impl Model {
     /// Something happens.
     fn step(&mut self) {
         let (member, agent) = (self.random.random_range(0..MEMBERS), self.random.random_range(0..AGENTS));
-        let room = ROOMS[self.random.random_range(0..ROOMS.len())];
         match self.random.random_range(0..24) {
-            0..=3 => drop(self.wanted.insert(room)),
-            4 => drop(self.wanted.remove(room)),
-            5..=9 => {
-                self.born += 1;
-                let stream = self.born;
-                let runs = |agent: &Option<Agent>| {
-                    agent.as_ref().is_some_and(|agent| !agent.is_paused && agent.rooms.contains_key(room))
-                };
-                let Some(agent) = self.agents.iter().position(runs) else { return };
-                self.agents[agent].iter_mut().flat_map(|agent| agent.rooms.get_mut(room)).for_each(
-                    |running| {
-                        running.streams.insert(stream);
-                    },
-                );
-                self.tell(agent, room);
-            }
+            0..=3 => self.join(),
+            4 => self.leave(),
+            5..=7 => self.publish(),
+            8 => self.kill_portal(),
+            9 => self.people.cut_off(&mut self.random),
             10 => self.members[member] = None,
             11 => self.agents[agent] = None,
             12 => self.members[member].iter_mut().for_each(|member| member.is_paused ^= true),
@@ -497,13 +418,17 @@ impl Model {
             let owner = self.owners.get(&(*room, *epoch));
             assert!(streams.is_empty() || owner.is_some(), "{room} in {epoch} is nobody's");
         }
+        for (room, running) in self.agents.iter().flatten().flat_map(|agent| &agent.rooms) {
+            let is_there = |person: &Person| running.people.contains_key(person);
+            assert!(running.streams.values().all(is_there), "{room}: a stream is of nobody who is there");
+        }
     }
 
     /// What is so when all is well and a while has passed.
     fn rest(&mut self) {
         self.is_calm = true;
         self.heal();
-        self.pass(Duration::from_secs(15));
+        self.pass(REST);
         self.is_calm = false;
         let leading: Vec<_> = self.members.iter().flatten().filter_map(|m| m.election.leads()).collect();
         assert_eq!(leading.len(), 1, "one leads");
@@ -512,10 +437,11 @@ impl Model {
             let runs: Vec<_> =
                 self.agents.iter().flatten().filter_map(|a| Some((&a.id, a.rooms.get(room)?))).collect();
             let lease = self.redis.leases.get(room);
-            if self.wanted.contains(room) {
+            if self.people.want(room) {
                 let [(agent, running)] = runs[..] else { panic!("{room} is run by {}", runs.len()) };
                 assert_eq!(lease, Some(&(agent.clone(), running.epoch)), "{room}: who runs it holds it");
-                assert_eq!(self.redis.kept.get(room), Some(&running.streams), "{room}: it is written down");
+                assert_eq!(self.redis.kept.get(room), Some(&running.written()), "{room}: it is written down");
+                self.people.check(room, &running.people);
                 assert_eq!(
                     self.node.get(room),
                     Some(&(running.epoch, running.streams.clone())),
@@ -546,14 +472,17 @@ fn record(redis: &mut Redis, term: Term, reaches: bool, events: Vec<Event>) {
 }
 
 #[test]
-fn whatever_happens_a_room_has_one_owner_and_nothing_is_left_behind() {
+fn whatever_happens_a_room_has_one_owner_and_nothing_and_nobody_is_lost_or_left_behind() {
+    let mut told = 0;
     for seed in 0..60 {
         let mut model = Model::new(seed);
         for _ in 0..3 {
             (0..STEPS).for_each(|_| model.step());
             model.rest();
         }
+        told += model.people.told;
     }
+    assert!(told > 100, "only {told} were told that they are out: the model does not do enough to them");
 }
 
 #[test]
@@ -566,6 +495,6 @@ fn the_model_refuses_what_it_should() {
     let epoch = redis.lease(first.term, "red", None, &agent).unwrap();
     let second = redis.claim(now + LEASE, &MemberId::new("b"), &Claim::default());
     assert_eq!(redis.lease(first.term, "green", None, &agent), Err(Refused::Deposed));
-    assert_eq!(redis.keep(second.term, "red", epoch + 1, &BTreeSet::new()), Err(Refused::Fenced));
+    assert_eq!(redis.keep(second.term, "red", epoch + 1, Kept::default()), Err(Refused::Fenced));
     assert_eq!(redis.lease(second.term, "red", None, &agent), Err(Refused::Changed));
 }

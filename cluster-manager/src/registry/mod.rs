@@ -1,6 +1,8 @@
 //! Who is alive and who serves what: pure, with the time as an argument.
 
+mod expected;
 mod placements;
+mod resources;
 mod strategy;
 #[cfg(test)]
 mod tests;
@@ -14,7 +16,9 @@ use std::{
 use kaigi_proto::ids::WorkerId;
 use rand::{SeedableRng, rngs::StdRng};
 
+use expected::Expected;
 use placements::Placements;
+pub use resources::{Measured, Use, parse as parse_resources};
 use strategy::Candidate;
 pub use strategy::{Strategies, Strategy, StrategyError, StrategyOption};
 pub use worker::{DEFAULT_MAX_LOAD, InvalidInput, Load, Purpose, TaskId, Worker};
@@ -53,7 +57,7 @@ pub struct TooManyWorkers;
 /// Why no worker was found. The texts are OWT's where OWT has the case.
 #[derive(Debug, thiserror::Error, Clone, Copy, PartialEq, Eq)]
 pub enum ScheduleError {
-    /// All that are alive are above their highest load.
+    /// All that are alive are above their highest load, as measured.
     #[error("No worker available, all in full load.")]
     AllFull,
     /// None of those with room for more serves the preferred provider.
@@ -91,6 +95,14 @@ struct Entry {
     expires: Instant,
     /// Whether this process heard of it, not only its predecessor.
     heard: bool,
+    expected: Expected,
+}
+
+impl Entry {
+    /// What is measured, or what is to be expected by what was placed on it since, whichever is more.
+    fn expected_load(&self) -> f64 {
+        self.expected.load(self.worker.load, self.worker.task_share)
+    }
 }
 
 /// See the module's description. [`Registry::tick`] has to be called several times per lease.
@@ -170,14 +182,14 @@ impl Registry {
     }
 
     fn insert(&mut self, now: Instant, worker: Worker, heard: bool) {
-        let joined = match self.workers.get(&worker.id) {
-            Some(known) => known.joined,
+        let (joined, expected) = match self.workers.remove(&worker.id) {
+            Some(known) => (known.joined, known.expected),
             None => {
                 self.registrations += 1;
-                self.registrations
+                (self.registrations, Expected::default())
             }
         };
-        let entry = Entry { joined, expires: now + self.config.lease, heard, worker };
+        let entry = Entry { joined, expires: now + self.config.lease, heard, worker, expected };
         self.workers.insert(entry.worker.id.clone(), entry);
     }
 
@@ -189,13 +201,15 @@ impl Registry {
         &mut self,
         now: Instant,
         id: &WorkerId,
-        load: Load,
+        measured: impl Into<Measured>,
         tasks: &[TaskId],
     ) -> Result<(), UnknownWorker> {
         let entry = self.workers.get_mut(id).ok_or(UnknownWorker)?;
         entry.expires = now + self.config.lease;
         entry.heard = true;
-        entry.worker.load = load;
+        let Measured { load, resources } = measured.into();
+        (entry.worker.load, entry.worker.resources) = (load, resources);
+        entry.expected.reported(now, load);
         // What it has handed over may still be in what it tells.
         if !entry.worker.draining {
             self.placements.report(entry.worker.purpose, id, tasks);
@@ -291,6 +305,13 @@ impl Registry {
         Ok(suitable)
     }
 
+    /// Those of them that are not full by what is expected either. What is expected may never come: where all would be full by it, it refuses nobody.
+    fn with_room(suitable: Vec<&Entry>) -> Vec<&Entry> {
+        let is_free = |e: &&Entry| e.expected_load() < e.worker.max_load.get();
+        let free: Vec<&Entry> = suitable.iter().copied().filter(is_free).collect();
+        if free.is_empty() { suitable } else { free }
+    }
+
     /// A newly picked worker, that has the task from now on.
     fn pick(
         &mut self,
@@ -299,12 +320,11 @@ impl Registry {
         task: &TaskId,
         preference: &Preference,
     ) -> Result<Worker, ScheduleError> {
-        let candidates: Vec<Candidate> = self
-            .suitable(purpose, preference)?
+        let candidates: Vec<Candidate> = Self::with_room(self.suitable(purpose, preference)?)
             .into_iter()
             .map(|e| Candidate {
                 joined: e.joined,
-                load: e.worker.load,
+                load: e.expected_load(),
                 tasks: self.placements.count(&e.worker.id),
             })
             .collect();
@@ -312,8 +332,10 @@ impl Registry {
         let last = self.last_picked.get(&purpose).copied();
         let picked =
             strategy::pick(strategy, &candidates, last, &mut self.random).ok_or(ScheduleError::NoMatch)?;
-        let worker = self.workers.values().find(|e| e.joined == picked.joined);
-        let worker = worker.ok_or(ScheduleError::NoMatch)?.worker.clone();
+        let entry = self.workers.values_mut().find(|e| e.joined == picked.joined);
+        let entry = entry.ok_or(ScheduleError::NoMatch)?;
+        entry.expected.place(now, entry.worker.load, task.clone());
+        let worker = entry.worker.clone();
         self.last_picked.insert(purpose, picked.joined);
         self.placements.reserve(now, purpose, task, &worker.id);
         Ok(worker)
@@ -344,6 +366,10 @@ impl Registry {
 
     /// Forgets where a task is.
     pub fn release(&mut self, purpose: Purpose, task: &TaskId) {
+        let worker = self.placements.worker_of(purpose, task);
+        if let Some(entry) = worker.and_then(|id| self.workers.get_mut(id)) {
+            entry.expected.release(task);
+        }
         self.placements.release(purpose, task);
     }
 

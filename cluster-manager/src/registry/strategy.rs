@@ -4,7 +4,7 @@ use std::{collections::HashMap, str::FromStr};
 
 use rand::{Rng, rngs::StdRng};
 
-use super::worker::{Load, Purpose};
+use super::worker::Purpose;
 
 /// Loads are measured and noisy: differences within one step of this size say nothing, so the number of tasks decides there.
 const LOAD_STEP: f64 = 0.05;
@@ -42,7 +42,7 @@ pub enum StrategyError {
     #[error("{0} is no strategy: last-used, least-used, most-used, round-robin or randomly-pick")]
     Strategy(String),
     /// The purpose before the equals sign.
-    #[error("{0} is no purpose: portal, conference, access, mixer or streaming")]
+    #[error("{0} is no purpose: portal, conference, access, mixer, streaming or gateway")]
     Purpose(String),
 }
 
@@ -111,14 +111,15 @@ impl FromIterator<StrategyOption> for Strategies {
 pub(super) struct Candidate {
     /// Rises with each registration; never given twice.
     pub(super) joined: u64,
-    pub(super) load: Load,
+    /// Measured or expected, whichever is more; may be above 1.
+    pub(super) load: f64,
     pub(super) tasks: usize,
 }
 
 impl Candidate {
     /// Load in steps, then tasks, then age.
     fn use_order(&self) -> (u64, usize, u64) {
-        ((self.load.get() / LOAD_STEP).round() as u64, self.tasks, self.joined)
+        ((self.load / LOAD_STEP).round() as u64, self.tasks, self.joined)
     }
 }
 
@@ -147,9 +148,7 @@ mod tests {
     use super::*;
 
     fn candidates(all: &[(u64, f64, usize)]) -> Vec<Candidate> {
-        all.iter()
-            .map(|&(joined, load, tasks)| Candidate { joined, load: Load::new(load).unwrap(), tasks })
-            .collect()
+        all.iter().map(|&(joined, load, tasks)| Candidate { joined, load, tasks }).collect()
     }
 
     fn picked(strategy: Strategy, all: &[(u64, f64, usize)], last: Option<u64>) -> Option<u64> {

@@ -83,6 +83,8 @@ fn worker(purpose: Purpose, id: &str) -> Worker {
         draining: false,
         registered_ms: 1_000,
         algorithms: Vec::new(),
+        resources: Vec::new(),
+        task_share: Load::new(0.0).unwrap(),
     }
 }
 
@@ -370,4 +372,83 @@ fn the_door_refuses_nonsense() {
     assert_eq!(wire(|w| w.endpoint = "e".repeat(300)), Err(InvalidInput::TooLong("endpoint")));
     assert_eq!(wire(|w| w.isps = vec!["i".into(); 65]), Err(InvalidInput::TooMany("isps")));
     assert_eq!(TaskId::new(""), Err(InvalidInput::Task));
+}
+
+/// Tasks of which each takes that share of a worker.
+fn heavy(id: &str, share: f64) -> Worker {
+    Worker { task_share: Load::new(share).unwrap(), ..worker(Purpose::Streaming, id) }
+}
+
+fn count(picked: &[String], id: &str) -> usize {
+    picked.iter().filter(|picked| *picked == id).count()
+}
+
+#[test]
+fn a_burst_is_spread_by_what_it_is_expected_to_take() {
+    let mut cluster = Cluster::new("least-used");
+    cluster.join(heavy("small", 0.2));
+    cluster.join(heavy("large", 0.05));
+    let burst = |cluster: &mut Cluster, name: &str| -> Vec<String> {
+        (0..10).map(|i| cluster.schedule(Purpose::Streaming, &format!("{name}{i}")).unwrap()).collect()
+    };
+    let picked = burst(&mut cluster, "a");
+    assert_eq!((count(&picked, "small"), count(&picked, "large")), (2, 8));
+    cluster.beat("small", 0.4, &[]).unwrap();
+    cluster.beat("large", 0.4, &[]).unwrap();
+    let picked = burst(&mut cluster, "b");
+    assert_eq!((count(&picked, "small"), count(&picked, "large")), (2, 8), "by what is measured");
+}
+
+#[test]
+fn a_burst_is_not_herded_onto_one_worker() {
+    for strategy in ["least-used", "most-used", "last-used"] {
+        let mut cluster = Cluster::new(strategy);
+        cluster.join(heavy("a", 0.1));
+        cluster.join(heavy("b", 0.1));
+        cluster.beat("a", 0.4, &[]).unwrap();
+        let picked: Vec<String> =
+            (0..14).map(|i| cluster.schedule(Purpose::Streaming, &i.to_string()).unwrap()).collect();
+        assert_eq!((count(&picked, "a"), count(&picked, "b")), (5, 9), "{strategy}: both are filled");
+    }
+}
+
+#[test]
+fn nobody_is_refused_for_what_is_only_expected() {
+    let mut cluster = Cluster::new("least-used");
+    cluster.join(heavy("a", 0.3));
+    for i in 0..10 {
+        assert_eq!(cluster.schedule(Purpose::Streaming, &format!("room-{i}")).unwrap(), "a");
+        assert_eq!(cluster.registry.can_fit(Purpose::Streaming, &Preference::default()), Ok(1));
+    }
+    cluster.beat("a", 0.85, &[]).unwrap();
+    assert_eq!(cluster.schedule(Purpose::Streaming, "one more"), Err(ScheduleError::AllFull));
+    cluster.beat("a", 0.8, &[]).unwrap();
+    assert_eq!(cluster.schedule(Purpose::Streaming, "one more").unwrap(), "a");
+}
+
+#[test]
+fn who_was_given_a_burst_comes_last_until_that_is_measured() {
+    let mut cluster = Cluster::new("last-used");
+    cluster.join(heavy("a", 0.3));
+    let picked: Vec<String> =
+        (0..3).map(|i| cluster.schedule(Purpose::Streaming, &i.to_string()).unwrap()).collect();
+    assert_eq!(count(&picked, "a"), 3);
+    cluster.join(heavy("b", 0.3));
+    assert_eq!(cluster.schedule(Purpose::Streaming, "c").unwrap(), "b", "the last used one has enough");
+    cluster.registry.release(Purpose::Streaming, &task("0"));
+    cluster.registry.release(Purpose::Streaming, &task("c"));
+    let measured = |cluster: &mut Cluster| {
+        for id in ["a", "b"] {
+            cluster.beat(id, 0.1, &[]).unwrap();
+        }
+    };
+    for _ in 0..10 {
+        measured(&mut cluster);
+        cluster.pass(Duration::from_secs(1));
+    }
+    assert_eq!(cluster.schedule(Purpose::Streaming, "d").unwrap(), "b", "used last");
+    cluster.registry.release(Purpose::Streaming, &task("d"));
+    measured(&mut cluster);
+    cluster.beat("b", 0.85, &[]).unwrap();
+    assert_eq!(cluster.schedule(Purpose::Streaming, "e").unwrap(), "a");
 }

@@ -5,6 +5,8 @@ use kaigi_proto::{
     v1,
 };
 
+use super::resources::{self, Use};
+
 /// Most providers or regions that a worker may name.
 const MAX_NAMES: usize = 64;
 /// Longest endpoint, address, provider or region in bytes.
@@ -27,6 +29,9 @@ pub enum InvalidInput {
     /// A load that is no number in 0..=1.
     #[error("{0} is not in 0..=1")]
     Load(f64),
+    /// A resource of which that much can't be, or can't be used.
+    #[error("{0} of {1} is no use of a resource")]
+    Use(f64, f64),
     /// A text that is too long.
     #[error("{0} is longer than {MAX_TEXT} bytes")]
     TooLong(&'static str),
@@ -163,6 +168,10 @@ pub struct Worker {
     pub endpoint: String,
     /// As last reported.
     pub load: Load,
+    /// What that is the largest share of.
+    pub resources: Vec<Use>,
+    /// By how much a task raises the load as a rule.
+    pub task_share: Load,
     /// Above it there are no new tasks.
     pub max_load: Load,
     /// Providers served; empty = all.
@@ -185,7 +194,13 @@ impl Worker {
     /// Whether all that it says of itself but the load, which changes all the time, is the same.
     #[must_use]
     pub fn is_same_but_for_load(&self, other: &Self) -> bool {
-        *self == Self { load: self.load, registered_ms: self.registered_ms, ..other.clone() }
+        *self
+            == Self {
+                load: self.load,
+                resources: self.resources.clone(),
+                registered_ms: self.registered_ms,
+                ..other.clone()
+            }
     }
 }
 
@@ -210,6 +225,8 @@ impl TryFrom<v1::Worker> for Worker {
             purpose: wire.purpose.try_into()?,
             endpoint: wire.endpoint,
             load: Load::new(wire.load)?,
+            resources: resources::parse(&wire.resources)?,
+            task_share: Load::new(wire.task_share)?,
             max_load: Load::new(if wire.max_load == 0.0 { DEFAULT_MAX_LOAD } else { wire.max_load })?,
             isps: wire.isps,
             regions: wire.regions,
@@ -238,6 +255,8 @@ impl From<Worker> for v1::Worker {
             tasks: 0,
             registered_ms: worker.registered_ms,
             algorithms: worker.algorithms,
+            resources: worker.resources.into_iter().map(Into::into).collect(),
+            task_share: worker.task_share.get(),
         }
     }
 }

@@ -170,7 +170,7 @@ impl Room {
     /// A node that has another agent is right: the room is that one's, as will show when it is written down.
     fn not_adopted(&mut self, worker: &WorkerId, error: &CallError, now: Instant) {
         match error {
-            CallError::Unavailable(_) => {
+            CallError::Unavailable(_) | CallError::Full(_) => {
                 self.adopting.entry(worker.clone()).or_insert(now + RETELL);
             }
             CallError::NotFound(_) | CallError::Refused(_) => {}

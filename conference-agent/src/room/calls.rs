@@ -235,7 +235,7 @@ impl Room {
 /// Why a request failed whose call to an access node did.
 pub(super) fn node_refusal(error: CallError, transport: &TransportId) -> Refusal {
     match error {
-        CallError::Unavailable(_) => Refusal::NodeLost,
+        CallError::Unavailable(_) | CallError::Full(_) => Refusal::NodeLost,
         CallError::NotFound(_) => Refusal::UnknownTransport(transport.to_string()),
         CallError::Refused(text) => Refusal::NodeRefused(text),
     }

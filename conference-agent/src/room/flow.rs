@@ -130,7 +130,9 @@ impl Room {
         match result {
             // Nothing flows of what the node does not have.
             Ok(()) | Err(CallError::NotFound(_)) => {}
-            Err(CallError::Unavailable(_) | CallError::Refused(_)) => self.flows.doubt(session, kind, now),
+            Err(CallError::Unavailable(_) | CallError::Full(_) | CallError::Refused(_)) => {
+                self.flows.doubt(session, kind, now);
+            }
         }
     }
 

@@ -392,9 +392,12 @@ pub(crate) enum CallReply {
 /// Why a call to a node or to the cluster failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CallError {
-    /// Not reached, not answered in time, busy, or no node there.
+    /// Not reached, not answered in time, or no node there.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// The node has as much as it takes, or all that there are have.
+    #[error("no capacity: {0}")]
+    Full(String),
     /// The node does not know what was named.
     #[error("not found: {0}")]
     NotFound(String),

@@ -109,6 +109,8 @@ pub(super) struct MixerLink {
     pub(super) parts: BTreeMap<Part, PartLink>,
     /// Whether a mixer was asked for.
     scheduling: bool,
+    /// Whether all were full when one was looked for last.
+    all_full: bool,
     pause: Duration,
     retry_at: Option<Instant>,
     /// When subscriptions are pointed again at sources that they could not be pointed at.
@@ -134,6 +136,7 @@ impl MixerLink {
         Self {
             parts: views.map(|part| (part, PartLink::default())).collect(),
             scheduling: false,
+            all_full: false,
             pause: RETRY.0,
             retry_at: None,
             repoint_at: None,
@@ -248,6 +251,7 @@ impl Room {
         self.mixer.scheduling = false;
         match result {
             Ok(node) => {
+                self.mixer.all_full = false;
                 self.forget_outputs(|source| source.node.worker != node.worker);
                 self.state.mixer = Some(node);
             }
@@ -283,7 +287,7 @@ impl Room {
         }
         let Some(link) = self.mixer.parts.get_mut(part) else { return };
         (link.in_flight, link.acked, link.at) = (false, 0, None);
-        if let Err(error @ CallError::Unavailable(_)) = result {
+        if let Err(error @ (CallError::Unavailable(_) | CallError::Full(_))) = result {
             link.at = Some(mixer.clone());
             self.mixer_failed(Some(part), error, now);
         }
@@ -304,7 +308,13 @@ impl Room {
                     self.give_up(part, reason);
                 }
             }
-            (CallError::Refused(_) | CallError::Unavailable(_) | CallError::NotFound(_), _) => {
+            (
+                CallError::Refused(_)
+                | CallError::Unavailable(_)
+                | CallError::Full(_)
+                | CallError::NotFound(_),
+                _,
+            ) => {
                 self.state.mixer = None;
                 self.mixer.forget_acks();
             }
@@ -316,9 +326,10 @@ impl Room {
             }
         }
         let concerns = |origin: &Origin| part.is_none_or(|part| part.is_of(origin));
+        self.mixer.all_full = matches!(error, CallError::Full(_));
         let refusal = match &error {
             CallError::Refused(reason) => Refusal::NodeRefused(reason.clone()),
-            CallError::Unavailable(_) | CallError::NotFound(_) => Refusal::MixerUnavailable,
+            CallError::Full(_) | CallError::Unavailable(_) | CallError::NotFound(_) => self.no_mixer(),
         };
         self.refuse_analytics(part, &refusal);
         self.refuse_waiting(|origin| matches!(origin, Origin::View(_)) && concerns(origin));
@@ -361,8 +372,13 @@ impl Room {
         let waiting: Vec<SubscriptionId> =
             all.filter(|(_, s)| s.phase == Phase::Placing && waits(s)).map(|(id, _)| id.clone()).collect();
         for id in waiting {
-            self.fail_opening(&SessionKey::Subscription(id), Refusal::MixerUnavailable);
+            self.fail_opening(&SessionKey::Subscription(id), self.no_mixer());
         }
+    }
+
+    /// Why what mixers make is not to be had.
+    pub(super) fn no_mixer(&self) -> Refusal {
+        if self.mixer.all_full { Refusal::NoCapacity("mixer") } else { Refusal::MixerUnavailable }
     }
 
     /// Whether there is no use in waiting for what a mixer makes of `origin`.

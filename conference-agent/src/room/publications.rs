@@ -139,7 +139,7 @@ impl Room {
         transport: &TransportId,
         error: &CallError,
     ) {
-        let unreached = matches!(error, CallError::Unavailable(_));
+        let unreached = matches!(error, CallError::Unavailable(_) | CallError::Full(_));
         let node = self.node_of(transport);
         let others = self.state.transports.iter().filter(|(id, t)| t.owner == *owner && *id != transport);
         let keeps = others.filter(|(_, t)| t.node == node).count() > 0;

@@ -75,6 +75,9 @@ pub(crate) enum Refusal {
     InvalidAlgorithm(String),
     #[error("No streaming node is available")]
     NoStreamingNode,
+    /// Which kind of node.
+    #[error("All {} nodes are in full load", .0)]
+    NoCapacity(&'static str),
     #[error("Stream is NOT ready")]
     StreamNotReady,
     #[error("Stream is Mixed")]
@@ -163,6 +166,7 @@ impl Refusal {
             | Self::TooManySessions
             | Self::TooManyEgresses
             | Self::TooManyAnalytics
+            | Self::NoCapacity(_)
             | Self::TooManyIngests => Class::ResourceExhausted,
             Self::InvalidView
             | Self::InvalidStream

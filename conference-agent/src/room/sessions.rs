@@ -153,12 +153,18 @@ impl Room {
                 participant.access = Placement::At(node);
                 self.advance_sessions(owner);
             }
-            Err(_) => {
+            Err(error) => {
                 participant.access = Placement::Nowhere;
+                let refusal = match error {
+                    CallError::Full(_) => Refusal::NoCapacity("access"),
+                    CallError::Unavailable(_) | CallError::NotFound(_) | CallError::Refused(_) => {
+                        Refusal::NoAccessNode
+                    }
+                };
                 let unplaced = |id: &TransportId| self.node_of(id).is_none();
                 let sessions = self.sessions_where(|of, transport| of == owner && unplaced(transport));
                 for session in sessions {
-                    self.fail_opening(&session, Refusal::NoAccessNode);
+                    self.fail_opening(&session, refusal.clone());
                 }
             }
         }

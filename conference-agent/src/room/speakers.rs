@@ -256,7 +256,7 @@ impl Room {
             // Whatever is opened there later says who is in the slots.
             Ok(()) | Err(CallError::NotFound(_)) if revision == newest => {}
             Ok(()) | Err(CallError::NotFound(_)) => self.tell_selection_to(self.access_node(worker)),
-            Err(CallError::Unavailable(_) | CallError::Refused(_)) => {
+            Err(CallError::Unavailable(_) | CallError::Full(_) | CallError::Refused(_)) => {
                 self.speakers.telling.insert(worker.clone(), Telling::Again(now + RETELL));
             }
         }

@@ -43,7 +43,7 @@ impl Room {
         if sources.any(|(track, (origin, _))| {
             self.source(&owner, track.kind, origin).is_none() && self.is_mixer_failing(origin)
         }) {
-            return Err(Refusal::MixerUnavailable);
+            return Err(self.no_mixer());
         }
         let mids = subscribe.tracks.iter().map(|track| track.mid.as_str()).collect();
         let new = NewSession {

@@ -3,7 +3,7 @@
 //! `appsrc ! encoder ! payloader ! appsink`, all in one thread.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -24,6 +24,8 @@ use crate::watchdog::{Ailment, CodecWatch};
 const MTU: u32 = 1200;
 /// Pictures that wait for the encoder. When it can't keep up, the older one is dropped.
 const MAX_WAITING: u64 = 2;
+
+static ENCODERS: AtomicUsize = AtomicUsize::new(0);
 
 type TakePacket = Box<dyn Fn(&[u8]) + Send + Sync>;
 
@@ -146,7 +148,7 @@ impl VideoEncoder {
         });
         let this = Self { pipeline, source, encoder, codec, vitals, watch: CodecWatch::default(), lease };
         this.set_bitrate(bitrate_kbps);
-        metrics::gauge!("kaigi_mixer_encoders").increment(1.0);
+        count(ENCODERS.fetch_add(1, Ordering::Relaxed) + 1);
         this.pipeline.set_state(gst::State::Playing)?;
         Ok(this)
     }
@@ -189,8 +191,18 @@ impl Drop for VideoEncoder {
     fn drop(&mut self) {
         self.lease.end();
         vitals::end(&self.pipeline);
-        metrics::gauge!("kaigi_mixer_encoders").decrement(1.0);
+        count(ENCODERS.fetch_sub(1, Ordering::Relaxed) - 1);
     }
+}
+
+/// Encoders that run in this process.
+#[must_use]
+pub fn encoders() -> usize {
+    ENCODERS.load(Ordering::Relaxed)
+}
+
+fn count(encoders: usize) {
+    metrics::gauge!("kaigi_mixer_encoders").set(encoders as f64);
 }
 
 /// A real-time encoder with one thread: two threads on two cores cost three times the CPU.

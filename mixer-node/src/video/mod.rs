@@ -32,7 +32,7 @@ pub use composer::{Composer, Region, Scene};
 pub(crate) use decode::Decoded;
 pub use decode::{DecoderSignal, Fresh, VideoDecoder};
 pub use decoration::{ActiveInput, Badge, Corner, Decoration, Logo};
-pub use encode::{Continuity, EncoderSettings, PacketSink, VideoEncoder};
+pub use encode::{Continuity, EncoderSettings, PacketSink, VideoEncoder, encoders};
 pub use filter::PictureFilter;
 pub use filtering::{Filtering, FilteringPlan};
 pub use fitting::Fitting;

@@ -3,7 +3,7 @@
 use axum::http::Method;
 use kaigi_proto::{
     ids::WorkerId,
-    v1::{Purpose, Worker},
+    v1::{Purpose, Resource, ResourceUse, Worker},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -126,8 +126,10 @@ struct Node {
     public_address: String,
     /// Whether clients reach it by TLS.
     secure: bool,
-    /// Of what limits this kind of process, 0 to 1.
+    /// The largest share of its resources that is taken, 0 to 1.
     load: f64,
+    /// What limits this kind of process.
+    resources: Vec<Taken>,
     /// Above this load it gets no new tasks.
     max_load: f64,
     /// How many are placed on it.
@@ -140,6 +142,40 @@ struct Node {
     draining: bool,
     /// Since when it is known, Unix ms.
     since: u64,
+}
+
+/// How much of a resource is taken.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+struct Taken {
+    /// CPU in cores; packets sent a second; encoders of pictures that run; recordings, broadcasts and streams in; connections of clients.
+    name: ResourceName,
+    used: f64,
+    capacity: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum ResourceName {
+    Cpu,
+    Packets,
+    Encoders,
+    Pipelines,
+    Connections,
+}
+
+impl Taken {
+    /// `None` for one of a kind that is not known here.
+    fn of(told: &ResourceUse) -> Option<Self> {
+        let name = match told.resource() {
+            Resource::Unspecified => return None,
+            Resource::Cpu => ResourceName::Cpu,
+            Resource::Packets => ResourceName::Packets,
+            Resource::Encoders => ResourceName::Encoders,
+            Resource::Pipelines => ResourceName::Pipelines,
+            Resource::Connections => ResourceName::Connections,
+        };
+        Some(Self { name, used: told.used, capacity: told.capacity })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
@@ -201,6 +237,7 @@ impl Node {
             public_address: worker.public_address,
             secure: worker.secure,
             load: if worker.load.is_finite() { worker.load } else { 1.0 },
+            resources: worker.resources.iter().filter_map(Taken::of).collect(),
             max_load: if worker.max_load > 0.0 { worker.max_load } else { DEFAULT_MAX_LOAD },
             tasks: worker.tasks,
             isps: worker.isps,
@@ -221,5 +258,20 @@ mod tests {
             |load| Node::of(Worker { purpose: Purpose::Mixer.into(), load, ..Worker::default() }).unwrap();
         assert_eq!((node(f64::NAN).load, node(0.5).load, node(0.5).max_load), (1.0, 0.5, 0.85));
         assert_eq!(Node::of(Worker::default()), None);
+    }
+
+    #[test]
+    fn what_a_load_is_made_of() {
+        let told = [(Resource::Cpu, 0.5, 2.0), (Resource::Encoders, 3.0, 16.0)];
+        let told =
+            told.map(|(resource, used, capacity)| ResourceUse { resource: resource.into(), used, capacity });
+        let unknown = ResourceUse { resource: 99, used: 1.0, capacity: 1.0 };
+        let resources = [&told[..], &[unknown]].concat();
+        let node =
+            Node::of(Worker { purpose: Purpose::Mixer.into(), resources, ..Worker::default() }).unwrap();
+        assert_eq!(
+            serde_json::to_value(node.resources).unwrap(),
+            json!([{"name": "cpu", "used": 0.5, "capacity": 2.0}, {"name": "encoders", "used": 3.0, "capacity": 16.0}])
+        );
     }
 }

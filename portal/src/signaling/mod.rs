@@ -168,6 +168,11 @@ impl Signaling {
         self.backend.rooms.join(newcomer).await
     }
 
+    /// Connections that there are.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// One of the connections that this portal may have at a time, if there is one left.
     pub(crate) fn place(&self) -> Option<Place> {
         Place::take(&self.open, self.limits.connections)

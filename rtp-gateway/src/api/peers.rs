@@ -104,7 +104,7 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, body: Body) -> R
             }
             None => None,
         };
-gateway.has_room_for_peer(&id, &service.id)?;
+        gateway.has_room_for_peer(&id, &service.id)?;
         let hub = &gateway.cluster.peers;
         let entered = hub.enter(PeerSpace::Rooms, &options.domain, &id, false).await;
         let PeerEntered { seat, news, .. } = entered.map_err(|error| match error {

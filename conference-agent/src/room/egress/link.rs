@@ -222,7 +222,7 @@ impl Room {
                 }
             }
             Err(CallError::Refused(reason)) => self.egress_refused(id, reason),
-            Err(error @ (CallError::Unavailable(_) | CallError::NotFound(_))) => {
+            Err(error @ (CallError::Unavailable(_) | CallError::Full(_) | CallError::NotFound(_))) => {
                 self.streaming_failed(&error, now);
             }
         }
@@ -251,7 +251,7 @@ impl Room {
                 }
             }
             Err(CallError::Refused(reason)) => self.ingest_refused(id, reason),
-            Err(error @ (CallError::Unavailable(_) | CallError::NotFound(_))) => {
+            Err(error @ (CallError::Unavailable(_) | CallError::Full(_) | CallError::NotFound(_))) => {
                 self.streaming_failed(&error, now);
             }
         }
@@ -302,7 +302,7 @@ impl Room {
         }
         let Some(part) = self.egress.parts.get_mut(id) else { return };
         part.in_flight = false;
-        if let Err(error @ CallError::Unavailable(_)) = &result {
+        if let Err(error @ (CallError::Unavailable(_) | CallError::Full(_))) = &result {
             return self.streaming_failed(error, now);
         }
         self.forget_egress(id);
@@ -321,6 +321,12 @@ impl Room {
 
     /// No node does what is wanted: those who wait to begin are refused, the others are tried again.
     fn streaming_failed(&mut self, error: &CallError, now: Instant) {
+        let refusal = match error {
+            CallError::Full(_) => Refusal::NoCapacity("streaming"),
+            CallError::Unavailable(_) | CallError::NotFound(_) | CallError::Refused(_) => {
+                Refusal::NoStreamingNode
+            }
+        };
         let note = Note::EgressFailed { egress: String::new(), reason: error.to_string() };
         self.output(Output::Log(note));
         self.state.streaming = None;
@@ -345,7 +351,7 @@ impl Room {
             };
             self.views_changed = true;
             if let Some(request) = request {
-                let result = if begins { Err(Refusal::NoStreamingNode) } else { Ok(Reply::Done) };
+                let result = if begins { Err(refusal.clone()) } else { Ok(Reply::Done) };
                 self.reply(request, result);
             }
         }

@@ -151,6 +151,9 @@ fn a_node_that_will_not_have_it_refuses_the_request() {
     world.streaming = None;
     world.put(Input::NodeLost(node("streaming-1").worker));
     assert_eq!(start(&mut world, broadcast(), MIXED), Err(Refusal::NoStreamingNode));
+    world.full = true;
+    world.pass(std::time::Duration::from_secs(6));
+    assert_eq!(start(&mut world, broadcast(), MIXED), Err(Refusal::NoCapacity("streaming")));
     assert_eq!(listed(&mut world), []);
 }
 

@@ -85,6 +85,20 @@ fn without_an_access_node_publishing_is_unavailable_and_tried_anew_the_next_time
 }
 
 #[test]
+fn who_finds_all_nodes_full_is_told_so_and_may_ask_again() {
+    let mut world = World::new(json!({}));
+    (world.full, world.access, world.mixer) = (true, None, None);
+    world.presenters(&["ann"]);
+    assert_eq!(world.announce("ann", &BOTH).unwrap_err(), Refusal::NoCapacity("access"));
+    world.access = Some("access-1");
+    assert!(world.announce("ann", &BOTH).is_ok());
+    assert_eq!(world.subscribe("ann", MIXED, &BOTH), Err(Refusal::NoCapacity("mixer")));
+    (world.full, world.mixer) = (false, Some("mixer-1"));
+    world.pass(std::time::Duration::from_secs(6));
+    assert!(world.subscribe("ann", MIXED, &BOTH).is_ok());
+}
+
+#[test]
 fn a_participant_is_placed_once() {
     let mut world = World::new(json!({}));
     world.presenters(&["ann"]);

@@ -55,6 +55,8 @@ pub(super) struct World {
     pub(super) access: Option<&'static str>,
     pub(super) mixer: Option<&'static str>,
     pub(super) streaming: Option<&'static str>,
+    /// If there is none, it is because all are full.
+    pub(super) full: bool,
     /// Outputs are refused.
     pub(super) refusing: bool,
     /// Mixers make the layers of views, too.
@@ -144,6 +146,7 @@ impl World {
             access: Some("access-1"),
             mixer: Some("mixer-1"),
             streaming: Some("streaming-1"),
+            full: false,
             refusing: false,
             layering: false,
             ended: false,

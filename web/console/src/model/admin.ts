@@ -20,6 +20,8 @@ export interface ClusterNode {
   /** 0 to 1. */
   load: number;
   maxLoad?: number;
+  /** What the load is the largest share of. */
+  resources?: { name: 'cpu' | 'packets' | 'encoders' | 'pipelines' | 'connections' | string; used: number; capacity: number }[];
   tasks: number | string[];
   isps?: string[];
   regions?: string[];

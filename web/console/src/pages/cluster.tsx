@@ -78,6 +78,18 @@ function PurposeSection({ title, what, nodes, now }: { title: string; what: stri
   );
 }
 
+const RESOURCES: Record<string, string> = {
+  cpu: 'Cores',
+  packets: 'Packets a second',
+  encoders: 'Encoders',
+  pipelines: 'Recordings, broadcasts, streams in',
+  connections: 'Connections',
+};
+
+function amount(number: number): string {
+  return number < 10 ? String(Math.round(number * 10) / 10) : Math.round(number).toLocaleString('en');
+}
+
 function NodeCard({ node, now }: { node: ClusterNode; now: number }) {
   const most = node.maxLoad ?? 1;
   const state = node.load >= most ? 'full' : node.load >= most * 0.75 ? 'high' : 'good';
@@ -101,6 +113,9 @@ function NodeCard({ node, now }: { node: ClusterNode; now: number }) {
       </div>
       <dl class="facts">
         <Fact name="Tasks" value={String(taskCount(node))} />
+        {(node.resources ?? []).map((resource) => (
+          <Fact key={resource.name} name={RESOURCES[resource.name] ?? resource.name} value={`${amount(resource.used)} of ${amount(resource.capacity)}`} />
+        ))}
         <Fact name="Since" value={node.since ? ago(node.since, now) : ''} />
         <Fact name="Takes work up to" value={percent(most)} />
         <Fact name="Clients" value={node.publicAddress} />

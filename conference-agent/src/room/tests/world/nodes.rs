@@ -27,7 +27,10 @@ impl World {
         callee: &Callee,
         request: &CallRequest,
     ) -> Result<CallReply, CallError> {
-        let nobody = || CallError::Unavailable("none is alive".into());
+        let nobody = || match self.full {
+            true => CallError::Full("all are".into()),
+            false => CallError::Unavailable("none is alive".into()),
+        };
         match request {
             CallRequest::Schedule(schedule) => {
                 let picked = match v1::Purpose::try_from(schedule.purpose) {
