@@ -32,7 +32,10 @@ beforeAll(async () => {
   const answer = await kaigi.rest.call('POST', `/v1/rooms/${room}/streaming-outs`, body);
   expect(answer.status, answer.text).toBe(200);
   id = (JSON.parse(answer.text) as { id: string }).id;
-  await until('it is active', async () => (await kaigi.rest.call('GET', `/v1/rooms/${room}/streaming-outs`)).text.includes('"active"'), 40_000);
+  await until('it is active', async () => {
+    const [listed] = JSON.parse((await kaigi.rest.call('GET', `/v1/rooms/${room}/streaming-outs`)).text) as { state: string }[];
+    return listed?.state === 'active';
+  }, 40_000);
 });
 afterAll(async () => {
   await browser?.close();
