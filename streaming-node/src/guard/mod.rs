@@ -1,6 +1,6 @@
 //! Holds what GStreamer's elements connect to by TCP to the node's settings. Where they connect is not theirs to know for sure: a name may have another address
 //! when it is looked up again (DNS rebinding), and an RTSP server may send who pulls from it elsewhere (RFC 2326 §10.11, §11.3). So they connect
-//! nowhere by themselves: GIO, which opens their connections, is [told](resolver) to open all of them through a proxy on this machine's loopback.
+//! nowhere by themselves: GIO, which opens their connections, is told to open all of them through a proxy on this machine's loopback.
 //! That is here: it looks names up, and connects to addresses that it has looked at. Names stay as they are for servers and their certificates.
 //!
 //! GIO has one answer for a whole process, and so there is one guard.
