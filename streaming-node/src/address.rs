@@ -1,5 +1,6 @@
-//! Names of servers are looked up here, and what connects is given the address: one that looks the name up again could be told another address
-//! than the one that was found to be reachable (DNS rebinding).
+//! Names of servers are looked up before anything connects to them, so that who asks for it hears what is wrong. What connects by TCP
+//! does so through the [guard](crate::guard). By SRT, which is not GIO's, it is given the address: if it looked the name up again it could be told another
+//! address than the one that was found to be reachable (DNS rebinding).
 
 use std::{
     borrow::Cow,
@@ -22,8 +23,12 @@ pub(crate) enum AddressError {
     NotPublic,
 }
 
-/// The URL with an address in place of the host's name, if not all may be reached; with each `turn` the next one that the name has. By TLS
-/// the name stays, which the certificate has to have, too: a server of the own network has none of another's name. May block.
+/// Whether the URL's host has addresses, and only such as may be reached. May block.
+pub(crate) fn check(url: &str, reach: Reach) -> Result<(), AddressError> {
+    pinned(url, reach, 0).map(drop)
+}
+
+/// The URL with an address in place of the host's name, if not all may be reached; with each `turn` the next one that the name has. May block.
 pub(crate) fn pinned(url: &str, reach: Reach, turn: usize) -> Result<Cow<'_, str>, AddressError> {
     pinned_by(url, reach, turn, |name| Ok((name, 0).to_socket_addrs()?.collect()))
 }
@@ -49,9 +54,6 @@ fn pinned_by(
         return Err(AddressError::NotPublic);
     }
     let address = found.get(turn % found.len().max(1)).ok_or_else(unknown)?.ip();
-    if parsed.scheme().ends_with('s') {
-        return Ok(url.into());
-    }
     with_host(url, address).map(Cow::from).ok_or(AddressError::Url)
 }
 
@@ -108,13 +110,6 @@ mod tests {
                 assert_eq!(with(&found, url, turn).as_deref(), Ok(expected[turn % 2]));
             }
         }
-    }
-
-    #[test]
-    fn by_tls_the_name_stays_which_the_certificate_has() {
-        let url = "rtmps://live.example/app/key";
-        assert_eq!(with(&["8.8.8.8"], url, 0).as_deref(), Ok(url));
-        assert_eq!(with(&["10.0.0.1"], url, 0), Err(AddressError::NotPublic));
     }
 
     #[test]

@@ -60,6 +60,12 @@ pub struct Args {
     /// Host name or address that encoders are told to push to by SRT; default: --internal-host, or localhost
     #[arg(long, env = "KAIGI_SRT_HOST", requires = "srt_ports", value_name = "HOST")]
     pub srt_host: Option<String>,
+    /// Address where broadcasts by HLS and DASH can be stored and fetched by HTTP (0.0.0.0:8090, for example); without one they need another server
+    #[arg(long, env = "KAIGI_HLS_LISTEN", requires = "hls_key", value_name = "ADDR")]
+    pub hls_listen: Option<SocketAddr>,
+    /// What a broadcast's URL has to have as ?key=… to be stored there; letters and digits
+    #[arg(long, env = "KAIGI_HLS_KEY", value_name = "KEY", value_parser = key, hide_env_values = true)]
+    pub hls_key: Option<String>,
     /// Picture (PNG or JPEG) that broadcasts show while their source is away; without one a plain one is shown
     #[arg(long, env = "KAIGI_SLATE", value_name = "FILE")]
     pub slate: Option<PathBuf>,
@@ -88,9 +94,32 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     }
 }
 
+/// One that can't be guessed, and means nothing but itself in URLs.
+fn key(text: &str) -> Result<String, String> {
+    match (16..=128).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric()) {
+        true => Ok(text.to_owned()),
+        false => Err("a key has 16 to 128 letters and digits".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_long_and_plain() {
+        assert_eq!(key("0123456789abcdEF").as_deref(), Ok("0123456789abcdEF"));
+        for bad in ["", "short", "0123456789abcde&", &"a".repeat(129)] {
+            assert!(key(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn who_may_store_has_to_be_said() {
+        let parse = |args: &[&str]| Args::try_parse_from([&["kaigi-streaming-node"], args].concat());
+        assert!(parse(&["--hls-listen", "127.0.0.1:0", "--hls-key", "0123456789abcdef"]).is_ok());
+        assert!(parse(&["--hls-listen", "127.0.0.1:0"]).is_err());
+    }
 
     #[test]
     fn ports_are_a_range() {

@@ -6,6 +6,10 @@
 //!
 //! What comes [in](ingest) is pulled by a pipeline of its own, or pushed through a [`door`] by [RTMP](rtmp) or SRT, and sent as tracks that others
 //! attach over the media link.
+//!
+//! Broadcasts by HLS and DASH are stored at some server, which may be this node's own [`origin`].
+//!
+//! Where pipelines connect to is for others to say, within what the settings [allow](target::Policy); a [`guard`] holds them to it.
 
 mod address;
 mod args;
@@ -16,11 +20,13 @@ pub mod depacketize;
 pub mod door;
 pub mod events;
 pub mod frame;
+pub mod guard;
 pub mod ingest;
 pub mod lanes;
 pub mod matroska;
 pub mod mp4;
 pub mod node;
+pub mod origin;
 pub mod output;
 mod pipeline;
 pub mod plugins;
@@ -57,8 +63,10 @@ use tonic::{service::interceptor::InterceptedService, transport::server::TcpInco
 
 pub use args::Args;
 use door::{Door, Doors, Ports};
+use guard::GuardError;
 use ingest::Place;
 use node::Node;
+use origin::Origin;
 use service::Service;
 use store::{Outbox, StoreError, Uploader};
 use target::Policy;
@@ -120,6 +128,9 @@ pub enum RunError {
     /// The cluster-manager's endpoint is none.
     #[error(transparent)]
     Cluster(#[from] ChannelError),
+    /// See [`GuardError`].
+    #[error("connections of broadcasts and streams in can't be held to the settings: {0}")]
+    Guard(#[from] GuardError),
     /// While serving.
     #[error(transparent)]
     Serve(#[from] tonic::transport::Error),
@@ -156,6 +167,16 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> R
         }
         None => None,
     };
+    let origin = match (args.hls_listen, &args.hls_key) {
+        (Some(address), Some(key)) => {
+            let opened = TcpListener::bind(address).await;
+            Some((
+                Origin::new(key.clone()),
+                opened.map_err(|error| not_listening(address)(error.to_string()))?,
+            ))
+        }
+        _ => None,
+    };
     let listening =
         listener.local_addr().map_err(|error| not_listening(args.worker.listen)(error.to_string()))?;
 
@@ -166,6 +187,7 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> R
     let endpoint = args.worker.endpoint(listening, &trust);
     let doors = Doors { rtmp: door.as_ref().map(|(door, _)| Arc::clone(door)), srt: srt_ports(&args) };
     let node = bind_node(&args, channels.clone(), listening, endpoint.clone(), worker_id.as_ref(), doors)?;
+    guard::install(node.policy()).await?;
     let capacity = Capacity::of_cores(CORES_OF_A_ROOM).with(v1::Resource::Pipelines, args.pipelines(), 1.0);
     let registration = Registration {
         cluster: ClusterClient::new(channels.to_cluster(&args.worker.cluster)?),
@@ -177,6 +199,9 @@ pub async fn run(args: Args, health: Health, shutdown: impl Into<Shutdown>) -> R
     tracing::info!(worker = %worker_id, %listening, link = %args.link_address, "streaming-node runs");
 
     tokio::spawn(health_server.run());
+    if let Some((origin, listener)) = origin {
+        tokio::spawn(origin.run(listener, stop.clone()));
+    }
     if let Some((door, listener)) = door {
         tokio::spawn(door.run(listener, stop.clone()));
     }

@@ -160,6 +160,12 @@ impl Node {
         &self.place
     }
 
+    /// What may be reached.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// What agents are told.
     #[must_use]
     pub fn events(&self) -> &EventHub {

@@ -148,6 +148,25 @@ pub enum TargetError {
 }
 
 impl Policy {
+    /// Whether nothing that has an address is refused.
+    #[must_use]
+    pub fn allows_everything(&self) -> bool {
+        self.reach == Reach::Any && self.allowed_hosts.is_empty() && self.ingest_hosts.is_empty()
+    }
+
+    /// Servers of the public internet, and no files but recordings.
+    #[cfg(test)]
+    pub(crate) fn closed(recordings: &str) -> Self {
+        Self {
+            recordings: recordings.into(),
+            reach: Reach::Public,
+            allowed_hosts: Vec::new(),
+            slate: None,
+            ingest_hosts: Vec::new(),
+            ingest_files: None,
+        }
+    }
+
     /// Checks a target. Resolves host names: may block.
     ///
     /// # Errors
@@ -198,7 +217,7 @@ impl Policy {
     pub fn check_host(&self, host: &Host<String>, port: u16, allowed: &[String]) -> Result<(), TargetError> {
         let name = host.to_string();
         let name = name.trim_matches(['[', ']']);
-        if !allowed.is_empty() && !allowed.iter().any(|other| other == name) {
+        if !is_listed(name, allowed) {
             return Err(TargetError::NotAllowed(name.to_owned()));
         }
         if self.reach == Reach::Any {
@@ -213,6 +232,11 @@ impl Policy {
         }
         Ok(())
     }
+}
+
+/// Whether a list of hosts, of which an empty one has all, has this name.
+pub(crate) fn is_listed(name: &str, hosts: &[String]) -> bool {
+    hosts.is_empty() || hosts.iter().any(|other| other.eq_ignore_ascii_case(name))
 }
 
 /// What names of files begin with.
@@ -333,14 +357,7 @@ mod tests {
     use super::*;
 
     fn policy() -> Policy {
-        Policy {
-            recordings: "/r".into(),
-            reach: Reach::Public,
-            allowed_hosts: Vec::new(),
-            slate: None,
-            ingest_hosts: Vec::new(),
-            ingest_files: None,
-        }
+        Policy::closed("/r")
     }
 
     fn broadcast(protocol: &str, url: &str) -> output_description::Target {

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     address::{self, AddressError},
+    guard::{self, Pass},
     lanes::Kind,
     target::{Protocol, Server},
 };
@@ -62,12 +63,24 @@ pub(super) struct Address {
     reach: Reach,
     /// Connections so far.
     turn: AtomicUsize,
+    _pass: Option<Pass>,
 }
 
 impl Address {
-    /// For the next connection.
+    fn new(server: &Server) -> Self {
+        let (url, reach) = (server.url.clone(), server.reach);
+        Self { reach, turn: AtomicUsize::new(0), _pass: guard::pass(&url), url }
+    }
+
+    /// For the next connection of what looks names up itself.
     fn next(&self) -> Result<Cow<'_, str>, AddressError> {
         address::pinned(&self.url, self.reach, self.turn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// For the next connection of what connects through the guard.
+    fn guarded(&self) -> Result<&str, AddressError> {
+        address::check(&self.url, self.reach)?;
+        Ok(&self.url)
     }
 }
 
@@ -83,14 +96,13 @@ pub(super) enum Outlet {
 impl Outlet {
     /// Must be called within a tokio runtime.
     pub(super) fn new(server: &Server, kinds: &[Kind]) -> Result<Self, ClientError> {
-        let url = server.url.clone();
-        let address = |url| Address { url, reach: server.reach, turn: AtomicUsize::new(0) };
+        let url = &server.url;
         Ok(match &server.protocol {
-            Protocol::Rtmp => Self::Rtmp(address(url)),
-            Protocol::Srt => Self::Srt(address(url)),
-            Protocol::Rtsp => Self::Rtsp(address(url)),
-            Protocol::Hls(segments) => Self::Hls(Hls::new(&url, *segments, server.reach)?),
-            Protocol::Cmaf(fragments) => Self::Cmaf(Cmaf::new(&url, *fragments, kinds, server.reach)?),
+            Protocol::Rtmp => Self::Rtmp(Address::new(server)),
+            Protocol::Srt => Self::Srt(Address::new(server)),
+            Protocol::Rtsp => Self::Rtsp(Address::new(server)),
+            Protocol::Hls(segments) => Self::Hls(Hls::new(url, *segments, server.reach)?),
+            Protocol::Cmaf(fragments) => Self::Cmaf(Cmaf::new(url, *fragments, kinds, server.reach)?),
         })
     }
 
@@ -124,7 +136,7 @@ impl Outlet {
                     .property("latency", MUX_LATENCY.nseconds())
                     .build()?;
                 let sink = gst::ElementFactory::make("rtmp2sink")
-                    .property("location", address.next()?.as_ref())
+                    .property("location", address.guarded()?)
                     .property("async-connect", true)
                     .property("sync", false)
                     .build()?;
@@ -151,7 +163,7 @@ impl Outlet {
             }
             Self::Rtsp(address) => {
                 let sink = gst::ElementFactory::make("rtspclientsink")
-                    .property("location", address.next()?.as_ref())
+                    .property("location", address.guarded()?)
                     .property("tcp-timeout", 5_000_000_u64)
                     .build()?;
                 // By TCP: live servers are far away, and their firewalls closed.

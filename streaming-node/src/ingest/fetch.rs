@@ -1,7 +1,7 @@
 //! Sources that are fed to the pipeline from here: files and playlists of HLS by HTTP, fetched so that every address is looked at; and what
 //! encoders push.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use gstreamer as gst;
@@ -24,6 +24,7 @@ use super::{
 use crate::{
     door::Pushed,
     rtmp::{self, Tag},
+    target::{Policy, is_listed},
 };
 
 /// Longest silence of a server.
@@ -45,6 +46,8 @@ pub(super) enum FetchError {
     /// Without the URL, which may have a secret in it.
     #[error("{0}")]
     Request(String),
+    #[error("pulling from {0} is not allowed")]
+    NotAllowed(String),
     #[error("the server answers {0}")]
     Status(StatusCode),
     #[error("redirected too often, or to nowhere")]
@@ -68,6 +71,8 @@ pub(super) struct Fetcher {
 pub(super) struct Web {
     client: Client,
     reach: Reach,
+    /// See [`Policy::ingest_hosts`].
+    hosts: Arc<[String]>,
 }
 
 /// A part of a file: from where, and how many bytes if not all.
@@ -78,11 +83,12 @@ impl Fetcher {
     /// and not on one of its threads that must not block.
     pub(super) fn start(
         source: &Source,
-        reach: Reach,
+        policy: &Policy,
         tell: Tell,
     ) -> Result<(Self, Vec<AppSrc>), FetchError> {
+        let (reach, hosts) = (policy.reach, Arc::from(policy.ingest_hosts.as_slice()));
         let client = http::client(reach, |client| client.connect_timeout(TIMEOUT).read_timeout(TIMEOUT))?;
-        let web = Web { client, reach };
+        let web = Web { client, reach, hosts };
         let url = Url::parse(&source.url).map_err(|_| FetchError::Redirected)?;
         let runtime = Handle::current();
         let mut tasks = Vec::new();
@@ -243,6 +249,15 @@ pub(super) fn push(source: &AppSrc, bytes: impl AsRef<[u8]> + Send + 'static) ->
 }
 
 impl Web {
+    /// What playlists and redirections name, too.
+    fn check(&self, url: &Url) -> Result<(), FetchError> {
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        if !is_listed(host, &self.hosts) {
+            return Err(FetchError::NotAllowed(host.to_owned()));
+        }
+        http::check(url, self.reach).map_err(|reason| FetchError::Request(reason.to_owned()))
+    }
+
     /// An answer that is a success.
     pub(super) async fn get(&self, url: &Url, part: Option<Part>) -> Result<Response, FetchError> {
         let mut url = url.clone();
@@ -250,7 +265,7 @@ impl Web {
             if !matches!(url.scheme(), "http" | "https") {
                 return Err(FetchError::Redirected);
             }
-            http::check(&url, self.reach).map_err(|reason| FetchError::Request(reason.to_owned()))?;
+            self.check(&url)?;
             let mut request = self.client.get(url.clone());
             if let Some((from, length)) = part {
                 let to =

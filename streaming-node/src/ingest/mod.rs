@@ -239,9 +239,9 @@ impl Worker {
             formats: [self.description.audio_formats.clone(), self.description.video_formats.clone()],
             transcodes: self.transcodes,
         };
-        let (reach, desk) = (self.policy.reach, Arc::clone(&self.desk));
+        let desk = Arc::clone(&self.desk);
         self.attempts = self.attempts.wrapping_add(1);
-        let pull = match Pull::start(&source, reach, self.attempts, wanted, desk, inflow) {
+        let pull = match Pull::start(&source, &self.policy, self.attempts, wanted, desk, inflow) {
             Ok(pull) => pull,
             Err(error) => return End::Broken(error.to_string()),
         };

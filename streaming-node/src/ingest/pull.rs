@@ -9,7 +9,6 @@ use std::sync::{
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video::UpstreamForceKeyUnitEvent;
-use kaigi_outbound::Reach;
 use kaigi_proto::v1;
 use parking_lot::Mutex;
 
@@ -24,8 +23,10 @@ use super::{
 use crate::{
     address::{self, AddressError},
     door::Pushed,
+    guard,
     lanes::Kind,
     pipeline,
+    target::Policy,
 };
 
 /// Milliseconds that packets of RTSP may be late, or come in another order.
@@ -107,7 +108,7 @@ impl Pull {
     /// Begins, with what is `pushed` if that is the source; with each `turn` at the next address of its server. Must be called within a tokio runtime.
     pub(super) fn start(
         source: &Source,
-        reach: Reach,
+        policy: &Policy,
         turn: usize,
         wanted: Wanted,
         desk: Arc<Desk>,
@@ -127,7 +128,7 @@ impl Pull {
         let pipeline = gst::Pipeline::new();
         watch(&pipeline, hands.tell.clone());
         let mut pull = Self { pipeline, hands, news, encoder, _fetcher: None };
-        pull._fetcher = open(source, (reach, turn), pushed, &pull.pipeline, &sorter)?;
+        pull._fetcher = open(source, (policy, turn), pushed, &pull.pipeline, &sorter)?;
         pull.pipeline.set_state(gst::State::Playing)?;
         Ok(pull)
     }
@@ -154,34 +155,39 @@ impl Drop for Pull {
 /// Puts the source into the pipeline; a server's name is looked up, which may block.
 fn open(
     source: &Source,
-    (reach, turn): (Reach, usize),
+    (policy, turn): (&Policy, usize),
     pushed: Option<Inflow>,
     pipeline: &gst::Pipeline,
     sorter: &Arc<Sorter>,
 ) -> Result<Option<Fetcher>, PullError> {
     let make = gst::ElementFactory::make;
-    let pinned = || address::pinned(&source.url, reach, turn);
+    let reach = policy.reach;
+    let guarded = || address::check(&source.url, reach).map(|()| source.url.as_str());
     let element = match source.way {
         Way::Rtsp { udp, buffer } => {
             let element = make("rtspsrc")
-                .property("location", pinned()?.as_ref())
+                .property("location", guarded()?)
                 .property("latency", RTSP_LATENCY)
                 .property("timeout", RTSP_TIMEOUT)
                 .property("tcp-timeout", RTSP_TIMEOUT)
                 .property("udp-buffer-size", i32::try_from(buffer).unwrap_or(i32::MAX))
                 .property_from_str("protocols", if udp { "udp" } else { "tcp" })
                 .build()?;
+            if guard::is_on() {
+                say_nothing_by_udp(&element);
+            }
             pipeline.add(&element)?;
             take_rtsp(&element, pipeline, sorter);
             return Ok(None);
         }
         Way::Rtmp => make("rtmp2src")
-            .property("location", pinned()?.as_ref())
+            .property("location", guarded()?)
             .property("timeout", RTMP_TIMEOUT)
             .property("idle-timeout", RTMP_TIMEOUT)
             .build()?,
         Way::Srt => {
-            make("srtsrc").property("uri", pinned()?.as_ref()).property("auto-reconnect", false).build()?
+            let address = address::pinned(&source.url, reach, turn)?;
+            make("srtsrc").property("uri", address.as_ref()).property("auto-reconnect", false).build()?
         }
         Way::File => make("filesrc").property("location", &source.url).build()?,
         Way::PushedSrt => {
@@ -202,7 +208,7 @@ fn open(
             return Ok(Some(fetcher));
         }
         Way::Hls | Way::Http => {
-            let (fetcher, sources) = Fetcher::start(source, reach, sorter.hands.tell.clone())?;
+            let (fetcher, sources) = Fetcher::start(source, policy, sorter.hands.tell.clone())?;
             sorter.open.store(sources.len(), Ordering::Relaxed);
             for source in sources {
                 pipeline.add(&source)?;
@@ -214,6 +220,17 @@ fn open(
     pipeline.add(&element)?;
     parse(&element, "src", pipeline, sorter)?;
     Ok(None)
+}
+
+/// An RTSP server says where it wants datagrams to (RFC 2326 §12.39, `source`), and may do so where none were asked for. That can be anywhere, so
+/// there are none; what they would be are reports, and packets that open firewalls.
+fn say_nothing_by_udp(element: &gst::Element) {
+    let Some(bin) = element.dynamic_cast_ref::<gst::Bin>() else { return };
+    bin.connect_element_added(|_, added| {
+        if added.factory().is_some_and(|factory| factory.name() == "udpsink") {
+            added.emit_by_name::<()>("clear", &[]);
+        }
+    });
 }
 
 /// Each stream of RTSP comes on a pad of its own.

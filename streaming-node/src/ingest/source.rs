@@ -182,14 +182,7 @@ mod tests {
     use super::*;
 
     fn policy(reach: Reach) -> Policy {
-        Policy {
-            recordings: "/recordings".into(),
-            reach,
-            allowed_hosts: Vec::new(),
-            slate: None,
-            ingest_hosts: Vec::new(),
-            ingest_files: None,
-        }
+        Policy { reach, ..Policy::closed("/recordings") }
     }
     fn check(policy: &Policy, url: &str) -> Result<Source, SourceError> {
         Source::check(policy, &v1::InputDescription { url: url.into(), ..Default::default() })

@@ -27,6 +27,17 @@ export async function times(file: string, kind: 'a' | 'v'): Promise<number[]> {
   return stdout.split('\n').map((line) => Number.parseFloat(line)).filter((time) => !Number.isNaN(time));
 }
 
+/** How many pictures a second there are, and kbit of them, in so many seconds of a stream. */
+export async function rates(url: string, seconds: number): Promise<{ fps: number; kbps: number }> {
+  const args = ['-v', 'error', '-select_streams', 'v', '-read_intervals', `%+${seconds}`, '-show_entries', 'packet=pts_time,size', '-of', 'csv=p=0', url];
+  const { stdout } = await run('ffprobe', args, { timeout: PATIENCE + seconds * 1000, maxBuffer: 64 << 20 });
+  const pictures = stdout.split('\n').filter((line) => line !== '').map((line) => line.split(',').map(Number)).filter(([time]) => time !== undefined && !Number.isNaN(time));
+  const span = (pictures.at(-1)?.[0] ?? 0) - (pictures[0]?.[0] ?? 0);
+  // The last one's time is not in it.
+  const bytes = pictures.slice(0, -1).reduce((sum, [, size]) => sum + (size ?? 0), 0);
+  return { fps: (pictures.length - 1) / span, kbps: (bytes * 8) / 1000 / span };
+}
+
 /** The colours at points that are fractions of the width and height of a picture, `at` seconds after the beginning. */
 export async function colours(url: string, points: readonly (readonly [number, number])[], at = 0): Promise<Rgb[]> {
   const [width, height] = [64, 48];

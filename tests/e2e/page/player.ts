@@ -23,6 +23,8 @@ export interface Seen {
   behind: number;
   /** How many parts of segments were fetched. */
   parts: number;
+  /** How many playlists were asked for with a part to wait for. */
+  waits: number;
   errors: string[];
 }
 
@@ -81,7 +83,8 @@ export class Player {
       return [red, green, blue];
     });
     const frames = this.#video.getVideoPlaybackQuality().totalVideoFrames;
-    return { colours, frames, behind: this.#behind(), parts: this.#parts, errors: this.#errors };
+    const waits = performance.getEntriesByType('resource').filter(({ name }) => name.includes('_HLS_part=')).length;
+    return { colours, frames, behind: this.#behind(), parts: this.#parts, waits, errors: this.#errors };
   }
 
   /** How loud each frequency is at the moment, in dB of full scale. */

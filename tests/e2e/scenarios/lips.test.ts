@@ -58,8 +58,8 @@ it.each([
       const { mean, worst, drift, error, seconds } = await lips(storage.file, SETTLING);
       rows[`${what}, sent ${how}`] = { 'mean, ms': mean.toFixed(1), 'most, ms': worst.toFixed(1), 'more in an hour, ms': `${drift.toFixed(0)} ± ${error.toFixed(0)}`, seconds: String(seconds) };
       expect(seconds).toBeGreaterThan((SECONDS - SETTLING) * 0.8);
-      // A mix shows and plays what it has, whenever it was captured.
-      if (!what.startsWith('the mix')) expect.soft(Math.abs(worst), what).toBeLessThan(APART);
+      // A mix shows and plays what it has, whenever it was captured: what is sent late is late in it, too.
+      if (late === 0 || !what.startsWith('the mix')) expect.soft(Math.abs(worst), what).toBeLessThan(APART);
     }
   } finally {
     await clock.end();

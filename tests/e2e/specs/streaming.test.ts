@@ -28,7 +28,7 @@ let publishers: [Publisher, Publisher];
 
 beforeAll(async () => {
   server = await LiveServer.start();
-  kaigi = await Kaigi.start({ name: 'streaming', env: { KAIGI_PRIVATE_TARGETS: 'true' } });
+  kaigi = await Kaigi.start({ name: 'streaming', env: { KAIGI_PRIVATE_TARGETS: 'true', KAIGI_BROADCAST_HOSTS: '127.0.0.1' } });
   browser = await Chromium.launch('streaming');
   room = await mixingRoom(kaigi, 'streaming');
   mixed = `${room}-common`;

@@ -5,7 +5,7 @@ import { Chromium } from '../../harness/browser';
 import { GREEN, RED } from '../../harness/colours';
 import { commands, runCall, start } from '../../harness/guides';
 import { Kaigi } from '../../harness/kaigi';
-import { LiveServer } from '../../harness/live-server';
+import { LiveServer, freePort } from '../../harness/live-server';
 import { LiveSource } from '../../harness/live-source';
 import { probe } from '../../harness/media-file';
 import { publisher } from '../../harness/room';
@@ -15,7 +15,11 @@ import { until } from '../../harness/until';
 const ALL = commands('streaming.md');
 const posts = (what: string) => ALL.filter(({ text }) => text.startsWith('call POST') && text.includes(`/${what}"`));
 
+/** Who stores broadcasts at Kaigi itself has this. */
+const KEY = 'abcdefghijklmnopqrstuvwxyz';
+
 let kaigi: Kaigi;
+let origin: string;
 let browser: Chromium;
 let server: LiveServer;
 let camera: LiveSource;
@@ -23,7 +27,9 @@ let room: string;
 
 beforeAll(async () => {
   server = await LiveServer.start();
-  kaigi = await Kaigi.start({ name: 'guides', env: { KAIGI_PRIVATE_TARGETS: 'true', KAIGI_RTMP_LISTEN: '127.0.0.1:0' } });
+  origin = `127.0.0.1:${await freePort()}`;
+  const doors = { KAIGI_RTMP_LISTEN: '127.0.0.1:0', KAIGI_HLS_LISTEN: origin, KAIGI_HLS_KEY: KEY };
+  kaigi = await Kaigi.start({ name: 'guides', env: { KAIGI_PRIVATE_TARGETS: 'true', ...doors } });
   browser = await Chromium.launch('guides');
   camera = await LiveSource.camera('user', 'password');
   await camera.run(GREEN);
@@ -49,6 +55,7 @@ async function call(text: string, variables: Record<string, string> = {}): Promi
     .replace('rtmp://live.example/app/KEY', server.url('guide'))
     .replace('rtmps://a.rtmps.youtube.com/live2/', server.url(''))
     .replace('rtmp://127.0.0.1/live/test', server.url('test'))
+    .replace('127.0.0.1:8090', origin)
     .replace(/rtsp:\/\/user:password@[^"]*/, camera.url);
   const printed = await runCall(kaigi, here, { ROOM: room, MIXED: `${room}-common`, KEY: 'key', ...variables });
   return (printed === '' ? {} : JSON.parse(printed)) as Running;
@@ -79,8 +86,9 @@ describe('recordings', () => {
 
 describe('broadcasts', () => {
   it.each(posts('streaming-outs'))('$section: $text', async ({ text, section }) => {
-    const { id } = await call(text);
+    const { id } = await call(text, section.startsWith('Kept') ? { KEY } : {});
     await isActive('streaming-outs', id);
+    if (section.startsWith('Kept')) expect((await probe(`http://${origin}/live/show.m3u8`)).streams).toHaveLength(2);
     if (section.startsWith('To YouTube')) {
       expect((await probe(server.url('key'))).streams.find(({ codec_type }) => codec_type === 'video')).toMatchObject({ width: 1280, height: 720 });
     }
