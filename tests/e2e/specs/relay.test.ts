@@ -79,7 +79,7 @@ describe('a Kaigi with a TURN server of its own', () => {
   it('tells by the port for TLS what others tell, while portals come and go', async () => {
     const door = kaigi.by(encrypted);
     const asked = async (path: string): Promise<unknown> => (await request(`${door.url}${path}`, { timeout: 2000 })).status;
-    expect(await asked('/webrtc/client')).toBe(200);
+    expect(await asked('/webrtc/client/')).toBe(200);
     expect(await asked('/nothing/there')).toBe(404);
     const portal = (): number | undefined => kaigi.children().find(({ name }) => name === 'kaigi-portal')?.pid;
     const first = portal()!;
