@@ -2,6 +2,7 @@
 
 use std::{
     net::UdpSocket,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
