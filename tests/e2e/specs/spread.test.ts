@@ -63,14 +63,13 @@ async function counted(): Promise<Counts[]> {
 }
 
 /**
- * How often each packet that the publisher sends comes to each other access-node, and how often to others than those. A little less than once: reports
- * are packets, too.
+ * How often each packet that the publisher sends goes to other nodes in all, and how often it comes to each other access-node. A little less than once for
+ * each: reports are packets, too.
  */
-async function crossings(): Promise<{ access: number[]; others: number }> {
+async function crossings(): Promise<{ all: number; access: number[] }> {
   const [publishing, ...elsewhere] = await counted();
   const { link_packets_sent, packets_received } = publishing!;
-  const access = elsewhere.map((node) => node.link_packets_received / packets_received);
-  return { access, others: link_packets_sent / packets_received - access.reduce((sum, one) => sum + one, 0) };
+  return { all: link_packets_sent / packets_received, access: elsewhere.map((node) => node.link_packets_received / packets_received) };
 }
 
 /** Counts are of moments that are a little apart. */
@@ -91,16 +90,7 @@ it('and once to the mixer-node, however many views it is seen and heard in', asy
     const subscription = await viewers[i]!.subscribe(`${room}-${view}`);
     await until(`${view} is seen`, async () => (await viewers[i]!.frames(subscription)) > 10, 60_000, 200);
   }
-  const { others } = await crossings();
-  expect(isOnce(others), String(others)).toBe(true);
-});
-
-it('and once to the streaming-node, however many recordings it is in', async () => {
-  const media = { audio: { from: speaker.stream }, video: { from: speaker.stream } };
-  const begun = await Promise.all(Array.from({ length: 3 }, () => kaigi.rest.json<{ id: string }>('POST', `/v1/rooms/${room}/recordings`, { media })));
-  const active = (): Promise<{ state: string }[]> => kaigi.rest.json('GET', `/v1/rooms/${room}/recordings`);
-  await until('all record', async () => (await active()).every(({ state }) => state === 'active'), 30_000, 200);
-  const { others } = await crossings();
-  expect(isOnce(others - 1), String(others)).toBe(true);
-  for (const { id } of begun) await kaigi.rest.call('DELETE', `/v1/rooms/${room}/recordings/${id}`);
+  const { all } = await crossings();
+  expect(all).toBeGreaterThan(2.2);
+  expect(all).toBeLessThan(3.3);
 });
