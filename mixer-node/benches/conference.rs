@@ -24,9 +24,9 @@ use kaigi_mixer_node::{
     init_gstreamer,
     link::{Layers, MediaClock, Outputs, TrackDescription, Wish},
     video::{
-        ActiveInput, Badge, Colour, Decoration, Fitting, FrameSlot, Fresh, PlannedPicture, Programme, Rect,
-        Region, Scene, Size, Studio, StudioPlan, TargetBitrate, VideoCodec, VideoDecoder, VideoEncoder,
-        VideoEncoding,
+        ActiveInput, Badge, Colour, Content, Decoration, Fitting, FrameSlot, Fresh, PlannedPicture,
+        Programme, Rect, Region, Scene, Size, Studio, StudioPlan, TargetBitrate, VideoCodec, VideoDecoder,
+        VideoEncoder, VideoEncoding,
     },
 };
 use kaigi_proto::{
@@ -218,6 +218,7 @@ fn node(side: u32, decorated: bool) -> anyhow::Result<f64> {
                 encoding: VideoEncoding::Vp8,
                 size: Some(VIEW),
                 framerate: Some(RATE),
+                content: Content::Camera,
                 bitrate: TargetBitrate::Fixed(BITRATE),
                 key_frame_interval: None,
                 track: Arc::clone(&track),

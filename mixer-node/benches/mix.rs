@@ -20,9 +20,9 @@ use kaigi_mixer_node::{
         TICK,
     },
     video::{
-        Canvas, Colour, Composer, Continuity, Decoration, EncoderSettings, Frame, FrameSlot, Letterbox,
-        PacketSink, Picture, Plane, Rect, Region, Scene, Sheets, Size, TargetBitrate, VideoEncoder,
-        VideoEncoding,
+        Canvas, Colour, Composer, Content, Continuity, Decoration, EncoderSettings, Frame, FrameSlot,
+        Letterbox, PacketSink, Picture, Plane, Rect, Region, Scene, Sheets, Size, TargetBitrate,
+        VideoEncoder, VideoEncoding,
     },
 };
 use kaigi_proto::ids::{ParticipantId, StreamId, TrackId};
@@ -117,7 +117,12 @@ struct Waited {
 
 impl Waited {
     fn new(size: Size) -> Self {
-        let settings = EncoderSettings { encoding: VideoEncoding::Vp8, size, framerate: Some(30) };
+        let settings = EncoderSettings {
+            encoding: VideoEncoding::Vp8,
+            size,
+            framerate: Some(30),
+            content: Content::Camera,
+        };
         let (tell, done) = channel();
         let packet = Box::new(move |packet: &[u8]| {
             // The last packet of a picture has the marker bit.

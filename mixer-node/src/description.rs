@@ -16,7 +16,9 @@ use crate::{
     audio::{AudioEncoding, AudioFormatError},
     link::LayeredTrack,
     rendition::{RenditionError, RenditionId, RenditionSpecs},
-    video::{ActiveInput, Area, Colour, Corner, Decoration, GeometryError, Size, VideoEncoding},
+    video::{
+        ActiveInput, Area, Colour, Content, Corner, Decoration, GeometryError, Rect, Size, VideoEncoding,
+    },
 };
 
 /// Inputs of one view at most. Each decoded one takes some threads and memory.
@@ -205,6 +207,30 @@ pub struct InputSpec {
     pub video: Option<LayeredTrack>,
     /// What is done to its picture.
     pub filter: Option<Filter>,
+    /// Whether its picture is a screen that is shared.
+    pub screen: bool,
+}
+
+impl ViewSpec {
+    /// What the view shows, for its encoders: a screen where that is its only picture, or larger than every other.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        let Some(video) = &self.video else { return Content::Camera };
+        let shown = video.regions.iter().filter_map(|(area, stream)| {
+            let input = self.inputs.get(stream.as_ref()?).filter(|input| input.video.is_some())?;
+            let Rect { size, .. } = area.place(video.size)?;
+            Some((size.width * size.height, input.screen))
+        });
+        let (mut largest, mut content) = (0, Content::Camera);
+        for (pixels, screen) in shown {
+            if pixels > largest {
+                (largest, content) = (pixels, if screen { Content::Screen } else { Content::Camera });
+            } else if pixels == largest && !screen {
+                content = Content::Camera;
+            }
+        }
+        content
+    }
 }
 
 impl TryFrom<v1::ViewDescription> for ViewSpec {
@@ -237,6 +263,7 @@ impl TryFrom<v1::ViewDescription> for ViewSpec {
                 audio: input.audio.filter(|_| !input.audio_muted),
                 video: picture(input.video, input.video_layers)?.filter(|_| !input.video_muted),
                 filter: filter(&input.filter, &input.filter_parameters)?,
+                screen: input.screen,
             };
             if inputs.insert(stream.clone(), spec).is_some() {
                 return Err(DescriptionError::Twice(stream));
@@ -400,6 +427,8 @@ pub struct TranscoderSpec {
     pub renditions: RenditionSpecs,
     /// What is done to the picture before.
     pub analysis: Option<AnalysisSpec>,
+    /// What is made, for encoders.
+    pub content: Content,
 }
 
 /// What is done to a picture that becomes a stream of its own.
@@ -481,6 +510,8 @@ impl TryFrom<v1::TranscoderDescription> for TranscoderSpec {
         }
         Ok(Self {
             key,
+            // What finds edges or faces in a screen makes another picture of it.
+            content: if transcoder.screen && analysis.is_none() { Content::Screen } else { Content::Camera },
             analysis,
             agent: WorkerId::new(transcoder.agent_id)?.to_string(),
             version: Version { epoch: transcoder.epoch, revision: transcoder.revision },

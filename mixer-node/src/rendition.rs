@@ -15,7 +15,7 @@ use crate::{
     audio::{self, AudioEncoding, AudioFormatError, Mix, PlannedMix, PlannedOutput},
     description::{BITRATES, DescriptionError, MAX_KEY_FRAME_INTERVAL, RATES, SIDES, bounded},
     link::{Audience, MediaClock, OutputTrack, Outputs, TrackDescription},
-    video::{PlannedPicture, Size, TargetBitrate, VideoEncoding},
+    video::{Content, PlannedPicture, Size, TargetBitrate, VideoEncoding},
 };
 
 /// Renditions of one view or transcoder at most. Each video one costs an encoder while it is watched, which is far dearer.
@@ -386,14 +386,15 @@ impl Renditions {
         self.video.get(id)
     }
 
-    /// What is to be encoded for them.
-    pub fn pictures(&self, specs: &RenditionSpecs) -> Vec<PlannedPicture> {
+    /// What is to be encoded for them, of pictures that show `content`.
+    pub fn pictures(&self, specs: &RenditionSpecs, content: Content) -> Vec<PlannedPicture> {
         let planned = |(id, track): (&RenditionId, &Arc<OutputTrack>)| {
             let spec = specs.video.get(id)?;
             Some(PlannedPicture {
                 encoding: spec.encoding,
                 size: spec.size,
                 framerate: spec.framerate,
+                content,
                 bitrate: spec.bitrate,
                 key_frame_interval: spec.key_frame_interval,
                 track: Arc::clone(track),

@@ -172,10 +172,15 @@ impl Transcoder {
         input.source.want(wishes);
         let slot = Arc::clone(input.source.slot());
         self.reconcile_analysis(&slot)?;
+        let content = self.spec.content;
         let paused = self.spec.analysis.as_ref().is_some_and(|analysis| analysis.paused);
         let plan = StudioPlan {
             programme: Programme::Passed(self.analysing.as_ref().map_or(slot, Analysing::slot)),
-            outputs: if paused { Vec::new() } else { self.renditions.pictures(&self.spec.renditions) },
+            outputs: if paused {
+                Vec::new()
+            } else {
+                self.renditions.pictures(&self.spec.renditions, content)
+            },
             audience: Arc::clone(&self.audiences.video),
         };
         self.video = Some(input);

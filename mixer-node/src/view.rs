@@ -24,7 +24,7 @@ use crate::{
     },
     rendition::{Audiences, RenditionId, Renditions, audio_track, video_track},
     video::{
-        ActiveInput, Badge, Decoration, EncoderSettings, Filtering, FilteringPlan, Logo, Pictures,
+        ActiveInput, Badge, Content, Decoration, EncoderSettings, Filtering, FilteringPlan, Logo, Pictures,
         PlannedPicture, Programme, Region, Scene, Studio, StudioPlan, TargetBitrate,
     },
 };
@@ -237,9 +237,10 @@ impl View {
 
     /// All that are made of its picture, its own first.
     fn pictures(&self) -> Vec<PlannedPicture> {
+        let content = self.spec.content();
         let own = self.spec.video.as_ref().zip(self.video.as_ref());
-        let own = own.map(|(spec, video)| own_picture(spec, &video.track));
-        own.into_iter().chain(self.renditions.pictures(&self.spec.renditions)).collect()
+        let own = own.map(|(spec, video)| own_picture(spec, &video.track, content));
+        own.into_iter().chain(self.renditions.pictures(&self.spec.renditions, content)).collect()
     }
 
     fn reconcile(&mut self) -> Result<(), ViewError> {
@@ -419,8 +420,9 @@ impl View {
                 }),
             })
         });
-        let mut outputs = vec![own_picture(spec, track)];
-        outputs.extend(self.renditions.pictures(&self.spec.renditions));
+        let content = self.spec.content();
+        let mut outputs = vec![own_picture(spec, track, content)];
+        outputs.extend(self.renditions.pictures(&self.spec.renditions, content));
         StudioPlan {
             programme: Programme::Composed {
                 scene: Scene {
@@ -451,11 +453,12 @@ impl Drop for View {
 }
 
 /// The view in its own format and size.
-fn own_picture(spec: &VideoSpec, track: &Arc<OutputTrack>) -> PlannedPicture {
+fn own_picture(spec: &VideoSpec, track: &Arc<OutputTrack>, content: Content) -> PlannedPicture {
     PlannedPicture {
         encoding: spec.encoding,
         size: Some(spec.size),
         framerate: Some(spec.framerate),
+        content,
         bitrate: TargetBitrate::Fixed(spec.bitrate),
         key_frame_interval: spec.key_frame_interval,
         track: Arc::clone(track),
@@ -464,8 +467,9 @@ fn own_picture(spec: &VideoSpec, track: &Arc<OutputTrack>) -> PlannedPicture {
 
 /// bit/s that an output is encoded with at most; none if its size follows a source.
 fn target(picture: &PlannedPicture) -> Option<f64> {
-    let (encoding, size, framerate) = (picture.encoding, picture.size?, picture.framerate);
-    let kbps = picture.bitrate.kbps(&EncoderSettings { encoding, size, framerate });
+    let PlannedPicture { encoding, framerate, content, .. } = *picture;
+    let size = picture.size?;
+    let kbps = picture.bitrate.kbps(&EncoderSettings { encoding, size, framerate, content });
     Some(f64::from(kbps) * 1000.0)
 }
 

@@ -182,6 +182,8 @@ impl Room {
             layers,
             video_outputs: video_outputs_to_wire(&[(spec.id(), spec)].into()),
             audio_outputs: Vec::new(),
+            // What an algorithm makes of a screen is another picture.
+            screen: false,
             analysis: Some(v1::Analysis {
                 algorithm: analysis.algorithm.clone(),
                 parameters: analysis.parameters.clone(),

@@ -97,6 +97,7 @@ impl Room {
             audio_outputs: audio_outputs_to_wire(specs),
             layers: if of.layered { self.layers_to_wire(stream, &of.track) } else { Vec::new() },
             analysis: None,
+            screen: self.shows_screen(stream, &of.track),
         })
     }
 

@@ -135,6 +135,12 @@ impl Room {
         if layers.len() > 1 { layers } else { Vec::new() }
     }
 
+    /// Whether a track's picture is a screen or window that is shared.
+    pub(super) fn shows_screen(&self, stream: &StreamId, track: &TrackId) -> bool {
+        let tracks = self.state.publications.get(stream).map(|publication| &publication.tracks);
+        tracks.is_some_and(|tracks| tracks.iter().any(|present| present.id == *track && present.is_screen()))
+    }
+
     fn describe_input(&self, stream: &StreamId) -> Option<v1::ViewInput> {
         let publication = self.state.publications.get(stream)?;
         let node = self.node_of_publication(publication)?;
@@ -155,6 +161,7 @@ impl Room {
             video_muted: video.is_some_and(|track| !track.active),
             filter,
             filter_parameters,
+            screen: video.is_some_and(Track::is_screen),
         })
     }
 }

@@ -229,6 +229,11 @@ pub(crate) struct Track {
 }
 
 impl Track {
+    /// Whether it is a picture of a screen or window that is shared.
+    pub(crate) fn is_screen(&self) -> bool {
+        self.kind == Kind::Video && self.source.as_deref() == Some("screen-cast")
+    }
+
     /// Whether it can be had in several sizes by itself.
     pub(crate) fn is_scalable(&self) -> bool {
         self.layers.len() > 1

@@ -17,6 +17,7 @@ mod publishing;
 mod random;
 mod regions;
 mod returned;
+mod screens;
 mod speakers;
 mod stats;
 mod subscribing;

@@ -10,8 +10,8 @@ use std::{
 use anyhow::Context as _;
 use kaigi_media::rtp::RtpHeader;
 use kaigi_mixer_node::video::{
-    Canvas, Colour, Continuity, EncoderSettings, Frame, PacketSink, Picture, Plane, Rect, Sheets, Size,
-    VideoEncoder, VideoEncoding,
+    Canvas, Colour, Content, Continuity, EncoderSettings, Frame, PacketSink, Picture, Plane, Rect, Sheets,
+    Size, VideoEncoder, VideoEncoding,
 };
 
 /// Frames of the material, sent again and again.
@@ -50,7 +50,12 @@ pub(crate) fn material(size: Size, kbps: u32) -> anyhow::Result<Material> {
 
 /// The same with something painted on each frame.
 pub(crate) fn painted(size: Size, kbps: u32, paint: impl Fn(&mut Canvas, u32)) -> anyhow::Result<Material> {
-    let settings = EncoderSettings { encoding: VideoEncoding::Vp8, size, framerate: Some(RATE) };
+    let settings = EncoderSettings {
+        encoding: VideoEncoding::Vp8,
+        size,
+        framerate: Some(RATE),
+        content: Content::Camera,
+    };
     let (tell, told) = channel();
     let sink = PacketSink {
         packet: Box::new(move |packet: &[u8]| drop(tell.send(packet.to_vec()))),

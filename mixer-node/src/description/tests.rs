@@ -123,6 +123,41 @@ fn renditions_have_what_the_view_has_and_never_more() {
     assert_eq!(ViewSpec::try_from(sound_only).unwrap().renditions.failures.len(), 4);
 }
 
+/// What a view shows of these inputs, of which each is a screen or not and has a place of that many quarters of the picture's width.
+fn content(inputs: &[(bool, u32)]) -> Content {
+    let mut view = description();
+    let input = view.inputs[0].clone();
+    let id = |index: usize| format!("s{index}");
+    let screens = inputs.iter().enumerate();
+    view.inputs = screens
+        .map(|(index, (screen, _))| v1::ViewInput { stream_id: id(index), screen: *screen, ..input.clone() })
+        .collect();
+    let video = view.video.as_mut().unwrap();
+    let region = video.layout.as_ref().unwrap().regions[0].clone();
+    let regions = inputs.iter().enumerate().map(|(index, (_, quarters))| v1::LayoutRegion {
+        stream_id: id(index),
+        width: format!("{quarters}/4"),
+        ..region.clone()
+    });
+    video.layout = Some(v1::Layout { regions: regions.collect() });
+    ViewSpec::try_from(view).unwrap().content()
+}
+
+#[test]
+fn a_view_shows_a_screen_where_that_is_its_only_or_largest_picture() {
+    let (camera, screen) = (false, true);
+    assert_eq!(content(&[(screen, 4)]), Content::Screen);
+    assert_eq!(content(&[(camera, 4)]), Content::Camera);
+    assert_eq!(content(&[(camera, 1), (screen, 3), (camera, 1)]), Content::Screen);
+    assert_eq!(content(&[(camera, 3), (screen, 1)]), Content::Camera);
+    assert_eq!(content(&[(screen, 2), (camera, 2)]), Content::Camera);
+    assert_eq!(content(&[(camera, 2), (screen, 2)]), Content::Camera);
+    assert_eq!(content(&[]), Content::Camera);
+    let mut muted = description();
+    (muted.inputs[0].screen, muted.inputs[0].video_muted) = (true, true);
+    assert_eq!(ViewSpec::try_from(muted).unwrap().content(), Content::Camera);
+}
+
 #[test]
 fn transcoders_are_of_one_kind() {
     let source = |kind: v1::MediaKind| v1::TrackSource { kind: kind.into(), ..Default::default() };

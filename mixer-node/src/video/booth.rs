@@ -12,7 +12,8 @@ use gstreamer as gst;
 use kaigi_room_config::{Resolution, default_bitrate};
 
 use super::{
-    Cadence, Continuity, EncoderSettings, PacketSink, PipelineError, Size, VideoEncoder, VideoEncoding,
+    Cadence, Content, Continuity, EncoderSettings, PacketSink, PipelineError, Size, VideoEncoder,
+    VideoEncoding,
 };
 use crate::{
     link::{Backoff, OutputTrack, Throttle},
@@ -66,6 +67,8 @@ pub struct PlannedPicture {
     pub size: Option<Size>,
     /// Pictures a second at most; none = as they come.
     pub framerate: Option<u32>,
+    /// What they show.
+    pub content: Content,
     /// How many bits.
     pub bitrate: TargetBitrate,
     /// Longest time from one key frame to the next; none = only on request.
@@ -184,7 +187,12 @@ impl Booth {
     /// Sees to it that an encoder with the plan's settings runs, if possible.
     fn prepare(&mut self, size: Size, now: Instant) {
         let Self { plan, running, backoff, not_before, stop, .. } = self;
-        let settings = EncoderSettings { encoding: plan.encoding, size, framerate: plan.framerate };
+        let settings = EncoderSettings {
+            encoding: plan.encoding,
+            size,
+            framerate: plan.framerate,
+            content: plan.content,
+        };
         let kbps = plan.bitrate.kbps(&settings);
         if let Some(present) = running {
             let broken = present.is_broken(now);
@@ -294,6 +302,7 @@ mod tests {
                 encoding: VideoEncoding::Vp8,
                 size: None,
                 framerate: None,
+                content: Content::Camera,
                 bitrate: TargetBitrate::Fitting(1.0),
                 key_frame_interval: None,
                 track: Arc::clone(&track),
@@ -340,6 +349,10 @@ mod tests {
         assert_eq!((since(&booth), booth.running.as_ref().unwrap().kbps), (now, 77));
         booth.encode(&picture, Size { width: 32, height: 32 }, later, later);
         assert_eq!(since(&booth), later);
+        let last = later + Duration::from_secs(1);
+        booth.follow(PlannedPicture { content: Content::Screen, ..booth.plan().clone() });
+        booth.encode(&picture, Size { width: 32, height: 32 }, last, last);
+        assert_eq!(since(&booth), last, "another content has an encoder that is set for it");
     }
 
     #[test]
@@ -358,7 +371,8 @@ mod tests {
     #[test]
     fn bitrates_fit_what_is_encoded() {
         let size = Size { width: 640, height: 480 };
-        let settings = |encoding, framerate| EncoderSettings { encoding, size, framerate };
+        let settings =
+            |encoding, framerate| EncoderSettings { encoding, size, framerate, content: Content::Camera };
         let fitting = TargetBitrate::Fitting(1.0);
         let h264 = VideoEncoding::H264(H264Profile::High);
         assert_eq!(fitting.kbps(&settings(h264, Some(30))), 800);

@@ -7,7 +7,6 @@
 
 mod depacketizer;
 mod direct;
-mod libvpx;
 
 use std::{sync::Arc, time::Instant};
 
@@ -21,9 +20,10 @@ use gstreamer_video::{
 use kaigi_media::rtp::RtpHeader;
 use parking_lot::Mutex;
 
-use self::{direct::Direct, libvpx::Vp8};
+use self::direct::Direct;
 use super::{
     Canvas, Colour, Frame, Picture, PipelineError, Plane, Rect, Size, VideoCodec,
+    libvpx::Vp8,
     picture::chroma,
     reorder::Reorder,
     vitals::{self, Lease, Vitals},
@@ -339,7 +339,12 @@ pub(crate) struct Decoded(VideoFrame<Readable>);
 impl Decoded {
     pub(crate) fn of(sample: &gst::Sample) -> Option<Self> {
         let info = VideoInfo::from_caps(sample.caps()?).ok()?;
-        VideoFrame::from_buffer_readable(sample.buffer_owned()?, &info).ok().map(Self)
+        Self::laid_out(sample.buffer_owned()?, &info)
+    }
+
+    /// None if the buffer is not laid out like that.
+    pub(crate) fn laid_out(buffer: gst::Buffer, layout: &VideoInfo) -> Option<Self> {
+        VideoFrame::from_buffer_readable(buffer, layout).ok().map(Self)
     }
 }
 

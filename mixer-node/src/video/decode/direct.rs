@@ -17,12 +17,12 @@ use parking_lot::{Condvar, Mutex};
 use super::{
     super::{
         Picture, Size,
+        libvpx::{Refused, Vp8},
         reorder::Reorder,
         vitals::{Ending, Lease, Vitals},
     },
     DecoderSignal, Fresh, MAX_FRAME, MAX_QUEUE_BYTES,
     depacketizer::{Depacketizer, Outcome, is_key_frame},
-    libvpx::{Refused, Vp8},
 };
 
 /// What decodes frames.

@@ -1,39 +1,19 @@
-//! libvpx's VP8 decoder. It is loaded as the program runs (GStreamer's elements need it, too), so that nothing is needed to build; where it
-//! can't be, GStreamer's element decodes.
-//!
-//! One of the places with unsafe code: what is written in C is called. What is declared here is libvpx's binary interface of version 12
-//! (1.8 and later), which it is asked for.
+//! libvpx's VP8 decoder. What is declared here is its binary interface of version 12 (1.8 and later), which it is asked for; where that is not
+//! there, GStreamer's element decodes.
 
 #![allow(unsafe_code)]
 
 use std::{
-    ffi::{c_char, c_int, c_long, c_uchar, c_uint, c_void},
+    ffi::{c_int, c_long, c_uchar, c_uint, c_void},
     ptr,
     sync::OnceLock,
 };
 
-use libloading::Library;
-
-use super::super::{Picture, Plane, Size, picture::chroma};
+use super::{Context, Destroy, I420, Image, Interface, Library, libraries};
+use crate::video::{Picture, Plane, Size, picture::chroma};
 
 /// Of libvpx's decoders.
 const ABI: c_int = 12;
-/// Its names have the version of its binary interface as a whole, of which decoders are a part.
-const SONAMES: std::ops::RangeInclusive<u32> = 6..=20;
-/// 4:2:0 of 8 bits.
-const I420: c_int = 0x102;
-
-/// `vpx_codec_ctx_t`
-#[repr(C)]
-struct Context {
-    name: *const c_char,
-    interface: *const c_void,
-    error: c_int,
-    detail: *const c_char,
-    flags: c_long,
-    config: *const c_void,
-    private: *mut c_void,
-}
 
 /// `vpx_codec_dec_cfg_t`
 #[repr(C)]
@@ -43,26 +23,9 @@ struct Config {
     height: c_uint,
 }
 
-/// `vpx_image_t`, as far as it is read.
-#[repr(C)]
-struct Image {
-    format: c_int,
-    colours: c_int,
-    range: c_int,
-    stored: [c_uint; 2],
-    bits: c_uint,
-    displayed: [c_uint; 2],
-    rendered: [c_uint; 2],
-    subsampling: [c_uint; 2],
-    planes: [*const c_uchar; 4],
-    strides: [c_int; 4],
-}
-
-type Interface = unsafe extern "C" fn() -> *const c_void;
 type Init = unsafe extern "C" fn(*mut Context, *const c_void, *const Config, c_long, c_int) -> c_int;
 type Decode = unsafe extern "C" fn(*mut Context, *const c_uchar, c_uint, *mut c_void, c_long) -> c_int;
 type GetFrame = unsafe extern "C" fn(*mut Context, *mut *const c_void) -> *const Image;
-type Destroy = unsafe extern "C" fn(*mut Context) -> c_int;
 
 struct Functions {
     interface: Interface,
@@ -76,15 +39,12 @@ struct Functions {
 
 fn functions() -> Option<&'static Functions> {
     static LOADED: OnceLock<Option<Functions>> = OnceLock::new();
-    LOADED
-        .get_or_init(|| SONAMES.into_iter().find_map(|version| load(&format!("libvpx.so.{version}"))))
-        .as_ref()
+    LOADED.get_or_init(|| libraries().find_map(find)).as_ref()
 }
 
-fn load(name: &str) -> Option<Functions> {
-    // SAFETY: libvpx does nothing when it is loaded, and its functions have these types (vpx/vpx_decoder.h, vpx/vp8dx.h).
+fn find(library: Library) -> Option<Functions> {
+    // SAFETY: its functions have these types (vpx/vpx_decoder.h, vpx/vp8dx.h).
     unsafe {
-        let library = Library::new(name).ok()?;
         Some(Functions {
             interface: *library.get::<Interface>(b"vpx_codec_vp8_dx\0").ok()?,
             init: *library.get::<Init>(b"vpx_codec_dec_init_ver\0").ok()?,
@@ -99,10 +59,10 @@ fn load(name: &str) -> Option<Functions> {
 /// A frame that can't be decoded.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("libvpx's error {0}")]
-pub(super) struct Refused(pub(super) c_int);
+pub(in crate::video) struct Refused(pub(in crate::video) c_int);
 
 /// A VP8 decoder with one thread, which is the caller's.
-pub(super) struct Vp8 {
+pub(in crate::video) struct Vp8 {
     functions: &'static Functions,
     context: Box<Context>,
 }
@@ -112,17 +72,9 @@ unsafe impl Send for Vp8 {}
 
 impl Vp8 {
     /// None if libvpx is not there, or has another binary interface.
-    pub(super) fn new() -> Option<Self> {
+    pub(in crate::video) fn new() -> Option<Self> {
         let functions = functions()?;
-        let mut context = Box::new(Context {
-            name: ptr::null(),
-            interface: ptr::null(),
-            error: 0,
-            detail: ptr::null(),
-            flags: 0,
-            config: ptr::null(),
-            private: ptr::null_mut(),
-        });
+        let mut context = Box::new(Context::default());
         let config = Config { threads: 1, width: 0, height: 0 };
         // SAFETY: the interface is libvpx's own, the context stays where it is, and the configuration is copied. If libvpx was built with
         // another binary interface, it refuses before it touches either.
@@ -131,7 +83,7 @@ impl Vp8 {
     }
 
     /// Decodes a frame. The picture is gone with the next one's; none: the frame is not shown.
-    pub(super) fn decode(&mut self, frame: &[u8]) -> Result<Option<Picture<'_>>, Refused> {
+    pub(in crate::video) fn decode(&mut self, frame: &[u8]) -> Result<Option<Picture<'_>>, Refused> {
         let bytes = c_uint::try_from(frame.len()).map_err(|_| Refused(-1))?;
         // SAFETY: the context was initialised, and the frame outlives the call.
         let error =
