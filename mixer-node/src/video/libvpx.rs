@@ -76,5 +76,5 @@ type Destroy = unsafe extern "C" fn(*mut Context) -> c_int;
 /// Those versions of libvpx that are there.
 fn libraries() -> impl Iterator<Item = Library> {
     // SAFETY: libvpx does nothing when it is loaded.
-    SONAMES.into_iter().filter_map(|version| unsafe { Library::new(format!("libvpx.so.{version}")).ok() })
+    SONAMES.filter_map(|version| unsafe { Library::new(format!("libvpx.so.{version}")).ok() })
 }
