@@ -18,11 +18,11 @@ async function forward(socket: dgram.Socket, track: Track): Promise<number> {
 }
 
 /**
- * A WHIP client by libdatachannel, as OBS has one, and with what OBS asks for: one H.264 and one Opus stream with their sources told, in an offer
- * without candidates, of which it tells none later either. GStreamer encodes.
+ * A WHIP client by libdatachannel, as OBS has one, and with what OBS asks for: one H.264 and one Opus stream with their sources told. It does not
+ * trickle. GStreamer encodes.
  */
 export class LibDataChannelClient {
-  readonly #peer = new PeerConnection('whip', { iceServers: [], disableAutoNegotiation: true, disableAutoGathering: true });
+  readonly #peer = new PeerConnection('whip', { iceServers: [], disableAutoNegotiation: true });
   readonly #sockets = [dgram.createSocket('udp4'), dgram.createSocket('udp4')] as const;
   #encoder: ChildProcess | undefined;
   #session = '';

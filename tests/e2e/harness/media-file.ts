@@ -27,15 +27,17 @@ export async function times(file: string, kind: 'a' | 'v'): Promise<number[]> {
   return stdout.split('\n').map((line) => Number.parseFloat(line)).filter((time) => !Number.isNaN(time));
 }
 
-/** How many pictures a second there are, and kbit of them, in so many seconds of a stream. */
-export async function rates(url: string, seconds: number): Promise<{ fps: number; kbps: number }> {
-  const args = ['-v', 'error', '-select_streams', 'v', '-read_intervals', `%+${seconds}`, '-show_entries', 'packet=pts_time,size', '-of', 'csv=p=0', url];
+/** How many pictures a second there are, kbit of them, and the longest time from one key frame to the next, in so many seconds of a stream. */
+export async function rates(url: string, seconds: number): Promise<{ fps: number; kbps: number; keyEvery: number }> {
+  const args = ['-v', 'error', '-select_streams', 'v', '-read_intervals', `%+${seconds}`, '-show_entries', 'packet=pts_time,size,flags', '-of', 'csv=p=0', url];
   const { stdout } = await run('ffprobe', args, { timeout: PATIENCE + seconds * 1000, maxBuffer: 64 << 20 });
-  const pictures = stdout.split('\n').filter((line) => line !== '').map((line) => line.split(',').map(Number)).filter(([time]) => time !== undefined && !Number.isNaN(time));
-  const span = (pictures.at(-1)?.[0] ?? 0) - (pictures[0]?.[0] ?? 0);
+  const packets = stdout.split('\n').map((line) => line.split(','));
+  const pictures = packets.map(([time, size, flags]) => ({ time: Number.parseFloat(time ?? ''), size: Number(size), isKey: flags?.startsWith('K') })).filter(({ time }) => !Number.isNaN(time));
+  const span = (pictures.at(-1)?.time ?? 0) - (pictures[0]?.time ?? 0);
   // The last one's time is not in it.
-  const bytes = pictures.slice(0, -1).reduce((sum, [, size]) => sum + (size ?? 0), 0);
-  return { fps: (pictures.length - 1) / span, kbps: (bytes * 8) / 1000 / span };
+  const bytes = pictures.slice(0, -1).reduce((sum, { size }) => sum + size, 0);
+  const keys = pictures.filter(({ isKey }) => isKey).map(({ time }) => time);
+  return { fps: (pictures.length - 1) / span, kbps: (bytes * 8) / 1000 / span, keyEvery: Math.max(...keys.slice(1).map((time, i) => time - (keys[i] ?? 0))) };
 }
 
 /** The colours at points that are fractions of the width and height of a picture, `at` seconds after the beginning. */

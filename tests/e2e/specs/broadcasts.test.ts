@@ -14,6 +14,8 @@ import { until } from '../harness/until';
 
 /** Seconds of a measurement, in which there are several key frames. */
 const SECONDS = 6;
+/** Seconds from one key frame to the next. */
+const KEY_EVERY = 2;
 /** How far a rate may be from what was asked for, of it. */
 const TOLERANCE = 0.25;
 
@@ -61,22 +63,22 @@ function whole({ resolution: { width, height }, framerate }: Asked): number {
 async function comesAs(url: string, asked: Asked): Promise<void> {
   await until(`it comes as ${JSON.stringify(asked)}`, async () => {
     const video = (await probe(url)).streams.find(({ codec_type }) => codec_type === 'video');
-    const { fps, kbps } = await rates(url, SECONDS);
+    const { fps, kbps, keyEvery } = await rates(url, SECONDS);
     const wanted = whole(asked) * Number(asked.bitrate.slice(1));
-    const found = { codec: video?.codec_name, width: video?.width, height: video?.height, fps, kbps };
+    const found = { codec: video?.codec_name, width: video?.width, height: video?.height, fps, kbps, keyEvery };
     const near = (value: number, of: number): boolean => Math.abs(value - of) <= of * TOLERANCE;
-    if (found.codec !== 'h264' || found.width !== asked.resolution.width || found.height !== asked.resolution.height || !near(fps, asked.framerate) || !near(kbps, wanted)) {
+    if (found.codec !== 'h264' || found.width !== asked.resolution.width || found.height !== asked.resolution.height || !near(fps, asked.framerate) || !near(kbps, wanted) || !near(keyEvery, KEY_EVERY)) {
       throw new Error(`${JSON.stringify(found)}, not ${wanted} kbit/s`);
     }
     return true;
   }, 90_000);
 }
 
-it('a broadcast has the size, the frame rate and the bitrate that are asked for, and others once they are', async () => {
+it('a broadcast has the size, the rates and the key frames that are asked for, and others once they are', async () => {
   const from = `${room}-common`;
   const url = server.url('rates');
   const first: Asked = { resolution: { width: 640, height: 480 }, framerate: 15, bitrate: 'x0.4' };
-  const { id } = await ask<{ id: string }>('POST', 'streaming-outs', { url, media: { audio: { from }, video: { from, parameters: { ...first, keyFrameInterval: 2 } } } });
+  const { id } = await ask<{ id: string }>('POST', 'streaming-outs', { url, media: { audio: { from }, video: { from, parameters: { ...first, keyFrameInterval: KEY_EVERY } } } });
   const state = async (): Promise<string | undefined> => (await ask<{ id: string; state: string }[]>('GET', 'streaming-outs')).find((one) => one.id === id)?.state;
   await until('it is active', async () => (await state()) === 'active', 30_000);
   await comesAs(url, first);
