@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { RED, isNear } from '../../harness/colours';
 import { Kaigi } from '../../harness/kaigi';
 import { LiveServer } from '../../harness/live-server';
@@ -20,13 +20,17 @@ let redis: RedisServer;
 let live: LiveServer;
 let kaigi: Kaigi;
 let camera: WhipClient | undefined;
+let attempt = 0;
 
 beforeAll(async () => {
   [redis, live] = [await RedisServer.start(), await LiveServer.start()];
   kaigi = await Kaigi.start({ name: 'outage', args: ['--redis', redis.url, '--cluster-managers', '2'], env: { KAIGI_PRIVATE_TARGETS: 'true' } });
 });
-afterAll(async () => {
+afterEach(async () => {
   await camera?.end().catch(() => undefined);
+  camera = undefined;
+});
+afterAll(async () => {
   await kaigi?.stop();
   await live?.stop();
   await redis?.stop();
@@ -41,6 +45,7 @@ interface Egress {
 
 it('a conference, its recording and its broadcast outlive half a minute without Redis and without the live server', { timeout: 150_000 }, async () => {
   const room = await kaigi.rest.createRoom('outage', { views: [SMALL_VIEW] });
+  const url = live.url(`outage-${++attempt}`);
   const ask = async <T>(method: string, place: string, body?: unknown): Promise<T> => {
     const answer = await kaigi.rest.call(method, `/v1/rooms/${room}/${place}`, body);
     if (answer.status !== 200) throw new Error(`${answer.status} ${answer.text}`);
@@ -60,7 +65,7 @@ it('a conference, its recording and its broadcast outlive half a minute without 
   const from = await until('the camera publishes', async () => (await kaigi.rest.streams(room)).find(({ type }) => type === 'forward')?.id);
   const media = { audio: { from }, video: { from } };
   const recording = await ask<Egress>('POST', 'recordings', { media });
-  const broadcast = await ask<Egress>('POST', 'streaming-outs', { url: live.url('outage'), media });
+  const broadcast = await ask<Egress>('POST', 'streaming-outs', { url, media });
   await is('recordings', recording, 'active');
   await is('streaming-outs', broadcast, 'active');
 
@@ -89,7 +94,7 @@ it('a conference, its recording and its broadcast outlive half a minute without 
   const { room: joined } = await chiyo.login(token);
   expect(joined.participants.map(({ user }) => user).sort()).toEqual(['Aiko', 'Camera', 'Chiyo']);
   await is('streaming-outs', broadcast, 'active');
-  await until('the live server shows it again', async () => isNear((await colours(live.url('outage'), [[0.5, 0.5]]))[0] ?? [0, 0, 0], RED.colour), 30_000);
+  await until('the live server shows it again', async () => isNear((await colours(url, [[0.5, 0.5]]))[0] ?? [0, 0, 0], RED.colour), 30_000);
 
   // The room was written down as it is now: whoever takes it over knows who left without Redis.
   const agent = kaigi.child('kaigi-conference-agent');
