@@ -15,6 +15,7 @@ use kaigi_proto::{
 };
 use kaigi_worker::{Channel, Channels};
 use serde_json::Value;
+use tonic::Code;
 
 /// Reached only if a test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -78,9 +79,18 @@ impl Manager {
         Self { process, endpoint, store: StoreClient::new(channel) }
     }
 
+    /// A document; asked again while the manager, on a machine that stood still for longer than its lease, does not lead.
     pub(crate) async fn get(&self, key: &str) -> Option<Vec<u8>> {
-        let ask = GetRequest { collection: Collection::Rooms.into(), key: key.to_owned() };
-        self.store.clone().get(ask).await.unwrap().into_inner().value
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let ask = GetRequest { collection: Collection::Rooms.into(), key: key.to_owned() };
+            match self.store.clone().get(ask).await {
+                Err(status) if status.code() == Code::Unavailable && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                answer => return answer.unwrap().into_inner().value,
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use socket2::SockRef;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -64,6 +65,11 @@ enum Refusal {
 }
 
 type LookUp = fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
+
+/// Pause after a connection could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// A server that has acknowledged nothing of what was sent for so long is taken for gone (TCP_USER_TIMEOUT, RFC 5482).
+const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
 struct Guard {
@@ -117,7 +123,11 @@ impl Guard {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let Ok((stream, _)) = listener.accept().await else {
+                // For want of files: others may give theirs back.
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            };
             let guard = Arc::clone(&self);
             tokio::spawn(async move {
                 if let Err(refusal) = guard.serve(stream).await {
@@ -147,6 +157,8 @@ impl Guard {
             // What is sent late costs latency, not correctness.
             let _no_delay = stream.set_nodelay(true);
         }
+        // A network that is lost says nothing; the pipeline is to find out before its output is long out of date.
+        let _fails_in_time = SockRef::from(&server).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         // Its end is told to both, who know what it means.
         let _end = copy_bidirectional(&mut stream, &mut server).await;
         Ok(())
