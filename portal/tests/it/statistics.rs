@@ -1,8 +1,8 @@
 //! What is counted, who gets what and why, and the processes of the cluster.
 
 use kaigi_proto::v1::{
-    Choice, Limit, MediaFormat, MediaKind, Purpose, Resolution, RoomStatsReply, StreamStats,
-    SubscribedTrackStats, SubscriptionStats, TrackStats, VideoParameters, Worker,
+    Choice, Limit, MediaFormat, MediaKind, Purpose, Resolution, Resource, ResourceUse, RoomStatsReply,
+    StreamStats, SubscribedTrackStats, SubscriptionStats, TrackStats, VideoParameters, Worker,
 };
 use serde_json::{Value, json};
 use tonic::Status;
@@ -171,6 +171,7 @@ async fn the_clusters_processes_are_shown_to_super_services() {
         purpose: Purpose::Mixer.into(),
         endpoint: "http://10.0.0.1:1".into(),
         load: 0.5,
+        resources: vec![ResourceUse { resource: Resource::Encoders.into(), used: 8.0, capacity: 16.0 }],
         tasks: 3,
         regions: vec!["tokyo".into()],
         draining: true,
@@ -182,7 +183,7 @@ async fn the_clusters_processes_are_shown_to_super_services() {
         nodes,
         json!([{
             "id": "mixer-1", "purpose": "mixer", "endpoint": "http://10.0.0.1:1", "publicAddress": "", "secure": false, "load": 0.5,
-            "maxLoad": 0.85, "tasks": 3, "isps": [], "regions": ["tokyo"], "draining": true, "since": 1_700_000_000_000_u64,
+            "resources": [{"name": "encoders", "used": 8.0, "capacity": 16.0}], "maxLoad": 0.85, "tasks": 3, "isps": [], "regions": ["tokyo"], "draining": true, "since": 1_700_000_000_000_u64,
         }])
     );
 }
