@@ -68,8 +68,9 @@ type LookUp = fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>
 
 /// Pause after a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// A server that has acknowledged nothing of what was sent for so long is taken for gone (TCP_USER_TIMEOUT, RFC 5482).
-const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
+/// A server that has acknowledged nothing of what was sent for so long is taken for gone (TCP_USER_TIMEOUT, RFC 5482). Until then TCP repeats what was
+/// lost, and a broadcast goes on when the network does: servers that have noticed nothing refuse a second connection with the same key.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct Guard {
@@ -157,7 +158,7 @@ impl Guard {
             // What is sent late costs latency, not correctness.
             let _no_delay = stream.set_nodelay(true);
         }
-        // A network that is lost says nothing; the pipeline is to find out before its output is long out of date.
+        // A network that is lost says nothing.
         let _fails_in_time = SockRef::from(&server).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         // Its end is told to both, who know what it means.
         let _end = copy_bidirectional(&mut stream, &mut server).await;
