@@ -6,14 +6,11 @@ use std::{
 };
 
 use clap::{ArgAction, Parser, ValueEnum};
+use kaigi_room_client::TurnSecret;
 use kaigi_telemetry::LogArgs;
 use kaigi_worker::WorkerArgs;
 
-use crate::{
-    ice_servers::{IceServer, TurnSecret},
-    peers::PeerRoomsMode,
-    web::parse_api,
-};
+use crate::{ice_servers::IceServer, peers::PeerRoomsMode, web::parse_api};
 
 /// The edge for clients: Socket.IO signaling, tokens, management REST, web pages
 #[derive(Clone, Debug, Parser)]

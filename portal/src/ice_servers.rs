@@ -3,11 +3,9 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use axum::http::HeaderValue;
-use base64::{Engine, engine::general_purpose::STANDARD};
-use hmac::{Hmac, Mac};
+use kaigi_room_client::{TurnAccess, TurnSecret};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
-use sha1::Sha1;
 
 use crate::clock::UnixMillis;
 
@@ -27,6 +25,12 @@ pub struct IceServer {
 struct Access {
     username: String,
     credential: String,
+}
+
+impl From<TurnAccess> for Access {
+    fn from(TurnAccess { username, credential }: TurnAccess) -> Self {
+        Self { username, credential }
+    }
 }
 
 /// Why a text names no server.
@@ -49,35 +53,6 @@ pub enum InvalidIceServer {
     "{0} has neither user:credential@ before its host nor a secret that credentials are made by (--turn-secret)"
 )]
 pub(crate) struct NoAccess(String);
-
-/// What all TURN servers without a user of their own make credentials by, as they do: coturn's `static-auth-secret`, the "REST API for
-/// access to TURN services" (draft-uberti-behave-turn-rest).
-#[derive(Clone, PartialEq, Eq)]
-pub struct TurnSecret(Arc<str>);
-
-impl FromStr for TurnSecret {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() { Err("an empty secret is none") } else { Ok(Self(text.into())) }
-    }
-}
-
-impl std::fmt::Debug for TurnSecret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TurnSecret(…)")
-    }
-}
-
-impl TurnSecret {
-    /// A user who is good until `end`, Unix time in seconds, and whom nobody else has.
-    fn access(&self, end: u64) -> Access {
-        let username = format!("{end}:{:016x}", rand::random::<u64>());
-        let mac = Hmac::<Sha1>::new_from_slice(self.0.as_bytes()).map(|mac| mac.chain_update(&username));
-        let credential = mac.map(|mac| STANDARD.encode(mac.finalize().into_bytes())).unwrap_or_default();
-        Access { username, credential }
-    }
-}
 
 /// The servers that clients are told of, with credentials of their own where there is a secret. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -103,7 +78,7 @@ impl IceServers {
     /// As a client is told of them who asks now.
     pub(crate) fn for_client(&self, now: UnixMillis) -> Vec<IceServer> {
         let end = now.0 / 1000 + self.lifetime.as_secs();
-        let access = self.secret.as_ref().map(|secret| secret.access(end));
+        let access = self.secret.as_ref().map(|secret| Access::from(secret.access(end)));
         let with_access = |server: &IceServer| {
             let mut server = server.clone();
             if server.needs_access() {
@@ -219,17 +194,6 @@ mod tests {
         assert_eq!(told[2].access.clone().unwrap().username, "u");
         let again = servers.for_client(UnixMillis(1_700_000_000_999));
         assert_ne!(again[1].access.clone().unwrap().username, access.username);
-    }
-
-    #[test]
-    fn credentials_are_made_as_turn_servers_make_them() {
-        // printf 1700003600:aki | openssl dgst -sha1 -hmac north -binary | base64
-        let mac = Hmac::<Sha1>::new_from_slice(b"north").unwrap().chain_update("1700003600:aki");
-        assert_eq!(STANDARD.encode(mac.finalize().into_bytes()), "Y4UAzhH2hGglhc7ZXKSwr8vyE0Y=");
-        let secret: TurnSecret = "north".parse().unwrap();
-        let Access { username, credential } = secret.access(1_700_003_600);
-        let mac = Hmac::<Sha1>::new_from_slice(b"north").unwrap().chain_update(&username);
-        assert_eq!(credential, STANDARD.encode(mac.finalize().into_bytes()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! [`Rooms`] finds the agent that has a room. [`Rooms::join`] takes a [`Seat`] there, on which streams are published and subscribed by one offer
 //! and answer; what the room tells comes by [`Events`]. Seat and events stay when another agent takes the room over ([`RoomAgent`]).
 //! [`PeerHub::enter`] takes a seat among peers, which is kept while the hub is away.
+//! [`TurnSecret`] makes credentials by which they reach TURN servers.
 
 mod agent;
 mod call;
@@ -11,6 +12,7 @@ mod join;
 mod peers;
 mod rooms;
 mod seat;
+mod turn;
 
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ pub use join::{Newcomer, Seated};
 pub use peers::{PeerEntered, PeerHub, PeerNews, PeerSeat};
 pub use rooms::Rooms;
 pub use seat::{Line, Seat, new_request_id};
+pub use turn::{TurnAccess, TurnSecret};
 
 /// Longest wait for the cluster-manager.
 pub const CLUSTER_TIMEOUT: Duration = Duration::from_secs(2);

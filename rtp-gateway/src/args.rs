@@ -3,10 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use clap::Parser;
+use kaigi_room_client::TurnSecret;
 use kaigi_telemetry::LogArgs;
 use kaigi_worker::WorkerArgs;
 
-use crate::ice::{IceServer, TurnSecret};
+use crate::ice::IceServer;
 
 /// Brings devices that speak plain RTP and UDP into conferences, and to other peers
 #[derive(Clone, Debug, Parser)]

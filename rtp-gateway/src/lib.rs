@@ -26,7 +26,7 @@ use kaigi_worker::{Capacity, Channels, Registration, Shutdown, Tasks, new_worker
 use tokio::net::TcpListener;
 
 pub use args::Args;
-pub use ice::{IceServer, InvalidIceServer, TurnSecret};
+pub use ice::{IceServer, InvalidIceServer};
 
 use cluster::Cluster;
 use gateway::Gateway;
